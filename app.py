@@ -1,0 +1,56 @@
+"""Start the page: `python app.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Parse the arguments, load the default checkpoint and serve until interrupted."""
+    options = _parser().parse_args()
+    from infant_fer.errors import InfantFERError
+    from infant_fer.ui.privacy import private_upload_folder
+
+    with private_upload_folder():
+        from infant_fer.ui.page import build_page, launch
+        from infant_fer.ui.sessions import SessionStore
+        from infant_fer.ui.shelf import Shelf, offers
+
+        try:
+            shelf = Shelf(offers(options.checkpoint), options.device)
+            page = build_page(shelf, SessionStore(), _examples())
+        except InfantFERError as error:
+            print(error, file=sys.stderr)
+            return 1
+        launch(page, options.host, options.port)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python app.py", description="Read the expression of infants' faces on a local page.")
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="C",
+        help="folder or Hub id (owner/name or owner/name@revision) to offer first; may be given several times",
+    )
+    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)), help="default 7860")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="default 127.0.0.1: this computer only",
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    return parser
+
+
+def _examples() -> list[Path]:
+    return sorted((Path(__file__).parent / "examples").glob("*.jpg"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

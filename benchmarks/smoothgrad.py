@@ -1,0 +1,165 @@
+"""How fast is SmoothGrad? Ours against captum's NoiseTunnel, one sample at a time in float32, in the same run.
+
+    python benchmarks/smoothgrad.py [--json OUT] [--samples 50] [--checkpoint FOLDER] [--skip-vit-base]
+
+Times are whole maps on a photo's crop of random pixels: neither the pixels nor the weights change the cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from captum.attr import NoiseTunnel, Saliency
+from transformers import AutoModelForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+from infant_fer.alignment import AlignedFace
+from infant_fer.classifier import AffectClassifier
+from infant_fer.explain import smoothgrad
+from infant_fer.labels import AFFECTS
+
+NOISE = 0.15  # of the crop's range, the page's default
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a case must reach: at most `seconds` (None: no limit) and at least `ratio` times captum's speed."""
+
+    seconds: float | None
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case: medians of seconds for a whole map, and how near the map is to the float32 one with the same noise."""
+
+    case: str
+    dtype: str
+    size: int
+    samples: int
+    ours_s: float
+    captum_s: float
+    ratio: float
+    cosine_to_float32: float
+    bar: Bar
+
+    @property
+    def met(self) -> bool:
+        """Whether both bars are reached."""
+        return self.ratio >= self.bar.ratio and (self.bar.seconds is None or self.ours_s <= self.bar.seconds)
+
+
+def measure(case: str, folder: Path, bar: Bar, samples: int, repeats: int) -> Result:
+    """Time both loops in turn on the checkpoint in `folder`, after a warm-up of each."""
+    fast = AffectClassifier.from_pretrained(folder, device="cpu")
+    aligned = _random_crop(fast.crop.size)
+    pixel_values = fast.pixel_values(aligned)
+    score = fast.score_of(AFFECTS[0], aligned)
+    plain = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    _ours(score, pixel_values, 10), _captum(plain, pixel_values, 1)
+    ours, captum = [], []
+    for _ in range(repeats):
+        ours.append(_seconds(lambda: _ours(score, pixel_values, samples)))
+        captum.append(_seconds(lambda: _captum(plain, pixel_values, samples)))
+    exact = AffectClassifier.from_pretrained(folder, device="cpu", dtype="float32").score_of(AFFECTS[0], aligned)
+    nearness = _cosine(_ours(score, pixel_values, samples), _ours(exact, pixel_values, samples))
+    ours_s, captum_s = statistics.median(ours), statistics.median(captum)
+    dtype = str(fast.dtype).removeprefix("torch.")
+    return Result(case, dtype, fast.crop.size, samples, ours_s, captum_s, captum_s / ours_s, nearness, bar)
+
+
+def save_vit_base(folder: Path) -> None:
+    """Save a ViT-Base/16 (Dosovitskiy et al. 2021, 86 M parameters, 224 px) with random weights and three classes."""
+    labels = dict(enumerate(AFFECTS))
+    config = ViTConfig(num_labels=len(AFFECTS), id2label=labels, label2id={name: i for i, name in labels.items()})
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor().save_pretrained(folder)
+
+
+def _ours(score: Callable[[torch.Tensor], torch.Tensor], pixel_values: torch.Tensor, samples: int) -> np.ndarray:
+    *_, last = smoothgrad(score, pixel_values, AFFECTS[0], n=samples, noise=NOISE)
+    return last.values
+
+
+def _captum(model: torch.nn.Module, pixel_values: torch.Tensor, samples: int) -> torch.Tensor:
+    deviation = NOISE * float(pixel_values.max() - pixel_values.min())
+    return NoiseTunnel(Saliency(lambda copies: model(pixel_values=copies).logits)).attribute(
+        pixel_values,
+        nt_type="smoothgrad",
+        nt_samples=samples,
+        nt_samples_batch_size=1,
+        stdevs=deviation,
+        target=0,
+        abs=False,
+    )
+
+
+def _random_crop(size: int) -> AlignedFace:
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    return AlignedFace(pixels, np.eye(2, 3))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def _cpu() -> str:
+    """The processor's name as Linux or the platform gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _print_table(machine: dict, results: list[Result]) -> None:
+    print(f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
+    print(f"{'case':28} {'px':>4} {'n':>4} {'dtype':>9} {'ours':>8} {'captum':>8} {'ratio':>6} {'cosine':>7}  bar")
+    for one in results:
+        limit = f"≤ {one.bar.seconds} s, " if one.bar.seconds else ""
+        print(
+            f"{one.case:28} {one.size:4} {one.samples:4} {one.dtype:>9} {one.ours_s:6.2f} s {one.captum_s:6.2f} s "
+            f"{one.ratio:5.1f}x {one.cosine_to_float32:7.4f}  {limit}≥ {one.bar.ratio}x: {'met' if one.met else 'MISSED'}"
+        )
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--checkpoint", type=Path, help="folder of the small checkpoint (default: the embedded one)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the small checkpoint; ViT-Base runs once")
+    parser.add_argument("--skip-vit-base", action="store_true")
+    options = parser.parse_args()
+    small = options.checkpoint or _embedded()
+    results = [measure(f"embedded ({small.name})", small, Bar(1.5, 3.0), options.samples, options.repeats)]
+    if not options.skip_vit_base:
+        with tempfile.TemporaryDirectory() as folder:
+            save_vit_base(Path(folder))
+            results.append(measure("ViT-Base, random weights", Path(folder), Bar(None, 2.5), options.samples, 1))
+    machine = {"cpu": _cpu(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    _print_table(machine, results)
+    if options.json:
+        options.json.write_text(
+            json.dumps({**machine, "cases": [asdict(one) | {"met": one.met} for one in results]}, indent=2)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Read photos from the shell: `python -m infant_fer PHOTO_OR_FOLDER... [--json OUT] [--csv OUT] [--html OUT]`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from tqdm import tqdm
+
+from infant_fer.errors import ImageError, InfantFERError
+from infant_fer.images import PHOTO_SUFFIXES
+from infant_fer.labels import AFFECTS
+
+COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", "left", "top", "right", "bottom", "notes", "checkpoint")  # fmt: skip
+NO_FACE, UNREADABLE = "no face", "unreadable"
+
+
+@dataclass(frozen=True, eq=False)
+class FileResult:
+    """One file's report, or the reason why it could not be read."""
+
+    file: str
+    report: object | None
+    error: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 unless nothing could be read (1) or the command itself is wrong (2)."""
+    options = _parser().parse_args(arguments)
+    try:
+        files = list(_photo_files(options.photos))
+        if not files:
+            print(f"No photo was found in: {', '.join(options.photos)}.", file=sys.stderr)
+            return 1
+        results = [_analyzed(*pair) for pair in _with_progress(files, _analyzer(options), options)]
+        _write(results, options)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0 if any(result.report for result in results) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m infant_fer", description="What do the expressions in these photos look like?")
+    parser.add_argument("photos", nargs="+", metavar="PHOTO_OR_FOLDER", help="photos, or folders searched for photos")
+    parser.add_argument("--json", metavar="OUT", type=Path, help="write every report as JSON")
+    parser.add_argument("--csv", metavar="OUT", type=Path, help="write one row a face as CSV")
+    parser.add_argument("--html", metavar="OUT", type=Path, help="write one self-contained page (it shows the photos)")
+    parser.add_argument("--explain", action="store_true", help="also compute the SmoothGrad map of face 1 (50 samples)")
+    parser.add_argument("--checkpoint", metavar="C", help="folder or Hub id; default: the embedded checkpoint")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    return parser
+
+
+def _photo_files(sources: Sequence[str]) -> Iterator[Path]:
+    """Files as given, and the photos of folders in the order of their names."""
+    for source in map(Path, sources):
+        if source.is_dir():
+            yield from sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+        else:
+            yield source
+
+
+def _analyzer(options: argparse.Namespace):
+    from infant_fer.analyzer import Analyzer  # torch takes seconds; --help and a wrong path should not wait for it
+
+    return Analyzer.from_pretrained(options.checkpoint, device=options.device)
+
+
+def _with_progress(files: list[Path], analyzer, options: argparse.Namespace) -> Iterator[tuple]:
+    for path in tqdm(files, unit="photo", disable=None, file=sys.stderr):
+        yield analyzer, path, options.explain
+
+
+def _analyzed(analyzer, path: Path, explain: bool) -> FileResult:
+    try:
+        report = analyzer.analyze(path)
+    except ImageError as error:
+        tqdm.write(f"{path}: {error}", file=sys.stderr)
+        return FileResult(str(path), None, str(error))
+    return FileResult(str(path), analyzer.explain(report) if explain and report.faces else report)
+
+
+def _write(results: list[FileResult], options: argparse.Namespace) -> None:
+    if options.json:
+        options.json.write_text(json.dumps([_json_entry(result) for result in results], indent=1, ensure_ascii=False), "utf-8")
+    if options.csv:
+        with options.csv.open("w", newline="", encoding="utf-8") as stream:
+            _write_csv(results, stream)
+    if options.html:
+        options.html.write_text(_html(results), "utf-8")
+    if not (options.json or options.csv or options.html):
+        _write_csv(results, sys.stdout)
+
+
+def _json_entry(result: FileResult) -> dict:
+    if result.report is None:
+        return {"file": result.file, "faces": [], "error": result.error}
+    return {"file": result.file, **result.report.to_dict()}
+
+
+def _write_csv(results: list[FileResult], stream) -> None:
+    writer = csv.writer(stream)
+    writer.writerow(COLUMNS)
+    for result in results:
+        writer.writerows(_rows(result))
+
+
+def _rows(result: FileResult) -> list[list]:
+    if result.report is None or not result.report.faces:
+        label = UNREADABLE if result.report is None else NO_FACE
+        checkpoint = "" if result.report is None else result.report.checkpoint
+        return [[result.file, "", label] + [""] * (len(COLUMNS) - 4) + [checkpoint]]
+    return [_face_row(result, face) for face in result.report.to_dict()["faces"]]
+
+
+def _face_row(result: FileResult, face: dict) -> list:
+    numbers = [f"{face['probabilities'][affect]:.6f}" for affect in AFFECTS]
+    extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
+    notes = " ".join((*face["notes"], *result.report.notes))
+    return [result.file, face["number"], face["label"], *numbers, *extras, *face["box_xyxy"], notes, result.report.checkpoint]
+
+
+def _html(results: list[FileResult]) -> str:
+    from infant_fer.report_html import PAGE_STYLE, STYLE, report_section
+
+    sections = [
+        f"<h2>{escape(result.file)}</h2>" + (report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>")
+        for result in results
+    ]
+    head = f'<meta charset="utf-8"><title>Expression report</title><style>{STYLE}{PAGE_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>Expression report</h1>{"<hr>".join(sections)}</body></html>'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""What can go wrong for a user: every message says what must hold, what was given and what to do next."""
+
+
+class InfantFERError(Exception):
+    """Any fault the person in front of the program can repair."""
+
+
+class ImageError(InfantFERError):
+    """The bytes are no photo that can be read safely."""
+
+
+class FaceModelError(InfantFERError):
+    """The face landmark bundle is missing or altered."""
+
+
+class CheckpointError(InfantFERError):
+    """The checkpoint is missing, of the wrong kind, or not safe to load."""
+
+
+class DatasetError(InfantFERError):
+    """The training data cannot be used as it stands."""
+
+
+class VideoError(InfantFERError):
+    """The clip cannot be read safely."""

@@ -1,0 +1,71 @@
+"""Affect classes, the mapping from emotions to affect, and their words and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infant_fer.errors import CheckpointError
+
+AFFECTS = ("positive", "neutral", "negative")
+EMOTIONS = ("happy", "neutral", "surprise", "sad", "angry", "fear", "disgust")
+AGE_GROUPS = ("newborn", "baby", "toddler", "older")
+
+# Okabe and Ito's colour-blind-safe palette, https://jfly.uni-koeln.de/color/
+AFFECT_COLOURS = {"positive": "#009E73", "neutral": "#767676", "negative": "#D55E00"}
+
+# Surprise is neither pleasant nor unpleasant by itself (Barrett et al. 2019), so it counts as neutral here.
+EMOTION_TO_AFFECT = {
+    "happy": "positive",
+    "neutral": "neutral",
+    "surprise": "neutral",
+    "sad": "negative",
+    "angry": "negative",
+    "fear": "negative",
+    "disgust": "negative",
+    "contempt": "negative",
+    "cry": "negative",
+}
+
+_SYNONYMS = {
+    "pos": "positive", "neu": "neutral", "neg": "negative",
+    "happiness": "happy", "joy": "happy", "surprised": "surprise", "sadness": "sad", "anger": "angry",
+    "fearful": "fear", "afraid": "fear", "disgusted": "disgust", "crying": "cry",
+}  # fmt: skip
+
+
+def canonical_label(name: str) -> str:
+    """Give the project's word for a label as found in a checkpoint or a file ("Happiness" -> "happy")."""
+    word = name.strip().lower()
+    return _SYNONYMS.get(word, word)
+
+
+def affect_of_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """Map a checkpoint's label names, in order, to affects; raises CheckpointError for a label that is neither."""
+    affects = []
+    for name in names:
+        label = canonical_label(name)
+        affect = label if label in AFFECTS else EMOTION_TO_AFFECT.get(label)
+        if affect is None:
+            known = ", ".join((*AFFECTS, *EMOTION_TO_AFFECT))
+            raise CheckpointError(
+                f"The checkpoint's label {name!r} is no affect and no emotion. "
+                f"Set id2label in its config.json to names among: {known}."
+            )
+        affects.append(affect)
+    missing = [affect for affect in AFFECTS if affect not in affects]
+    if missing:
+        raise CheckpointError(f"The checkpoint's labels {list(names)} give no {' and no '.join(missing)} class.")
+    return tuple(affects)
+
+
+def is_emotions(names: Sequence[str]) -> bool:
+    """Tell whether label names are emotions that still have to be summed into affect."""
+    return not {canonical_label(name) for name in names} <= set(AFFECTS)
+
+
+def sum_to_affect(probabilities: Mapping[str, float]) -> dict[str, float]:
+    """Sum emotion probabilities (canonical names) into the three affects; the total is kept."""
+    totals = dict.fromkeys(AFFECTS, 0.0)
+    for label, probability in probabilities.items():
+        totals[label if label in AFFECTS else EMOTION_TO_AFFECT[label]] += probability
+    return totals

@@ -1,0 +1,189 @@
+"""The project's own architecture: an image stream and a geometry stream, fused late, with a head for every question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and grey photos look alike to the model
+
+
+class InfantFaceConfig(PreTrainedConfig):
+    """Sizes of the streams; label names, crop and test-time settings travel with it."""
+
+    model_type = "infant_face"
+
+    def __init__(
+        self,
+        image_size: int = 96,
+        stem_width: int = 32,
+        widths: tuple[int, ...] = (48, 96, 192),
+        blocks_per_stage: int = 2,
+        transformer_layers: int = 2,
+        attention_heads: int = 4,
+        geometry_size: int = 0,
+        geometry_width: int = 96,
+        logit_temperature: float = 1.0,
+        test_time_mirror: bool = True,
+        face_crop: dict | None = None,
+        **kwargs,
+    ):
+        self.image_size = image_size
+        self.stem_width = stem_width
+        self.widths = list(widths)
+        self.blocks_per_stage = blocks_per_stage
+        self.transformer_layers = transformer_layers
+        self.attention_heads = attention_heads
+        self.geometry_size = geometry_size
+        self.geometry_width = geometry_width
+        self.logit_temperature = logit_temperature
+        self.test_time_mirror = test_time_mirror
+        self.face_crop = face_crop or {"size": image_size, "margin": 0.15}
+        kwargs.setdefault("id2label", dict(enumerate(AFFECTS)))
+        kwargs.setdefault("label2id", {name: i for i, name in enumerate(AFFECTS)})
+        super().__init__(**kwargs)
+
+
+@dataclass
+class InfantFaceOutput(ModelOutput):
+    """What the model says of B faces. Every head gives logits, except valence (-2..2) and arousal (0..2).
+
+    logits (B, 3) is the fusion, in the order of AFFECTS; image_logits and geometry_logits (B, 3) are its two summands.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    emotion_logits: torch.Tensor | None = None  # (B, 7), order of EMOTIONS
+    valence_arousal: torch.Tensor | None = None  # (B, 2)
+    age_logits: torch.Tensor | None = None  # (B, 4), order of AGE_GROUPS
+    usable_logit: torch.Tensor | None = None  # (B,)
+    eyes_closed_logit: torch.Tensor | None = None  # (B,)
+    image_logits: torch.Tensor | None = None
+    geometry_logits: torch.Tensor | None = None
+
+
+class InfantFaceModel(PreTrainedModel):
+    """Affect, emotion, valence, arousal, age group and usability of an aligned face."""
+
+    config_class = InfantFaceConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: InfantFaceConfig):
+        super().__init__(config)
+        self.image = ImageStream(config)
+        width = config.widths[-1]
+        self.affect = nn.Linear(width, len(AFFECTS))
+        self.emotion = nn.Linear(width, len(EMOTIONS))
+        self.valence_arousal = nn.Linear(width, 2)
+        self.age = nn.Linear(width, len(AGE_GROUPS))
+        self.usable = nn.Linear(width, 1)
+        self.eyes_closed = nn.Linear(width, 1)
+        self.geometry = GeometryStream(config) if config.geometry_size else None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Layers keep torch's own initialisation; the model is trained from scratch."""
+
+    def forward(
+        self, pixel_values: torch.Tensor, geometry: torch.Tensor | None = None, labels: torch.Tensor | None = None, **_
+    ) -> InfantFaceOutput:
+        """Read B crops, (B, 3, S, S) in -1..1; `geometry` (B, G) or None for the image stream alone.
+
+        `labels` are class indices (B,) or distributions (B, 3); with them the loss is the cross-entropy of the fusion.
+        """
+        features = self.image(pixel_values)
+        image_logits = self.affect(features)
+        geometry_logits = self.geometry(geometry) if self.geometry is not None and geometry is not None else None
+        logits = image_logits if geometry_logits is None else image_logits + geometry_logits
+        return InfantFaceOutput(
+            loss=None if labels is None else F.cross_entropy(logits.float(), labels),
+            logits=logits,
+            emotion_logits=self.emotion(features),
+            valence_arousal=self.valence_arousal(features),
+            age_logits=self.age(features),
+            usable_logit=self.usable(features).squeeze(-1),
+            eyes_closed_logit=self.eyes_closed(features).squeeze(-1),
+            image_logits=image_logits,
+            geometry_logits=geometry_logits,
+        )
+
+
+class ImageStream(nn.Module):
+    """(B, 3, S, S) to (B, C): luminance, convolutional stem, residual stages, transformer layers over the last grid, mean."""
+
+    def __init__(self, config: InfantFaceConfig):
+        super().__init__()
+        self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, config.stem_width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(config.stem_width), nn.ReLU()
+        )
+        stages, width_in = [], config.stem_width
+        for width in config.widths:
+            for block in range(config.blocks_per_stage):
+                stages.append(ResidualBlock(width_in, width, stride=2 if block == 0 else 1))
+                width_in = width
+        self.stages = nn.Sequential(*stages)
+        grid = config.image_size // 2 ** (1 + len(config.widths))
+        self.position = nn.Parameter(torch.zeros(1, grid * grid, width_in))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width_in, config.attention_heads, 2 * width_in, dropout=0.0, batch_first=True, norm_first=True
+            )
+            for _ in range(config.transformer_layers)
+        )
+        self.norm = nn.LayerNorm(width_in)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        grey = (pixel_values * self.luminance).sum(1, keepdim=True)
+        mean, deviation = grey.mean((2, 3), keepdim=True), grey.std((2, 3), keepdim=True)
+        tokens = self.stages(self.stem((grey - mean) / (deviation + 0.05))).flatten(2).transpose(1, 2) + self.position
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.norm(tokens.mean(1))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut (He et al. 2016)."""
+
+    def __init__(self, width_in: int, width: int, stride: int):
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+        self.shortcut = nn.Identity()
+        if stride > 1 or width_in != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.shortcut(x) + self.second(self.first(x)))
+
+
+class GeometryStream(nn.Module):
+    """(B, G) geometry features to (B, 3) affect logits; the features' mean and deviation are part of the weights."""
+
+    def __init__(self, config: InfantFaceConfig):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(config.geometry_size))
+        self.register_buffer("deviation", torch.ones(config.geometry_size))
+        self.layers = nn.Sequential(
+            nn.Linear(config.geometry_size, config.geometry_width),
+            nn.GELU(),
+            nn.Linear(config.geometry_width, config.geometry_width),
+            nn.GELU(),
+            nn.Linear(config.geometry_width, len(AFFECTS)),
+        )
+
+    def forward(self, geometry: torch.Tensor) -> torch.Tensor:
+        return self.layers(((geometry - self.mean) / self.deviation).clamp(-5, 5))
+
+
+AutoConfig.register("infant_face", InfantFaceConfig)
+AutoModelForImageClassification.register(InfantFaceConfig, InfantFaceModel)

@@ -1,0 +1,1 @@
+"""Should this answer be given at all?"""

@@ -1,0 +1,56 @@
+"""The About tab: what the page does and does not, the loaded checkpoint's card, privacy, licence and citation."""
+
+from __future__ import annotations
+
+import re
+
+import gradio as gr
+
+from infant_fer.errors import InfantFERError
+from infant_fer.ui.shelf import Shelf
+
+ABOUT = """
+## What this page does
+It finds infants' faces in a photo, names what the expression **looks like** (positive, neutral or negative), and shows what in
+the picture weighed in the answer (SmoothGrad: gradients averaged over noisy copies of the face).
+
+## What it does not do
+- It does not know what an infant feels, wants or needs. A name for an expression is not a name for a feeling.
+- It is **not a medical device**. Do not base any decision about care or health on it.
+- It is not meant for reading pupils or staff in schools or at work.
+- It errs. Small, covered, turned, blurred or dark faces, masks, dolls and drawings mislead it, and adults' and older
+  children's faces are not what it was made for.
+
+## Your pictures
+Photos are read in memory and deleted from the upload folder at once; nothing is written to disk, nothing is sent anywhere,
+no identity is computed, and location and camera data in the file are dropped. The last photo and its report stay in the server's memory
+until you close the page, choose another photo, or leave it idle for half an hour.
+
+## Licence and citation
+The code is open source. Weights trained on research data may be used for research and teaching only: see the card below.
+Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by MediaPipe; City Infant Faces
+(Webb, Ayers and Endress 2018, doi:10.3758/s13428-017-0859-9) is the classic set for this task.
+To cite this software: *infant_fer, open reading of infants' facial expressions*, with the version and the checkpoint's name.
+"""
+NO_CARD = "This checkpoint has no model card: nothing is known of its data and its limits."
+
+
+def build_about_tab(shelf: Shelf, checkpoint: gr.Dropdown) -> None:
+    """Lay out the tab; the card follows the chosen checkpoint."""
+    gr.Markdown(ABOUT)
+    with gr.Accordion("Model card of the chosen checkpoint", open=True):
+        card = gr.Markdown(_card(shelf, shelf.choices[0][1]), elem_id="card")
+
+    def on_checkpoint(source: str) -> str:
+        try:
+            return _card(shelf, source)
+        except InfantFERError as error:
+            return str(error)
+
+    checkpoint.change(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
+
+
+def _card(shelf: Shelf, source: str) -> str:
+    """The checkpoint's README without its YAML front matter."""
+    text = shelf.analyzer(source).classifier.card
+    return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip() or NO_CARD

@@ -1,0 +1,115 @@
+"""The Live tab: a webcam stream with overlay and smoothed label, and a freeze button."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from infant_fer.drawing import OVERLAYS, draw_faces, shrink
+from infant_fer.errors import InfantFERError
+from infant_fer.images import Photo
+from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.report_html import probability_bars
+from infant_fer.ui.photo_tab import PhotoTab, read_photo
+from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
+from infant_fer.ui.shelf import Shelf
+
+SMOOTHING_SECONDS = 1.0
+STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
+LIVE_LONG_SIDE = 640  # px, as asked of the camera
+CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
+IDLE = '<div class="ife"><p>Start the camera, and the reading appears here. Nothing is stored.</p></div>'
+PAUSED = '<div class="ife"><p>Paused. The camera picture stays in your browser until you switch on again.</p></div>'
+LOOKING = '<div class="ife"><h2>No face in view</h2><p>Bring the face closer, with light on it.</p></div>'
+
+
+def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
+    """Lay out the tab and wire stream, switch and freeze."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=280):
+            camera = PrivateImage(
+                label="Camera",
+                sources=["webcam"],
+                streaming=True,
+                webcam_options=gr.WebcamOptions(mirror=True, constraints=CAMERA),
+                buttons=[],
+                elem_id="camera",
+            )
+            switch = gr.Checkbox(True, label="Read in real time", elem_id="live-switch")
+            freeze = gr.Button("Freeze and explain this frame", elem_id="freeze")
+        with gr.Column(min_width=280):
+            view = PrivateImage(label="What is read", interactive=False, buttons=["fullscreen"], elem_id="live-view")
+        with gr.Column(min_width=240):
+            reading = gr.HTML(IDLE, elem_id="live-reading")
+
+    def on_frame(frame: Photo | None, on: bool, checkpoint, request: gr.Request):
+        if frame is None or not on:
+            return gr.skip(), gr.skip()
+        return read_frame(shelf, sessions.get(request.session_hash), frame, checkpoint)
+
+    def on_freeze(checkpoint, overlay, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        if session.frame is None:
+            raise gr.Error("There is no frame yet. Start the camera first.", print_exception=False)
+        return [*read_photo(shelf, session, session.frame, checkpoint, overlay), gr.update(selected="photo")]
+
+    private = {"api_visibility": "private"}
+    camera.stream(
+        on_frame,
+        [camera, switch, photo_tab.checkpoint],
+        [view, reading],
+        stream_every=STREAM_EVERY,
+        concurrency_limit=1,
+        show_progress="hidden",
+        **private,
+    )
+    switch.input(lambda on: IDLE if on else PAUSED, [switch], [reading], show_progress="hidden", **private)
+    frozen = freeze.click(on_freeze, [photo_tab.checkpoint, photo_tab.overlay], [*photo_tab.outputs, tabs], **private)
+    photo_tab.explain_after(frozen)
+
+
+def read_frame(shelf: Shelf, session: Session, frame: Photo, checkpoint: str) -> tuple:
+    """Read one webcam frame; gives the picture with its overlay and the smoothed reading as HTML."""
+    session.frame = Photo(shrink(frame.rgb, LIVE_LONG_SIDE), frame.full_size_wh)
+    try:
+        report = shelf.analyzer(checkpoint).analyze(session.frame, thorough=False)
+    except InfantFERError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    if not report.faces:
+        return report.photo.rgb, LOOKING
+    now = time.monotonic()
+    session.readings.append(LiveReading(now, report.faces[0].prediction.probabilities))
+    while now - session.readings[0].at > LIVE_SECONDS:
+        session.readings.popleft()
+    return draw_faces(report, 1, OVERLAYS[0]), reading_html(list(session.readings), now)
+
+
+def reading_html(readings: list[LiveReading], now: float) -> str:
+    """The mean of the last second as headline and bars, and the last twenty seconds as a chart."""
+    recent = [reading.probabilities for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
+    mean = {affect: sum(p[affect] for p in recent) / len(recent) for affect in AFFECTS}
+    label = max(mean, key=mean.get)
+    return (
+        f'<div class="ife"><h2 style="color:{AFFECT_COLOURS[label]}">{label.capitalize()} expression</h2>'
+        f'{probability_bars(mean)}<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{_chart(readings, now)}'
+        '<p class="quiet">Mean of the last second. The expression, not the feeling; not a medical device.</p></div>'
+    )
+
+
+def _chart(readings: list[LiveReading], now: float) -> str:
+    """Three lines in an inline SVG: time from left (20 s ago) to right (now), probability from bottom to top."""
+    lines = "".join(
+        f'<polyline fill="none" stroke="{AFFECT_COLOURS[affect]}" stroke-width="2" points="'
+        + " ".join(
+            f"{300 - (now - reading.at) / LIVE_SECONDS * 300:.1f},{80 - reading.probabilities[affect] * 76:.1f}"
+            for reading in readings
+        )
+        + '"/>'
+        for affect in AFFECTS
+    )
+    return (
+        '<svg viewBox="0 0 300 84" width="100%" role="img" aria-label="Probabilities of the three classes over time">'
+        '<rect x="0" y="2" width="300" height="80" fill="none" stroke="currentColor" opacity=".35"/>' + lines + "</svg>"
+    )

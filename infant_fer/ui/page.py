@@ -1,0 +1,99 @@
+"""The whole page: tabs, the programmatic endpoint, and how it is served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from infant_fer.errors import InfantFERError
+from infant_fer.images import MAX_BYTES, Photo
+from infant_fer.report_html import STYLE
+from infant_fer.ui.about_tab import build_about_tab
+from infant_fer.ui.live_tab import build_live_tab
+from infant_fer.ui.photo_tab import build_photo_tab
+from infant_fer.ui.privacy import PrivacyMiddleware
+from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.sessions import SessionStore
+from infant_fer.ui.shelf import Shelf
+
+TITLE = "infant_fer"
+INTRODUCTION = (
+    "# What does the expression look like?\n"
+    "Choose a photo of an infant. The page names the expression and shows what in the picture weighed in the answer. "
+    "It reads faces, not feelings, and is not a medical device."
+)
+THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
+CSS = STYLE + """
+footer { display: none !important; }
+@media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
+"""
+SWEEP_SECONDS = (60, 300)  # delete uploads never read: look every minute, drop what is five minutes old
+
+
+def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
+    """Build the page; nothing is served yet."""
+    with gr.Blocks(title=TITLE, delete_cache=SWEEP_SECONDS, analytics_enabled=False) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Tabs(selected="photo") as tabs:
+            with gr.Tab("Photo", id="photo"):
+                photo_tab = build_photo_tab(shelf, sessions, examples)
+            with gr.Tab("Live", id="live"):
+                build_live_tab(shelf, sessions, photo_tab, tabs)
+            with gr.Tab("About", id="about"):
+                build_about_tab(shelf, photo_tab.checkpoint)
+        _add_endpoint(shelf)
+
+        def forget(request: gr.Request):
+            sessions.forget(request.session_hash)
+            page.state_holder.session_data.pop(request.session_hash, None)  # Gradio keeps each component's last value
+
+        page.unload(forget)
+    return page
+
+
+def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> str:
+    """Serve the page with everything off that could keep, count or send what visitors do; gives its address."""
+    page.queue(max_size=32, default_concurrency_limit=2)
+    _, url, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        theme=THEME,
+        css=CSS,
+        share=False,
+        run_history=False,
+        enable_monitoring=False,
+        pwa=False,
+        ssr_mode=False,
+        mcp_server=False,
+        footer_links=[],
+        show_error=True,
+        max_file_size=MAX_BYTES,
+        state_session_capacity=64,
+        quiet=True,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(PrivacyMiddleware)], "docs_url": None, "redoc_url": None},
+    )
+    print(f"The page is ready: {url}", flush=True)
+    if block:
+        page.block_thread()
+    return url
+
+
+def _add_endpoint(shelf: Shelf) -> None:
+    """`/analyze`: a photo in, the report as JSON out; the checkpoint is optional."""
+
+    def analyze(photo: Photo | None, checkpoint: str) -> dict:
+        if photo is None:
+            raise gr.Error("Send a photo.", print_exception=False)
+        try:
+            return json.loads(shelf.analyzer(checkpoint).analyze(photo).to_json())
+        except InfantFERError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    photo = PrivateImage(visible=False, label="photo")
+    checkpoint = gr.Dropdown(shelf.choices, value=shelf.choices[0][1], visible=False, label="checkpoint")
+    report = gr.JSON(visible=False, label="report")
+    gr.Button(visible=False).click(analyze, [photo, checkpoint], [report], api_name="analyze")

@@ -1,0 +1,79 @@
+"""How do pictures pass between browser and server without leaving a file? An Image component that lives in memory."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
+
+from infant_fer.errors import ImageError
+from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
+
+JPEG_QUALITY = 90  # for display; downloads are PNG
+UPLOADS_ONLY = "Only a photo uploaded on this page can be read."
+
+
+class PrivateImage(gr.Image):
+    """An Image whose uploads are read once and deleted, and whose outputs are data: URLs instead of served files.
+
+    Hands a `Photo` to event functions and takes (H, W, 3) uint8 RGB arrays from them.
+    """
+
+    def get_block_name(self) -> str:
+        """Let the browser draw it as Gradio's own Image."""
+        return "image"
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path):
+        """Refuse URLs, which Gradio would otherwise fetch from the server's network."""
+        if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
+            raise gr.Error(UPLOADS_ONLY)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def preprocess(self, payload: ImageData | None) -> Photo | None:
+        """Decode the upload, or the data: URL of a webcam frame; the uploaded file is gone afterwards, read or refused."""
+        if payload is None:
+            return None
+        try:
+            return load_photo(_payload_bytes(payload))
+        except ImageError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def postprocess(self, value: np.ndarray | None) -> ImageData | None:
+        """Encode as a JPEG data: URL."""
+        if value is None:
+            return None
+        return ImageData(url=data_url(value, JPEG_QUALITY), orig_name="picture.jpg", mime_type="image/jpeg")
+
+
+def _payload_bytes(payload: ImageData) -> bytes:
+    if payload.url and payload.url.startswith("data:"):
+        text = payload.url.partition(",")[2]
+        if len(text) > MAX_BYTES * 4 / 3 + 4:
+            raise ImageError("The photo is larger than 12 MB. Save it smaller and try again.")
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise ImageError(UNREADABLE) from None
+    return _read_and_delete(payload.path)
+
+
+def _read_and_delete(path: str | None) -> bytes:
+    """Read a file of the upload folder and delete it with its folder; anything outside is refused unread."""
+    root, file = Path(get_upload_folder()).resolve(), Path(path or "").resolve()
+    if root not in file.parents:
+        raise ImageError(UPLOADS_ONLY)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError:
+        raise ImageError("The photo is no longer on the server. Please choose it again.") from None
+    finally:
+        file.unlink(missing_ok=True)
+        if file.parent != root and file.parent.is_dir() and not any(file.parent.iterdir()):
+            file.parent.rmdir()
+    return data

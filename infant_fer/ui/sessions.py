@@ -1,0 +1,69 @@
+"""What does the server remember of a visitor, and when does it forget? One small record, in memory only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from infant_fer.images import Photo
+from infant_fer.report import Report
+
+MAX_SESSIONS = 64  # a report with its photo is about 6 MB
+IDLE_SECONDS = 1800.0
+LIVE_SECONDS = 20.0  # what the live chart shows
+
+
+@dataclass(frozen=True)
+class LiveReading:
+    """The affect probabilities of one webcam frame; `at` is time.monotonic() in seconds."""
+
+    at: float
+    probabilities: dict[str, float]
+
+
+@dataclass(eq=False)
+class Session:
+    """A visitor's last report, chosen face and live readings. `turn` grows with every new photo or checkpoint."""
+
+    report: Report | None = None
+    number: int = 1
+    turn: int = 0
+    frame: Photo | None = None
+    readings: deque[LiveReading] = field(default_factory=deque)
+    used_at: float = 0.0
+
+    def show(self, report: Report | None) -> None:
+        """Replace the report; explanations of the old one notice by the turn and stop."""
+        self.report, self.number, self.turn = report, 1, self.turn + 1
+
+
+class SessionStore:
+    """Sessions by Gradio's session hash; forgets the idle and, above capacity, the least recently used."""
+
+    def __init__(self, capacity: int = MAX_SESSIONS, idle_seconds: float = IDLE_SECONDS):
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._capacity, self._idle_seconds = capacity, idle_seconds
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, session_hash: str) -> Session:
+        """The visitor's session, made on first use."""
+        now = time.monotonic()
+        with self._lock:
+            session = self._sessions.setdefault(session_hash, Session())
+            session.used_at = now
+            self._sessions.move_to_end(session_hash)
+            for key in [key for key, old in self._sessions.items() if now - old.used_at > self._idle_seconds]:
+                del self._sessions[key]
+            while len(self._sessions) > self._capacity:
+                self._sessions.popitem(last=False)
+            return session
+
+    def forget(self, session_hash: str | None) -> None:
+        """Drop everything about a visitor who left."""
+        with self._lock:
+            self._sessions.pop(session_hash, None)

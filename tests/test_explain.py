@@ -1,0 +1,248 @@
+"""Saliency maps of scores whose gradients are known by hand, and captum as the reference on a small network."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import NoiseTunnel, Saliency
+
+from infant_fer.explain import METHODS, integrated_gradients, occlusion, smoothgrad
+from infant_fer.explain.saliency import batch_size, scaled
+
+SIZE = 24
+
+
+def crop(seed: int = 0, size: int = SIZE) -> torch.Tensor:
+    """One normalised crop with values in -1..1, both reached."""
+    values = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    values[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
+    return values
+
+
+def linear_weights() -> torch.Tensor:
+    """Colour weights (3, -4, 0) in the upper third, (0, 0, 2.5) in the middle, 0 below: lengths 5, 2.5 and 0."""
+    weights = torch.zeros(3, SIZE, SIZE)
+    weights[:2, :8] = torch.tensor([3.0, -4.0])[:, None, None]
+    weights[2, 8:16] = 2.5
+    return weights
+
+
+def linear_score(copies: torch.Tensor) -> torch.Tensor:
+    return (copies * linear_weights().to(copies.dtype)).sum((1, 2, 3))
+
+
+def small_network() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.GELU(),
+            torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.GELU(),
+            torch.nn.Flatten(), torch.nn.Linear(8 * (SIZE // 2) ** 2, 3),
+        ).eval()  # fmt: skip
+
+
+class CountedScore:
+    """A network's second logit; counts the crops it was given."""
+
+    def __init__(self):
+        self.network, self.crops = small_network(), 0
+
+    def __call__(self, copies: torch.Tensor) -> torch.Tensor:
+        self.crops += len(copies)
+        return self.network(copies)[:, 1]
+
+
+def last(maps):
+    *_, final = maps
+    return final
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("squared", "middle"), [(False, 0.5), (True, 0.25)])
+def test_a_linear_scores_map_is_its_weights(dtype, squared, middle):
+    values = last(smoothgrad(linear_score, crop().to(dtype), "positive", n=5, squared=squared)).values
+    expected = np.repeat([1.0, middle, 0.0], 8)[:, None] * np.ones((1, SIZE))
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+
+
+def test_signed_gradients_cancel_before_the_magnitude_is_taken():
+    """The gradient of z²/2 is z: where the crop is 0, copies differ in sign only, and their mean goes to 0."""
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., :12] = 1.0
+    values = last(smoothgrad(lambda z: z.square().sum((1, 2, 3)) / 2, pixels, "positive", n=2000, noise=0.5)).values
+    assert values[:, :12].min() > 0.9
+    assert values[:, 12:].max() < 0.05  # 0.5 / √2000 = 0.011 a channel; the mean of magnitudes would give about 0.4
+
+
+def test_squared_gradients_keep_the_noise():
+    """The mean of z² is x² + σ²: here 1 + 0.25 and 0.25 a channel, so a fifth."""
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., :12] = 1.0
+    score = lambda z: z.square().sum((1, 2, 3)) / 2  # noqa: E731
+    values = last(smoothgrad(score, pixels, "positive", n=2000, noise=0.5, squared=True)).values
+    assert values[:, 12:].mean() / values[:, :12].mean() == pytest.approx(0.2, rel=0.05)
+
+
+def test_noise_is_a_share_of_the_crops_range():
+    seen = []
+
+    def score(copies):
+        seen.append(copies.detach().clone())
+        return copies.sum((1, 2, 3))
+
+    pixels = crop() * 3 + 7  # range 6
+    last(smoothgrad(score, pixels, "positive", n=40, noise=0.1))
+    added = torch.cat(seen) - pixels
+    assert added.std().item() == pytest.approx(0.6, rel=0.02)
+    assert abs(added.mean().item()) < 0.01
+
+
+@pytest.mark.parametrize(("squared", "kind"), [(False, "smoothgrad"), (True, "smoothgrad_sq")])
+def test_agrees_with_captum(squared, kind):
+    score, pixels = CountedScore(), crop(3)
+    ours = last(smoothgrad(score, pixels, "neutral", n=400, seed=5, squared=squared)).values
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        deviation = 0.15 * float(pixels.max() - pixels.min())
+        reference = NoiseTunnel(Saliency(score)).attribute(
+            pixels.clone().requires_grad_(),
+            nt_type=kind,
+            nt_samples=400,
+            nt_samples_batch_size=50,
+            stdevs=deviation,
+            abs=False,
+        )[0]
+    magnitude = (reference.sum(0) if squared else reference.norm(dim=0)).numpy()
+    assert cosine(ours, scaled(magnitude)) >= 0.98
+    assert cosine(ours, scaled(magnitude)[::-1]) < 0.95  # another map is not as near
+
+
+def test_the_seed_alone_decides():
+    run = lambda **settings: last(smoothgrad(CountedScore(), crop(), "neutral", n=12, **settings)).values  # noqa: E731
+    np.testing.assert_array_equal(run(seed=4), run(seed=4))
+    np.testing.assert_allclose(run(seed=4, batch=5), run(seed=4, batch=12), atol=1e-5)
+    assert np.abs(run(seed=4) - run(seed=5)).max() > 0.01
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_global_random_numbers_stay_untouched(name):
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    last(METHODS[name].run(CountedScore(), crop(), target="neutral", n=4, noise=0.1, seed=3))
+    assert torch.equal(before, torch.get_rng_state())
+    assert (numpy_before == np.random.get_state()[1]).all()
+
+
+def test_partial_maps_come_batch_by_batch():
+    maps = list(smoothgrad(CountedScore(), crop(), "neutral", n=7, batch=3, noise=0.2, seed=9))
+    assert [one.samples for one in maps] == [3, 6, 7]
+    assert {(one.asked_samples, one.noise, one.seed, one.target, one.method) for one in maps} == {
+        (7, 0.2, 9, "neutral", "smoothgrad")
+    }
+    first_three = last(smoothgrad(CountedScore(), crop(), "neutral", n=3, batch=3, noise=0.2, seed=9))
+    np.testing.assert_array_equal(maps[0].values, first_three.values)
+
+
+def test_closing_the_generator_stops_the_work():
+    score = CountedScore()
+    maps = smoothgrad(score, crop(), "neutral", n=1000, batch=4)
+    next(maps), next(maps)
+    maps.close()
+    assert score.crops == 8
+    assert list(maps) == []
+
+
+def test_a_callers_grad_mode_and_the_networks_gradients_are_left_alone():
+    score = CountedScore()
+    with torch.no_grad():
+        for _ in smoothgrad(score, crop(), "neutral", n=4, batch=2):
+            assert not torch.is_grad_enabled()
+    assert all(weight.grad is None for weight in score.network.parameters())
+
+
+def test_the_crop_is_not_altered():
+    pixels = crop()
+    copy = pixels.clone()
+    for method in METHODS.values():
+        last(method.run(CountedScore(), pixels, target="neutral", n=4))
+    assert torch.equal(pixels, copy)
+    assert not pixels.requires_grad
+
+
+def test_integrated_gradients_of_a_linear_score_are_weight_times_distance_from_the_mean_colour():
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., : SIZE // 4] = 1.0  # mean 0.25: distances 0.75 and 0.25
+    values = last(integrated_gradients(lambda z: 7 * z.sum((1, 2, 3)), pixels, "positive", n=20)).values
+    np.testing.assert_allclose(values[:, : SIZE // 4], 1, atol=1e-4)
+    np.testing.assert_allclose(values[:, SIZE // 4 :], 1 / 3, atol=1e-4)
+
+
+def test_occlusion_finds_the_one_patch_that_matters():
+    pixels = torch.zeros(1, 3, 96, 96)
+    pixels[..., 40:56, 64:80] = 1.0
+    found = last(occlusion(lambda z: z[..., 40:56, 64:80].sum((1, 2, 3)), pixels, "positive"))
+    assert found.samples == found.asked_samples == 11 * 11
+    row, column = np.unravel_index(found.values.argmax(), found.values.shape)
+    assert 40 <= row < 56
+    assert 64 <= column < 80
+    reach = np.zeros((96, 96), bool)
+    reach[25:71, 49:95] = True  # a window of 16 px that touches the patch
+    assert found.values[~reach].max() < 1e-3
+    assert found.values[40:56, 64:80].mean() > 0.5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_the_contract(name):
+    final = last(METHODS[name].run(CountedScore(), crop(), target="negative", n=10, noise=0.15, seed=2))
+    assert final.values.shape == (SIZE, SIZE)
+    assert final.values.dtype == np.float32
+    assert final.values.min() >= 0
+    assert final.values.max() == 1
+    assert (final.method, final.target, final.seed) == (name, "negative", 2)
+    assert final.samples == final.asked_samples
+    assert METHODS[name].title
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("shape", "n"), [((3, 8, 8), 5), ((2, 3, 8, 8), 5), ((1, 1, 8, 8), 5), ((1, 3, 8, 9), 5), ((1, 3, 8, 8), 0)]
+)
+def test_wrong_shapes_and_counts_are_refused(name, shape, n):
+    with pytest.raises(ValueError, match=r"must be one square crop|needs n of at least 1"):
+        last(METHODS[name].run(lambda z: z.sum((1, 2, 3)), torch.zeros(shape), target="positive", n=n))
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(ValueError, match="noise"):
+        last(smoothgrad(linear_score, crop(), "positive", noise=-0.1))
+
+
+def test_a_score_that_never_changes_gives_an_empty_map():
+    for name in ("smoothgrad", "occlusion", "integrated_gradients"):
+        final = last(METHODS[name].run(lambda z: (0 * z).sum((1, 2, 3)), crop(), target="positive", n=3))
+        assert not final.values.any()
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "expected"),
+    [
+        (np.zeros((4, 4)), np.zeros((4, 4))),
+        (np.eye(20) * (np.arange(20) == 3), np.eye(20) * (np.arange(20) == 3)),  # one pixel in 400 matters
+        (np.full((4, 4), 7.0), np.ones((4, 4))),
+    ],
+)
+def test_scaling_by_hand(magnitude, expected):
+    np.testing.assert_array_equal(scaled(magnitude), expected)
+
+
+def test_one_wild_pixel_does_not_dim_the_rest():
+    magnitude = np.ones((20, 20))
+    magnitude[0, 0] = 1e6
+    assert scaled(magnitude).min() == 1
+
+
+@pytest.mark.parametrize(("size", "batch"), [(48, 10), (96, 10), (224, 5), (1024, 1)])
+def test_batches_shrink_with_the_crop(size, batch):
+    assert batch_size(torch.empty(1, 3, size, size)) == batch
