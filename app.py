@@ -30,7 +30,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python app.py", description="Read the expression of infants' faces on a local page.")
+    parser = argparse.ArgumentParser(
+        "python app.py", description="Read the expression of infants' faces on a local page."
+    )
     parser.add_argument(
         "--checkpoint",
         action="append",
@@ -38,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="folder or Hub id (owner/name or owner/name@revision) to offer first; may be given several times",
     )
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)), help="default 7860")
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)), help="default 7860"
+    )
     parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),

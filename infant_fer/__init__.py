@@ -7,7 +7,7 @@
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["Analyzer", "AffectClassifier", "Report"]
+__all__ = ["AffectClassifier", "Analyzer", "Report"]
 
 _HOMES = {"Analyzer": "analyzer", "AffectClassifier": "classifier", "Report": "report"}
 

@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer", description="What do the expressions in these photos look like?")
+    parser = argparse.ArgumentParser(
+        "python -m infant_fer", description="What do the expressions in these photos look like?"
+    )
     parser.add_argument("photos", nargs="+", metavar="PHOTO_OR_FOLDER", help="photos, or folders searched for photos")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write every report as JSON")
     parser.add_argument("--csv", metavar="OUT", type=Path, help="write one row a face as CSV")
@@ -62,7 +64,9 @@ def _photo_files(sources: Sequence[str]) -> Iterator[Path]:
     """Files as given, and the photos of folders in the order of their names."""
     for source in map(Path, sources):
         if source.is_dir():
-            yield from sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())
+            yield from sorted(
+                path for path in source.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
+            )
         else:
             yield source
 
@@ -89,7 +93,9 @@ def _analyzed(analyzer, path: Path, explain: bool) -> FileResult:
 
 def _write(results: list[FileResult], options: argparse.Namespace) -> None:
     if options.json:
-        options.json.write_text(json.dumps([_json_entry(result) for result in results], indent=1, ensure_ascii=False), "utf-8")
+        options.json.write_text(
+            json.dumps([_json_entry(result) for result in results], indent=1, ensure_ascii=False), "utf-8"
+        )
     if options.csv:
         with options.csv.open("w", newline="", encoding="utf-8") as stream:
             _write_csv(results, stream)
@@ -124,14 +130,24 @@ def _face_row(result: FileResult, face: dict) -> list:
     numbers = [f"{face['probabilities'][affect]:.6f}" for affect in AFFECTS]
     extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
     notes = " ".join((*face["notes"], *result.report.notes))
-    return [result.file, face["number"], face["label"], *numbers, *extras, *face["box_xyxy"], notes, result.report.checkpoint]
+    return [
+        result.file,
+        face["number"],
+        face["label"],
+        *numbers,
+        *extras,
+        *face["box_xyxy"],
+        notes,
+        result.report.checkpoint,
+    ]
 
 
 def _html(results: list[FileResult]) -> str:
     from infant_fer.report_html import PAGE_STYLE, STYLE, report_section
 
     sections = [
-        f"<h2>{escape(result.file)}</h2>" + (report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>")
+        f"<h2>{escape(result.file)}</h2>"
+        + (report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>")
         for result in results
     ]
     head = f'<meta charset="utf-8"><title>Expression report</title><style>{STYLE}{PAGE_STYLE}</style>'

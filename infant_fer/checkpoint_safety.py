@@ -17,7 +17,13 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")
 MAX_JSON_BYTES = 2**20
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
-LARGEST = {"num_hidden_layers": 64, "hidden_size": 4096, "intermediate_size": 16384, "image_size": 1024, "num_channels": 4}
+LARGEST = {
+    "num_hidden_layers": 64,
+    "hidden_size": 4096,
+    "intermediate_size": 16384,
+    "image_size": 1024,
+    "num_channels": 4,
+}
 SOURCE_HINT = "Use a transformers image classifier saved with save_pretrained."
 
 
@@ -26,7 +32,9 @@ def check_config(config_file: Path, name: str) -> dict:
     config = _json_object(config_file, name)
     suspicious = [key for key in config if key == "auto_map" or key.startswith("_attn")]
     if suspicious:
-        raise CheckpointError(f"{name} asks for code of its own ({suspicious[0]} in config.json). Only plain checkpoints are loaded.")
+        raise CheckpointError(
+            f"{name} asks for code of its own ({suspicious[0]} in config.json). Only plain checkpoints are loaded."
+        )
     if config.get("model_type") not in CONFIG_MAPPING:
         raise CheckpointError(f"{name} has the unknown model type {config.get('model_type')!r}. {SOURCE_HINT}")
     for key, largest in LARGEST.items():
@@ -43,7 +51,9 @@ def check_folder(folder: Path, name: str) -> None:
         raise CheckpointError(f"{name} has no {CONFIG}. {SOURCE_HINT}")
     check_config(folder / CONFIG, name)
     if not (folder / PROCESSOR).is_file():
-        raise CheckpointError(f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained.")
+        raise CheckpointError(
+            f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
+        )
     _json_object(folder / PROCESSOR, name)
     if not any((folder / weights).is_file() for weights in WEIGHTS):
         check_weight_names([path.name for path in folder.iterdir()], name)
@@ -78,7 +88,9 @@ def _json_object(file: Path, name: str) -> dict:
 
 def _check_labels(id2label: object, name: str) -> None:
     if not isinstance(id2label, dict) or not 1 <= len(id2label) <= 100:
-        raise CheckpointError(f"{name} names no classes. Set id2label in its config.json, such as {{0: 'positive', ...}}.")
+        raise CheckpointError(
+            f"{name} names no classes. Set id2label in its config.json, such as {{0: 'positive', ...}}."
+        )
     try:
         affect_of_labels([str(id2label[key]) for key in sorted(id2label, key=int)])
     except ValueError:

@@ -17,13 +17,20 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HFValidationError,
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from tqdm import tqdm
 
-from infant_fer.checkpoint_safety import CARD, CONFIG, PROCESSOR, WEIGHTS, check_config, check_folder, check_weight_names
+from infant_fer.checkpoint_safety import (
+    CARD,
+    CONFIG,
+    PROCESSOR,
+    WEIGHTS,
+    check_config,
+    check_folder,
+    check_weight_names,
+)
 from infant_fer.errors import CheckpointError, FaceModelError
 from infant_fer.faces import BUNDLE_SHA256, BUNDLE_URL
 
@@ -61,7 +68,10 @@ class KnownCheckpoint:
 # Fine-tuned on adults; the first two are the rivals of the thesis this project grows from.
 KNOWN = (
     KnownCheckpoint("motheecreator/vit-Facial-Expression-Recognition", "ViT-Base, adults, 7 emotions; 343 MB"),
-    KnownCheckpoint("Mauregato/vit-base-patch16-224-best-finetuned-on-affectnet_short", "ViT-Base, adults (AffectNet), 8 emotions; 343 MB"),  # fmt: skip
+    KnownCheckpoint(
+        "Mauregato/vit-base-patch16-224-best-finetuned-on-affectnet_short",
+        "ViT-Base, adults (AffectNet), 8 emotions; 343 MB",
+    ),  # fmt: skip
     KnownCheckpoint("trpakov/vit-face-expression", "ViT-Base, adults (FER2013 and others), 7 emotions; 343 MB"),
 )
 
@@ -104,7 +114,9 @@ def fetch_face_bundle(destination: Path) -> Path:
         with urllib.request.urlopen(BUNDLE_URL, timeout=30) as response:
             data = response.read(8 * 2**20)
     except urllib.error.URLError as error:
-        raise FaceModelError(f"The face landmark bundle could not be downloaded from {BUNDLE_URL} ({error.reason}).") from None
+        raise FaceModelError(
+            f"The face landmark bundle could not be downloaded from {BUNDLE_URL} ({error.reason})."
+        ) from None
     if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
         raise FaceModelError(f"What {BUNDLE_URL} sent is not the expected face landmark bundle.")
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +131,9 @@ def _from_hub(
     try:
         info = HfApi(endpoint=endpoint).model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
     except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
-        raise CheckpointError(f"The Hub has no public checkpoint {repo_id}. Check the spelling of owner and name.") from None
+        raise CheckpointError(
+            f"The Hub has no public checkpoint {repo_id}. Check the spelling of owner and name."
+        ) from None
     except RevisionNotFoundError:
         raise CheckpointError(f"{repo_id} has no revision {revision}. Leave it out to take the newest.") from None
     except (httpx.HTTPError, OSError):
@@ -159,7 +173,9 @@ def _fetched(
     except EntryNotFoundError:
         raise CheckpointError(f"{repo_id} lost its file {name} while it was being read. Try again.") from None
     except (httpx.HTTPError, OSError) as error:
-        raise CheckpointError(f"{name} of {repo_id} could not be downloaded ({type(error).__name__}). Try again later.") from None
+        raise CheckpointError(
+            f"{name} of {repo_id} could not be downloaded ({type(error).__name__}). Try again later."
+        ) from None
 
 
 def _from_cache(repo_id: str, revision: str, cache_dir: Path | None) -> Checkpoint:

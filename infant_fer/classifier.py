@@ -14,7 +14,15 @@ from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints import Checkpoint, resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.faces import Face
-from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, affect_of_labels, canonical_label, is_emotions, sum_to_affect
+from infant_fer.labels import (
+    AFFECTS,
+    AGE_GROUPS,
+    EMOTIONS,
+    affect_of_labels,
+    canonical_label,
+    is_emotions,
+    sum_to_affect,
+)
 from infant_fer.models.geometry import geometry_features
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 
@@ -120,7 +128,9 @@ class AffectClassifier:
     def _prediction(self, output) -> Prediction:
         logits = output.logits if isinstance(output, InfantFaceOutput) else output
         if not torch.isfinite(logits).all():
-            raise CheckpointError(f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another.")
+            raise CheckpointError(
+                f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
+            )
         shares = (logits / self._temperature).double().softmax(-1).tolist()
         named = {canonical_label(name): share for name, share in zip(self.labels, shares, strict=True)}
         totals = sum_to_affect(named)
@@ -153,8 +163,13 @@ def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
         "eyes_closed": float(output.eyes_closed_logit.sigmoid()),
     }
     if output.geometry_logits is not None:
-        image, geometry = (float((part - part.mean()).abs()[chosen]) for part in (output.image_logits, output.geometry_logits))
-        extras["streams"] = {"image": image / (image + geometry + 1e-9), "geometry": geometry / (image + geometry + 1e-9)}
+        image, geometry = (
+            float((part - part.mean()).abs()[chosen]) for part in (output.image_logits, output.geometry_logits)
+        )
+        extras["streams"] = {
+            "image": image / (image + geometry + 1e-9),
+            "geometry": geometry / (image + geometry + 1e-9),
+        }
     return extras
 
 
@@ -162,7 +177,11 @@ def _loaded(checkpoint: Checkpoint):
     """Model and image processor from a checked folder; no request is made, no code of the folder runs."""
     try:
         model, info = AutoModelForImageClassification.from_pretrained(
-            checkpoint.path, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+            checkpoint.path,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
         )
         processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:

@@ -12,18 +12,9 @@ from infant_fer.report import FaceReport, Report
 
 OVERLAYS = ("outlines", "mesh", "box only")
 COLOUR_MAP = "inferno"  # perceptually uniform, readable in grey; matplotlib
-SHARES_OF_LONG_SIDE = 1 / 450  # line width; 3 px at 1350
+LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
 FINE_BITS = 4  # cv2 draws with 1/16 px
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-
-
-def shrink(image_rgb: np.ndarray, long_side: int) -> np.ndarray:
-    """Bring the long side of an (H, W, 3) uint8 picture down to `long_side` pixels; smaller ones stay as they are."""
-    scale = long_side / max(image_rgb.shape[:2])
-    if scale >= 1:
-        return image_rgb
-    size_wh = (max(1, round(image_rgb.shape[1] * scale)), max(1, round(image_rgb.shape[0] * scale)))
-    return cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA)
 
 
 def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> np.ndarray:
@@ -36,11 +27,12 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
     return canvas
 
 
-def draw_saliency(photo_rgb: np.ndarray, face: FaceReport, strength: float = 0.7) -> np.ndarray:
-    """Lay the face's saliency map over a copy of the photo; `strength` in 0..1 is the cover where the map is 1.
+def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> np.ndarray:
+    """Lay the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the cover where the map is 1.
 
     Where the map is near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
+    face, photo_rgb = report.face(selected), report.photo.rgb
     if face.explanation is None:
         return photo_rgb.copy()
     values = face.aligned.map_to_photo(face.explanation.saliency.values, photo_rgb.shape[:2]).clip(0, 1)
@@ -65,11 +57,11 @@ def _colour_table() -> np.ndarray:
 
 
 def _draw_box(canvas: np.ndarray, face: FaceReport, selected: bool, numbered: bool) -> None:
-    width = _line_width(canvas)
+    width = _line_width(face)
     colour = _rgb(AFFECT_COLOURS[face.prediction.label])
     left, top, right, bottom = (round(value) for value in face.face.box_xyxy)
-    cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width * (3 if selected else 2), cv2.LINE_AA)
-    cv2.rectangle(canvas, (left, top), (right, bottom), colour, width * (2 if selected else 1), cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width + (3 if selected else 2), cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, width + (1 if selected else 0), cv2.LINE_AA)
     if numbered:
         _draw_tag(canvas, str(face.number), (left, top), colour)
 
@@ -86,7 +78,7 @@ def _draw_tag(canvas: np.ndarray, text: str, corner_xy: tuple[int, int], colour:
 
 
 def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
-    points, width = face.face.landmarks_px, _line_width(canvas)
+    points, width = face.face.landmarks_px, _line_width(face)
     if overlay == "mesh":
         layer = canvas.copy()
         for triangle in TRIANGLES:
@@ -99,13 +91,15 @@ def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
             _polyline(canvas, points[list(path)], (120, 230, 255), width, closed=False)
 
 
-def _polyline(canvas: np.ndarray, points_px: np.ndarray, colour: tuple[int, int, int], width: int, closed: bool) -> None:
+def _polyline(
+    canvas: np.ndarray, points_px: np.ndarray, colour: tuple[int, int, int], width: int, closed: bool
+) -> None:
     fine = np.round(points_px * 2**FINE_BITS).astype(np.int32)
     cv2.polylines(canvas, [fine], closed, colour, width, cv2.LINE_AA, FINE_BITS)
 
 
-def _line_width(canvas: np.ndarray) -> int:
-    return max(1, round(max(canvas.shape[:2]) * SHARES_OF_LONG_SIDE))
+def _line_width(face: FaceReport) -> int:
+    return max(1, round(face.face.height_px * LINE_SHARE))
 
 
 def _rgb(hex_colour: str) -> tuple[int, int, int]:

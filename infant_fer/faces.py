@@ -143,7 +143,9 @@ def _retries(photo_rgb: np.ndarray):
     grey = [int(value) for value in photo_rgb.reshape(-1, 3).mean(0)]
     bordered = cv2.copyMakeBorder(photo_rgb, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=grey)
     small = min(1.0, 640 / max(bordered.shape[:2])) if pad > 320 else max(1.0, 384 / max(bordered.shape[:2]))
-    bordered = cv2.resize(bordered, None, fx=small, fy=small, interpolation=cv2.INTER_AREA if small < 1 else cv2.INTER_LINEAR)
+    bordered = cv2.resize(
+        bordered, None, fx=small, fy=small, interpolation=cv2.INTER_AREA if small < 1 else cv2.INTER_LINEAR
+    )
     back = np.array([[1 / small, 0, -pad], [0, 1 / small, -pad]])
     for quarter_turns in (0, 1, 3, 2):
         view = np.rot90(bordered, -quarter_turns)  # clockwise
@@ -176,6 +178,8 @@ def _bundle_bytes(bundle: Path | None) -> bytes:
         if path.is_file():
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
-                raise FaceModelError(f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}.")
+                raise FaceModelError(
+                    f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}."
+                )
             return data
     raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {LOCAL_BUNDLE}.")

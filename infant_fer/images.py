@@ -52,7 +52,9 @@ def load_photo(source: str | Path | bytes | np.ndarray | Photo) -> Photo:
     else:
         data = source if isinstance(source, bytes) else _read(Path(source))
         if len(data) > MAX_BYTES:
-            raise ImageError(f"The photo is larger than 12 MB ({len(data) / 2**20:.0f} MB). Save it smaller and try again.")
+            raise ImageError(
+                f"The photo is larger than 12 MB ({len(data) / 2**20:.0f} MB). Save it smaller and try again."
+            )
         image, full_size_wh = _decode(data)
     return Photo(np.array(_fit(_rgb(image))), full_size_wh)
 

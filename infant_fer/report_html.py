@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from infant_fer.drawing import colour_bar_css, draw_faces, draw_saliency, shrink
+from infant_fer.drawing import colour_bar_css, draw_faces, draw_saliency
 from infant_fer.explain import METHODS
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report
+from infant_fer.viewing import close_up
 
-PICTURE_LONG_SIDE = 1024  # px; enough for a page, a third of the bytes of the full picture
 OTHER_COLOUR = "#3B6FB6"
 
 STYLE = """
 .ife { font-family: system-ui, sans-serif; line-height: 1.45; color: inherit; }
 .ife h2 { margin: 0 0 .2rem; font-size: 1.35rem; } .ife h3 { margin: .9rem 0 .2rem; font-size: 1rem; }
 .ife p { margin: .25rem 0; } .ife ul { margin: .25rem 0; padding-left: 1.2rem; }
-.ife .bar { display: grid; grid-template-columns: 6.2rem 1fr 3.2rem; gap: .5rem; align-items: center; margin: .15rem 0; }
+.ife .bar { display: grid; grid-template-columns: 7.5rem 1fr 3.2rem; gap: .5rem; align-items: center; margin: .15rem 0; }
 .ife .track { background: rgba(128,128,128,.22); border-radius: 4px; height: .8rem; overflow: hidden; }
 .ife .fill { height: 100%; border-radius: 4px; } .ife .num { text-align: right; font-variant-numeric: tabular-nums; }
 .ife .note { border-left: 4px solid #E69F00; padding: .1rem .6rem; margin: .35rem 0; background: rgba(230,159,0,.12); }
@@ -51,7 +51,9 @@ def answer_html(report: Report, number: int) -> str:
     if prediction.emotions:
         parts.append(f"<details><summary>Seven emotions</summary>{_bars(prediction.emotions)}</details>")
     if prediction.age_groups:
-        parts.append(f"<details><summary>Age group the face looks like</summary>{_bars(prediction.age_groups)}</details>")
+        parts.append(
+            f"<details><summary>Age group the face looks like</summary>{_bars(prediction.age_groups)}</details>"
+        )
     parts.append(f'<p class="quiet">Checkpoint: {escape(report.checkpoint)}. {escape(LIMITS)}</p>')
     return _wrap("".join(parts))
 
@@ -89,17 +91,22 @@ def report_page(report: Report, number: int = 1, title: str = "Expression report
 
 def report_section(report: Report, number: int = 1) -> str:
     """The pictures and answers of one photo as a part of a document; every face is answered, `number` is drawn."""
-    figures = [_figure(draw_faces(report, number), "Faces and landmarks")]
+    view = close_up(report)
+    figures = [_figure(draw_faces(view, number), "Faces and landmarks")]
     if report.faces and report.face(number).explanation:
-        figures.append(_figure(draw_saliency(report.photo.rgb, report.face(number)), "What weighed in the answer"))
+        figures.append(_figure(draw_saliency(view, number), "What weighed in the answer"))
     answers = [answer_html(report, face.number) + shares_html(face.explanation) for face in report.faces]
     if len(answers) > 1:
         answers = [f"<h2>Face {number}</h2>{answer}" for number, answer in enumerate(answers, 1)]
-    return f'<div class="pictures">{"".join(figures)}</div>' + "".join(answers or [answer_html(report, number)]) + _settings(report)
+    return (
+        f'<div class="pictures">{"".join(figures)}</div>'
+        + "".join(answers or [answer_html(report, number)])
+        + _settings(report)
+    )
 
 
 def _figure(image_rgb, caption: str) -> str:
-    source = data_url(shrink(image_rgb, PICTURE_LONG_SIDE), quality=90)
+    source = data_url(image_rgb, quality=90)
     return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 

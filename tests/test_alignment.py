@@ -23,7 +23,9 @@ def turned(points: np.ndarray, degrees: float, scale: float, shift) -> np.ndarra
     return points @ rotation.T * scale + shift
 
 
-@pytest.mark.parametrize(("degrees", "scale", "shift"), [(0, 1, (0, 0)), (30, 2.5, (40, -7)), (180, 0.3, (5, 5)), (-90, 1, (9, 100))])
+@pytest.mark.parametrize(
+    ("degrees", "scale", "shift"), [(0, 1, (0, 0)), (30, 2.5, (40, -7)), (180, 0.3, (5, 5)), (-90, 1, (9, 100))]
+)
 def test_a_similarity_is_recovered(degrees, scale, shift):
     source = np.array([[0, 0], [1, 0], [0.5, 2]], float)
     matrix = similarity(source, turned(source, degrees, scale, shift))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NoiseTunnel, Saliency
+from transformers import ResNetConfig, ResNetForImageClassification
 
-from infant_fer.explain import METHODS, integrated_gradients, occlusion, smoothgrad
+from infant_fer.explain import METHODS, integrated_gradients, occlusion, smoothgrad, speed
 from infant_fer.explain.saliency import batch_size, scaled
 
 SIZE = 24
@@ -246,3 +247,58 @@ def test_one_wild_pixel_does_not_dim_the_rest():
 @pytest.mark.parametrize(("size", "batch"), [(48, 10), (96, 10), (224, 5), (1024, 1)])
 def test_batches_shrink_with_the_crop(size, batch):
     assert batch_size(torch.empty(1, 3, size, size)) == batch
+
+
+@pytest.fixture(scope="module")
+def residual_network() -> ResNetForImageClassification:
+    """A small residual network whose batch normalisations have seen something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+        network = ResNetForImageClassification(ResNetConfig(num_labels=3, **sizes))
+        network.train()(torch.randn(16, 3, 48, 48) * 2 + 1)
+        return network.eval()
+
+
+def test_folded_normalisation_changes_nothing_but_the_layers(residual_network):
+    pixels, folded = crop(size=48), speed._folded(residual_network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(folded(pixels).logits, residual_network(pixels).logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("copied", [speed._bfloat16_convolutions, speed._all_bfloat16])
+def test_bfloat16_copies_keep_the_map(residual_network, copied):
+    pixels, lower = crop(size=48), copied(residual_network)
+    score = lambda model: lambda copies: model(pixel_values=copies).logits[:, 1].float()  # noqa: E731
+    maps = [last(smoothgrad(score(model), pixels, "neutral", n=50)).values for model in (residual_network, lower)]
+    assert cosine(*maps) > 0.99
+    assert (maps[0] != maps[1]).any()
+
+
+def test_the_fastest_copy_that_keeps_the_gradient_is_taken_and_the_model_left_as_it_was(residual_network, monkeypatch):
+    before = {name: value.clone() for name, value in residual_network.state_dict().items()}
+    monkeypatch.setattr(speed, "LEAST_COSINE", 0.9)
+    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, crops: [10.0, 8.0, 5.0, 7.0])
+    chosen = speed.faster_copy(residual_network, 48)
+    convolutions = [module for module in chosen.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert {module.weight.dtype for module in convolutions} == {torch.bfloat16}
+    assert chosen.classifier[1].weight.dtype == torch.float32
+    assert all(torch.equal(value, before[name]) for name, value in residual_network.state_dict().items())
+    assert len(convolutions[0]._forward_hooks) == 1
+    assert not any(module._forward_hooks for module in residual_network.modules())
+
+
+@pytest.mark.parametrize(("least_cosine", "seconds"), [(1.01, [10.0]), (0.9, [10.0, 9.5, 9.5, 9.5])])
+def test_no_copy_is_taken_that_alters_the_gradient_or_gains_little(
+    residual_network, monkeypatch, least_cosine, seconds
+):
+    monkeypatch.setattr(speed, "LEAST_COSINE", least_cosine)
+    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, crops: seconds[: len(models)])
+    assert speed.faster_copy(residual_network, 48) is residual_network
+
+
+def test_models_are_timed_in_turn_at_least_once(residual_network, monkeypatch):
+    monkeypatch.setattr(speed, "TIMING_SECONDS", 0)
+    seconds = speed._timed_in_turn([residual_network] * 3, crop(size=48))
+    assert len(seconds) == 3
+    assert 0 < min(seconds) <= max(seconds) < float("inf")

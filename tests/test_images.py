@@ -52,7 +52,9 @@ def test_heic_is_read():
     assert image[20, 50, 0] < 50
 
 
-@pytest.mark.parametrize("encode", [lambda image, exif: encoded(image, "JPEG", exif=exif), lambda image, exif: heic(image, exif=exif)])
+@pytest.mark.parametrize(
+    "encode", [lambda image, exif: encoded(image, "JPEG", exif=exif), lambda image, exif: heic(image, exif=exif)]
+)
 def test_orientation_is_applied_and_the_full_size_is_upright(encode):
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 6  # the camera was held upright: turn clockwise

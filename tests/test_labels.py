@@ -7,7 +7,8 @@ from infant_fer.labels import affect_of_labels, canonical_label, is_emotions, su
 
 
 @pytest.mark.parametrize(
-    ("found", "ours"), [("Happiness", "happy"), (" ANGER ", "angry"), ("Neu", "neutral"), ("fear", "fear"), ("crying", "cry")]
+    ("found", "ours"),
+    [("Happiness", "happy"), (" ANGER ", "angry"), ("Neu", "neutral"), ("fear", "fear"), ("crying", "cry")],
 )
 def test_spellings_become_one_word(found, ours):
     assert canonical_label(found) == ours

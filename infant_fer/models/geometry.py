@@ -8,7 +8,23 @@ from infant_fer.alignment import TEMPLATE, similarity
 from infant_fer.faces import Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
-POINTS = (*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE, *OUTER_LIPS, *INNER_LIPS, *NOSTRILS, 152, 10, 234, 454, 50, 280, 205, 425)
+POINTS = (
+    *RIGHT_BROW,
+    *LEFT_BROW,
+    *RIGHT_EYE,
+    *LEFT_EYE,
+    *OUTER_LIPS,
+    *INNER_LIPS,
+    *NOSTRILS,
+    152,
+    10,
+    234,
+    454,
+    50,
+    280,
+    205,
+    425,
+)
 # Distances that facial actions change: lip opening, mouth width, lid openings, brow to eye, brow to brow, lip to nose.
 EDGES = ((13, 14), (61, 291), (78, 308), (159, 145), (386, 374), (105, 159), (334, 386), (107, 336), (0, 2), (17, 152), (61, 33), (291, 263), (50, 61), (280, 291))  # fmt: skip
 POSE_UNIT = 30.0  # degrees
@@ -23,4 +39,6 @@ def geometry_features(face: Face) -> np.ndarray:
     points = face.landmarks_px @ matrix[:, :2].T + matrix[:, 2]
     edges = [np.linalg.norm(points[a] - points[b]) for a, b in EDGES]
     pose = np.array([face.pose.yaw, face.pose.pitch]) / POSE_UNIT
-    return np.concatenate([list(face.blendshapes.values()), points[list(POINTS)].ravel(), edges, pose]).astype(np.float32)
+    return np.concatenate([list(face.blendshapes.values()), points[list(POINTS)].ravel(), edges, pose]).astype(
+        np.float32
+    )

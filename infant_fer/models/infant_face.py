@@ -122,7 +122,9 @@ class ImageStream(nn.Module):
         super().__init__()
         self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
         self.stem = nn.Sequential(
-            nn.Conv2d(1, config.stem_width, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(config.stem_width), nn.ReLU()
+            nn.Conv2d(1, config.stem_width, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(config.stem_width),
+            nn.ReLU(),
         )
         stages, width_in = [], config.stem_width
         for width in config.widths:

@@ -65,7 +65,9 @@ def photo_notes(n_faces: int) -> tuple[str, ...]:
 def _sharpness(aligned: AlignedFace) -> float:
     """Variance of the Laplacian of the crop at 96 px (Pech-Pacheco et al. 2000)."""
     grey = cv2.cvtColor(aligned.crop_rgb, cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(cv2.resize(grey, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32), cv2.CV_32F).var())
+    return float(
+        cv2.Laplacian(cv2.resize(grey, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32), cv2.CV_32F).var()
+    )
 
 
 def _eyes_closed(face: Face, prediction: Prediction) -> bool:

@@ -27,13 +27,13 @@ SAVE_JS = """(file) => {
 }"""
 
 
-def download(session: Session, kind: str, overlay: str, strength: float) -> dict[str, str]:
+def download(session: Session, kind: str) -> dict[str, str]:
     """Give name, media type and base64 bytes of one download; pictures have the photo's full working size."""
-    report, number = session.report, session.number
+    report, number, look = session.report, session.number, session.look
     if kind == "landmarks":
-        return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, overlay)))
+        return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, look.overlay)))
     if kind == "map":
-        return _file("map.png", "image/png", encode_png(draw_saliency(report.photo.rgb, report.face(number), strength)))
+        return _file("map.png", "image/png", encode_png(draw_saliency(report, number, look.strength)))
     if kind == "json":
         return _file("report.json", "application/json", report.to_json().encode())
     return _file("report.html", "text/html", report_page(report, number).encode())

@@ -6,19 +6,19 @@ import time
 
 import gradio as gr
 
-from infant_fer.drawing import OVERLAYS, draw_faces, shrink
+from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.report_html import probability_bars
-from infant_fer.ui.photo_tab import PhotoTab, read_photo
+from infant_fer.ui.photo_reading import read_photo, told
+from infant_fer.ui.photo_tab import PhotoTab
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
 from infant_fer.ui.shelf import Shelf
 
 SMOOTHING_SECONDS = 1.0
 STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
-LIVE_LONG_SIDE = 640  # px, as asked of the camera
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 IDLE = '<div class="ife"><p>Start the camera, and the reading appears here. Nothing is stored.</p></div>'
 PAUSED = '<div class="ife"><p>Paused. The camera picture stays in your browser until you switch on again.</p></div>'
@@ -49,11 +49,11 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
             return gr.skip(), gr.skip()
         return read_frame(shelf, sessions.get(request.session_hash), frame, checkpoint)
 
-    def on_freeze(checkpoint, overlay, request: gr.Request):
+    def on_freeze(checkpoint: str, request: gr.Request):
         session = sessions.get(request.session_hash)
         if session.frame is None:
-            raise gr.Error("There is no frame yet. Start the camera first.", print_exception=False)
-        return [*read_photo(shelf, session, session.frame, checkpoint, overlay), gr.update(selected="photo")]
+            raise told("There is no frame yet. Start the camera first.")
+        return [*read_photo(shelf, session, session.frame, checkpoint), gr.update(selected="photo")]
 
     private = {"api_visibility": "private"}
     camera.stream(
@@ -66,17 +66,17 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
         **private,
     )
     switch.input(lambda on: IDLE if on else PAUSED, [switch], [reading], show_progress="hidden", **private)
-    frozen = freeze.click(on_freeze, [photo_tab.checkpoint, photo_tab.overlay], [*photo_tab.outputs, tabs], **private)
+    frozen = freeze.click(on_freeze, [photo_tab.checkpoint], [*photo_tab.outputs, tabs], **private)
     photo_tab.explain_after(frozen)
 
 
 def read_frame(shelf: Shelf, session: Session, frame: Photo, checkpoint: str) -> tuple:
     """Read one webcam frame; gives the picture with its overlay and the smoothed reading as HTML."""
-    session.frame = Photo(shrink(frame.rgb, LIVE_LONG_SIDE), frame.full_size_wh)
+    session.frame = frame
     try:
         report = shelf.analyzer(checkpoint).analyze(session.frame, thorough=False)
     except InfantFERError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise told(error) from None
     if not report.faces:
         return report.photo.rgb, LOOKING
     now = time.monotonic()
@@ -93,7 +93,7 @@ def reading_html(readings: list[LiveReading], now: float) -> str:
     label = max(mean, key=mean.get)
     return (
         f'<div class="ife"><h2 style="color:{AFFECT_COLOURS[label]}">{label.capitalize()} expression</h2>'
-        f'{probability_bars(mean)}<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{_chart(readings, now)}'
+        f"{probability_bars(mean)}<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{_chart(readings, now)}"
         '<p class="quiet">Mean of the last second. The expression, not the feeling; not a medical device.</p></div>'
     )
 

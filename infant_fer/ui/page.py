@@ -13,6 +13,7 @@ from infant_fer.images import MAX_BYTES, Photo
 from infant_fer.report_html import STYLE
 from infant_fer.ui.about_tab import build_about_tab
 from infant_fer.ui.live_tab import build_live_tab
+from infant_fer.ui.photo_reading import told
 from infant_fer.ui.photo_tab import build_photo_tab
 from infant_fer.ui.privacy import PrivacyMiddleware
 from infant_fer.ui.private_image import PrivateImage
@@ -26,10 +27,13 @@ INTRODUCTION = (
     "It reads faces, not feelings, and is not a medical device."
 )
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
-CSS = STYLE + """
+CSS = (
+    STYLE
+    + """
 footer { display: none !important; }
 @media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
 """
+)
 SWEEP_SECONDS = (60, 300)  # delete uploads never read: look every minute, drop what is five minutes old
 
 
@@ -87,11 +91,11 @@ def _add_endpoint(shelf: Shelf) -> None:
 
     def analyze(photo: Photo | None, checkpoint: str) -> dict:
         if photo is None:
-            raise gr.Error("Send a photo.", print_exception=False)
+            raise told("Send a photo.")
         try:
             return json.loads(shelf.analyzer(checkpoint).analyze(photo).to_json())
         except InfantFERError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise told(error) from None
 
     photo = PrivateImage(visible=False, label="photo")
     checkpoint = gr.Dropdown(shelf.choices, value=shelf.choices[0][1], visible=False, label="checkpoint")

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
+from infant_fer.drawing import OVERLAYS
 from infant_fer.images import Photo
 from infant_fer.report import Report
 
@@ -23,20 +24,35 @@ class LiveReading:
     probabilities: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Look:
+    """How the two pictures are drawn."""
+
+    overlay: str = OVERLAYS[0]
+    strength: float = 0.8  # cover of the photo where the map is strongest
+    close_up: bool = True
+
+
 @dataclass(eq=False)
 class Session:
-    """A visitor's last report, chosen face and live readings. `turn` grows with every new photo or checkpoint."""
+    """A visitor's last report, chosen face and live readings. `turn` grows with every new photo or face."""
 
     report: Report | None = None
     number: int = 1
     turn: int = 0
+    look: Look = Look()
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
     used_at: float = 0.0
 
     def show(self, report: Report | None) -> None:
         """Replace the report; explanations of the old one notice by the turn and stop."""
-        self.report, self.number, self.turn = report, 1, self.turn + 1
+        self.report = report
+        self.choose(1)
+
+    def choose(self, number: int) -> None:
+        """Make a face the explained one."""
+        self.number, self.turn = number, self.turn + 1
 
 
 class SessionStore:
