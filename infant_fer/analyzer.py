@@ -13,7 +13,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.explain import METHODS
 from infant_fer.faces import Face, FaceFinder
 from infant_fer.images import Photo, load_photo
-from infant_fer.regions import part_map, share_per_part
+from infant_fer.regions import emphasis_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
 from infant_fer.trust.notes import face_notes, photo_notes
 
@@ -83,7 +83,8 @@ class Analyzer:
         size = chosen.aligned.crop_rgb.shape[0]
         parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), size)
         for saliency in maps:
-            yield report.with_explanation(face, Explanation(saliency, share_per_part(saliency.values, parts)))
+            shares, emphasis = share_per_part(saliency.values, parts), emphasis_per_part(saliency.values, parts)
+            yield report.with_explanation(face, Explanation(saliency, shares, emphasis))
 
     def _read(self, photo: Photo, face: Face, number: int) -> FaceReport:
         aligned = align_face(photo.rgb, face, self.classifier.crop)

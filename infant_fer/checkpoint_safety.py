@@ -6,43 +6,36 @@ import json
 import struct
 from pathlib import Path
 
-from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-import infant_fer.models.infant_face  # noqa: F401  (registers the project's own architecture)
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import affect_of_labels
+from infant_fer.models.infant_face import InfantFaceConfig
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MODEL_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")
+
 MAX_JSON_BYTES = 2**20
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
+MAX_LABELS = 32
+MAX_CROP = 1024  # px; the largest picture side of an image classifier in use
+LARGEST_NUMBER = 70_000  # above any size or vocabulary of an image model; 10⁹ layers would never finish loading
 LARGEST = {
     "num_hidden_layers": 64,
+    "num_layers": 64,
+    "depths": 64,
+    "blocks_per_stage": 64,
+    "transformer_layers": 64,
     "hidden_size": 4096,
+    "hidden_sizes": 4096,
+    "widths": 4096,
     "intermediate_size": 16384,
-    "image_size": 1024,
+    "image_size": MAX_CROP,
     "num_channels": 4,
 }
 SOURCE_HINT = "Use a transformers image classifier saved with save_pretrained."
-
-
-def check_config(config_file: Path, name: str) -> dict:
-    """Read config.json and refuse what could run code, exhaust memory or leave the classes unnamed. Raises CheckpointError."""
-    config = _json_object(config_file, name)
-    suspicious = [key for key in config if key == "auto_map" or key.startswith("_attn")]
-    if suspicious:
-        raise CheckpointError(
-            f"{name} asks for code of its own ({suspicious[0]} in config.json). Only plain checkpoints are loaded."
-        )
-    if config.get("model_type") not in CONFIG_MAPPING:
-        raise CheckpointError(f"{name} has the unknown model type {config.get('model_type')!r}. {SOURCE_HINT}")
-    for key, largest in LARGEST.items():
-        value = config.get(key, 0)
-        if isinstance(value, (int, float)) and not 0 <= value <= largest:
-            raise CheckpointError(f"{name} has {key} = {value} in config.json; at most {largest} is loaded.")
-    _check_labels(config.get("id2label"), name)
-    return config
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -54,16 +47,42 @@ def check_folder(folder: Path, name: str) -> None:
         raise CheckpointError(
             f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
         )
-    _json_object(folder / PROCESSOR, name)
-    if not any((folder / weights).is_file() for weights in WEIGHTS):
-        check_weight_names([path.name for path in folder.iterdir()], name)
-    for weights in folder.glob("*.safetensors"):
-        _check_header(weights, name)
+    check_processor(folder / PROCESSOR, name)
+    check_weight_names([path.name for path in folder.iterdir()], name)
+    for weights in weight_names(folder, name):
+        if not (folder / weights).is_file():
+            raise CheckpointError(f"{name} lacks its file {weights}. Get it again, whole.")
+        _check_header(folder / weights, name)
+
+
+def check_config(config_file: Path, name: str) -> None:
+    """Refuse a config.json that could run code, exhaust memory or leaves the classes unnamed. Raises CheckpointError."""
+    config = _json_object(config_file, name)
+    _refuse_code(config, CONFIG, name)
+    if config.get("model_type") not in MODEL_TYPES:
+        raise CheckpointError(
+            f"{name} has the model type {config.get('model_type')!r}, no image classifier known here. {SOURCE_HINT}"
+        )
+    for key, value in _numbers(config):
+        largest = LARGEST.get(key, LARGEST_NUMBER if isinstance(value, int) else float("inf"))
+        if not abs(value) <= largest or value in (float("inf"), -float("inf")):  # the first is also true of NaN
+            raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; at most {largest} is loaded.")
+    _check_labels(config.get("id2label"), name)
+    _check_crop(config.get("face_crop"), name)
+
+
+def check_processor(processor_file: Path, name: str) -> None:
+    """Refuse a preprocessor_config.json that could run code or asks for huge pictures. Raises CheckpointError."""
+    processor = _json_object(processor_file, name)
+    _refuse_code(processor, PROCESSOR, name)
+    for key, value in _numbers({key: processor.get(key) for key in ("size", "crop_size")}):
+        if not 0 < value <= MAX_CROP:
+            raise CheckpointError(f"{name} has {key} = {value:g} in {PROCESSOR}; 1 to {MAX_CROP} pixels are possible.")
 
 
 def check_weight_names(files: list[str], name: str) -> None:
     """Refuse a checkpoint whose file names show no safetensors weights. Raises CheckpointError."""
-    if any(weights in files for weights in WEIGHTS):
+    if SINGLE in files or INDEX in files:
         return
     unsafe = sorted(file for file in files if file.endswith(UNSAFE_SUFFIXES))
     if unsafe:
@@ -71,7 +90,42 @@ def check_weight_names(files: list[str], name: str) -> None:
             f"{name} has its weights as {unsafe[0]}, a format that can run code. "
             "Save them again with save_pretrained, which writes safetensors."
         )
-    raise CheckpointError(f"{name} has no model.safetensors. {SOURCE_HINT}")
+    raise CheckpointError(f"{name} has no {SINGLE}. {SOURCE_HINT}")
+
+
+def weight_names(folder: Path, name: str) -> list[str]:
+    """The safetensors files that are loaded from a folder: the single one, or the shards its index names."""
+    if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
+        return [SINGLE]
+    shards = _json_object(folder / INDEX, name).get("weight_map")
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+    if not names or any(Path(shard).name != shard or not shard.endswith(".safetensors") for shard in names):
+        raise CheckpointError(f"{INDEX} of {name} names no safetensors files beside it. {SOURCE_HINT}")
+    return names
+
+
+def _refuse_code(settings: dict, file: str, name: str) -> None:
+    for key in settings:
+        if key in ("auto_map", "custom_pipelines") or key.startswith("_attn"):
+            raise CheckpointError(
+                f"{name} asks for code of its own ({key} in {file}). Only plain checkpoints are loaded."
+            )
+        if key == "quantization_config":
+            raise CheckpointError(f"{name} is quantised ({key} in {file}); explanations need the plain weights.")
+
+
+def _numbers(settings: object, key: str = ""):
+    """Yield (nearest name, number) for every number in nested settings, the keys of label tables aside."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            if name != "label2id":
+                own = key if key in ("size", "crop_size") else str(name)
+                yield from _numbers(value, own)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _numbers(value, key)
+    elif isinstance(settings, (int, float)) and not isinstance(settings, bool):
+        yield key, settings
 
 
 def _json_object(file: Path, name: str) -> dict:
@@ -79,7 +133,7 @@ def _json_object(file: Path, name: str) -> dict:
         if file.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{file.name} of {name} is larger than 1 MB; it is no ordinary checkpoint.")
         content = json.loads(file.read_bytes())
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         raise CheckpointError(f"{file.name} of {name} is not valid JSON. Save the checkpoint again.") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file.name} of {name} holds no settings. Save the checkpoint again.")
@@ -87,14 +141,29 @@ def _json_object(file: Path, name: str) -> dict:
 
 
 def _check_labels(id2label: object, name: str) -> None:
-    if not isinstance(id2label, dict) or not 1 <= len(id2label) <= 100:
+    hint = 'Set id2label in its config.json, such as {"0": "positive", "1": "neutral", "2": "negative"}.'
+    if not isinstance(id2label, dict) or not id2label:
+        raise CheckpointError(f"{name} names no classes. {hint}")
+    if len(id2label) > MAX_LABELS:
+        raise CheckpointError(f"{name} has {len(id2label)} classes; affects or emotions are expected. {hint}")
+    if set(id2label) != {str(index) for index in range(len(id2label))}:
+        raise CheckpointError(f"The classes of {name} are not numbered from 0 without a gap. {hint}")
+    labels = [str(id2label[str(index)]) for index in range(len(id2label))]
+    if any(label.upper().startswith("LABEL_") for label in labels):
+        raise CheckpointError(f"{name} has unnamed classes ({labels[0]}, ...). {hint}")
+    affect_of_labels(labels)
+
+
+def _check_crop(face_crop: object, name: str) -> None:
+    if face_crop is None:
+        return
+    known = isinstance(face_crop, dict) and set(face_crop) <= {"size", "margin"}
+    size, margin = (face_crop.get("size", 1), face_crop.get("margin", 0)) if known else (None, None)
+    sound = isinstance(size, int) and 0 < size <= MAX_CROP and isinstance(margin, (int, float)) and 0 <= margin <= 2
+    if not sound:
         raise CheckpointError(
-            f"{name} names no classes. Set id2label in its config.json, such as {{0: 'positive', ...}}."
+            f"{name} has face_crop = {face_crop} in {CONFIG}; a size of 1 to {MAX_CROP} and a margin of 0 to 2 are possible."
         )
-    try:
-        affect_of_labels([str(id2label[key]) for key in sorted(id2label, key=int)])
-    except ValueError:
-        raise CheckpointError(f"id2label in config.json of {name} has keys that are no numbers.") from None
 
 
 def _check_header(weights: Path, name: str) -> None:
@@ -109,7 +178,7 @@ def _check_header(weights: Path, name: str) -> None:
         tensors = json.loads(header)
         tensors.pop("__metadata__", None)
         sound = 8 + length + max(tensor["data_offsets"][1] for tensor in tensors.values()) == size
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         sound = False
     if not sound:
         raise CheckpointError(f"{weights.name} of {name} is damaged or no safetensors file. Get it again.")

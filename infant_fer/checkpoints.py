@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
-import httpx
+from httpx2 import HTTPError
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoSibling
 from tqdm import tqdm
 
 from infant_fer.checkpoint_safety import (
     CARD,
     CONFIG,
+    INDEX,
     PROCESSOR,
-    WEIGHTS,
+    SINGLE,
     check_config,
     check_folder,
+    check_processor,
     check_weight_names,
+    weight_names,
 )
 from infant_fer.errors import CheckpointError, FaceModelError
 from infant_fer.faces import BUNDLE_SHA256, BUNDLE_URL
@@ -38,6 +41,8 @@ EMBEDDED_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_NAME = "infant-fer-small"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 MAX_WEIGHT_BYTES = 3 * 2**30  # ViT-Large in float32 is 1.2 GB
+MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
+SECONDS_TO_ANSWER = 15.0
 
 Progress = Callable[[float, str], None]
 
@@ -59,20 +64,31 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
-    """A checkpoint on the Hub that is known to fit, and what to know of it."""
+    """A checkpoint on the Hub that is known to fit, and what to know of it. `revision` None is the newest at first use."""
 
     source: str
     note: str
+    revision: str | None = None
 
 
-# Fine-tuned on adults; the first two are the rivals of the thesis this project grows from.
+# Fine-tuned on adults. The first four are by the authors whose models the thesis behind this project compared.
 KNOWN = (
-    KnownCheckpoint("motheecreator/vit-Facial-Expression-Recognition", "ViT-Base, adults, 7 emotions; 343 MB"),
+    KnownCheckpoint(
+        "motheecreator/vit-Facial-Expression-Recognition",
+        "ViT-Base, adults, 7 emotions; 343 MB",
+        "1a1a6dcc90944ffcf5819641963caf2226d69aab",
+    ),
     KnownCheckpoint(
         "Mauregato/vit-base-patch16-224-best-finetuned-on-affectnet_short",
-        "ViT-Base, adults (AffectNet), 8 emotions; 343 MB",
-    ),  # fmt: skip
-    KnownCheckpoint("trpakov/vit-face-expression", "ViT-Base, adults (FER2013 and others), 7 emotions; 343 MB"),
+        "ViT-Base, adults (AffectNet); 343 MB",
+    ),
+    KnownCheckpoint("3una/finetuned-AffectNet", "BEiT-Base, adults (AffectNet); 343 MB"),
+    KnownCheckpoint("3una/finetuned-FER2013", "BEiT-Base, adults (FER2013); 343 MB"),
+    KnownCheckpoint(
+        "trpakov/vit-face-expression",
+        "ViT-Base, adults (FER2013), 7 emotions; 343 MB",
+        "c09980ee4484af73734ac0f35412fda62c7daedf",
+    ),
 )
 
 
@@ -91,8 +107,9 @@ def resolve(
 ) -> Checkpoint:
     """Give a checked local folder for a folder path, a Hub id ("owner/name" or "owner/name@revision"), or the default.
 
-    A Hub checkpoint is downloaded once and then found without the network. `on_progress(share, words)` is called while
-    it downloads. Raises CheckpointError with one sentence about what to do.
+    A Hub checkpoint is downloaded once; from then on that commit is used and no request is made. Name another revision
+    to change it. `on_progress(share of all bytes, words)` is called while it downloads; without it a bar is printed.
+    Raises CheckpointError with one sentence about what to do.
     """
     if source is None:
         if not embedded():
@@ -105,130 +122,177 @@ def resolve(
     if not HUB_ID.fullmatch(str(source)) or folder.is_absolute():
         raise CheckpointError(f"{source} is no folder and no Hub id such as owner/name.")
     repo_id, _, named_revision = str(source).partition("@")
-    return _from_hub(repo_id, revision or named_revision or "main", on_progress, endpoint, cache_dir)
+    hub = _Hub(repo_id, revision or named_revision or "main", endpoint, cache_dir)
+    return _downloaded_before(hub) or _download(hub, on_progress)
 
 
-def fetch_face_bundle(destination: Path) -> Path:
-    """Download MediaPipe's face landmark bundle from its official address, check its hash, and save it whole or not at all."""
+def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:
+    """Download MediaPipe's face landmark bundle, check its hash, and save it whole or not at all. Raises FaceModelError."""
     try:
-        with urllib.request.urlopen(BUNDLE_URL, timeout=30) as response:
-            data = response.read(8 * 2**20)
-    except urllib.error.URLError as error:
+        with urllib.request.urlopen(url, timeout=SECONDS_TO_ANSWER) as response:
+            data = response.read(MAX_BUNDLE_BYTES)
+    except (OSError, HTTPException) as error:
         raise FaceModelError(
-            f"The face landmark bundle could not be downloaded from {BUNDLE_URL} ({error.reason})."
+            f"The face landmark bundle could not be downloaded from {url} ({error}). Connect to the network and try again."
         ) from None
-    if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
-        raise FaceModelError(f"What {BUNDLE_URL} sent is not the expected face landmark bundle.")
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise FaceModelError(f"What {url} sent is not the expected face landmark bundle. Try again later.")
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_suffix(".part")
     partial.write_bytes(data)
     return partial.replace(destination)
 
 
-def _from_hub(
-    repo_id: str, revision: str, on_progress: Progress | None, endpoint: str | None, cache_dir: Path | None
-) -> Checkpoint:
-    try:
-        info = HfApi(endpoint=endpoint).model_info(repo_id, revision=revision, files_metadata=True, timeout=15)
-    except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
-        raise CheckpointError(
-            f"The Hub has no public checkpoint {repo_id}. Check the spelling of owner and name."
-        ) from None
-    except RevisionNotFoundError:
-        raise CheckpointError(f"{repo_id} has no revision {revision}. Leave it out to take the newest.") from None
-    except (httpx.HTTPError, OSError):
-        return _from_cache(repo_id, revision, cache_dir)
-    files = {item.rfilename: item for item in info.siblings or ()}
-    check_weight_names(list(files), repo_id)
+@dataclass(frozen=True)
+class _Hub:
+    """One revision of one repository, at one Hub, with one cache."""
+
+    repo_id: str
+    revision: str
+    endpoint: str | None
+    cache_dir: Path | None
+
+    def cached(self, file: str) -> Path | None:
+        """Where an earlier download left a file; None when there is none."""
+        found = try_to_load_from_cache(self.repo_id, file, cache_dir=self.cache_dir, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+
+def _downloaded_before(hub: _Hub) -> Checkpoint | None:
+    """The checkpoint as an earlier call left it, its content checked again; None when a file of it is missing."""
+    config = hub.cached(CONFIG)
+    if config is None or not (config.parent / PROCESSOR).is_file():
+        return None
+    folder = config.parent
+    needed = weight_names(folder, hub.repo_id)
+    if not all((folder / name).is_file() for name in needed):
+        return None
+    for name in (CONFIG, PROCESSOR, *needed):
+        _check_content(folder / name, (folder / name).resolve().name, hub.repo_id)
+    check_folder(folder, hub.repo_id)
+    return Checkpoint(folder, hub.repo_id, folder.name)
+
+
+def _download(hub: _Hub, on_progress: Progress | None) -> Checkpoint:
+    """Get the allow-listed files: the settings first, which are checked before any weight is asked for."""
+    commit, files = _listing(hub)
+    check_weight_names(list(files), hub.repo_id)
     for needed in (CONFIG, PROCESSOR):
         if needed not in files:
-            raise CheckpointError(f"{repo_id} has no {needed}; it cannot be used as it stands.")
+            raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
+    small = [name for name in (CONFIG, PROCESSOR, CARD) if name in files] + [INDEX] * (SINGLE not in files)
+    tally = _Tally(on_progress, sum(files[name].size or 0 for name in small))
+    # Asked for by the revision's name, so that the cache remembers which commit the name stood for.
+    folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
+    if folder.name != commit:
+        raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
+    check_config(folder / CONFIG, hub.repo_id)
+    for name in small[1:]:
+        _fetched(hub, files[name], commit, tally)
+    check_processor(folder / PROCESSOR, hub.repo_id)
+    weights = weight_names(folder, hub.repo_id)
+    if missing := [name for name in weights if name not in files]:
+        raise CheckpointError(f"{hub.repo_id} lacks its file {missing[0]}; it cannot be used as it stands.")
+    tally.total += sum(files[name].size or 0 for name in weights)
+    if tally.total > MAX_WEIGHT_BYTES:
+        raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
+    for name in weights:
+        _fetched(hub, files[name], commit, tally)
+    check_folder(folder, hub.repo_id)
+    return Checkpoint(folder, hub.repo_id, commit)
 
-    def fetch(name: str) -> Path:
-        path = _fetched(repo_id, name, info.sha, on_progress, endpoint, cache_dir)
-        _check_hash(path, getattr(files[name].lfs, "sha256", None), repo_id)
-        return path
 
-    folder = fetch(CONFIG).parent
-    check_config(folder / CONFIG, repo_id)
-    weights = [name for name in files if name.endswith(".safetensors") and "/" not in name]
-    if sum(files[name].size or 0 for name in weights) > MAX_WEIGHT_BYTES:
-        raise CheckpointError(f"{repo_id} has more than 3 GB of weights; choose a smaller one.")
-    for name in (PROCESSOR, *(extra for extra in (CARD, WEIGHTS[1]) if extra in files), *weights):
-        fetch(name)
-    check_folder(folder, repo_id)
-    return Checkpoint(folder, repo_id, info.sha)
-
-
-def _fetched(
-    repo_id: str, name: str, commit: str, on_progress: Progress | None, endpoint: str | None, cache_dir: Path | None
-) -> Path:
-    """Download one file of one commit into the Hub's cache; the cache only ever holds whole files."""
+def _listing(hub: _Hub) -> tuple[str, dict[str, RepoSibling]]:
+    """The commit a revision stands for, and its files by name."""
+    api = HfApi(endpoint=hub.endpoint)
     try:
-        return Path(
-            hf_hub_download(
-                repo_id, name, revision=commit, endpoint=endpoint, cache_dir=cache_dir, tqdm_class=_bar(on_progress)
-            )
-        )
-    except EntryNotFoundError:
-        raise CheckpointError(f"{repo_id} lost its file {name} while it was being read. Try again.") from None
-    except (httpx.HTTPError, OSError) as error:
+        info = api.model_info(hub.repo_id, revision=hub.revision, files_metadata=True, timeout=SECONDS_TO_ANSWER)
+    except RevisionNotFoundError:
         raise CheckpointError(
-            f"{name} of {repo_id} could not be downloaded ({type(error).__name__}). Try again later."
+            f"{hub.repo_id} has no revision {hub.revision}. Leave it out to take the newest."
         ) from None
-
-
-def _from_cache(repo_id: str, revision: str, cache_dir: Path | None) -> Checkpoint:
-    """The checkpoint as downloaded before, when the Hub cannot be reached."""
-    config = try_to_load_from_cache(repo_id, CONFIG, cache_dir=cache_dir, revision=revision)
-    if not isinstance(config, str):
-        commit = _remembered_commit(repo_id, revision, cache_dir)
-        config = try_to_load_from_cache(repo_id, CONFIG, cache_dir=cache_dir, revision=commit) if commit else None
-    if not isinstance(config, str):
+    except (RepositoryNotFoundError, HFValidationError):
         raise CheckpointError(
-            f"{repo_id} is not on this computer yet and the Hub cannot be reached. Connect to the network once, or choose an embedded checkpoint."
+            f"The Hub has no public checkpoint {hub.repo_id}. Check the spelling of owner and name."
+        ) from None
+    except HfHubHTTPError as error:
+        raise CheckpointError(
+            f"The Hub could not answer for {hub.repo_id} (status {error.response.status_code}). Try again later."
+        ) from None
+    except (HTTPError, OSError):
+        raise CheckpointError(
+            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. "
+            "Connect to the network once, or choose an embedded checkpoint."
+        ) from None
+    return str(info.sha), {item.rfilename: item for item in info.siblings or ()}
+
+
+def _fetched(hub: _Hub, file: RepoSibling, revision: str, tally: _Tally) -> Path:
+    """Download one file into the Hub's cache, which only ever shows whole files, and check its content."""
+    try:
+        downloaded = hf_hub_download(
+            hub.repo_id,
+            file.rfilename,
+            revision=revision,
+            endpoint=hub.endpoint,
+            cache_dir=hub.cache_dir,
+            tqdm_class=tally.bar(),
         )
-    folder = Path(config).parent
-    check_folder(folder, repo_id)
-    return Checkpoint(folder, repo_id, folder.name)
+    except RemoteEntryNotFoundError:
+        raise CheckpointError(f"{hub.repo_id} lost its file {file.rfilename} meanwhile. Try again.") from None
+    except (HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{file.rfilename} of {hub.repo_id} could not be downloaded whole ({type(error).__name__}). Try again later."
+        ) from None
+    _check_content(Path(downloaded), file.lfs.sha256 if file.lfs else file.blob_id or "", hub.repo_id)
+    return Path(downloaded)
 
 
-def _remembered_commit(repo_id: str, revision: str, cache_dir: Path | None) -> str | None:
-    """Files are fetched by commit, which leaves no branch name in the cache: the newest commit there stands for it."""
-    from huggingface_hub.constants import HF_HUB_CACHE
+def _check_content(path: Path, digest: str, repo_id: str) -> None:
+    """Compare a file with its digest on the Hub: SHA-256 for large files, git's blob id for small ones.
 
-    snapshots = Path(cache_dir or HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}" / "snapshots"
-    if revision != "main" or not snapshots.is_dir():
-        return None
-    return max(snapshots.iterdir(), key=os.path.getmtime).name
-
-
-def _check_hash(path: Path, sha256: str | None, repo_id: str) -> None:
-    """Compare a large file with the hash the Hub lists for it; a wrong one is removed so that a retry can mend it."""
-    if sha256 is None:
+    The cache names files by the same digest. One that differs is removed, so that a retry can mend it; anything that
+    is no such digest is not compared.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", digest):
         return
     with path.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() == sha256:
-            return
-    path.resolve().unlink()
-    path.unlink(missing_ok=True)
-    raise CheckpointError(f"{path.name} of {repo_id} arrived altered. Try again.")
+        if len(digest) == 64:
+            hasher = hashlib.file_digest(stream, "sha256")
+        else:
+            hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size + stream.read())
+    if hasher.hexdigest() != digest:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f"{path.name} of {repo_id} arrived altered and was removed. Try again.")
 
 
-def _bar(on_progress: Progress | None) -> type[tqdm]:
-    """A tqdm class that reports to `on_progress` instead of the terminal, or the terminal's bar without it."""
-    if on_progress is None:
-        return tqdm
+@dataclass
+class _Tally:
+    """Counts the bytes of several downloads and reports their share of the total."""
 
-    class Reporting(tqdm):
-        def __init__(self, *args, **kwargs):
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": False, "file": open(os.devnull, "w")})  # noqa: SIM115
+    on_progress: Progress | None
+    total: int
+    done: int = field(default=0, init=False)
 
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if self.total:
-                on_progress(self.n / self.total, f"Downloading {self.desc or 'the checkpoint'}")
-            return shown
+    def add(self, count: float) -> None:
+        self.done += int(count)
+        if self.on_progress is not None:
+            self.on_progress(min(1.0, self.done / max(self.total, 1)), "Downloading the checkpoint")
 
-    return Reporting
+    def bar(self) -> type[tqdm] | None:
+        """What huggingface_hub reports to: this tally, or None for its own bar in the terminal."""
+        if self.on_progress is None:
+            return None
+        tally = self
+
+        class Reporting(tqdm):
+            def __init__(self, *args, **kwargs):
+                kwargs.pop("name", None)
+                super().__init__(*args, **{**kwargs, "disable": True})  # nothing is printed
+                tally.add(kwargs.get("initial") or 0)
+
+            def update(self, n: float | None = 1) -> None:
+                tally.add(n or 0)
+
+        return Reporting

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints import Checkpoint, resolve
 from infant_fer.errors import CheckpointError
+from infant_fer.explain.speed import faster_copy
 from infant_fer.faces import Face
 from infant_fer.labels import (
     AFFECTS,
@@ -26,7 +28,7 @@ from infant_fer.labels import (
 from infant_fer.models.geometry import geometry_features
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 
-BFLOAT16_GAIN = 1.3  # the least speed-up for which explanations give up float32
+MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,25 @@ class Prediction:
 class AffectClassifier:
     """A checkpoint ready to read aligned faces. Thread-safe: it holds no state of a call."""
 
-    def __init__(self, model: torch.nn.Module, processor, name: str, card: str = "", device: str = "cpu"):
-        self.name, self.card, self.device = name, card, device
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        processor,
+        name: str,
+        card: str = "",
+        device: str = "cpu",
+        dtype: str = "auto",
+    ):
+        self.name, self.card, self.device = name, card, _device(device)
         self.labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
         self.affects = affect_of_labels(self.labels)
-        self.crop = _crop_spec(model.config, processor)
+        self.crop = _crop_spec(model.config, processor, name)
         self._processor = processor
-        self._model = model.to(device).eval().requires_grad_(False)
+        self._model = model.to(self.device).eval().requires_grad_(False)
         self._mirror = bool(getattr(model.config, "test_time_mirror", False))
         self._temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-        self._explained = self._faster_for_gradients()
+        self._explained = self._model if _checked_dtype(dtype) == "float32" else None  # else chosen at first use
+        self._choosing = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -68,41 +79,55 @@ class AffectClassifier:
         source: str | Path | None = None,
         revision: str | None = None,
         device: str = "auto",
+        dtype: str = "auto",
         on_progress: Callable[[float, str], None] | None = None,
     ) -> AffectClassifier:
-        """Load a checkpoint folder or Hub id (default: the embedded checkpoint). Raises CheckpointError."""
+        """Load a checkpoint folder or Hub id (default: the embedded checkpoint) and read one blank face to warm up.
+
+        `device` is "auto", "cpu", "cuda" or "mps". Predictions are always made in float32. With `dtype` "auto",
+        explanations on the CPU use bfloat16 where one measured batch shows that it pays; "float32" keeps them exact.
+        Raises CheckpointError.
+        """
         checkpoint = resolve(source, revision, on_progress)
         model, processor = _loaded(checkpoint)
-        return cls(model, processor, checkpoint.name, checkpoint.card, _device(device))
+        classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, dtype)
+        classifier.warm_up()
+        return classifier
+
+    def warm_up(self) -> None:
+        """Read one blank face, so that the first real one is fast and damaged weights are found out now."""
+        size = self.crop.size
+        self.predict(AlignedFace(np.full((size, size, 3), 127, np.uint8), np.eye(2, 3)))
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
         """Read one aligned face; `face` lets checkpoints with a geometry stream use its landmarks and blendshapes.
 
         Raises CheckpointError when the weights give anything but finite numbers.
         """
-        return self.predictions([self.output(aligned, face)])[0]
+        return self.prediction(self.output(aligned, face))
 
     @torch.inference_mode()
-    def output(self, aligned: AlignedFace, face: Face | None = None):
-        """The model's own output for one face: logits averaged over the crop and, if the checkpoint asks, its mirror image."""
+    def output(self, aligned: AlignedFace, face: Face | None = None) -> InfantFaceOutput | torch.Tensor:
+        """What the model says of one face, without a batch axis: all heads of the project's own model, else the logits.
+
+        Logits are averaged over the crop and, if the checkpoint asks for it, its mirror image (geometry unchanged).
+        """
         pixels = self.pixel_values(aligned)
         views = torch.cat([pixels, pixels.flip(-1)]) if self._mirror else pixels
-        output = self._model(views, **self._geometry(face, len(views)))
-        tensors = {name: value.float().mean(0) for name, value in output.items() if isinstance(value, torch.Tensor)}
-        return type(output)(**tensors) if isinstance(output, InfantFaceOutput) else tensors["logits"]
-
-    def predictions(self, outputs: list) -> list[Prediction]:
-        """Turn raw outputs into predictions."""
-        return [self._prediction(output) for output in outputs]
+        output = self._model(pixel_values=views, **self._geometry(face, len(views)))
+        if not isinstance(output, InfantFaceOutput):
+            return output.logits.float().mean(0)
+        return InfantFaceOutput(**{name: value.float().mean(0) for name, value in output.items()})
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
-        """(1, 3, H, W) float32: the crop as the checkpoint wants it."""
-        return self._processor(images=aligned.crop_rgb, return_tensors="pt")["pixel_values"].to(self.device)
+        """(1, 3, S, S) float32: the crop scaled and normalised as the checkpoint wants it; no pixel is moved."""
+        tensors = self._processor(images=aligned.crop_rgb, do_resize=False, do_center_crop=False, return_tensors="pt")
+        return tensors["pixel_values"].to(self.device)
 
     def score_of(
         self, affect: str, aligned: AlignedFace, face: Face | None = None
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The differentiable score an explanation asks about: (B, 3, H, W) to (B,) logits of one affect.
+        """The differentiable score an explanation asks about: (B, 3, S, S) to (B,) logits of one affect, not mirrored.
 
         Emotion checkpoints give the log of the summed exponentials of the affect's emotions. The geometry of `face` is
         held fixed, so the map concerns the image stream.
@@ -110,14 +135,32 @@ class AffectClassifier:
         members = [index for index, name in enumerate(self.affects) if name == affect]
         if not members:
             raise CheckpointError(f"The checkpoint knows no {affect!r}; choose one of {', '.join(AFFECTS)}.")
-        model = self._explained
+        model = self._model_to_explain()
 
         def score(pixel_values: torch.Tensor) -> torch.Tensor:
-            dtype = next(model.parameters()).dtype
-            geometry = {name: value.to(dtype) for name, value in self._geometry(face, len(pixel_values)).items()}
-            return model(pixel_values.to(dtype), **geometry).logits[:, members].float().logsumexp(1)
+            output = model(pixel_values=pixel_values, **self._geometry(face, len(pixel_values)))
+            return output.logits[:, members].float().logsumexp(1)
 
         return score
+
+    def prediction(self, output: InfantFaceOutput | torch.Tensor) -> Prediction:
+        """Turn what `output` gave into probabilities. Raises CheckpointError when it is not finite."""
+        own = isinstance(output, InfantFaceOutput)
+        logits = output.logits if own else output
+        if not all(bool(torch.isfinite(part).all()) for part in (output.values() if own else (output,))):
+            raise CheckpointError(
+                f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
+            )
+        named = dict.fromkeys(map(canonical_label, self.labels), 0.0)
+        shares = (logits.double() / self._temperature).softmax(-1).tolist()
+        for name, share in zip(self.labels, shares, strict=True):
+            named[canonical_label(name)] += share
+        totals = sum_to_affect(named)
+        probabilities = {affect: totals[affect] / sum(totals.values()) for affect in AFFECTS}
+        label = max(probabilities, key=probabilities.get)
+        if own:
+            return Prediction(label, probabilities, **_other_heads(output, AFFECTS.index(label)))
+        return Prediction(label, probabilities, emotions=named if is_emotions(self.labels) else None)
 
     def _geometry(self, face: Face | None, count: int) -> dict[str, torch.Tensor]:
         if face is None or not isinstance(self._model, InfantFaceModel) or self._model.geometry is None:
@@ -125,36 +168,17 @@ class AffectClassifier:
         features = torch.from_numpy(geometry_features(face)).to(self.device)
         return {"geometry": features.expand(count, -1)}
 
-    def _prediction(self, output) -> Prediction:
-        logits = output.logits if isinstance(output, InfantFaceOutput) else output
-        if not torch.isfinite(logits).all():
-            raise CheckpointError(
-                f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
-            )
-        shares = (logits / self._temperature).double().softmax(-1).tolist()
-        named = {canonical_label(name): share for name, share in zip(self.labels, shares, strict=True)}
-        totals = sum_to_affect(named)
-        probabilities = {affect: totals[affect] / sum(totals.values()) for affect in AFFECTS}
-        extras = {"emotions": named} if is_emotions(self.labels) else {}
-        if isinstance(output, InfantFaceOutput):
-            extras = _other_heads(output, AFFECTS.index(max(probabilities, key=probabilities.get)))
-        return Prediction(max(probabilities, key=probabilities.get), probabilities, **extras)
-
-    def _faster_for_gradients(self) -> torch.nn.Module:
-        """A bfloat16 copy of the model where one measured batch of gradients is clearly faster with it, else the model."""
-        if self.device != "cpu" or sum(p.numel() for p in self._model.parameters()) < 20e6:
-            return self._model
-        import copy
-
-        candidate = copy.deepcopy(self._model).to(torch.bfloat16)
-        size = self.crop.size
-        gain = _gradient_seconds(self._model, size) / _gradient_seconds(candidate, size)
-        return candidate if gain >= BFLOAT16_GAIN else self._model
+    def _model_to_explain(self) -> torch.nn.Module:
+        """The model, or a copy whose input gradients cost less on this machine; measured once, at the first explanation."""
+        with self._choosing:
+            if self._explained is None:
+                self._explained = faster_copy(self._model, self.crop.size)
+            return self._explained
 
 
 def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
     valence, arousal = output.valence_arousal.tolist()
-    extras = {
+    heads = {
         "emotions": dict(zip(EMOTIONS, output.emotion_logits.double().softmax(-1).tolist(), strict=True)),
         "valence": min(max(valence, -2.0), 2.0),
         "arousal": min(max(arousal, 0.0), 2.0),
@@ -162,31 +186,33 @@ def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
         "usable": float(output.usable_logit.sigmoid()),
         "eyes_closed": float(output.eyes_closed_logit.sigmoid()),
     }
-    if output.geometry_logits is not None:
-        image, geometry = (
-            float((part - part.mean()).abs()[chosen]) for part in (output.image_logits, output.geometry_logits)
-        )
-        extras["streams"] = {
-            "image": image / (image + geometry + 1e-9),
-            "geometry": geometry / (image + geometry + 1e-9),
-        }
-    return extras
+    if output.geometry_logits is None:
+        return heads
+    parts = {"image": output.image_logits, "geometry": output.geometry_logits}
+    sizes = {name: float((part - part.mean()).abs()[chosen]) for name, part in parts.items()}
+    total = sum(sizes.values())
+    shares = {name: size / total if total else 0.5 for name, size in sizes.items()}
+    return {**heads, "streams": shares}
 
 
-def _loaded(checkpoint: Checkpoint):
+def _loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:
     """Model and image processor from a checked folder; no request is made, no code of the folder runs."""
+    trusted = {"local_files_only": True, "trust_remote_code": False}
     try:
+        config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
+        with torch.device("meta"):  # shapes without memory
+            parameters = sum(p.numel() for p in AutoModelForImageClassification.from_config(config).parameters())
+        if parameters > MAX_PARAMETERS:
+            raise CheckpointError(f"{checkpoint.name} has {parameters:,} parameters; at most a billion is loaded.")
+        processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
         model, info = AutoModelForImageClassification.from_pretrained(
-            checkpoint.path,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint.name} could not be loaded: {str(error).splitlines()[0]}") from None
-    wrong = [*info["missing_keys"], *info.get("mismatched_keys", ())]
+            checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **trusted,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{checkpoint.name} could not be loaded: {reason}") from None
+    wrong = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     if wrong:
         raise CheckpointError(
             f"The weights of {checkpoint.name} do not fit its config.json ({len(wrong)} parameters, such as {wrong[0]}). "
@@ -195,29 +221,32 @@ def _loaded(checkpoint: Checkpoint):
     return model, processor
 
 
-def _crop_spec(config, processor) -> CropSpec:
-    if getattr(config, "face_crop", None):
-        return CropSpec(**config.face_crop)
+def _crop_spec(config, processor, name: str) -> CropSpec:
+    """What the checkpoint's config says of its crop; without that, the side of the processor's pictures."""
     size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-    side = size.get("height") or size.get("shortest_edge")
-    return CropSpec(size=int(side))
+    sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key)}
+    if len(sides) != 1:
+        raise CheckpointError(f"{name} wants pictures of {dict(size)}; only square ones are possible.")
+    spec = CropSpec(**(getattr(config, "face_crop", None) or {"size": int(*sides)}))
+    if {spec.size} != sides:
+        raise CheckpointError(
+            f"{name} has face_crop of {spec.size} px in config.json and {sides.pop()} px in preprocessor_config.json; "
+            "they must agree."
+        )
+    return spec
 
 
 def _device(asked: str) -> str:
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """The device to use; "auto" takes a GPU where there is one. Raises CheckpointError for one that is not there."""
+    present = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if asked == "auto":
+        return present[0]
+    if asked.split(":")[0] not in present:
+        raise CheckpointError(f"There is no device {asked!r} here; choose auto or {' or '.join(present)}.")
+    return asked
 
 
-def _gradient_seconds(model: torch.nn.Module, size: int) -> float:
-    """Best of two timings of one batch of two input gradients."""
-    dtype = next(model.parameters()).dtype
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        pixels = torch.zeros(2, 3, size, size, dtype=dtype, requires_grad=True)
-        torch.autograd.grad(model(pixels).logits.sum(), pixels)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _checked_dtype(asked: str) -> str:
+    if asked not in ("auto", "float32"):
+        raise CheckpointError(f"There is no dtype {asked!r}; choose auto or float32.")
+    return asked

@@ -35,7 +35,7 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> n
     face, photo_rgb = report.face(selected), report.photo.rgb
     if face.explanation is None:
         return photo_rgb.copy()
-    values = face.aligned.map_to_photo(face.explanation.saliency.values, photo_rgb.shape[:2]).clip(0, 1)
+    values = face.aligned.map_to_photo(face.explanation.saliency.for_display(), photo_rgb.shape[:2]).clip(0, 1)
     colours = _colour_table()[(values * 255).astype(np.uint8)]
     cover = (strength * np.sqrt(values))[..., None]
     canvas = (photo_rgb * (1 - cover) + colours * cover).astype(np.uint8)

@@ -101,6 +101,15 @@ def share_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
     return {part: float(share) for part, share in zip(PARTS, sums / sums.sum(), strict=True)}
 
 
+def emphasis_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
+    """Give each of PARTS its share of a saliency map over its share of the crop's area: 1 is neither more nor less.
+
+    Large parts have large shares by their size alone; this tells what a map stresses. A part not in the crop has 0.
+    """
+    shares, areas = share_per_part(values, parts), share_per_part(np.ones_like(values), parts)
+    return {part: shares[part] / areas[part] if areas[part] else 0.0 for part in PARTS}
+
+
 def _hull(points_px: np.ndarray) -> np.ndarray:
     return cv2.convexHull(points_px.astype(np.float32))[:, 0]
 

@@ -24,10 +24,11 @@ OUTSIDE_SHARE = 0.4
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A saliency map of one face and its share per face part (sums to 1; keys are regions.PARTS)."""
+    """A saliency map of one face; per face part (regions.PARTS) its share, and its emphasis: the share by area."""
 
     saliency: SaliencyMap
-    shares: dict[str, float]
+    shares: dict[str, float]  # sums to 1
+    emphasis: dict[str, float]  # 1 is the crop's mean
 
     @property
     def complete(self) -> bool:
@@ -35,9 +36,9 @@ class Explanation:
         return self.saliency.samples >= self.saliency.asked_samples
 
     def top_parts(self) -> list[str]:
-        """The two face parts with the largest share, largest first."""
-        inside = [part for part in self.shares if part != "outside"]
-        return sorted(inside, key=lambda part: -self.shares[part])[:2]
+        """The two face parts where the map is brightest; by share alone the large cheeks would always win."""
+        inside = [part for part in self.emphasis if part != "outside"]
+        return sorted(inside, key=lambda part: -self.emphasis[part])[:2]
 
 
 @dataclass(frozen=True, eq=False)

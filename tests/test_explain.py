@@ -6,7 +6,7 @@ import torch
 from captum.attr import NoiseTunnel, Saliency
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from infant_fer.explain import METHODS, integrated_gradients, occlusion, smoothgrad, speed
+from infant_fer.explain import METHODS, SaliencyMap, integrated_gradients, occlusion, smoothgrad, speed
 from infant_fer.explain.saliency import batch_size, scaled
 
 SIZE = 24
@@ -236,6 +236,17 @@ def test_a_score_that_never_changes_gives_an_empty_map():
 )
 def test_scaling_by_hand(magnitude, expected):
     np.testing.assert_array_equal(scaled(magnitude), expected)
+
+
+def test_the_display_map_keeps_places_and_loses_the_speckles():
+    values = np.zeros((96, 96), np.float32)
+    values[20:40:2, 20:40:2] = 1  # a checkered patch
+    shown = SaliencyMap(values, "smoothgrad", "positive", 50, 50, 0.15, 0).for_display()
+    assert shown.dtype == np.float32
+    assert shown.max() == 1
+    inside = shown[24:36, 24:36]
+    assert inside.min() > 0.8 * inside.max()
+    assert shown[50:, 50:].max() == 0
 
 
 def test_one_wild_pixel_does_not_dim_the_rest():

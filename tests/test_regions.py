@@ -11,7 +11,7 @@ from PIL import Image
 from infant_fer import regions
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.faces import FaceFinder
-from infant_fer.regions import OUTLINES, PART_WORDS, PARTS, TRIANGLES, part_map, share_per_part
+from infant_fer.regions import OUTLINES, PART_WORDS, PARTS, TRIANGLES, emphasis_per_part, part_map, share_per_part
 
 SIZE = 100
 
@@ -129,6 +129,17 @@ def test_an_empty_map_has_the_shares_of_the_areas():
     shares = share_per_part(np.zeros((2, 2)), parts)
     assert shares["brows"] == 0.75
     assert shares["outside"] == 0.25
+
+
+def test_emphasis_is_share_over_area():
+    parts = np.full((10, 10), PARTS.index("cheeks"), np.uint8)
+    parts[0] = PARTS.index("mouth")
+    values = np.ones((10, 10))
+    values[0] = 9
+    emphasis = emphasis_per_part(values, parts)
+    assert emphasis["mouth"] == pytest.approx(5)  # half of the map on a tenth of the crop
+    assert emphasis["cheeks"] == pytest.approx(0.5 / 0.9)
+    assert emphasis["eyes"] == 0
 
 
 def test_every_part_has_words():

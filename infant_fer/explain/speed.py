@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers import PreTrainedModel
 
 from infant_fer.explain.saliency import batch_size
 
@@ -72,7 +73,10 @@ def _bfloat16_convolutions(folded: nn.Module) -> nn.Module:
 
 
 def _all_bfloat16(model: nn.Module) -> nn.Module:
+    """A copy that works in bfloat16; its attention is written out, whose gradient costs less than the fused kernel's."""
     lower = copy.deepcopy(model).eval().requires_grad_(False).to(torch.bfloat16)
+    if isinstance(lower, PreTrainedModel):
+        lower.set_attn_implementation("eager")
     lower.register_forward_pre_hook(_lower_inputs, with_kwargs=True)
     return lower
 

@@ -21,7 +21,7 @@ SMOOTHING_SECONDS = 1.0
 STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 IDLE = '<div class="ife"><p>Start the camera, and the reading appears here. Nothing is stored.</p></div>'
-PAUSED = '<div class="ife"><p>Paused. The camera picture stays in your browser until you switch on again.</p></div>'
+PAUSED = '<div class="ife"><p>Paused: frames are dropped unread until you switch on again.</p></div>'
 LOOKING = '<div class="ife"><h2>No face in view</h2><p>Bring the face closer, with light on it.</p></div>'
 
 
@@ -44,10 +44,16 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
         with gr.Column(min_width=240):
             reading = gr.HTML(IDLE, elem_id="live-reading")
 
-    def on_frame(frame: Photo | None, on: bool, checkpoint, request: gr.Request):
-        if frame is None or not on:
+    def on_frame(frame: Photo | None, checkpoint: str, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        if frame is None or not session.live:
             return gr.skip(), gr.skip()
-        return read_frame(shelf, sessions.get(request.session_hash), frame, checkpoint)
+        answer = read_frame(shelf, session, frame, checkpoint)
+        return answer if session.live else (gr.skip(), gr.skip())  # switched off meanwhile
+
+    def on_switch(live: bool, request: gr.Request):
+        sessions.get(request.session_hash).live = live
+        return IDLE if live else PAUSED
 
     def on_freeze(checkpoint: str, request: gr.Request):
         session = sessions.get(request.session_hash)
@@ -58,14 +64,14 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
     private = {"api_visibility": "private"}
     camera.stream(
         on_frame,
-        [camera, switch, photo_tab.checkpoint],
+        [camera, photo_tab.checkpoint],
         [view, reading],
         stream_every=STREAM_EVERY,
         concurrency_limit=1,
         show_progress="hidden",
         **private,
     )
-    switch.input(lambda on: IDLE if on else PAUSED, [switch], [reading], show_progress="hidden", **private)
+    switch.input(on_switch, [switch], [reading], show_progress="hidden", **private)
     frozen = freeze.click(on_freeze, [photo_tab.checkpoint], [*photo_tab.outputs, tabs], **private)
     photo_tab.explain_after(frozen)
 

@@ -41,6 +41,7 @@ class Session:
     number: int = 1
     turn: int = 0
     look: Look = Look()
+    live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
     used_at: float = 0.0

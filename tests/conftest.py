@@ -1,0 +1,85 @@
+"""Fixtures every test file may use: the real pipeline on the embedded checkpoint, and a page served for real."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve the browser on small machines
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def analyzer():
+    """The real pipeline with the embedded checkpoint."""
+    from infant_fer import Analyzer
+
+    return Analyzer.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """An adult's portrait, 512 × 512, NASA, public domain, from scikit-image."""
+    from skimage import data
+
+    return data.astronaut()
+
+
+@contextmanager
+def served(*arguments: str):
+    """Start `python app.py` on a free port with a temp folder of its own; gives (url, temp folder, process)."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.txt"
+        temp = Path(folder) / "temp"
+        temp.mkdir()
+        environment = {**os.environ, "TMPDIR": str(temp), "PYTHONUNBUFFERED": "1"}
+        environment.pop("GRADIO_TEMP_DIR", None)
+        command = [sys.executable, "app.py", "--port", str(_free_port()), *arguments]
+        with log.open("w") as stream:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            yield _url_when_ready(log, process), temp, process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _url_when_ready(log: Path, process: subprocess.Popen, seconds: float = 90) -> str:
+    start = time.monotonic()
+    while time.monotonic() - start < seconds:
+        text = log.read_text()
+        if "The page is ready: " in text:
+            return text.split("The page is ready: ")[1].split()[0]
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise AssertionError(f"The page did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def page_server():
+    """A running page: (url, temp folder, process)."""
+    with served() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def two_faces_path() -> Path:
+    """A rendered picture with two faces."""
+    return EXAMPLES / "two_faces.jpg"

@@ -1,0 +1,232 @@
+"""The page in a real browser with a fake camera, on desktop and phone."""
+
+import io
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import EXAMPLES
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
+]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SECONDS = 1000.0  # Playwright counts in milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                "--disable-background-networking",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, page_server):
+    """Open the page at a viewport; every request it makes is recorded in `page.requested`."""
+    opened = []
+
+    def go(viewport=DESKTOP):
+        context = browser.new_context(viewport=viewport, permissions=["camera"], accept_downloads=True)
+        page = context.new_page()
+        page.set_default_timeout(60 * SECONDS)
+        page.requested = []
+        page.faults = []
+        page.on("request", lambda request: page.requested.append(request.url))
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.goto(page_server[0])
+        page.wait_for_selector("#photo input[type=file]", state="attached")
+        opened.append(context)
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#photo input[type=file]", str(path))
+
+
+def wait_for_map(page) -> None:
+    page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 of 50 samples')")
+
+
+def picture(page, name: str) -> str:
+    return page.get_attribute(f"#{name} img", "src")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_upload_shows_both_pictures_and_the_answer(visit, viewport):
+    page = visit(viewport)
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    for name in ("landmarks", "map"):
+        assert page.locator(f"#{name} img").is_visible()
+        assert picture(page, name).startswith("data:image/jpeg;base64,")
+    assert picture(page, "landmarks") != picture(page, "map")
+    answer = page.inner_text("#answer")
+    assert "expression" in answer
+    assert "weighed most" in answer
+    assert "not a medical device" in answer
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= viewport["width"] + 1, "the page scrolls sideways"
+    assert page.faults == []
+
+
+def test_an_example_is_one_click_and_the_keyboard_suffices(visit):
+    page = visit()
+    page.focus("#example-cry")
+    page.keyboard.press("Enter")
+    wait_for_map(page)
+    assert page.locator("#map img").is_visible()
+
+
+def test_second_face_by_number_and_by_click(visit, two_faces_path):
+    page = visit()
+    upload(page, two_faces_path)
+    wait_for_map(page)
+    first = picture(page, "landmarks")
+    page.locator("#face label", has_text="2").click()
+    page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=first)
+    wait_for_map(page)
+    second = picture(page, "landmarks")
+    box = page.locator("#landmarks img").bounding_box()
+    # Face 1 lies on the other side of the picture from face 2: click both halves, one of them changes the choice.
+    for share in (0.25, 0.75):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
+        time.sleep(1.5)
+        if picture(page, "landmarks") == first:
+            break
+    assert picture(page, "landmarks") == first
+    assert second != first
+
+
+def test_the_map_can_be_stopped(visit):
+    page = visit()
+    page.click("#settings button")
+    page.locator("#samples input[type=number]").fill("200")
+    upload(page, EXAMPLES / "laugh.jpg")
+    page.wait_for_selector("#cancel", state="visible")
+    page.wait_for_function("() => /\\d+ of 200 samples/.test(document.querySelector('#legend')?.innerText)")
+    page.click("#cancel")
+    page.wait_for_selector("#cancel", state="hidden")
+    time.sleep(1)
+    stopped = page.inner_text("#legend")
+    time.sleep(2)
+    assert page.inner_text("#legend") == stopped
+    assert "200 of 200" not in stopped
+
+
+def test_settings_change_the_map_and_its_look(visit):
+    page = visit()
+    upload(page, EXAMPLES / "pout.jpg")
+    wait_for_map(page)
+    before = picture(page, "map"), picture(page, "landmarks")
+    page.click("#settings button")
+    page.locator("#overlay label", has_text="mesh").click()
+    page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before[1])
+    page.locator("#close-up input").uncheck()
+    page.wait_for_function("(old) => document.querySelector('#map img').src !== old", arg=before[0])
+    page.click("#target input")
+    page.locator("[role=option]", has_text="positive").click()
+    page.wait_for_function("() => document.querySelector('#legend').innerText.includes('“positive”')")
+    page.click("#method input")
+    page.locator("[role=option]", has_text="Occlusion").click()
+    page.wait_for_function("() => document.querySelector('#legend').innerText.includes('Occlusion')")
+
+
+def test_downloads_parse(visit):
+    page = visit()
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    saved = {}
+    for kind in ("landmarks", "map", "json", "html"):
+        with page.expect_download() as download:
+            page.click(f"#save-{kind}")
+        saved[kind] = Path(download.value.path()).read_bytes()
+        assert download.value.suggested_filename.startswith(("landmarks", "map", "report"))
+    for kind in ("landmarks", "map"):
+        assert Image.open(io.BytesIO(saved[kind])).size == Image.open(EXAMPLES / "smile.jpg").size
+    report = json.loads(saved["json"])
+    assert report["faces"][0]["explanation"]["samples"] == 50
+    page.set_content(saved["html"].decode())
+    assert page.locator("img").count() == 2
+    assert "http" not in saved["html"].decode().replace("https://www.w3.org", "")
+
+
+def test_bad_files_are_told_and_nothing_is_lost(visit, tmp_path):
+    page = visit()
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    before = page.inner_text("#answer")
+    text = tmp_path / "notes.jpg"
+    text.write_text("this is no photo")
+    page.click("#photo button[aria-label='Remove Image']")
+    upload(page, text)
+    page.wait_for_selector("text=could not be read as a photo")
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    assert page.inner_text("#answer") == before
+
+
+def test_a_photo_without_a_face_gives_advice(visit, tmp_path):
+    Image.new("RGB", (640, 480), (0, 0, 0)).save(tmp_path / "black.png")
+    page = visit()
+    upload(page, tmp_path / "black.png")
+    page.wait_for_selector("text=No face found")
+    assert page.locator("text=larger, well lit").is_visible()
+
+
+def test_live_camera_switch_and_freeze(visit):
+    page = visit()
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#camera button:visible").first.click()  # access the camera
+    page.locator("#camera button:visible", has_text="Record").click()
+    page.wait_for_selector("#live-view img")
+    first = picture(page, "live-view")
+    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
+    page.locator("#live-switch input").uncheck()
+    page.wait_for_selector("text=Paused")
+    time.sleep(1)
+    paused = picture(page, "live-view")
+    time.sleep(1.5)
+    assert picture(page, "live-view") == paused
+    page.locator("#live-switch input").check()
+    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=paused)
+    page.click("#freeze")
+    page.wait_for_selector("#landmarks img", state="visible")
+    assert page.get_by_role("tab", name="Photo").get_attribute("aria-selected") == "true"
+
+
+def test_about_shows_the_card(visit):
+    page = visit()
+    page.get_by_role("tab", name="About").click()
+    page.wait_for_selector("text=not a medical device")
+    assert len(page.inner_text("#card")) > 200
+
+
+def test_every_request_stays_on_this_computer(visit, page_server):
+    page = visit()
+    upload(page, EXAMPLES / "neutral.jpg")
+    wait_for_map(page)
+    page.get_by_role("tab", name="About").click()
+    foreign = [url for url in page.requested if not url.startswith((page_server[0], "data:", "blob:"))]
+    assert foreign == []
