@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from math import isfinite
 from pathlib import Path
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
@@ -64,9 +65,10 @@ def check_config(config_file: Path, name: str) -> None:
             f"{name} has the model type {config.get('model_type')!r}, no image classifier known here. {SOURCE_HINT}"
         )
     for key, value in _numbers(config):
-        largest = LARGEST.get(key, LARGEST_NUMBER if isinstance(value, int) else float("inf"))
-        if not abs(value) <= largest or value in (float("inf"), -float("inf")):  # the first is also true of NaN
-            raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; at most {largest} is loaded.")
+        largest = LARGEST.get(key, LARGEST_NUMBER)
+        sound = abs(value) <= largest if isinstance(value, int) else isfinite(value)
+        if not sound or (key in LARGEST and value < 0):
+            raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; 0 to {largest} is possible.")
     _check_labels(config.get("id2label"), name)
     _check_crop(config.get("face_crop"), name)
 

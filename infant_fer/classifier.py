@@ -211,7 +211,9 @@ def _loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{checkpoint.name} could not be loaded: {reason}") from None
+        raise CheckpointError(
+            f"{checkpoint.name} could not be loaded: its files do not fit together ({reason.rstrip('.')})."
+        ) from None
     wrong = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     if wrong:
         raise CheckpointError(

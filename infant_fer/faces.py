@@ -24,6 +24,7 @@ BUNDLE_URL = (
 )
 LOCAL_BUNDLE = Path("checkpoints/face_landmarker.task")
 MAX_FACES = 5
+BLENDSHAPE_COUNT = 51  # without "_neutral", which is always about 0
 
 # Eye corners and mouth corners of the 478-point mesh; "right" is the infant's right, at the left of the picture.
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS = (33, 133), (362, 263), (61, 291)

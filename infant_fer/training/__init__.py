@@ -1,0 +1,1 @@
+"""How are checkpoints made and measured? Data, augmentation, pretraining, fine-tuning, figures and the model card."""

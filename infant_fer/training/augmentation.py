@@ -1,0 +1,90 @@
+"""What else could the same face have looked like? Batched changes of pose, light, sharpness, noise and cover."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+MAX_ROTATION = 0.35  # radians; alignment has removed most of it
+MAX_LOG_SCALE, MAX_LOG_ASPECT, MAX_SHIFT = 0.2, 0.08, 0.12  # shift in half crops
+MAX_LOG_GAMMA, MAX_LOG_CONTRAST, MAX_BRIGHTNESS = 0.5, 0.4, 0.15
+HALF_RESOLUTION_SHARE, THIRD_RESOLUTION_SHARE = 0.25, 0.08
+NOISE_SHARE, MAX_NOISE = 0.4, 0.12
+PEPPER_SHARE, MAX_PEPPER = 0.12, 0.06
+COVER_SHARES = (0.35, 0.15)  # a first and a second disc or bar
+
+
+def augment(grey: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Change each picture of a (B, 1, S, S) float32 batch in 0..1 at random; same shape and range.
+
+    Half of the pictures are mirrored. `generator` makes the draw repeatable.
+    """
+    draw = _Draw(len(grey), generator)
+    grey = _moved(grey, draw)
+    grey = _coarser(grey, draw)
+    grey = _relit(grey, draw)
+    grey = _noisy(grey, draw)
+    for share in COVER_SHARES:
+        grey = _covered(grey, share, draw)
+    return grey.clamp(0, 1)
+
+
+class _Draw:
+    """Random numbers of shape (B, 1, 1, 1) unless asked otherwise."""
+
+    def __init__(self, count: int, generator: torch.Generator | None):
+        self.count, self.generator = count, generator
+
+    def unit(self, *shape: int) -> torch.Tensor:
+        return torch.rand(shape or (self.count, 1, 1, 1), generator=self.generator)
+
+    def signed(self, largest: float) -> torch.Tensor:
+        return (self.unit() * 2 - 1) * largest
+
+    def chance(self, share: float) -> torch.Tensor:
+        return self.unit() < share
+
+
+def _moved(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
+    angle, shift_x, shift_y = (draw.signed(limit).flatten() for limit in (MAX_ROTATION, MAX_SHIFT, MAX_SHIFT))
+    scale, aspect = (draw.signed(limit).flatten().exp() for limit in (MAX_LOG_SCALE, MAX_LOG_ASPECT))
+    across = aspect * torch.where(draw.chance(0.5).flatten(), -1.0, 1.0)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    matrix = torch.stack([torch.stack([cos * across, -sin, shift_x], 1), torch.stack([sin * across, cos, shift_y], 1)], 1)
+    grid = F.affine_grid(matrix, list(grey.shape), align_corners=False)
+    return F.grid_sample(grey, grid, padding_mode="border", align_corners=False)
+
+
+def _coarser(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
+    """Some pictures pass through half, a few through a third of the resolution."""
+    chosen = draw.unit()
+    for factor, mask in ((0.5, chosen < HALF_RESOLUTION_SHARE), (0.3, chosen > 1 - THIRD_RESOLUTION_SHARE)):
+        small = F.interpolate(grey, scale_factor=factor, mode="area")
+        grey = torch.where(mask, F.interpolate(small, size=grey.shape[-2:], mode="bilinear"), grey)
+    return grey
+
+
+def _relit(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
+    grey = grey.clamp(1e-3, 1) ** draw.signed(MAX_LOG_GAMMA).exp()
+    mean = grey.mean((2, 3), keepdim=True)
+    return (grey - mean) * draw.signed(MAX_LOG_CONTRAST).exp() + mean + draw.signed(MAX_BRIGHTNESS)
+
+
+def _noisy(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
+    deviation = draw.unit() * MAX_NOISE * draw.chance(NOISE_SHARE)
+    grey = grey + torch.randn(grey.shape, generator=draw.generator) * deviation
+    dots = draw.unit() * MAX_PEPPER * draw.chance(PEPPER_SHARE)
+    where = draw.unit(*grey.shape)
+    return torch.where(where < dots / 2, 0.0, torch.where(where > 1 - dots / 2, 1.0, grey))
+
+
+def _covered(grey: torch.Tensor, share: float, draw: _Draw) -> torch.Tensor:
+    """A disc or bar of one grey over some pictures, up to 44 % of the side wide: a hand, a dummy, a blanket's edge."""
+    side = grey.shape[-1]
+    rows, columns = torch.arange(side).view(1, 1, side, 1), torch.arange(side).view(1, 1, 1, side)
+    y, x = draw.unit() * side, draw.unit() * side
+    half_height, half_width = ((draw.unit() * 0.18 + 0.04) * side for _ in range(2))
+    disc = ((rows - y) / half_height) ** 2 + ((columns - x) / half_width) ** 2 < 1
+    bar = ((rows - y).abs() < half_height) & ((columns - x).abs() < half_width)
+    mask = torch.where(draw.chance(0.5), disc, bar) & draw.chance(share)
+    return torch.where(mask, draw.unit(), grey)

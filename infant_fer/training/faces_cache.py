@@ -1,0 +1,87 @@
+"""Faces found and aligned once, by the app's own functions, and kept on disk for every later run."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from infant_fer.alignment import CropSpec, align_face, whole_picture
+from infant_fer.errors import DatasetError, ImageError
+from infant_fer.faces import Face, FaceFinder
+from infant_fer.images import load_image
+from infant_fer.models.geometry import geometry_features
+from infant_fer.training.manifest import Manifest
+
+VERSION = "1"  # raise it when finding, aligning or the geometry features change
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTable:
+    """The faces of a manifest, row by row: crops (N, S, S, 3) uint8, geometry (N, G) float32, and whether a face was found.
+
+    Where none was, the whole picture is the crop and the geometry is 0.
+    """
+
+    crops: np.ndarray
+    geometry: np.ndarray
+    found: np.ndarray
+
+
+def face_table(manifest: Manifest, spec: CropSpec, cache: Path) -> FaceTable:
+    """The manifest's faces, from the cache or, the first time, found on all cores with a progress bar."""
+    file = cache / f"faces-{_key(manifest, spec)}.npz"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        _save(_found_faces(manifest, spec), file)
+    with np.load(file) as stored:
+        return FaceTable(stored["crops"], stored["geometry"], stored["found"])
+
+
+def _key(manifest: Manifest, spec: CropSpec) -> str:
+    """A hash of the archives' contents, the members and the crop."""
+    digest = hashlib.sha256(f"{VERSION} {spec}".encode())
+    for archive in sorted(set(manifest.archives)):
+        with archive.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    digest.update("\n".join(manifest.members).encode())
+    return digest.hexdigest()[:16]
+
+
+def _found_faces(manifest: Manifest, spec: CropSpec) -> FaceTable:
+    count = len(manifest)
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (manifest, spec)) as pool:
+        rows = list(tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces"))
+    geometry_size = next((len(row[1]) for row in rows if row[2]), 0)
+    geometry = np.stack([row[1] if row[2] else np.zeros(geometry_size, np.float32) for row in rows])
+    return FaceTable(np.stack([row[0] for row in rows]), geometry, np.array([row[2] for row in rows]))
+
+
+def _start_worker(manifest: Manifest, spec: CropSpec) -> None:
+    global _worker
+    _worker = (FaceFinder(), manifest, spec)
+
+
+def _one_face(index: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    finder, manifest, spec = _worker
+    try:
+        picture = load_image(manifest.read(index))
+    except ImageError as error:
+        raise DatasetError(f"{manifest.members[index]} in {manifest.archives[index]}: {error}") from None
+    faces = finder.find(picture)
+    if not faces:
+        return whole_picture(picture, spec).crop_rgb, None, False
+    face: Face = faces[0]
+    return align_face(picture, face, spec).crop_rgb, geometry_features(face), True
+
+
+def _save(table: FaceTable, file: Path) -> None:
+    """Write whole or not at all."""
+    partial = file.with_suffix(".part.npz")
+    np.savez(partial, crops=table.crops, geometry=table.geometry, found=table.found)
+    partial.replace(file)

@@ -1,0 +1,153 @@
+"""A stand-in for the Hugging Face Hub on loopback: real HTTP, repositories are folders, faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class FakeHub:
+    """Serves `root`/owner/name/... as models; use it as a context manager.
+
+    `requests` lists "METHOD path" in the order they came. `faults` maps a file name to what goes wrong with its
+    content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time)
+    or "altered" (one byte differs). `status` other than 200 answers every request.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.requests: list[str] = []
+        self.faults: dict[str, str] = {}
+        self.status = 200
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self) -> FakeHub:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving; the port refuses connections afterwards."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+    def commit(self, repo_id: str) -> str:
+        """The commit that main stands for: it follows from the repository's content."""
+        digest = hashlib.sha1()
+        for file in self.files(repo_id):
+            digest.update(file.name.encode() + file.read_bytes())
+        return digest.hexdigest()
+
+    def files(self, repo_id: str) -> list[Path]:
+        """The repository's files, sorted."""
+        return sorted(path for path in (self.root / repo_id).rglob("*") if path.is_file())
+
+    def asked_for(self, suffix: str) -> list[str]:
+        """The requests whose path ends so."""
+        return [request for request in self.requests if request.endswith(suffix)]
+
+
+def etag(data: bytes, large: bool) -> str:
+    """What the Hub calls a file's content: SHA-256 of a large (LFS) file, git's blob id of a small one."""
+    return hashlib.sha256(data).hexdigest() if large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self._route()
+
+        def do_GET(self) -> None:
+            self._route()
+
+        def _route(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            hub.requests.append(f"{self.command} {path}")
+            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+            resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+            if hub.status != 200:
+                self._reply(hub.status)
+            elif api or resolve:
+                repo_id, revision = (api or resolve)[1], (api or resolve)[2] or "main"
+                if not (hub.root / repo_id).is_dir():
+                    self._reply(404, code="RepoNotFound")
+                elif revision not in ("main", hub.commit(repo_id)):
+                    self._reply(404, code="RevisionNotFound")
+                elif api:
+                    self._reply(200, json.dumps(_listing(hub, repo_id)).encode())
+                else:
+                    self._file(repo_id, resolve[3])
+            else:
+                self._reply(404)
+
+        def _file(self, repo_id: str, name: str) -> None:
+            file = hub.root / repo_id / name
+            if not file.is_file():
+                return self._reply(404, code="EntryNotFound")
+            data = file.read_bytes()
+            headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": hub.commit(repo_id)}
+            fault = hub.faults.get(name) if self.command == "GET" else None
+            if fault == "altered":
+                data = data[:-1] + bytes([data[-1] ^ 1])
+            if fault == "truncated":
+                data = data[: len(data) // 2]
+            start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+            if start:
+                return self._reply(206, data[int(start[1]) :], headers)
+            if fault == "dropped once":
+                del hub.faults[name]
+                return self._half(data, headers)
+            return self._reply(200, data, headers)
+
+        def _reply(self, status: int, body: bytes = b"", headers: dict | None = None, code: str = "") -> None:
+            self.send_response(status)
+            for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+                self.send_header(key, value)
+            if code:
+                self.send_header("X-Error-Code", code)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def _half(self, data: bytes, headers: dict) -> None:
+            self.send_response(200)
+            for key, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+
+    return Handler
+
+
+def _is_large(file: Path) -> bool:
+    return file.suffix in (".safetensors", ".bin")
+
+
+def _listing(hub: FakeHub, repo_id: str) -> dict:
+    siblings = []
+    for file in hub.files(repo_id):
+        data = file.read_bytes()
+        item = {"rfilename": file.relative_to(hub.root / repo_id).as_posix(), "size": len(data)}
+        item["blobId"] = etag(data, large=False)
+        if _is_large(file):
+            item["lfs"] = {"sha256": etag(data, large=True), "size": len(data), "pointerSize": 134}
+        siblings.append(item)
+    return {"id": repo_id, "modelId": repo_id, "sha": hub.commit(repo_id), "tags": [], "siblings": siblings}
