@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import threading
 import weakref
@@ -81,7 +82,7 @@ class FaceFinder:
             output_facial_transformation_matrixes=True,
         )
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
-        weakref.finalize(self, self._landmarker.close)  # also at exit, while mediapipe can still close cleanly
+        atexit.register(_leave_to_the_system, weakref.ref(self._landmarker))
         self._lock = threading.Lock()
 
     def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
@@ -110,6 +111,12 @@ class FaceFinder:
                 strict=True,
             )
         ]
+
+
+def _leave_to_the_system(landmarker: weakref.ref) -> None:
+    """At exit mediapipe 0.10.33 closes through an executor that Python has already shut down, and prints a traceback."""
+    if (living := landmarker()) is not None:
+        living._handle = None
 
 
 def _face(landmarks, blendshapes, matrix, size_wh: np.ndarray, view_to_photo: np.ndarray) -> Face:

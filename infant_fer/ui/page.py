@@ -78,7 +78,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
         state_session_capacity=64,
         quiet=True,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(PrivacyMiddleware)], "docs_url": None, "redoc_url": None},
+        app_kwargs={"middleware": [Middleware(PrivacyMiddleware)], "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     print(f"The page is ready: {url}", flush=True)
     if block:
@@ -89,11 +89,11 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
 def _add_endpoint(shelf: Shelf) -> None:
     """`/analyze`: a photo in, the report as JSON out; the checkpoint is optional."""
 
-    def analyze(photo: Photo | None, checkpoint: str) -> dict:
+    def analyze(photo: Photo | None, checkpoint: str | None) -> dict:
         if photo is None:
             raise told("Send a photo.")
         try:
-            return json.loads(shelf.analyzer(checkpoint).analyze(photo).to_json())
+            return json.loads(shelf.analyzer(checkpoint or shelf.choices[0][1]).analyze(photo).to_json())
         except InfantFERError as error:
             raise told(error) from None
 

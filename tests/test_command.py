@@ -1,0 +1,80 @@
+"""`python -m infant_fer`: rows, reports, exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from infant_fer.__main__ import main
+from tests.conftest import EXAMPLES, ROOT
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two faces, no face, no photo, and a file that is none of our business."""
+    for name in ("two_faces.jpg", "smile.jpg"):
+        (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
+    Image.new("RGB", (300, 200), (30, 90, 30)).save(tmp_path / "meadow.png")
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("not a photo")
+    return tmp_path
+
+
+def test_csv_has_a_row_for_every_face_and_every_file(folder, capsys):
+    out = folder / "out.csv"
+    assert main([str(folder), "--csv", str(out)]) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert list(rows[0])[:6] == ["file", "face", "label", "positive", "neutral", "negative"]
+    found = [(row["file"].rsplit("/", 1)[1], row["face"], row["label"]) for row in rows]
+    assert found[0] == ("broken.jpg", "", "unreadable")
+    assert found[1] == ("meadow.png", "", "no face")
+    assert [entry[:2] for entry in found[2:]] == [("smile.jpg", "1"), ("two_faces.jpg", "1"), ("two_faces.jpg", "2")]
+    for row in rows[2:]:
+        shares = [float(row[name]) for name in ("positive", "neutral", "negative")]
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == ("positive", "neutral", "negative")[shares.index(max(shares))]
+    assert "broken.jpg: This file could not be read" in capsys.readouterr().err
+
+
+def test_json_gives_boxes_in_pixels_of_the_full_photo(folder, tmp_path):
+    large = tmp_path / "large.jpg"
+    Image.open(EXAMPLES / "smile.jpg").resize((2560, 2560)).save(large)
+    out = folder / "out.json"
+    assert main([str(large), str(folder / "smile.jpg"), "--json", str(out)]) == 0
+    big, small = json.loads(out.read_text())
+    assert big["photo_size_wh"] == [2560, 2560]
+    for a, b in zip(big["faces"][0]["box_xyxy"], small["faces"][0]["box_xyxy"], strict=True):
+        assert a / 4 == pytest.approx(b, abs=8)
+    assert big["faces"][0]["explanation"] is None
+
+
+def test_html_and_explanations(folder):
+    out, report = folder / "out.html", folder / "out.json"
+    assert main([str(folder / "smile.jpg"), "--html", str(out), "--json", str(report), "--explain"]) == 0
+    assert out.read_text().count("data:image/jpeg;base64,") == 2
+    explanation = json.loads(report.read_text())[0]["faces"][0]["explanation"]
+    assert explanation["samples"] == 50
+    assert sum(explanation["share_per_part"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_exit_codes(folder, capsys):
+    assert main([str(folder / "broken.jpg")]) == 1
+    assert main([str(folder / "nowhere")]) == 1
+    empty = folder / "empty"
+    empty.mkdir()
+    assert main([str(empty)]) == 1
+    assert "No photo was found" in capsys.readouterr().err
+    assert main([str(folder / "smile.jpg"), "--checkpoint", str(empty)]) == 2
+
+
+def test_it_runs_as_a_module_and_prints_csv():
+    run = subprocess.run(
+        [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("file,face,label,positive,neutral,negative")
+    assert len(run.stdout.splitlines()) == 2
+    assert "Traceback" not in run.stderr
