@@ -1,0 +1,157 @@
+"""From a photo to a report with the real pipeline: notes, sentences, maps, pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.drawing import draw_faces, draw_saliency
+from infant_fer.errors import ImageError
+from infant_fer.images import load_image
+from infant_fer.labels import AFFECTS
+from infant_fer.report_html import answer_html, report_page, shares_html
+from infant_fer.viewing import close_up, whole_view
+from tests.conftest import EXAMPLES
+
+PORTRAITS = ("smile", "laugh", "neutral", "cry", "pout", "surprise")
+
+
+@pytest.fixture(scope="module")
+def explained(analyzer):
+    return analyzer.explain(analyzer.analyze(EXAMPLES / "smile.jpg"), settings=ExplanationSettings(samples=10))
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_every_portrait_is_read(analyzer, name):
+    report = analyzer.analyze(EXAMPLES / f"{name}.jpg")
+    assert len(report.faces) == 1
+    prediction = report.faces[0].prediction
+    assert tuple(prediction.probabilities) == AFFECTS
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+    json.loads(report.to_json())
+
+
+def test_the_same_photo_gives_the_same_answer_to_the_bit(analyzer):
+    first, second = (analyzer.analyze(EXAMPLES / "cry.jpg").to_json() for _ in range(2))
+    assert first == second
+
+
+def test_an_adult_is_read_too(analyzer, astronaut):
+    assert len(analyzer.analyze(astronaut).faces) == 1
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        np.zeros((480, 640, 3), np.uint8),
+        np.full((10, 10, 3), 200, np.uint8),
+        np.zeros((1, 1, 3), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8),
+    ],
+    ids=["black", "ten pixels", "one pixel", "noise"],
+)
+def test_no_face_is_an_ordinary_answer_with_advice(analyzer, photo):
+    report = analyzer.analyze(photo)
+    assert report.faces == ()
+    assert "No face was found" in report.notes[0]
+    assert "No face found" in answer_html(report, 1)
+    assert draw_faces(whole_view(report)).shape[2] == 3
+    with pytest.raises(IndexError, match="no face 1"):
+        report.face(1)
+
+
+def test_a_folder_is_no_photo(analyzer, tmp_path):
+    with pytest.raises(ImageError):
+        analyzer.analyze(tmp_path)
+
+
+def test_a_lying_infant_is_read_and_said_to_be_tilted(analyzer):
+    face = analyzer.analyze(EXAMPLES / "lying.jpg").faces[0]
+    assert abs(face.face.pose.roll) == pytest.approx(90, abs=20)
+    assert any("tilted" in note for note in face.notes)
+
+
+def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
+    report = analyzer.analyze(two_faces_path)
+    assert [face.number for face in report.faces] == [1, 2]
+    assert "2 faces" in report.notes[0]
+
+
+def test_dark_blurred_and_small_faces_are_told(analyzer, astronaut):
+    import cv2
+
+    portrait = load_image(EXAMPLES / "neutral.jpg")
+    assert not any(word in note for note in analyzer.analyze(portrait).faces[0].notes for word in ("blurred", "dark", "small"))
+    dark = analyzer.analyze((portrait * 0.15).astype(np.uint8)).faces[0]
+    assert any("dark" in note for note in dark.notes)
+    blurred = analyzer.analyze(cv2.GaussianBlur(portrait, (0, 0), 8)).faces[0]
+    assert any("blurred" in note for note in blurred.notes)
+    small = analyzer.analyze(cv2.resize(portrait, (110, 110), interpolation=cv2.INTER_AREA)).faces[0]
+    assert any("small" in note for note in small.notes)
+
+
+def test_maps_sharpen_step_by_step_and_can_be_left(analyzer):
+    report = analyzer.analyze(EXAMPLES / "laugh.jpg")
+    steps = analyzer.explain_steps(report, settings=ExplanationSettings(samples=30))
+    first = next(steps).faces[0].explanation
+    assert not first.complete
+    steps.close()
+    last = analyzer.explain(report, settings=ExplanationSettings(samples=30)).faces[0].explanation
+    assert last.complete
+    assert sum(last.shares.values()) == pytest.approx(1, abs=1e-5)
+    assert last.saliency.values.shape == report.faces[0].aligned.crop_rgb.shape[:2]
+
+
+def test_another_class_can_be_explained(analyzer):
+    report = analyzer.analyze(EXAMPLES / "smile.jpg")
+    maps = [
+        analyzer.explain(report, settings=ExplanationSettings(target=target, samples=10)).faces[0].explanation.saliency
+        for target in AFFECTS
+    ]
+    assert [saliency.target for saliency in maps] == list(AFFECTS)
+    assert np.abs(maps[0].values - maps[2].values).max() > 0.05
+
+
+def test_the_map_is_drawn_where_the_face_is(explained):
+    face, photo = explained.faces[0], explained.photo.rgb
+    changed = np.abs(draw_saliency(explained, 1).astype(int) - photo).sum(2) > 60
+    left, top, right, bottom = (int(value) for value in face.face.box_xyxy)
+    rows, columns = np.nonzero(changed)
+    margin = 0.35 * (bottom - top)
+    assert len(rows) > 100
+    assert rows.min() > top - margin
+    assert rows.max() < bottom + margin
+    assert columns.min() > left - margin
+    assert columns.max() < right + margin
+    assert (draw_saliency(explained, 1, strength=0) == photo).mean() > 0.98  # but for the crop's outline
+
+
+def test_views_move_faces_with_the_picture(explained):
+    view = close_up(explained)
+    before, after = explained.faces[0], view.faces[0]
+    assert max(view.photo.rgb.shape) <= 1024
+    size = before.aligned.crop_rgb.shape[0]
+    for face in (before, after):
+        np.testing.assert_allclose(face.aligned.to_crop(face.face.anchors_px), before.aligned.to_crop(before.face.anchors_px), atol=0.01)
+        assert 0 < face.aligned.to_crop(face.face.anchors_px).min() < size
+    assert whole_view(explained).photo.rgb.shape == explained.photo.rgb.shape
+
+
+def test_the_page_says_what_it_must(explained):
+    text = report_page(explained)
+    for words in ("not a medical device", "infant-fer-small", "SmoothGrad", "10 of 10 samples", "Settings"):
+        assert words in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "weighed most" in explained.faces[0].sentence
+    assert "the baby is" not in text
+    assert "weighed little" in shares_html(explained.faces[0].explanation)
+
+
+def test_twenty_faces_give_at_most_five(analyzer):
+    portrait = np.array(Image.open(EXAMPLES / "neutral.jpg").resize((320, 320)))
+    crowd = np.vstack([np.hstack([portrait] * 5)] * 4)
+    report = analyzer.analyze(crowd)
+    assert 1 <= len(report.faces) <= 5
