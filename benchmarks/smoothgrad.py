@@ -1,6 +1,6 @@
 """How fast is SmoothGrad? Ours against captum's NoiseTunnel, one sample at a time in float32, in the same run.
 
-    python benchmarks/smoothgrad.py [--json OUT] [--samples 50] [--checkpoint FOLDER] [--skip-vit-base]
+    python -m benchmarks.smoothgrad [--json OUT] [--samples 50] [--checkpoint FOLDER] [--skip-vit-base]
 
 Times are whole maps of a crop of random pixels: neither the pixels nor the weights change the cost. `cosine` compares
 ours with the same noise through the plain float32 model. `prepare` is paid once, at a checkpoint's first explanation.

@@ -1,0 +1,231 @@
+"""Training on made pictures: what is learnt, what is left out, what is measured, what is written."""
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from infant_fer.alignment import AlignedFace, CropSpec
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import DatasetError
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import metrics
+from infant_fer.training.augmentation import augment
+from infant_fer.training.finetuning import Faces, FinetuningSettings, finetune, outputs, rate
+from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.ours import PROCESSOR, _save
+from infant_fer.training.pretraining import as_input, grey_crops, unlike
+
+SMALL = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1, "transformer_layers": 1, "geometry_size": 6}
+
+
+def patterns(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """n crops of noise in which a bright band at the top, middle or bottom is the class; (n, 96, 96) uint8, (n,)."""
+    random = np.random.default_rng(seed)
+    crops, classes = random.integers(60, 120, (n, 96, 96), dtype=np.uint8), np.arange(n) % 3
+    for crop, label in zip(crops, classes, strict=True):
+        crop[label * 32 : label * 32 + 32] += 110
+    return torch.from_numpy(crops), torch.from_numpy(classes)
+
+
+def faces(n: int) -> Faces:
+    """Rows for fine-tuning on the patterns, with geometry that tells the class too."""
+    grey, classes = patterns(n)
+    one_hot = torch.nn.functional.one_hot(classes, 3).float()
+    return Faces(
+        grey=grey,
+        geometry=torch.cat([one_hot, torch.randn(n, 3, generator=torch.Generator().manual_seed(0))], 1),
+        found=torch.ones(n, dtype=torch.bool),
+        affect_soft=one_hot,
+        emotion=torch.full((n,), UNKNOWN),
+        valence_arousal=torch.stack([1.0 - classes, classes.float()], 1),
+        age=classes,
+        usable=(classes != 2).float(),
+        eyes_closed=torch.full((n,), float("nan")),
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted() -> InfantFaceModel:
+    """A small model after forty rounds over sixteen pictures."""
+    torch.manual_seed(0)
+    rows = faces(16)
+    settings = FinetuningSettings(
+        epochs=40, infants=16, older=2, emotions=2, learning_rate=3e-3, ema=0.9, stream_dropout=0.2
+    )
+    return finetune(InfantFaceModel(InfantFaceConfig(**SMALL)), rows, rows, rows, settings, log=lambda _: None)
+
+
+def test_sixteen_pictures_are_learnt_by_every_stream(fitted):
+    rows = faces(16)
+    answer = outputs(fitted, rows)
+    truth = rows.affect_soft.argmax(1)
+    for logits in (answer.logits, answer.image_logits, answer.geometry_logits):
+        assert (logits.argmax(1) == truth).all()
+    assert metrics.concordance(answer.valence_arousal[:, 0].numpy(), rows.valence_arousal[:, 0].numpy()) > 0.5
+
+
+def test_the_app_gives_training_s_logits(fitted, tmp_path):
+    _save_for_the_app(fitted, tmp_path / "net")
+    classifier = AffectClassifier.from_pretrained(tmp_path / "net")
+    rows = faces(6)
+    expected = outputs(fitted, Faces(*(getattr(rows, n) if n != "found" else rows.found & False for n in Faces.__dataclass_fields__)))
+    for index in range(6):
+        crop = np.repeat(rows.grey[index].numpy()[..., None], 3, 2)
+        answer = classifier.output(AlignedFace(crop, np.eye(2, 3)))
+        torch.testing.assert_close(answer.image_logits, expected.image_logits[index], atol=1e-4, rtol=0)
+
+
+def test_saving_and_loading_changes_nothing(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    again = InfantFaceModel.from_pretrained(tmp_path).eval()
+    pixels = as_input(faces(4).grey[:, None].float() / 255)
+    torch.testing.assert_close(again(pixels).logits, fitted(pixels).logits, atol=1e-6, rtol=0)
+
+
+def test_a_run_leaves_nothing_half_written(fitted, tmp_path, monkeypatch):
+    from infant_fer.training import ours
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(ours, "model_card", full)
+    asked = ours.Run(data=tmp_path, output=tmp_path / "final", cache=tmp_path)
+    with pytest.raises(OSError, match="disk full"):
+        _save(fitted, {}, asked)
+    assert not (tmp_path / "final").exists()
+
+
+def test_augmentation_keeps_shape_and_range_and_can_be_repeated():
+    grey = patterns(8)[0][:, None].float() / 255
+    first, second = (augment(grey, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert first.shape == grey.shape
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert torch.equal(first, second)
+    assert not torch.equal(first, augment(grey, torch.Generator().manual_seed(4)))
+    assert (first - grey).abs().mean() > 0.02
+
+
+def test_near_duplicates_are_left_out_and_others_stay():
+    random = np.random.default_rng(1)
+    held_out = torch.from_numpy(random.integers(0, 256, (5, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8))
+    planted = (held_out[1].float() * 0.8 + 20).clamp(0, 255).to(torch.uint8)  # another light
+    mirrored = held_out[3].flip(-1)
+    fresh = torch.from_numpy(random.integers(0, 256, (4, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8))
+    assert unlike(torch.cat([planted[None], mirrored[None], fresh]), held_out).tolist() == [False, False, True, True, True, True]
+
+
+def test_luminance_is_that_of_the_model():
+    crops = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    colour = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    stream = InfantFaceModel(InfantFaceConfig(**SMALL)).image
+    grey = as_input(grey_crops(crops)[:, None].float() / 255)
+    difference = ((colour - grey) * stream.luminance).sum(1).abs().max()
+    assert difference < 1 / 127
+
+
+def test_the_learning_rate_rises_and_falls():
+    factors = [rate(done, 100, 0.1) for done in range(100)]
+    assert factors[9] == pytest.approx(1, abs=0.01)
+    assert factors[0] < 0.2
+    assert factors[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (84, 100, 0.7558, 0.8990)]
+)
+def test_wilson_by_hand(right, n, low, high):
+    assert metrics.Share(right, n).interval == pytest.approx((low, high), abs=1e-4)
+
+
+def test_metrics_by_hand():
+    truth, shifted = np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])
+    assert metrics.concordance(truth, truth) == pytest.approx(1)
+    assert metrics.concordance(shifted, truth) == pytest.approx(2 * (2 / 3) / (4 / 3 + 1))
+    assert metrics.mcnemar(np.array([True] * 6 + [False]), np.array([False] * 6 + [True])) == pytest.approx(2 * 8 / 2**7)
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4]])
+    assert metrics.calibration_error(probabilities, np.array([0, 1])) == pytest.approx((0.1 + 0.6) / 2)
+    assert metrics.negative_log_likelihood(probabilities, np.array([0, 0])) == pytest.approx(-np.log([0.9, 0.6]).mean())
+    logits = np.log(np.array([[0.99, 0.01]] * 10))
+    assert metrics.fit_temperature(logits, np.array([0] * 7 + [1] * 3)) > 3  # far too sure
+
+
+COLUMNS = ["file", "source", "split", "group", "affect", "raters", "p_positive", "p_neutral", "p_negative", "p_surprise"]
+COLUMNS += ["emotion_1", "emotion_2", "valence", "arousal", "age", "flags", "source_label"]
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 48), (90, 90, 90)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    rows = [
+        ["infants/web/a.jpg", "web", "train", "g1", "positive", "agree", 1, 0, 0, 0, "happy", "happy", 2, 1, "baby", "-", ""],
+        ["infants/web/b.jpg", "web", "dev", "g2", "mixed", "differ", 0.25, 0, 0.5, 0.25, "cry", "sad", -1, 1, "newborn", "c", ""],
+        ["infants/web/c.jpg", "web", "test", "g3", "unusable", "agree", 0, 0, 0, 0, "unusable", "", "", "", "older", "d", ""],
+    ]
+    with (tmp_path / "infants.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([COLUMNS, *rows])
+    contents = {
+        "infants.zip": ["infants/web/a.jpg", "infants/web/b.jpg"],
+        "older_faces.zip": ["older/5_0_1_x.jpg", "older/40_1_2_y.jpg"],
+        "fer2013.zip": ["fer2013/train/happy/1.jpg", "fer2013/private_test/sad/2.jpg"],
+    }
+    for name, members in contents.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, picture())
+    return tmp_path
+
+
+def test_the_raters_votes_become_targets(data):
+    infants = read_infants(data)
+    assert infants.affect.tolist() == [0, UNKNOWN, UNKNOWN]
+    np.testing.assert_allclose(infants.affect_soft, [[1, 0, 0], [1 / 3, 0, 2 / 3], [0, 0, 0]], rtol=1e-6)
+    assert infants.usable.tolist() == [1, 1, 0]
+    assert infants.eyes_closed.tolist() == [0, 1, 0]
+    assert infants.emotion.tolist() == [0, 3, UNKNOWN]  # a cry is one of sadness
+    older = read_older(data)
+    assert np.isnan(older.usable[1]) != np.isnan(older.usable[0])  # 5 years: nothing is said; 40: no infant
+    assert read_fer2013(data).split.tolist() == ["test", "train"]
+
+
+def test_faults_of_the_data_name_the_file(data):
+    with pytest.raises(DatasetError, match=r"c\.jpg"):
+        read_infants(data).read(2)
+    (data / "infants.csv").write_text("file,label\nx.jpg,1\n")
+    with pytest.raises(DatasetError, match="lacks columns"):
+        read_infants(data)
+    with pytest.raises(DatasetError, match=r"older_faces\.zip"):
+        read_older(data / "nowhere")
+    with zipfile.ZipFile(data / "fer2013.zip", "a") as archive:
+        archive.writestr("fer2013/train/bored/3.jpg", picture())
+    with pytest.raises(DatasetError, match="bored"):
+        read_fer2013(data)
+
+
+def test_faces_are_found_once_and_cached(data, monkeypatch):
+    from infant_fer.training import faces_cache
+
+    older = read_older(data)
+    first = faces_cache.face_table(older, CropSpec(), data / "cache")
+    assert first.crops.shape == (2, 96, 96, 3)
+    assert not first.found.any()  # plain grey pictures
+    monkeypatch.setattr(faces_cache, "_found_faces", lambda *_: pytest.fail("looked again"))
+    assert np.array_equal(faces_cache.face_table(older, CropSpec(), data / "cache").crops, first.crops)
+
+
+def _save_for_the_app(model: InfantFaceModel, folder: Path) -> None:
+    import json
+
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
