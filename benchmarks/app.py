@@ -40,7 +40,9 @@ def main() -> None:
         "page ready, seconds": start_seconds,
         **memory(analyzer),
     }
-    print("\n".join(f"{name:48} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in results.items()))
+    print(
+        "\n".join(f"{name:48} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in results.items())
+    )
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
@@ -70,7 +72,11 @@ def page_start_seconds() -> float:
     """From `python app.py` to its address being printed."""
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-u", "app.py", "--port", "7899"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-u", "app.py", "--port", "7899"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         for line in process.stdout:

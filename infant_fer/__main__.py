@@ -17,7 +17,8 @@ from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.images import PHOTO_SUFFIXES
 from infant_fer.labels import AFFECTS
 
-COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", "left", "top", "right", "bottom", "notes", "checkpoint")  # fmt: skip
+BOX = ("left", "top", "right", "bottom")
+COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint")
 NO_FACE, UNREADABLE = "no face", "unreadable"
 
 

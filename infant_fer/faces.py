@@ -6,18 +6,28 @@ import atexit
 import hashlib
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 import mediapipe as mp
 import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 
 from infant_fer.errors import FaceModelError
+from infant_fer.face_search import (
+    View,
+    believed,
+    bordered_views,
+    disagreement,
+    filtered_views,
+    focus_views,
+    grouped,
+    tile_views,
+    upright_view,
+)
 
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 BUNDLE_URL = (
@@ -25,6 +35,9 @@ BUNDLE_URL = (
 )
 LOCAL_BUNDLE = Path("checkpoints/face_landmarker.task")
 MAX_FACES = 5
+SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
+TILT_DEGREES = 30.0  # beyond it the mesh of an unturned view begins to slip
+SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
 BLENDSHAPE_COUNT = 51  # without "_neutral", which is always about 0
 
 # Eye corners and mouth corners of the 478-point mesh; "right" is the infant's right, at the left of the picture.
@@ -89,21 +102,67 @@ class FaceFinder:
         """Find up to five faces, the one most likely meant first (large and central); none is an empty list.
 
         `photo_rgb` is (H, W, 3) uint8. When a plain look finds nothing and `thorough` is set, the search goes on with a
-        border round the photo (tight crops) and quarter turns (infants lie).
+        border round the photo and quarter turns (tight crops, lying infants), then with filtered and enlarged views
+        whose finds must be confirmed; that costs about a second.
         """
-        faces = self._look(photo_rgb, np.eye(2, 3))
+        faces = self._look(View(photo_rgb, np.eye(2, 3)))
         if not faces and thorough:
-            faces = next((found for view in _retries(photo_rgb) if (found := self._look(*view))), [])
-        return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))
+            faces = self._searched(photo_rgb)
+        faces = [self._straightened(photo_rgb, face) for face in faces]
+        return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
-    def _look(self, view_rgb: np.ndarray, view_to_photo: np.ndarray) -> list[Face]:
-        """Run the landmarker on one view of the photo; `view_to_photo` is the 2×3 similarity back to the photo."""
-        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(view_rgb))
+    def _first(self, views: Iterable[View]) -> list[Face]:
+        """The faces of the first view that has any."""
+        return next((faces for view in views if (faces := self._look(view))), [])
+
+    def _searched(self, photo_rgb: np.ndarray) -> list[Face]:
+        """What further views show; where the first of them shows small faces only, others may be unseen yet."""
+        faces = self._first(bordered_views(photo_rgb))
+        if not faces:
+            return self._confirmed(photo_rgb, filtered_views(photo_rgb)) or self._confirmed(
+                photo_rgb, tile_views(photo_rgb)
+            )
+        if all(face.height_px < SMALL_SHARE * max(photo_rgb.shape) for face in faces):
+            return _merged([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb))])
+        return faces
+
+    def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View]) -> list[Face]:
+        """Faces that several of the views, or close looks at a find, agree on."""
+        finds = [face for view in views for face in self._look(view)]
+        groups = grouped([face.landmarks_px for face in finds])
+        faces = (self._close_look(photo_rgb, [finds[index] for index in group]) for group in groups)
+        return [face for face in faces if face]
+
+    def _straightened(self, photo_rgb: np.ndarray, face: Face) -> Face:
+        """A strongly tilted face again, from views turned upright, where the mesh fits better."""
+        for _ in range(2):
+            if abs(face.pose.roll) < TILT_DEGREES:
+                return face
+            again = self._look(upright_view(photo_rgb, face.landmarks_px, face.pose.roll))
+            near = [other for other in again if disagreement(other.landmarks_px, face.landmarks_px) < SAME_FACE]
+            if not near:
+                return face
+            face = near[0]
+        return face
+
+    def _close_look(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
+        """The best find of one place after close looks at it, or None when they do not bear it out."""
+        points = [face.landmarks_px for face in group]
+        middle = np.median(points, 0)
+        typical = min(group, key=lambda face: disagreement(face.landmarks_px, middle))
+        focus = [face for view in focus_views(photo_rgb, middle, typical.pose.roll) for face in self._look(view)]
+        if not believed(points, [face.landmarks_px for face in focus]):
+            return None
+        return min([typical, *focus], key=lambda face: disagreement(face.landmarks_px, middle))
+
+    def _look(self, view: View) -> list[Face]:
+        """Run the landmarker on one view of the photo; the faces are given in the photo's frame."""
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(view.rgb))
         with self._lock:
             result = self._landmarker.detect(image)
-        size_wh = np.array([view_rgb.shape[1], view_rgb.shape[0]], np.float32)
+        size_wh = np.array([view.rgb.shape[1], view.rgb.shape[0]], np.float32)
         return [
-            _face(landmarks, blendshapes, matrix, size_wh, view_to_photo)
+            _face(landmarks, blendshapes, matrix, size_wh, view.to_photo)
             for landmarks, blendshapes, matrix in zip(
                 result.face_landmarks,
                 result.face_blendshapes,
@@ -136,46 +195,21 @@ def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
     return HeadPose(float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
 
 
+def _merged(faces: list[Face]) -> list[Face]:
+    """Each face once: of two at one place the first stays."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in kept):
+            kept.append(face)
+    return kept
+
+
 def _prominence(face: Face, shape: tuple[int, ...]) -> float:
     """Area weighted by nearness to the photo's centre: what a person who takes a picture of an infant most likely means."""
     height, width = shape[:2]
     left, top, right, bottom = face.box_xyxy
     offset = np.hypot((left + right) / 2 / width - 0.5, (top + bottom) / 2 / height - 0.5)
     return (right - left) * (bottom - top) * float(np.exp(-2 * offset**2))
-
-
-def _retries(photo_rgb: np.ndarray):
-    """Yield further views of the photo with their maps back to it, likeliest first."""
-    height, width = photo_rgb.shape[:2]
-    pad = max(height, width) // 2
-    grey = [int(value) for value in photo_rgb.reshape(-1, 3).mean(0)]
-    bordered = cv2.copyMakeBorder(photo_rgb, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=grey)
-    small = min(1.0, 640 / max(bordered.shape[:2])) if pad > 320 else max(1.0, 384 / max(bordered.shape[:2]))
-    bordered = cv2.resize(
-        bordered, None, fx=small, fy=small, interpolation=cv2.INTER_AREA if small < 1 else cv2.INTER_LINEAR
-    )
-    back = np.array([[1 / small, 0, -pad], [0, 1 / small, -pad]])
-    for quarter_turns in (0, 1, 3, 2):
-        view = np.rot90(bordered, -quarter_turns)  # clockwise
-        yield view, _compose(back, _unturn(quarter_turns, bordered.shape[1], bordered.shape[0]))
-
-
-def _unturn(quarter_turns: int, width: int, height: int) -> np.ndarray:
-    """2×3 map from a picture turned clockwise by quarter turns back to the (width, height) picture."""
-    return np.array(
-        {
-            0: [[1, 0, 0], [0, 1, 0]],
-            1: [[0, 1, 0], [-1, 0, height]],
-            2: [[-1, 0, width], [0, -1, height]],
-            3: [[0, -1, width], [1, 0, 0]],
-        }[quarter_turns],
-        float,
-    )
-
-
-def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """2×3 map that applies `inner` and then `outer`."""
-    return np.hstack([outer[:, :2] @ inner[:, :2], (outer[:, :2] @ inner[:, 2] + outer[:, 2])[:, None]])
 
 
 def _bundle_bytes(bundle: Path | None) -> bytes:

@@ -27,7 +27,7 @@ no identity is computed, and location and camera data in the file are dropped. T
 until you close the page, choose another photo, or leave it idle for half an hour.
 
 ## Licence and citation
-The code is open source. Weights trained on research data may be used for research and teaching only: see the card below.
+The code is open source (MIT). Weights trained on research data may be used for research and teaching only: see the card below.
 Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by MediaPipe; City Infant Faces
 (Webb, Ayers and Endress 2018, doi:10.3758/s13428-017-0859-9) is the classic set for this task.
 To cite this software: *infant_fer, open reading of infants' facial expressions*, with the version and the checkpoint's name.

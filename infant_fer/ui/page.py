@@ -78,7 +78,12 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
         state_session_capacity=64,
         quiet=True,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(PrivacyMiddleware)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={
+            "middleware": [Middleware(PrivacyMiddleware)],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
     )
     print(f"The page is ready: {url}", flush=True)
     if block:

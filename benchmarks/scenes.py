@@ -1,0 +1,87 @@
+"""Are faces found where a plain look fails? `python -m benchmarks.scenes --data FOLDER [--json OUT]`.
+
+FOLDER holds scenes.csv and scenes.zip: full pictures with the face's place, height and visibility read off by eye.
+A find is right when its centre lies within three quarters of the face's height of that place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+
+from infant_fer.faces import Face, FaceFinder
+from infant_fer.images import load_image
+from infant_fer.training.metrics import Share
+
+
+def main() -> None:
+    """Search every scene, print a table for both halves and all, and write JSON when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with (options.data / "scenes.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    with ZipFile(options.data / "scenes.zip") as archive:
+        results = list(searched(rows, archive))
+    halves = {"tuned": [r for r in results if r["half"] == 0], "held out": [r for r in results if r["half"] == 1]}
+    table = {name: figures(part) for name, part in {**halves, "all": results}.items()}
+    for name, part in table.items():
+        print(name, *(f"{key}: {value}" for key, value in part.items()), sep="\n  ")
+    if options.json:
+        options.json.write_text(json.dumps(table, indent=1, default=str))
+
+
+def searched(rows: Iterable[dict], archive: ZipFile) -> Iterable[dict]:
+    """Per scene: which half, how visible, whether the face was found, whether something else was, seconds."""
+    finder = FaceFinder()
+    for row in rows:
+        photo = load_image(archive.read(row["file"]))
+        start = time.process_time()
+        faces = finder.find(photo)
+        seconds = time.process_time() - start
+        right = [is_right(face, row, photo.shape) for face in faces]
+        half = int(hashlib.md5(row["group"].encode()).hexdigest(), 16) % 2
+        yield {
+            "half": half,
+            "visible": row["visible"],
+            "found": any(right),
+            "false": not all(right),
+            "seconds": seconds,
+        }
+
+
+def is_right(face: Face, row: dict, shape: tuple[int, ...]) -> bool:
+    """Whether a find is the face that was marked."""
+    if row["visible"] == "none":
+        return False
+    height, width = shape[:2]
+    place = np.array([float(row["x_percent"]) * width, float(row["y_percent"]) * height]) / 100
+    marked = float(row["height_percent"]) * height / 100
+    left, top, right, bottom = face.box_xyxy
+    apart = np.hypot((left + right) / 2 - place[0], (top + bottom) / 2 - place[1])
+    return apart < max(0.75 * marked, 0.6 * face.height_px) and face.height_px < 4 * marked + 10
+
+
+def figures(results: list[dict]) -> dict:
+    """Shares with intervals, and CPU seconds a picture."""
+    seen = {kind: [r["found"] for r in results if r["visible"] == kind] for kind in ("full", "part")}
+    seconds = [r["seconds"] for r in results]
+    return {
+        "fully visible faces found": Share(sum(seen["full"]), len(seen["full"])),
+        "partly visible faces found": Share(sum(seen["part"]), len(seen["part"])),
+        "pictures with something false": Share(sum(r["false"] for r in results), len(results)),
+        "CPU seconds a picture, median and largest": f"{np.median(seconds):.2f}, {max(seconds):.2f}",
+    }
+
+
+if __name__ == "__main__":
+    main()
