@@ -19,7 +19,7 @@ def main() -> int:
         output=options.output,
         cache=options.cache,
         pretrained=options.pretrained,
-        seeds=tuple(range(options.seed, options.seed + options.runs)),
+        seed=options.seed,
         test=not options.no_test,
         command="python " + shlex.join(["train.py", *sys.argv[1:]]),
     )
@@ -33,13 +33,16 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python train.py", description="Train and measure a checkpoint.")
-    parser.add_argument("--recipe", choices=["ours"], default="ours", help="what to do; see infant_fer/training/ours.py")
-    parser.add_argument("--data", type=Path, required=True, help="folder with infants.csv, infants.zip, fer2013.zip, older_faces.zip")
+    parser.add_argument(
+        "--recipe", choices=["ours"], default="ours", help="what to do; see infant_fer/training/ours.py"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with infants.csv, infants.zip, fer2013.zip, older_faces.zip"
+    )
     parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept (1.3 GB)")
     parser.add_argument("--pretrained", type=Path, help="start from this folder instead of pretraining on FER2013")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first fine-tuning")
-    parser.add_argument("--runs", type=int, default=2, help="fine-tunings whose weights are averaged")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw after the pretraining")
     parser.add_argument("--no-test", action="store_true", help="leave the test rows untouched: for trying things out")
     return parser
 

@@ -60,17 +60,18 @@ def check_config(config_file: Path, name: str) -> None:
     """Refuse a config.json that could run code, exhaust memory or leaves the classes unnamed. Raises CheckpointError."""
     config = _json_object(config_file, name)
     _refuse_code(config, CONFIG, name)
-    if config.get("model_type") not in MODEL_TYPES:
+    if str(config.get("model_type")) not in MODEL_TYPES:
         raise CheckpointError(
             f"{name} has the model type {config.get('model_type')!r}, no image classifier known here. {SOURCE_HINT}"
         )
+    _check_crop(config.get("face_crop"), name)
+    _check_temperature(config.get("logit_temperature"), name)
     for key, value in _numbers(config):
         largest = LARGEST.get(key, LARGEST_NUMBER)
         sound = abs(value) <= largest if isinstance(value, int) else isfinite(value)
         if not sound or (key in LARGEST and value < 0):
             raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; 0 to {largest} is possible.")
     _check_labels(config.get("id2label"), name)
-    _check_crop(config.get("face_crop"), name)
 
 
 def check_processor(processor_file: Path, name: str) -> None:
@@ -166,6 +167,11 @@ def _check_crop(face_crop: object, name: str) -> None:
         raise CheckpointError(
             f"{name} has face_crop = {face_crop} in {CONFIG}; a size of 1 to {MAX_CROP} and a margin of 0 to 2 are possible."
         )
+
+
+def _check_temperature(temperature: object, name: str) -> None:
+    if temperature is not None and not (isinstance(temperature, (int, float)) and 0.01 <= temperature <= 100):
+        raise CheckpointError(f"{name} has logit_temperature = {temperature} in {CONFIG}; 0.01 to 100 is possible.")
 
 
 def _check_header(weights: Path, name: str) -> None:

@@ -168,7 +168,7 @@ def _downloaded_before(hub: _Hub) -> Checkpoint | None:
     if not all((folder / name).is_file() for name in needed):
         return None
     for name in (CONFIG, PROCESSOR, *needed):
-        _check_content(folder / name, (folder / name).resolve().name, hub.repo_id)
+        _check_content(folder / name, _blob(folder / name).name, hub.repo_id)
     check_folder(folder, hub.repo_id)
     return Checkpoint(folder, hub.repo_id, folder.name)
 
@@ -262,9 +262,17 @@ def _check_content(path: Path, digest: str, repo_id: str) -> None:
         else:
             hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size + stream.read())
     if hasher.hexdigest() != digest:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+        for copy in (path.resolve(), _blob(path), path):
+            copy.unlink(missing_ok=True)
         raise CheckpointError(f"{path.name} of {repo_id} arrived altered and was removed. Try again.")
+
+
+def _blob(path: Path) -> Path:
+    """Where the cache keeps a file's content, named by its digest; the file itself on systems without links.
+
+    One step only: with Xet the blob is a link too, to a store that all repositories share and that has other names.
+    """
+    return path.parent / path.readlink() if path.is_symlink() else path
 
 
 @dataclass
@@ -294,5 +302,10 @@ class _Tally:
 
             def update(self, n: float | None = 1) -> None:
                 tally.add(n or 0)
+
+            def update_transfer(self, *_, **__) -> None:
+                """Nothing: Xet tells the bytes received beside those written, and they count once."""
+
+            set_transfer_postfix_str = update_transfer
 
         return Reporting

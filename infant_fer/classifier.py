@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,10 @@ class AffectClassifier:
         Raises CheckpointError.
         """
         checkpoint = resolve(source, revision, on_progress)
-        model, processor = _loaded(checkpoint)
-        classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, dtype)
-        classifier.warm_up()
+        with _one_clear_error(checkpoint.name):
+            model, processor = _loaded(checkpoint)
+            classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, dtype)
+            classifier.warm_up()
         return classifier
 
     def warm_up(self) -> None:
@@ -195,25 +197,34 @@ def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
     return {**heads, "streams": shares}
 
 
+@contextmanager
+def _one_clear_error(name: str):
+    """Turn whatever a library raises about settings that passed the checks and still do not work into a CheckpointError.
+
+    Everything is caught: strangers wrote these files, and transformers answers them with a dozen kinds of exceptions.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".: ") or type(error).__name__
+        raise CheckpointError(f"{name} could not be loaded: its files do not fit together ({reason}).") from error
+
+
 def _loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:
     """Model and image processor from a checked folder; no request is made, no code of the folder runs."""
     trusted = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
-        with torch.device("meta"):  # shapes without memory
-            parameters = sum(p.numel() for p in AutoModelForImageClassification.from_config(config).parameters())
-        if parameters > MAX_PARAMETERS:
-            raise CheckpointError(f"{checkpoint.name} has {parameters:,} parameters; at most a billion is loaded.")
-        processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
-        model, info = AutoModelForImageClassification.from_pretrained(
-            checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
-            ignore_mismatched_sizes=True, **trusted,
-        )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{checkpoint.name} could not be loaded: its files do not fit together ({reason.rstrip('.')})."
-        ) from None
+    config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
+    with torch.device("meta"):  # shapes without memory
+        parameters = sum(p.numel() for p in AutoModelForImageClassification.from_config(config).parameters())
+    if parameters > MAX_PARAMETERS:
+        raise CheckpointError(f"{checkpoint.name} has {parameters:,} parameters; at most a billion is loaded.")
+    processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
+    model, info = AutoModelForImageClassification.from_pretrained(
+        checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+        ignore_mismatched_sizes=True, **trusted,
+    )  # fmt: skip
     wrong = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
     if wrong:
         raise CheckpointError(

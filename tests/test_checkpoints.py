@@ -4,9 +4,13 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import struct
+import time
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from infant_fer import checkpoints
 from infant_fer.checkpoints import HUB_ID, KNOWN, embedded, fetch_face_bundle, resolve
@@ -80,6 +84,7 @@ def test_a_folder_without_a_card_has_an_empty_one(folder):
         ({"model_type": "brand_new"}, "model type 'brand_new'"),
         ({"model_type": "llama"}, "model type 'llama'"),
         ({"model_type": None}, "model type None"),
+        ({"model_type": ["vit"]}, "model type ['vit']"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"hidden_size": -5}, "hidden_size"),
         ({"hidden_size": 10**6}, "hidden_size"),
@@ -98,6 +103,9 @@ def test_a_folder_without_a_card_has_an_empty_one(folder):
         ({"face_crop": {"size": 10**6}}, "face_crop"),
         ({"face_crop": {"size": 32, "__class__": "x"}}, "face_crop"),
         ({"face_crop": {"size": 32, "margin": -1}}, "face_crop"),
+        ({"logit_temperature": 0}, "logit_temperature"),
+        ({"logit_temperature": -1.5}, "logit_temperature"),
+        ({"logit_temperature": "warm"}, "logit_temperature"),
     ],
 )
 def test_an_unsafe_config_is_refused(folder, changes, words):
@@ -314,6 +322,70 @@ def test_content_altered_in_the_cache_is_noticed_and_mended(hub, get):
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert "altered" in refusal(get)
     assert (get().path / "model.safetensors").read_bytes() == content
+
+
+@pytest.fixture
+def in_xet_store(get, tmp_path):
+    """A checkpoint in the cache as Xet leaves it: the blob is a link into a store that names files by another hash."""
+    weights = get().path / "model.safetensors"
+    blob = weights.parent / weights.readlink()
+    store = tmp_path / "cache" / "shared-blobs" / "ab" / ("ab" * 32)
+    store.parent.mkdir(parents=True)
+    blob.rename(store)
+    blob.symlink_to(store)
+    return store
+
+
+def test_a_checkpoint_in_xets_store_is_used_again_without_a_request(hub, get, in_xet_store):
+    hub.requests.clear()
+    assert (get().path / "model.safetensors").resolve() == in_xet_store
+    assert hub.requests == []
+
+
+def test_content_altered_in_xets_store_is_noticed_and_mended(hub, get, in_xet_store):
+    content = in_xet_store.read_bytes()
+    in_xet_store.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "altered" in refusal(get)
+    assert (get().path / "model.safetensors").read_bytes() == content
+
+
+def test_progress_counts_what_xet_receives_and_writes_once():
+    told = []
+    tally = checkpoints._Tally(lambda share, words: told.append(share), total=200)
+    bars = XetDownloadProgressReporter(
+        reconstruction_desc="x", total=100, log_level=20, name="a", tqdm_class=tally.bar()
+    )
+    with bars:
+        for received, written in ((50, 0), (100, 60), (100, 100)):
+            bars.update_progress(
+                SimpleNamespace(
+                    total_bytes=100,
+                    total_bytes_completed=written,
+                    total_transfer_bytes_completed=received,
+                    total_bytes_completion_rate=1.0,
+                    total_transfer_bytes_completion_rate=1.0,
+                )
+            )
+    assert tally.done == 100
+    assert told[-1] == 0.5
+
+
+def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SECONDS_TO_ANSWER", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        start = time.monotonic()
+        assert "cannot be reached" in refusal(resolve, REPO, endpoint=endpoint, cache_dir=tmp_path)
+    assert time.monotonic() - start < 3
+
+
+def test_a_folder_is_loaded_without_any_connection(folder, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert resolve(folder).path == folder
 
 
 def test_progress_is_the_share_of_all_bytes(get):

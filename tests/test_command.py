@@ -72,7 +72,11 @@ def test_exit_codes(folder, capsys):
 
 def test_it_runs_as_a_module_and_prints_csv():
     run = subprocess.run(
-        [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("file,face,label,positive,neutral,negative")

@@ -45,6 +45,10 @@ GUARDED = textwrap.dedent(
 
 def test_no_connection_leaves_loopback():
     run = subprocess.run(
-        [sys.executable, "-c", GUARDED, str(EXAMPLES / "smile.jpg")], cwd=ROOT, capture_output=True, text=True, timeout=180
+        [sys.executable, "-c", GUARDED, str(EXAMPLES / "smile.jpg")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert "REFUSED [] LOOKED UP []" in run.stdout, run.stdout[-2000:] + run.stderr[-3000:]

@@ -116,7 +116,13 @@ def test_headers_and_switches(page_server):
     assert config["analytics_enabled"] is False
     assert config["enable_queue"] is True
     assert not config.get("run_history")
-    for address in ("monitoring", "docs", "openapi.json", "gradio_api/deep_link", "gradio_api/proxy=http://127.0.0.1:9/"):
+    for address in (
+        "monitoring",
+        "docs",
+        "openapi.json",
+        "gradio_api/deep_link",
+        "gradio_api/proxy=http://127.0.0.1:9/",
+    ):
         assert httpx.get(url + address).status_code in (403, 404), address
 
 

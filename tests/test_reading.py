@@ -84,7 +84,9 @@ def test_dark_blurred_and_small_faces_are_told(analyzer, astronaut):
     import cv2
 
     portrait = load_image(EXAMPLES / "neutral.jpg")
-    assert not any(word in note for note in analyzer.analyze(portrait).faces[0].notes for word in ("blurred", "dark", "small"))
+    assert not any(
+        word in note for note in analyzer.analyze(portrait).faces[0].notes for word in ("blurred", "dark", "small")
+    )
     dark = analyzer.analyze((portrait * 0.15).astype(np.uint8)).faces[0]
     assert any("dark" in note for note in dark.notes)
     blurred = analyzer.analyze(cv2.GaussianBlur(portrait, (0, 0), 8)).faces[0]
@@ -135,7 +137,9 @@ def test_views_move_faces_with_the_picture(explained):
     assert max(view.photo.rgb.shape) <= 1024
     size = before.aligned.crop_rgb.shape[0]
     for face in (before, after):
-        np.testing.assert_allclose(face.aligned.to_crop(face.face.anchors_px), before.aligned.to_crop(before.face.anchors_px), atol=0.01)
+        np.testing.assert_allclose(
+            face.aligned.to_crop(face.face.anchors_px), before.aligned.to_crop(before.face.anchors_px), atol=0.01
+        )
         assert 0 < face.aligned.to_crop(face.face.anchors_px).min() < size
     assert whole_view(explained).photo.rgb.shape == explained.photo.rgb.shape
 

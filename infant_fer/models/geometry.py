@@ -26,7 +26,10 @@ POINTS = (
     425,
 )
 # Distances that facial actions change: lip opening, mouth width, lid openings, brow to eye, brow to brow, lip to nose.
-EDGES = ((13, 14), (61, 291), (78, 308), (159, 145), (386, 374), (105, 159), (334, 386), (107, 336), (0, 2), (17, 152), (61, 33), (291, 263), (50, 61), (280, 291))  # fmt: skip
+EDGES = (
+    (13, 14), (61, 291), (78, 308), (159, 145), (386, 374), (105, 159), (334, 386),
+    (107, 336), (0, 2), (17, 152), (61, 33), (291, 263), (50, 61), (280, 291),
+)  # fmt: skip
 POSE_UNIT = 30.0  # degrees
 
 

@@ -50,7 +50,9 @@ def _moved(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
     scale, aspect = (draw.signed(limit).flatten().exp() for limit in (MAX_LOG_SCALE, MAX_LOG_ASPECT))
     across = aspect * torch.where(draw.chance(0.5).flatten(), -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    matrix = torch.stack([torch.stack([cos * across, -sin, shift_x], 1), torch.stack([sin * across, cos, shift_y], 1)], 1)
+    matrix = torch.stack(
+        [torch.stack([cos * across, -sin, shift_x], 1), torch.stack([sin * across, cos, shift_y], 1)], 1
+    )
     grid = F.affine_grid(matrix, list(grey.shape), align_corners=False)
     return F.grid_sample(grey, grid, padding_mode="border", align_corners=False)
 

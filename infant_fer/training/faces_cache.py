@@ -56,7 +56,9 @@ def _key(manifest: Manifest, spec: CropSpec) -> str:
 def _found_faces(manifest: Manifest, spec: CropSpec) -> FaceTable:
     count = len(manifest)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (manifest, spec)) as pool:
-        rows = list(tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces"))
+        rows = list(
+            tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces")
+        )
     geometry_size = next((len(row[1]) for row in rows if row[2]), 0)
     geometry = np.stack([row[1] if row[2] else np.zeros(geometry_size, np.float32) for row in rows])
     return FaceTable(np.stack([row[0] for row in rows]), geometry, np.array([row[2] for row in rows]))

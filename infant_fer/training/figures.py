@@ -3,19 +3,65 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from infant_fer.faces import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS, AGE_GROUPS
-from infant_fer.models.infant_face import InfantFaceOutput
+from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training import metrics
+from infant_fer.training.baselines import baselines
+from infant_fer.training.data import Data
 from infant_fer.training.manifest import UNKNOWN, Manifest
+from infant_fer.training.pretraining import emotion_logits
+from infant_fer.training.rows import outputs
 
 SOURCES = ("utkface", "web", "fer2013")
 NEUTRAL, NEGATIVE = AFFECTS.index("neutral"), AFFECTS.index("negative")
+
+
+def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
+    """Every figure of the card over the chosen rows of one split: accuracies of fusion, streams and baselines, other heads."""
+    answer, infants = outputs(model, data.infant_faces), data.infants
+    faces = data.infant_faces
+    predictions = {
+        "this checkpoint": answer.logits.argmax(1).numpy(),
+        "image stream alone": answer.image_logits.argmax(1).numpy(),
+        "geometry stream alone": answer.geometry_logits.argmax(1).numpy(),
+        **baselines(faces.geometry.numpy(), faces.found.numpy(), infants),
+    }
+    split = str(infants.split[chosen][0])
+    rated = chosen & (infants.affect != UNKNOWN)
+    right = {name: predicted[rated] == infants.affect[rated] for name, predicted in predictions.items()}
+    return {
+        "accuracy": {name: accuracies(predicted, infants, chosen) for name, predicted in predictions.items()},
+        "recall": recalls(predictions["this checkpoint"], infants, chosen),
+        "heads": {
+            **head_figures(answer, model.config.logit_temperature, infants, chosen),
+            **usable_aucs(model, answer, data, split),
+        },
+        "emotions of FER2013": fer_accuracy(model, data, split),
+        "McNemar p": {name: metrics.mcnemar(right["this checkpoint"], other) for name, other in right.items()},
+    }
+
+
+def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, split: str) -> dict[str, float]:
+    """Usable infants of a split against its unusable rows and older faces: above eight years, and four to eight."""
+    infants, older = data.infants.split == split, data.older.split == split
+    scores, usable = answer.usable_logit.numpy()[infants], data.infants.usable[infants]
+    aucs = {}
+    for name, chosen in (("over 8", older & (data.older.usable == 0)), ("of 4 to 8", older & (data.older.usable != 0))):
+        others = outputs(model, data.older_faces.rows(chosen)).usable_logit.numpy()
+        truth = np.concatenate([usable, np.zeros(len(others))])
+        aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
+            np.concatenate([scores, others]), truth
+        )
+    return aucs
+
+
+def fer_accuracy(model: InfantFaceModel, data: Data, split: str) -> metrics.Share:
+    """Seven emotions of FER2013's public test (dev) or private test (test)."""
+    chosen = data.fer.split == split
+    return metrics.accuracy(
+        emotion_logits(model, data.fer_faces.rows(chosen).grey).argmax(1).numpy(), data.fer.emotion[chosen]
+    )
 
 
 def accuracies(predicted: np.ndarray, manifest: Manifest, chosen: np.ndarray) -> dict[str, metrics.Share]:
@@ -29,23 +75,9 @@ def accuracies(predicted: np.ndarray, manifest: Manifest, chosen: np.ndarray) ->
     return {**shares, "all": metrics.accuracy(predicted[rated], manifest.affect[rated])}
 
 
-def baselines(geometry: np.ndarray, found: np.ndarray, manifest: Manifest) -> dict[str, np.ndarray]:
-    """(N,) predictions of the majority class, and of two classifiers of blendshapes fitted on the train rows."""
-    train = (manifest.split == "train") & (manifest.affect != UNKNOWN)
-    blendshapes = geometry[:, :BLENDSHAPE_COUNT]
-    majority = np.bincount(manifest.affect[train]).argmax()
-    models = {
-        "logistic regression on blendshapes": make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000)),
-        "boosted trees on blendshapes": HistGradientBoostingClassifier(max_iter=200, learning_rate=0.06, random_state=0),
-    }
-    answers = {"majority class": np.full(len(manifest), majority)}
-    for name, model in models.items():
-        model.fit(blendshapes[train & found], manifest.affect[train & found])
-        answers[name] = np.where(found, model.predict(blendshapes), majority)
-    return answers
-
-
-def head_figures(output: InfantFaceOutput, temperature: float, manifest: Manifest, chosen: np.ndarray) -> dict[str, float]:
+def head_figures(
+    output: InfantFaceOutput, temperature: float, manifest: Manifest, chosen: np.ndarray
+) -> dict[str, float]:
     """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
     rated = chosen & (manifest.affect != UNKNOWN)
     probabilities, truth = metrics.softmax(output.logits.numpy()[rated] / temperature), manifest.affect[rated]
@@ -68,4 +100,6 @@ def recalls(predicted: np.ndarray, manifest: Manifest, chosen: np.ndarray) -> di
     rated = chosen & (manifest.affect != UNKNOWN)
     groups = {f"{name} faces": rated & (manifest.affect == index) for index, name in enumerate(AFFECTS)}
     groups |= {f"age group {name}": rated & (manifest.age == index) for index, name in enumerate(AGE_GROUPS)}
-    return {name: metrics.accuracy(predicted[rows], manifest.affect[rows]) for name, rows in groups.items() if rows.any()}
+    return {
+        name: metrics.accuracy(predicted[rows], manifest.affect[rows]) for name, rows in groups.items() if rows.any()
+    }

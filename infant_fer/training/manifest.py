@@ -28,7 +28,8 @@ class Manifest:
     split: np.ndarray  # (N,) str: train, dev or test
     affect: np.ndarray  # (N,) int index into AFFECTS, UNKNOWN for surprise, mixed and unusable
     affect_soft: np.ndarray  # (N, 3) float32 raters' votes, rows sum to 1, or to 0 where there are none
-    emotion: np.ndarray  # (N,) int index into EMOTIONS
+    emotion: np.ndarray  # (N,) int index into EMOTIONS: the first rater's, or the data set's
+    emotion_soft: np.ndarray  # (N, 7) float32 distribution over both raters' emotions, or 0 where there are none
     valence_arousal: np.ndarray  # (N, 2) float32 with NaN
     age: np.ndarray  # (N,) int index into AGE_GROUPS
     usable: np.ndarray  # (N,) float32: 1, 0 or NaN
@@ -43,7 +44,9 @@ class Manifest:
             with ZipFile(self.archives[index]) as archive:
                 return archive.read(self.members[index])
         except (OSError, KeyError, BadZipFile) as error:
-            raise DatasetError(f"{self.members[index]} could not be read from {self.archives[index]}: {error}.") from None
+            raise DatasetError(
+                f"{self.members[index]} could not be read from {self.archives[index]}: {error}."
+            ) from None
 
 
 def read_infants(folder: Path) -> Manifest:
@@ -55,10 +58,14 @@ def read_infants(folder: Path) -> Manifest:
     except OSError as error:
         raise DatasetError(f"{table} could not be opened: {error.strerror}.") from None
     if not rows or not {"file", "source", "split", "affect", "p_positive", "emotion_1", "age"} <= rows[0].keys():
-        raise DatasetError(f"{table} lacks columns; it needs at least file, source, split, affect, p_positive, emotion_1, age.")
+        raise DatasetError(
+            f"{table} lacks columns; it needs at least file, source, split, affect, p_positive, emotion_1, age."
+        )
     archives = [folder / ("fer2013.zip" if row["file"].startswith("fer2013/") else "infants.zip") for row in rows]
     votes = np.array([[float(row[f"p_{affect}"]) for affect in AFFECTS] for row in rows], np.float32)
-    total = votes.sum(1, keepdims=True)
+    usable = np.array([row["affect"] != "unusable" for row in rows])
+    total = votes.sum(1, keepdims=True) * usable[:, None]  # votes on what is no child's face say nothing of children
+    emotions = np.array([[_emotion(row["emotion_1"]), _emotion(row.get("emotion_2", ""))] for row in rows])
     return Manifest(
         archives=tuple(archives),
         members=tuple(row["file"] for row in rows),
@@ -66,10 +73,11 @@ def read_infants(folder: Path) -> Manifest:
         split=np.array([row["split"] for row in rows]),
         affect=np.array([AFFECTS.index(row["affect"]) if row["affect"] in AFFECTS else UNKNOWN for row in rows]),
         affect_soft=np.where(total >= 0.5, votes / np.maximum(total, 1e-9), 0).astype(np.float32),
-        emotion=np.array([EMOTION_OF_WORD.get(row["emotion_1"], UNKNOWN) for row in rows]),
+        emotion=emotions[:, 0],
+        emotion_soft=_shares(emotions),
         valence_arousal=np.array([[_number(row["valence"]), _number(row["arousal"])] for row in rows], np.float32),
         age=np.array([AGE_GROUPS.index(row["age"]) if row["age"] in AGE_GROUPS else UNKNOWN for row in rows]),
-        usable=np.array([0.0 if row["affect"] == "unusable" or "d" in row["flags"] else 1.0 for row in rows], np.float32),
+        usable=np.where(usable & np.array(["d" not in row["flags"] for row in rows]), 1, 0).astype(np.float32),
         eyes_closed=np.array([float("c" in row["flags"]) for row in rows], np.float32),
     )
 
@@ -91,15 +99,20 @@ def read_fer2013(folder: Path) -> Manifest:
     members = [name for name in _members(archive) if name.endswith(".jpg")]
     parts = [name.split("/") for name in members]
     names = {"train": "train", "public_test": "dev", "private_test": "test"}
-    wrong = next((name for name, part in zip(members, parts, strict=True) if len(part) != 4 or part[2] not in EMOTIONS), None)
+    wrong = next(
+        (name for name, part in zip(members, parts, strict=True) if len(part) != 4 or part[2] not in EMOTIONS), None
+    )
     if wrong:
         raise DatasetError(f"{wrong} in {archive} is not fer2013/PART/EMOTION/NAME.jpg.")
     split = np.array([names[part[1]] for part in parts])
     return _unrated(archive, members, "fer2013", split, emotion=np.array([EMOTIONS.index(part[2]) for part in parts]))
 
 
-def _unrated(archive: Path, members: list[str], source: str, split: np.ndarray, *, emotion=None, age=UNKNOWN, usable=None):
+def _unrated(
+    archive: Path, members: list[str], source: str, split: np.ndarray, *, emotion=None, age=UNKNOWN, usable=None
+):
     n = len(members)
+    emotion = np.full(n, UNKNOWN) if emotion is None else emotion
     return Manifest(
         archives=(archive,) * n,
         members=tuple(members),
@@ -107,7 +120,8 @@ def _unrated(archive: Path, members: list[str], source: str, split: np.ndarray, 
         split=split,
         affect=np.full(n, UNKNOWN),
         affect_soft=np.zeros((n, len(AFFECTS)), np.float32),
-        emotion=np.full(n, UNKNOWN) if emotion is None else emotion,
+        emotion=emotion,
+        emotion_soft=_shares(emotion[:, None]),
         valence_arousal=np.full((n, 2), np.nan, np.float32),
         age=np.full(n, age),
         usable=np.full(n, np.nan, np.float32) if usable is None else usable.astype(np.float32),
@@ -121,6 +135,16 @@ def _members(archive: Path) -> list[str]:
             return sorted(opened.namelist())
     except (OSError, BadZipFile) as error:
         raise DatasetError(f"{archive} could not be opened: {error}.") from None
+
+
+def _emotion(word: str) -> int:
+    return EMOTION_OF_WORD.get(word, UNKNOWN)
+
+
+def _shares(emotions: np.ndarray) -> np.ndarray:
+    """(N, 7) float32 shares of the known among (N, R) emotion indices; rows without any are 0."""
+    counts = (emotions[..., None] == np.arange(len(EMOTIONS))).sum(1)
+    return (counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32)
 
 
 def _number(text: str) -> float:

@@ -29,7 +29,9 @@ class Share:
         if not self.n:
             return 0.0, 1.0
         centre = (self.value + Z95**2 / (2 * self.n)) / (1 + Z95**2 / self.n)
-        half = Z95 / (1 + Z95**2 / self.n) * math.sqrt(self.value * (1 - self.value) / self.n + Z95**2 / (4 * self.n**2))
+        half = (
+            Z95 / (1 + Z95**2 / self.n) * math.sqrt(self.value * (1 - self.value) / self.n + Z95**2 / (4 * self.n**2))
+        )
         return centre - half, centre + half
 
     def __str__(self) -> str:
@@ -67,7 +69,9 @@ def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 
     """Expected calibration error (Guo et al. 2017): |confidence - accuracy| over equal-width bins, weighted by their size."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in np.unique(which)]
+    gaps = [
+        abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in np.unique(which)
+    ]
     return float(sum(gaps))
 
 

@@ -12,8 +12,9 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from infant_fer.models.infant_face import LUMINANCE, InfantFaceConfig, InfantFaceModel
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.augmentation import augment
+from infant_fer.training.rows import as_input
 
 NEAR_DUPLICATE = 0.95  # correlation of 16 × 16 thumbnails; the same picture in another crop or encoding
 THUMBNAIL = 16
@@ -31,17 +32,6 @@ class PretrainingSettings:
     ema: float = 0.998
     warmup: float = 0.2
     seed: int = 0
-
-
-def grey_crops(crops: np.ndarray) -> torch.Tensor:
-    """(N, S, S) uint8 luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it."""
-    weights = np.array(LUMINANCE, np.float32)
-    return torch.from_numpy(np.stack([(crop @ weights).round().astype(np.uint8) for crop in crops]))
-
-
-def as_input(grey: torch.Tensor) -> torch.Tensor:
-    """(B, 3, S, S) in -1..1, channels last, from (B, 1, S, S) in 0..1."""
-    return (grey.expand(-1, 3, -1, -1) * 2 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def unlike(grey: torch.Tensor, held_out: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:

@@ -1,0 +1,45 @@
+"""The three sets of the recipe with their faces, and what of them may be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infant_fer.alignment import CropSpec
+from infant_fer.training.faces_cache import face_table
+from infant_fer.training.manifest import Manifest, read_fer2013, read_infants, read_older
+from infant_fer.training.pretraining import unlike
+from infant_fer.training.rows import Faces, faces_of
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Infants, older faces and FER2013; `fer_kept` are the FER2013 training rows unlike any held-out infant."""
+
+    infants: Manifest
+    infant_faces: Faces
+    older: Manifest
+    older_faces: Faces
+    fer: Manifest
+    fer_faces: Faces
+    fer_kept: np.ndarray
+
+    def training_faces(self) -> tuple[Faces, Faces, Faces]:
+        """The train rows of infants and older faces, and the kept ones of FER2013."""
+        infants, older = (manifest.split == "train" for manifest in (self.infants, self.older))
+        return self.infant_faces.rows(infants), self.older_faces.rows(older), self.fer_faces.rows(self.fer_kept)
+
+
+def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:
+    """Read the sets and find their faces, from the cache after the first time. Raises DatasetError."""
+    infants, older, fer = (read(folder) for read in (read_infants, read_older, read_fer2013))
+    manifests = (infants, older, fer)
+    infant_faces, older_faces, fer_faces = (faces_of(each, face_table(each, CropSpec(), cache)) for each in manifests)
+    held_out = infants.split != "train"
+    kept = (fer.split == "train") & ~np.isin(fer.members, np.array(infants.members)[held_out])
+    kept &= unlike(fer_faces.grey, infant_faces.rows(held_out).grey)
+    log(f"{kept.sum()} of {(fer.split == 'train').sum()} FER2013 training pictures are unlike the held-out infants")
+    return Data(infants, infant_faces, older, older_faces, fer, fer_faces, kept)

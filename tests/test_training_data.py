@@ -1,0 +1,159 @@
+"""What goes into training: tables, the crops that the app sees too, random changes, and the figures that come out."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from infant_fer.alignment import CropSpec, align_face
+from infant_fer.faces import FaceFinder
+from infant_fer.images import load_image
+from infant_fer.labels import AGE_GROUPS, EMOTIONS
+from infant_fer.models.geometry import geometry_features
+from infant_fer.training import faces_cache, metrics
+from infant_fer.training.augmentation import augment
+from infant_fer.training.faces_cache import FaceTable, face_table
+from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.pretraining import Average
+from tests.made_data import EXAMPLES, infant_row, write_table, write_zip
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_words_of_the_table_become_targets(tmp_path):
+    rows = [
+        infant_row(emotion_1="cry", age="newborn", flags="mc", affect="negative"),
+        infant_row(emotion_1="unusable", affect="unusable", votes=(0, 0, 0, 0), valence="", arousal="", age=""),
+        infant_row(file="fer2013/train/happy/b.jpg", flags="d"),
+    ]
+    manifest = read_infants(write_table(tmp_path, rows))
+    assert manifest.emotion.tolist() == [EMOTIONS.index("sad"), UNKNOWN, EMOTIONS.index("happy")]
+    assert manifest.age.tolist() == [AGE_GROUPS.index("newborn"), UNKNOWN, AGE_GROUPS.index("baby")]
+    assert manifest.usable.tolist() == [1, 0, 0]  # a drawing counts as no usable face
+    assert manifest.eyes_closed.tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(manifest.valence_arousal, [[1.5, 0.5], [np.nan, np.nan], [1.5, 0.5]])
+    assert [archive.name for archive in manifest.archives] == ["infants.zip", "infants.zip", "fer2013.zip"]
+
+
+def test_older_faces_are_held_out_in_part_and_small_children_undecided(tmp_path):
+    write_zip(
+        tmp_path / "older_faces.zip", {f"older/{age}_0_0_{n}.jpg": b"" for age in (4, 8, 9, 80) for n in range(500)}
+    )
+    older = read_older(tmp_path)
+    years = np.array([int(Path(name).name.split("_")[0]) for name in older.members])
+    assert np.isnan(older.usable[years <= 8]).all()
+    assert (older.usable[years > 8] == 0).all()
+    for split, share in (("train", 2 / 3), ("dev", 1 / 6), ("test", 1 / 6)):
+        assert (older.split == split).mean() == pytest.approx(share, abs=0.035)  # three standard errors
+    assert (read_older(tmp_path).split == older.split).all()
+
+
+def test_fer2013_parts_are_train_dev_and_test(tmp_path):
+    write_zip(
+        tmp_path / "fer2013.zip",
+        {f"fer2013/{part}/fear/1.jpg": b"" for part in ("train", "public_test", "private_test")},
+    )
+    fer = read_fer2013(tmp_path)
+    assert dict(zip((name.split("/")[1] for name in fer.members), fer.split, strict=True)) == {
+        "train": "train", "public_test": "dev", "private_test": "test",
+    }  # fmt: skip
+    assert set(fer.emotion) == {EMOTIONS.index("fear")}
+
+
+# --- faces ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory) -> Path:
+    """A data folder with rendered portraits and one picture without a face."""
+    folder = tmp_path_factory.mktemp("portraits")
+    names = sorted(path.name for path in EXAMPLES.glob("*.jpg"))
+    plain = cv2.imencode(".png", np.full((60, 80, 3), (90, 60, 120), np.uint8))[1].tobytes()
+    members = {f"infants/web/{name}": (EXAMPLES / name).read_bytes() for name in names} | {
+        "infants/web/plain.png": plain
+    }
+    write_zip(folder / "infants.zip", members)
+    return write_table(folder, [infant_row(file=name) for name in members])
+
+
+@pytest.fixture(scope="module")
+def portrait_table(portraits) -> FaceTable:
+    return face_table(read_infants(portraits), CropSpec(), portraits / "cache")
+
+
+def test_training_sees_the_crop_that_the_app_sees(portraits, portrait_table):
+    manifest, finder = read_infants(portraits), FaceFinder()
+    assert portrait_table.found.tolist() == [True] * (len(manifest) - 1) + [False]
+    for index in range(len(manifest) - 1):
+        photo = load_image(manifest.read(index))
+        face = finder.find(photo)[0]
+        assert (portrait_table.crops[index] == align_face(photo, face, CropSpec()).crop_rgb).all()
+        np.testing.assert_allclose(portrait_table.geometry[index], geometry_features(face), atol=1e-5)
+
+
+def test_a_picture_without_a_face_is_kept_whole(portrait_table):
+    assert not portrait_table.geometry[-1].any()
+    assert (portrait_table.crops[-1] == (120, 60, 90)).all()
+
+
+def test_another_picture_or_crop_is_another_cache(tmp_path):
+    manifest = read_infants(write_table(tmp_path, [infant_row()]))
+    keys = []
+    for data in (b"one", b"two"):
+        write_zip(tmp_path / "infants.zip", {"infants/web/a.jpg": data})
+        keys.append(faces_cache._key(manifest, CropSpec()))
+    keys.append(faces_cache._key(manifest, CropSpec(margin=0.2)))
+    assert len(set(keys)) == 3
+
+
+# --- changes and averages -----------------------------------------------------------------------------------------------------
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_augmentation_does_not_mix_pictures():
+    pictures = torch.rand(8, 1, 32, 32, generator=seeded())
+    other = pictures.clone()
+    other[3] = 0.5
+    same = (augment(pictures, seeded(5)) == augment(other, seeded(5))).flatten(1).all(1)
+    assert same.tolist() == [index != 3 for index in range(8)]
+
+
+def test_half_of_the_pictures_are_mirrored():
+    ramp = torch.linspace(0, 1, 32).expand(600, 1, 32, 32)
+    changed = augment(ramp, seeded())
+    mirrored = (changed[..., :12].mean((1, 2, 3)) > changed[..., -12:].mean((1, 2, 3))).float().mean()
+    assert 0.44 < mirrored < 0.56  # three standard errors
+
+
+def test_the_average_moves_by_its_share():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = Average(model, decay=0.1)
+    torch.nn.init.ones_(model.weight)
+    average.update(model)  # (1 + 1) / (10 + 1) exceeds the decay of 0.1
+    assert float(average.model.weight) == pytest.approx(0.9)
+    average.update(model)
+    assert float(average.model.weight) == pytest.approx(0.99)
+    assert float(model.weight.detach()) == 1
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_temperature_undoes_overconfidence():
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (4000, 3))
+    truth = np.array([random.choice(3, p=row) for row in metrics.softmax(logits)])
+    assert metrics.fit_temperature(logits, truth) == pytest.approx(1, rel=0.1)
+    assert metrics.fit_temperature(logits * 3, truth) == pytest.approx(3, rel=0.1)
+
+
+def test_auc_of_one_kind_is_unknown():
+    assert metrics.auc(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 0])) == 1
+    assert math.isnan(metrics.auc(np.array([0.1, 0.9]), np.array([1, 1])))
