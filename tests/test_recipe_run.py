@@ -173,7 +173,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
 
 
 def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
-    """On the luminance of the rendered portraits, geometry and mirror image included."""
+    """On the rendered portraits, which are in colour; geometry and mirror image included."""
     folder = tmp_path / "outspoken"
     model = InfantFaceModel.from_pretrained(finished[0])
     for head in (model.affect, model.geometry.layers[-1]):
@@ -189,8 +189,7 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     expected = outputs(model, rows).logits
     assert expected.std(0).min() > 0.02  # else any two roads would agree
     for index, face in enumerate(found):
-        crop = replace(aligned[index], crop_rgb=np.repeat(grey[index].numpy()[..., None], 3, 2))
-        torch.testing.assert_close(classifier.output(crop, face).logits, expected[index], rtol=0, atol=1e-4)
+        torch.testing.assert_close(classifier.output(aligned[index], face).logits, expected[index], rtol=0, atol=1e-4)
 
 
 def test_the_test_rows_can_be_left_alone(data_folder, finished):

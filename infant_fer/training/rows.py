@@ -16,7 +16,7 @@ from infant_fer.training.manifest import Manifest
 class Faces:
     """N faces. Distributions that sum to 0, NaN and UNKNOWN mean that a target is not known and does not count."""
 
-    grey: torch.Tensor  # (N, S, S) uint8
+    grey: torch.Tensor  # (N, S, S) in 0..255: uint8, or float32 where the pictures have colour
     geometry: torch.Tensor  # (N, G) float32, 0 where no face was found
     found: torch.Tensor  # (N,) bool
     affect_soft: torch.Tensor  # (N, 3) distributions
@@ -60,9 +60,13 @@ def faces_of(manifest: Manifest, table: FaceTable) -> Faces:
 
 
 def grey_crops(crops: np.ndarray) -> torch.Tensor:
-    """(N, S, S) uint8 luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it."""
-    weights = np.array(LUMINANCE, np.float32)
-    return torch.from_numpy(np.stack([(crop @ weights).round().astype(np.uint8) for crop in crops]))
+    """(N, S, S) luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it.
+
+    uint8 where every crop is grey already; else float32 in 0..255, unrounded, so that the logits are the app's.
+    """
+    if (crops == crops[..., :1]).all():
+        return torch.from_numpy(crops[..., 0].copy())
+    return torch.from_numpy(crops @ np.array(LUMINANCE, np.float32))
 
 
 def as_input(grey: torch.Tensor) -> torch.Tensor:
