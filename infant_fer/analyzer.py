@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infant_fer.alignment import align_face
+from infant_fer.checkpoints import face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.explain import METHODS
 from infant_fer.faces import Face, FaceFinder
@@ -48,7 +49,9 @@ class Analyzer:
 
         Raises CheckpointError or FaceModelError with what to do next.
         """
-        return cls(FaceFinder(), AffectClassifier.from_pretrained(checkpoint, revision=revision, device=device))
+        return cls(
+            FaceFinder(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision=revision, device=device)
+        )
 
     def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
         """Find and read every face of one photo; a photo without a face gives a report without faces.

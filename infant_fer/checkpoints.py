@@ -35,7 +35,7 @@ from infant_fer.checkpoint_safety import (
     weight_names,
 )
 from infant_fer.errors import CheckpointError, FaceModelError
-from infant_fer.faces import BUNDLE_SHA256, BUNDLE_URL
+from infant_fer.faces import BUNDLE_SHA256, BUNDLE_URL, LOCAL_BUNDLE, local_bundle
 
 EMBEDDED_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_NAME = "infant-fer-small"
@@ -124,6 +124,11 @@ def resolve(
     repo_id, _, named_revision = str(source).partition("@")
     hub = _Hub(repo_id, revision or named_revision or "main", endpoint, cache_dir)
     return _downloaded_before(hub) or _download(hub, on_progress)
+
+
+def face_bundle() -> Path:
+    """The face landmark bundle on this computer, or downloaded once from its official address. Raises FaceModelError."""
+    return local_bundle() or fetch_face_bundle(LOCAL_BUNDLE)
 
 
 def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:

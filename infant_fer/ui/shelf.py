@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infant_fer.analyzer import Analyzer
-from infant_fer.checkpoints import KNOWN, embedded
+from infant_fer.checkpoints import KNOWN, embedded, face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.faces import FaceFinder
@@ -39,7 +39,7 @@ class Shelf:
     def __init__(self, offers: list[Offer], device: str = "auto", face_finder: FaceFinder | None = None):
         self.offers = offers
         self._device = device
-        self._face_finder = face_finder or FaceFinder()
+        self._face_finder = face_finder or FaceFinder(face_bundle())
         self._loaded: OrderedDict[str, Analyzer] = OrderedDict()
         self._lock = threading.Lock()
 
