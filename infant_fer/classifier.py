@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-from infant_fer.alignment import AlignedFace, CropSpec
-from infant_fer.checkpoints import Checkpoint, resolve
+from infant_fer.alignment import AlignedFace
+from infant_fer.checkpoint_loading import crop_spec, loaded, one_clear_error
+from infant_fer.checkpoints import resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.explain.speed import faster_copy
 from infant_fer.faces import Face
@@ -29,14 +28,12 @@ from infant_fer.labels import (
 from infant_fer.models.geometry import geometry_features
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 
-MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
-
 
 @dataclass(frozen=True)
 class Prediction:
     """What one face expresses. `probabilities` has the three affects and sums to 1; what the checkpoint cannot tell is None.
 
-    valence is in -2..2, arousal in 0..2; usable and eyes_closed are probabilities; streams are the shares of the
+    valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; streams are the shares of the
     image and the geometry in the affect's logits.
     """
 
@@ -48,6 +45,7 @@ class Prediction:
     age_groups: dict[str, float] | None = None
     usable: float | None = None
     eyes_closed: float | None = None
+    mouth_covered: float | None = None
     streams: dict[str, float] | None = None
 
 
@@ -66,7 +64,7 @@ class AffectClassifier:
         self.name, self.card, self.device = name, card, _device(device)
         self.labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
         self.affects = affect_of_labels(self.labels)
-        self.crop = _crop_spec(model.config, processor, name)
+        self.crop = crop_spec(model.config, processor, name)
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._mirror = bool(getattr(model.config, "test_time_mirror", False))
@@ -90,8 +88,8 @@ class AffectClassifier:
         Raises CheckpointError.
         """
         checkpoint = resolve(source, revision, on_progress)
-        with _one_clear_error(checkpoint.name):
-            model, processor = _loaded(checkpoint)
+        with one_clear_error(checkpoint.name):
+            model, processor = loaded(checkpoint)
             classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, dtype)
             classifier.warm_up()
         return classifier
@@ -187,6 +185,7 @@ def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
         "age_groups": dict(zip(AGE_GROUPS, output.age_logits.double().softmax(-1).tolist(), strict=True)),
         "usable": float(output.usable_logit.sigmoid()),
         "eyes_closed": float(output.eyes_closed_logit.sigmoid()),
+        "mouth_covered": float(output.mouth_covered_logit.sigmoid()),
     }
     if output.geometry_logits is None:
         return heads
@@ -195,58 +194,6 @@ def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
     total = sum(sizes.values())
     shares = {name: size / total if total else 0.5 for name, size in sizes.items()}
     return {**heads, "streams": shares}
-
-
-@contextmanager
-def _one_clear_error(name: str):
-    """Turn whatever a library raises about settings that passed the checks and still do not work into a CheckpointError.
-
-    Everything is caught: strangers wrote these files, and transformers answers them with a dozen kinds of exceptions.
-    """
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0].rstrip(".: ") or type(error).__name__
-        raise CheckpointError(f"{name} could not be loaded: its files do not fit together ({reason}).") from error
-
-
-def _loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:
-    """Model and image processor from a checked folder; no request is made, no code of the folder runs."""
-    trusted = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
-    with torch.device("meta"):  # shapes without memory
-        parameters = sum(p.numel() for p in AutoModelForImageClassification.from_config(config).parameters())
-    if parameters > MAX_PARAMETERS:
-        raise CheckpointError(f"{checkpoint.name} has {parameters:,} parameters; at most a billion is loaded.")
-    processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
-    model, info = AutoModelForImageClassification.from_pretrained(
-        checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
-        ignore_mismatched_sizes=True, **trusted,
-    )  # fmt: skip
-    wrong = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
-    if wrong:
-        raise CheckpointError(
-            f"The weights of {checkpoint.name} do not fit its config.json ({len(wrong)} parameters, such as {wrong[0]}). "
-            "Save the model again with save_pretrained."
-        )
-    return model, processor
-
-
-def _crop_spec(config, processor, name: str) -> CropSpec:
-    """What the checkpoint's config says of its crop; without that, the side of the processor's pictures."""
-    size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-    sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key)}
-    if len(sides) != 1:
-        raise CheckpointError(f"{name} wants pictures of {dict(size)}; only square ones are possible.")
-    spec = CropSpec(**(getattr(config, "face_crop", None) or {"size": int(*sides)}))
-    if {spec.size} != sides:
-        raise CheckpointError(
-            f"{name} has face_crop of {spec.size} px in config.json and {sides.pop()} px in preprocessor_config.json; "
-            "they must agree."
-        )
-    return spec
 
 
 def _device(asked: str) -> str:

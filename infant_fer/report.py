@@ -114,6 +114,7 @@ def _face_dict(report: FaceReport, scale: float) -> dict[str, Any]:
         "age_groups": prediction.age_groups,
         "usable": prediction.usable,
         "eyes_closed": prediction.eyes_closed,
+        "mouth_covered": prediction.mouth_covered,
         "streams": prediction.streams,
     }
     return {

@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from infant_fer import checkpoints
+from infant_fer import hub as hub_module
 from infant_fer.checkpoints import HUB_ID, KNOWN, embedded, fetch_face_bundle, resolve
 from infant_fer.errors import CheckpointError, FaceModelError
 from tests.fake_hub import FakeHub
@@ -286,7 +287,7 @@ def test_a_repository_that_lacks_a_file_is_refused(hub, get, file):
 
 
 def test_too_much_weight_is_refused_before_it_is_downloaded(hub, get, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MAX_WEIGHT_BYTES", 1000)
+    monkeypatch.setattr(hub_module, "MAX_WEIGHT_BYTES", 1000)
     assert "Choose a smaller one" in refusal(get)
     assert hub.asked_for(".safetensors") == []
 
@@ -351,7 +352,7 @@ def test_content_altered_in_xets_store_is_noticed_and_mended(hub, get, in_xet_st
 
 def test_progress_counts_what_xet_receives_and_writes_once():
     told = []
-    tally = checkpoints._Tally(lambda share, words: told.append(share), total=200)
+    tally = hub_module._Tally(lambda share, words: told.append(share), total=200)
     bars = XetDownloadProgressReporter(
         reconstruction_desc="x", total=100, log_level=20, name="a", tqdm_class=tally.bar()
     )
@@ -371,7 +372,7 @@ def test_progress_counts_what_xet_receives_and_writes_once():
 
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "SECONDS_TO_ANSWER", 0.3)
+    monkeypatch.setattr(hub_module, "SECONDS_TO_ANSWER", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
         start = time.monotonic()

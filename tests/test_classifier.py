@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil
 
+from infant_fer import checkpoint_loading
 from infant_fer import classifier as classifier_module
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.classifier import AffectClassifier
@@ -178,6 +179,7 @@ def test_our_own_architecture_gives_all_its_heads(own_folder):
     assert 0 <= prediction.arousal <= 2
     assert 0 <= prediction.usable <= 1
     assert 0 <= prediction.eyes_closed <= 1
+    assert 0 <= prediction.mouth_covered <= 1
     assert prediction.streams is None  # it has an image stream only
     assert classifier.output(crop()).logits.shape == (3,)
 
@@ -271,7 +273,7 @@ def test_settings_that_cannot_work_give_one_sentence(folder, file, changes):
 
 
 def test_too_many_parameters_are_refused_before_memory_is_taken(folder, monkeypatch):
-    monkeypatch.setattr(classifier_module, "MAX_PARAMETERS", 1000)
+    monkeypatch.setattr(checkpoint_loading, "MAX_PARAMETERS", 1000)
     assert "parameters; at most" in refusal(folder)
 
 

@@ -50,9 +50,22 @@ def test_every_head_answers_for_every_face(model):
         "age_logits": (5, 4),
         "usable_logit": (5,),
         "eyes_closed_logit": (5,),
+        "mouth_covered_logit": (5,),
         "image_logits": (5, 3),
         "geometry_logits": (5, 3),
     }
+
+
+def test_crops_of_another_size_get_interpolated_positions(model):
+    stream = model.image
+    with torch.no_grad():
+        stream.position.copy_(torch.ones_like(stream.position) * 3)
+    learned = round(stream.position.shape[1] ** 0.5)
+    torch.testing.assert_close(
+        stream._positions(learned + 2), torch.full((1, (learned + 2) ** 2, stream.position.shape[2]), 3.0)
+    )
+    assert stream._positions(learned) is stream.position
+    assert model(torch.rand(2, 3, 64, 64)).logits.shape == (2, 3)
 
 
 def test_the_fusion_is_the_sum_of_the_streams(model):

@@ -52,6 +52,7 @@ def made_faces(count: int = 16, geometry_size: int = 12) -> Faces:
         age=torch.full((count,), AGE_GROUPS.index("baby")),
         usable=torch.ones(count),
         eyes_closed=torch.zeros(count),
+        mouth_covered=torch.zeros(count),
     )
 
 
@@ -137,7 +138,7 @@ def small_run(folder: Path, name: str, **settings) -> ours.Run:
         data=folder,
         output=folder / name,
         cache=folder / "cache",
-        pretraining=PretrainingSettings(epochs=1, batch=8),
+        pretraining=PretrainingSettings(stages=((1, 64), (1, 96)), batch=8),
         finetuning=(SHORT, SHORT),
         student=SHORT,
         geometry=GeometrySettings(epochs=2, batch=8),

@@ -20,7 +20,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import metrics
 from infant_fer.training.augmentation import augment
 from infant_fer.training.card import model_card
-from infant_fer.training.distillation import mean_weights, taught
+from infant_fer.training.distillation import mean_weights, remembered, taught
 from infant_fer.training.finetuning import FinetuningSettings, finetune, rate, soft_cross_entropy
 from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
 from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
@@ -54,6 +54,7 @@ def faces(n: int) -> Faces:
         age=classes,
         usable=(classes != 2).float(),
         eyes_closed=torch.full((n,), float("nan")),
+        mouth_covered=torch.full((n,), float("nan")),
     )
 
 
@@ -122,6 +123,17 @@ def test_teachers_give_targets_where_labels_lack_and_half_where_there_are_some(f
     torch.testing.assert_close(lesson.affect_soft[0], shares[0], **close)
     torch.testing.assert_close(lesson.affect_soft[1:], (rows.affect_soft[1:] + shares[1:]) / 2, **close)
     torch.testing.assert_close(lesson.emotion_soft, answer.emotion_logits.softmax(1), **close)
+
+
+def test_what_was_learned_before_stays_in_the_emotion_targets(fitted):
+    rows = faces(6)
+    rows.emotion_soft[:3] = torch.eye(7)[:3]
+    rows.emotion_soft[3:] = 0
+    kept = remembered(fitted, rows)
+    answers = outputs(fitted, rows).emotion_logits.softmax(1)
+    known = rows.emotion_soft.sum(1) > 0
+    torch.testing.assert_close(kept.emotion_soft[known], (rows.emotion_soft + answers)[known] / 2, rtol=0.02, atol=0.02)
+    assert torch.equal(kept.affect_soft, rows.affect_soft)
 
 
 def test_mean_weights_by_hand(fitted):
@@ -377,6 +389,7 @@ def test_the_raters_votes_become_targets(data):
     np.testing.assert_allclose(infants.affect_soft, [[1, 0, 0], [1 / 3, 0, 2 / 3], [0, 0, 0]], rtol=1e-6)
     assert infants.usable.tolist() == [1, 1, 0]
     assert infants.eyes_closed.tolist() == [0, 1, 0]
+    assert infants.mouth_covered.tolist() == [0, 0, 0]
     assert infants.emotion.tolist() == [0, 3, UNKNOWN]  # a cry is one of sadness
     older = read_older(data)
     assert np.isnan(older.usable[1]) != np.isnan(older.usable[0])  # 5 years: nothing is said; 40: no infant

@@ -34,6 +34,7 @@ def test_words_of_the_table_become_targets(tmp_path):
     assert manifest.age.tolist() == [AGE_GROUPS.index("newborn"), UNKNOWN, AGE_GROUPS.index("baby")]
     assert manifest.usable.tolist() == [1, 0, 0]  # a drawing counts as no usable face
     assert manifest.eyes_closed.tolist() == [1, 0, 0]
+    assert manifest.mouth_covered.tolist() == [1, 0, 0]
     np.testing.assert_array_equal(manifest.valence_arousal, [[1.5, 0.5], [np.nan, np.nan], [1.5, 0.5]])
     assert [archive.name for archive in manifest.archives] == ["infants.zip", "infants.zip", "fer2013.zip"]
 

@@ -65,6 +65,7 @@ class InfantFaceOutput(ModelOutput):
     age_logits: torch.Tensor | None = None  # (B, 4), order of AGE_GROUPS
     usable_logit: torch.Tensor | None = None  # (B,)
     eyes_closed_logit: torch.Tensor | None = None  # (B,)
+    mouth_covered_logit: torch.Tensor | None = None  # (B,)
     image_logits: torch.Tensor | None = None
     geometry_logits: torch.Tensor | None = None
 
@@ -85,6 +86,7 @@ class InfantFaceModel(PreTrainedModel):
         self.age = nn.Linear(width, len(AGE_GROUPS))
         self.usable = nn.Linear(width, 1)
         self.eyes_closed = nn.Linear(width, 1)
+        self.mouth_covered = nn.Linear(width, 1)
         self.geometry = GeometryStream(config) if config.geometry_size else None
         self.post_init()
 
@@ -110,6 +112,7 @@ class InfantFaceModel(PreTrainedModel):
             age_logits=self.age(features),
             usable_logit=self.usable(features).squeeze(-1),
             eyes_closed_logit=self.eyes_closed(features).squeeze(-1),
+            mouth_covered_logit=self.mouth_covered(features).squeeze(-1),
             image_logits=image_logits,
             geometry_logits=geometry_logits,
         )
@@ -145,10 +148,19 @@ class ImageStream(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         grey = (pixel_values * self.luminance).sum(1, keepdim=True)
         mean, deviation = grey.mean((2, 3), keepdim=True), grey.std((2, 3), keepdim=True)
-        tokens = self.stages(self.stem((grey - mean) / (deviation + 0.05))).flatten(2).transpose(1, 2) + self.position
+        maps = self.stages(self.stem((grey - mean) / (deviation + 0.05)))
+        tokens = maps.flatten(2).transpose(1, 2) + self._positions(maps.shape[-1])
         for layer in self.layers:
             tokens = layer(tokens)
         return self.norm(tokens.mean(1))
+
+    def _positions(self, side: int) -> torch.Tensor:
+        """(1, side², C): one learned position for each cell of the grid, interpolated when crops of another size come."""
+        learned = round(self.position.shape[1] ** 0.5)
+        if side == learned:
+            return self.position
+        grid = self.position.transpose(1, 2).unflatten(2, (learned, learned))
+        return F.interpolate(grid, size=(side, side), mode="bilinear").flatten(2).transpose(1, 2)
 
 
 class ResidualBlock(nn.Module):

@@ -8,8 +8,8 @@ from infant_fer.training.metrics import Share
 
 WHAT = """
 Reads the affect (positive, neutral, negative) of an infant's aligned face, with seven emotions, valence, arousal, age group, whether
-the crop is a usable infant's face, and whether the eyes are closed. Image stream (convolutions, then transformer layers) and geometry
-stream (MediaPipe landmarks and blendshapes), fused late. Load it with the `infant_fer` package.
+the crop is a usable infant's face, and whether the eyes are closed or the mouth is covered. Image stream (convolutions, then
+transformer layers) and geometry stream (MediaPipe landmarks and blendshapes), fused late. Load it with the `infant_fer` package.
 """
 
 USE = """## Intended use

@@ -24,6 +24,15 @@ def taught(teachers: list[InfantFaceModel], faces: Faces) -> Faces:
     return faces.with_targets(_mixed(faces.affect_soft, affect), _mixed(faces.emotion_soft, emotion))
 
 
+def remembered(model: InfantFaceModel, faces: Faces) -> Faces:
+    """The faces with emotion targets that mix their labels with a pretrained model's answers, so that fine-tuning keeps
+    what the pretraining learned (Li and Hoiem 2017).
+    """
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        emotion = outputs(model, faces).emotion_logits.float().softmax(1)
+    return faces.with_targets(faces.affect_soft, _mixed(faces.emotion_soft, emotion))
+
+
 def mean_weights(models: list[InfantFaceModel]) -> InfantFaceModel:
     """A model with the mean weights of models that were fine-tuned from one start (Wortsman et al. 2022)."""
     states = [model.state_dict() for model in models]

@@ -26,15 +26,15 @@ class FinetuningSettings:
     epochs: int = 10  # of the infants' rows; half a minute each on two cores
     infants: int = 80  # pictures of each kind in a batch
     older: int = 16  # for the age and usable heads
-    emotions: int = 24  # of FER2013, so that the seven emotions are not forgotten
+    emotions: int = 64  # of FER2013, so that the seven emotions are not forgotten
     learning_rate: float = 1e-3  # the peak, then down along a cosine
     weight_decay: float = 0.05
     ema: float = 0.99
     warmup: float = 0.1
     valence_weight: float = 0.5
     emotion_weight: float = 0.5
-    other_weight: float = 0.3  # age, usable, eyes closed
-    unusable_weight: float = 3.0  # how much more often unusable infants' rows are drawn: there are few
+    other_weight: float = 0.3  # age, usable, eyes closed, mouth covered
+    rare_weight: float = 3.0  # how much more often infants' rows are drawn that are unusable or have the mouth covered
 
 
 def finetune(
@@ -100,7 +100,11 @@ def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningSettings) ->
     loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion_soft)
     loss = loss + settings.valence_weight * _known(F.smooth_l1_loss, answer.valence_arousal, batch.valence_arousal)
     others = F.cross_entropy(answer.age_logits.float(), batch.age, ignore_index=UNKNOWN)
-    for logit, truth in ((answer.usable_logit, batch.usable), (answer.eyes_closed_logit, batch.eyes_closed)):
+    for logit, truth in (
+        (answer.usable_logit, batch.usable),
+        (answer.eyes_closed_logit, batch.eyes_closed),
+        (answer.mouth_covered_logit, batch.mouth_covered),
+    ):
         others = others + _known(F.binary_cross_entropy_with_logits, logit, truth)
     return loss + settings.other_weight * others
 
@@ -116,5 +120,6 @@ def _row_weights(rows: Faces, settings: FinetuningSettings) -> np.ndarray:
     per_class = (counts.sum() / counts).sqrt()
     known = rows.affect_soft.sum(1) > 0
     weights = torch.where(known, rows.affect_soft @ per_class, per_class.mean()).double()
-    weights = torch.where(rows.usable == 0, settings.unusable_weight * weights, weights).numpy()
+    rare = (rows.usable == 0) | (rows.mouth_covered == 1)
+    weights = torch.where(rare, settings.rare_weight * weights, weights).numpy()
     return weights / weights.sum()

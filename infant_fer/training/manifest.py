@@ -35,6 +35,7 @@ class Manifest:
     age: np.ndarray  # (N,) int index into AGE_GROUPS
     usable: np.ndarray  # (N,) float32: 1, 0 or NaN
     eyes_closed: np.ndarray  # (N,) float32: 1, 0 or NaN
+    mouth_covered: np.ndarray  # (N,) float32: 1, 0 or NaN
 
     def __len__(self) -> int:
         return len(self.members)
@@ -85,6 +86,7 @@ def read_infants(folder: Path) -> Manifest:
         age=np.array([AGE_GROUPS.index(row["age"]) if row["age"] in AGE_GROUPS else UNKNOWN for row in rows]),
         usable=np.where(usable & np.array(["d" not in row["flags"] for row in rows]), 1, 0).astype(np.float32),
         eyes_closed=np.array([float("c" in row["flags"]) for row in rows], np.float32),
+        mouth_covered=np.array([float("m" in row["flags"]) for row in rows], np.float32),
     )
 
 
@@ -132,6 +134,7 @@ def _unrated(
         age=np.full(n, age),
         usable=np.full(n, np.nan, np.float32) if usable is None else usable.astype(np.float32),
         eyes_closed=np.full(n, np.nan, np.float32),
+        mouth_covered=np.full(n, np.nan, np.float32),
     )
 
 

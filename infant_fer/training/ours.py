@@ -18,7 +18,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import metrics
 from infant_fer.training.card import model_card
 from infant_fer.training.data import Data, load
-from infant_fer.training.distillation import mean_weights, taught
+from infant_fer.training.distillation import mean_weights, remembered, taught
 from infant_fer.training.figures import measure
 from infant_fer.training.finetuning import FinetuningSettings, finetune
 from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
@@ -100,7 +100,8 @@ def _pretrained(asked: Run, data: Data, log: Callable[[str], None]) -> InfantFac
 
 def _finetuned(asked: Run, start: InfantFaceModel, data: Data, log: Callable[[str], None]) -> InfantFaceModel:
     """Fine-tune once for each setting; the mean weights, or a student that starts there and learns from their mean answers."""
-    sets = data.training_faces()
+    infants, older, emotions = data.training_faces()
+    sets = (infants, older, remembered(start, emotions))
     models = []
     for number, settings in enumerate(asked.finetuning):
         log(f"fine-tuning {number + 1} of {len(asked.finetuning)}")

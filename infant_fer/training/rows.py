@@ -25,6 +25,7 @@ class Faces:
     age: torch.Tensor  # (N,) indices
     usable: torch.Tensor  # (N,) 1, 0 or NaN
     eyes_closed: torch.Tensor  # (N,) 1, 0 or NaN
+    mouth_covered: torch.Tensor  # (N,) 1, 0 or NaN
 
     def __len__(self) -> int:
         return len(self.grey)
@@ -56,6 +57,7 @@ def faces_of(manifest: Manifest, table: FaceTable) -> Faces:
         torch.from_numpy(manifest.age).long(),
         torch.from_numpy(manifest.usable),
         torch.from_numpy(manifest.eyes_closed),
+        torch.from_numpy(manifest.mouth_covered),
     )
 
 

@@ -47,6 +47,10 @@ def face_notes(photo_face: Face, aligned: AlignedFace, prediction: Prediction) -
                 abs(photo_face.pose.roll) > TILTED_DEGREES,
                 "The head is tilted in the photo; it was turned upright for the reading.",
             ),
+            (
+                prediction.mouth_covered is not None and prediction.mouth_covered > 0.5,
+                "The mouth looks covered; much of the expression may be hidden.",
+            ),
             (_eyes_closed(photo_face, prediction), "The eyes look closed; a sleeping face often reads as neutral."),
         )
         if holds
