@@ -39,11 +39,14 @@ LARGEST = {
 SOURCE_HINT = "Use a transformers image classifier saved with save_pretrained."
 
 
-def check_folder(folder: Path, name: str) -> None:
-    """Check that a folder has a safe config, a preprocessor and sound safetensors weights. Raises CheckpointError."""
+def check_folder(folder: Path, name: str, labelled: bool = True) -> None:
+    """Check that a folder has a safe config, a preprocessor and sound safetensors weights. Raises CheckpointError.
+
+    What is only to be trained further need not be `labelled` with affects or emotions.
+    """
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{name} has no {CONFIG}. {SOURCE_HINT}")
-    check_config(folder / CONFIG, name)
+    check_config(folder / CONFIG, name, labelled)
     if not (folder / PROCESSOR).is_file():
         raise CheckpointError(
             f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
@@ -56,7 +59,7 @@ def check_folder(folder: Path, name: str) -> None:
         _check_header(folder / weights, name)
 
 
-def check_config(config_file: Path, name: str) -> None:
+def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
     """Refuse a config.json that could run code, exhaust memory or leaves the classes unnamed. Raises CheckpointError."""
     config = _json_object(config_file, name)
     _refuse_code(config, CONFIG, name)
@@ -71,7 +74,8 @@ def check_config(config_file: Path, name: str) -> None:
         sound = abs(value) <= largest if isinstance(value, int) else isfinite(value)
         if not sound or (key in LARGEST and value < 0):
             raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; 0 to {largest} is possible.")
-    _check_labels(config.get("id2label"), name)
+    if labelled:
+        _check_labels(config.get("id2label"), name)
 
 
 def check_processor(processor_file: Path, name: str) -> None:

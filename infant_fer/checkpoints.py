@@ -77,11 +77,13 @@ def resolve(
     on_progress: Progress | None = None,
     endpoint: str | None = None,
     cache_dir: Path | None = None,
+    labelled: bool = True,
 ) -> Checkpoint:
     """Give a checked local folder for a folder path, a Hub id ("owner/name" or "owner/name@revision"), or the default.
 
     A Hub checkpoint is downloaded once; from then on that commit is used and no request is made. Name another revision
-    to change it. `on_progress(share of all bytes, words)` is called while it downloads; without it a bar is printed.
+    to change it. Only a base for training may be without affects or emotions as its classes (`labelled` False).
+    `on_progress(share of all bytes, words)` is called while it downloads; without it a bar is printed.
     Raises CheckpointError with one sentence about what to do.
     """
     if source is None:
@@ -90,12 +92,12 @@ def resolve(
         source = embedded()[0]
     folder = Path(source)
     if folder.is_dir():
-        check_folder(folder, folder.name)
+        check_folder(folder, folder.name, labelled)
         return Checkpoint(folder, folder.name)
     if not HUB_ID.fullmatch(str(source)) or folder.is_absolute():
         raise CheckpointError(f"{source} is no folder and no Hub id such as owner/name.")
     repo_id, _, named_revision = str(source).partition("@")
-    hub = HubRevision(repo_id, revision or named_revision or "main", endpoint, cache_dir)
+    hub = HubRevision(repo_id, revision or named_revision or "main", endpoint, cache_dir, labelled)
     folder = downloaded_before(hub) or download(hub, on_progress)
     return Checkpoint(folder, repo_id, folder.name)
 

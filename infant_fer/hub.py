@@ -48,6 +48,7 @@ class HubRevision:
     revision: str
     endpoint: str | None
     cache_dir: Path | None
+    labelled: bool = True  # its classes must be affects or emotions
 
     def cached(self, file: str) -> Path | None:
         """Where an earlier download left a file; None when there is none."""
@@ -66,7 +67,7 @@ def downloaded_before(hub: HubRevision) -> Path | None:
         return None
     for name in (CONFIG, PROCESSOR, *needed):
         _check_content(folder / name, _blob(folder / name).name, hub.repo_id)
-    check_folder(folder, hub.repo_id)
+    check_folder(folder, hub.repo_id, hub.labelled)
     return folder
 
 
@@ -86,7 +87,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
     folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
     if folder.name != commit:
         raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
-    check_config(folder / CONFIG, hub.repo_id)
+    check_config(folder / CONFIG, hub.repo_id, hub.labelled)
     for name in small[1:]:
         _fetched(hub, files[name], commit, tally)
     check_processor(folder / PROCESSOR, hub.repo_id)
@@ -98,7 +99,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
         raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
     for name in weights:
         _fetched(hub, files[name], commit, tally)
-    check_folder(folder, hub.repo_id)
+    check_folder(folder, hub.repo_id, hub.labelled)
     return folder
 
 

@@ -24,8 +24,8 @@ from infant_fer.training.distillation import mean_weights, remembered, taught
 from infant_fer.training.finetuning import FinetuningSettings, finetune, rate, soft_cross_entropy
 from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
 from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.near_duplicates import unlike
 from infant_fer.training.ours import PROCESSOR, save
-from infant_fer.training.pretraining import unlike
 from infant_fer.training.rows import Faces, as_input, grey_crops, outputs
 
 SMALL = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1, "transformer_layers": 1, "geometry_size": 6}

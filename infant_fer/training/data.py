@@ -11,16 +11,17 @@ import numpy as np
 from infant_fer.alignment import CropSpec
 from infant_fer.training.faces_cache import face_table
 from infant_fer.training.manifest import Manifest, read_fer2013, read_infants, read_older
-from infant_fer.training.pretraining import unlike
+from infant_fer.training.near_duplicates import unlike
 from infant_fer.training.rows import Faces, faces_of
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Infants, older faces and FER2013; `fer_kept` are the FER2013 training rows unlike any held-out infant."""
+    """Infants, older faces and FER2013; the kept rows are those of the training parts unlike any held-out infant."""
 
     infants: Manifest
     infant_faces: Faces
+    infants_kept: np.ndarray
     older: Manifest
     older_faces: Faces
     fer: Manifest
@@ -29,8 +30,8 @@ class Data:
 
     def training_faces(self) -> tuple[Faces, Faces, Faces]:
         """The train rows of infants and older faces, and the kept ones of FER2013."""
-        infants, older = (manifest.split == "train" for manifest in (self.infants, self.older))
-        return self.infant_faces.rows(infants), self.older_faces.rows(older), self.fer_faces.rows(self.fer_kept)
+        older = self.older_faces.rows(self.older.split == "train")
+        return self.infant_faces.rows(self.infants_kept), older, self.fer_faces.rows(self.fer_kept)
 
 
 def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:
@@ -39,7 +40,12 @@ def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:
     manifests = (infants, older, fer)
     infant_faces, older_faces, fer_faces = (faces_of(each, face_table(each, CropSpec(), cache)) for each in manifests)
     held_out = infants.split != "train"
-    kept = (fer.split == "train") & ~np.isin(fer.members, np.array(infants.members)[held_out])
-    kept &= unlike(fer_faces.grey, infant_faces.rows(held_out).grey)
-    log(f"{kept.sum()} of {(fer.split == 'train').sum()} FER2013 training pictures are unlike the held-out infants")
-    return Data(infants, infant_faces, older, older_faces, fer, fer_faces, kept)
+    held_out_faces = infant_faces.rows(held_out).grey
+    infants_kept = ~held_out & unlike(infant_faces.grey, held_out_faces)
+    fer_kept = (fer.split == "train") & ~np.isin(fer.members, np.array(infants.members)[held_out])
+    fer_kept &= unlike(fer_faces.grey, held_out_faces)
+    for name, kept, manifest in (("infants", infants_kept, infants), ("FER2013", fer_kept, fer)):
+        log(
+            f"{kept.sum()} of {(manifest.split == 'train').sum()} training pictures of {name} are unlike the held-out infants"
+        )
+    return Data(infants, infant_faces, infants_kept, older, older_faces, fer, fer_faces, fer_kept)

@@ -16,14 +16,14 @@ from infant_fer.errors import DatasetError, ImageError
 from infant_fer.faces import Face, FaceFinder
 from infant_fer.images import load_image
 from infant_fer.models.geometry import geometry_features
-from infant_fer.training.manifest import Manifest
+from infant_fer.training.stored import Stored
 
 VERSION = "1"  # raise it when finding, aligning or the geometry features change
 
 
 @dataclass(frozen=True, eq=False)
 class FaceTable:
-    """The faces of a manifest, row by row: crops (N, S, S, 3) uint8, geometry (N, G) float32, and whether a face was found.
+    """The faces of a data set, row by row: crops (N, S, S, 3) uint8, geometry (N, G) float32, and whether a face was found.
 
     Where none was, the whole picture is the crop and the geometry is 0.
     """
@@ -33,29 +33,32 @@ class FaceTable:
     found: np.ndarray
 
 
-def face_table(manifest: Manifest, spec: CropSpec, cache: Path) -> FaceTable:
-    """The manifest's faces, from the cache or, the first time, found on all cores with a progress bar."""
-    file = cache / f"faces-{_key(manifest, spec)}.npz"
+def face_table(pictures: Stored, spec: CropSpec, cache: Path) -> FaceTable:
+    """The pictures' faces, from the cache or, the first time, found on all cores with a progress bar."""
+    file = cache / f"faces-{_key(pictures, spec)}.npz"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        _save(_found_faces(manifest, spec), file)
+        _save(_found_faces(pictures, spec), file)
     with np.load(file) as stored:
         return FaceTable(stored["crops"], stored["geometry"], stored["found"])
 
 
-def _key(manifest: Manifest, spec: CropSpec) -> str:
-    """A hash of the archives' contents, the members and the crop."""
+def _key(pictures: Stored, spec: CropSpec) -> str:
+    """A hash of the archives' and files' contents, the members' names and the crop."""
     digest = hashlib.sha256(f"{VERSION} {spec}".encode())
-    for archive in sorted(set(manifest.archives)):
+    for archive in sorted({archive for archive in pictures.archives if archive is not None}):
         with archive.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    digest.update("\n".join(manifest.members).encode())
+    for index, archive in enumerate(pictures.archives):
+        if archive is None:
+            digest.update(hashlib.sha256(pictures.read(index)).digest())
+    digest.update("\n".join(pictures.members).encode())
     return digest.hexdigest()[:16]
 
 
-def _found_faces(manifest: Manifest, spec: CropSpec) -> FaceTable:
-    count = len(manifest)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (manifest, spec)) as pool:
+def _found_faces(pictures: Stored, spec: CropSpec) -> FaceTable:
+    count = len(pictures)
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (pictures, spec)) as pool:
         rows = list(
             tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces")
         )
@@ -64,17 +67,17 @@ def _found_faces(manifest: Manifest, spec: CropSpec) -> FaceTable:
     return FaceTable(np.stack([row[0] for row in rows]), geometry, np.array([row[2] for row in rows]))
 
 
-def _start_worker(manifest: Manifest, spec: CropSpec) -> None:
+def _start_worker(pictures: Stored, spec: CropSpec) -> None:
     global _worker
-    _worker = (FaceFinder(), manifest, spec)
+    _worker = (FaceFinder(), pictures, spec)
 
 
 def _one_face(index: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    finder, manifest, spec = _worker
+    finder, pictures, spec = _worker
     try:
-        picture = load_image(manifest.read(index))
+        picture = load_image(pictures.read(index))
     except ImageError as error:
-        raise DatasetError(f"{manifest.members[index]} in {manifest.archives[index]}: {error}") from None
+        raise DatasetError(f"{pictures.where(index)}: {error}") from None
     faces = finder.find(picture)
     if not faces:
         return whole_picture(picture, spec).crop_rgb, None, False

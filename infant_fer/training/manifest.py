@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+from infant_fer.training.stored import Stored, archive_members
 
 UNKNOWN = -100  # torch's ignore_index
 OLDER_USABLE_UNTIL = 8  # years; above it a face counts as no infant's, between 4 and it nothing is said
@@ -20,11 +19,9 @@ EMOTION_OF_WORD = {**{name: index for index, name in enumerate(EMOTIONS)}, "cry"
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
-    """N labelled pictures. `archives` and `members` say where each lies; unknown labels are UNKNOWN or NaN."""
+class Manifest(Stored):
+    """N labelled pictures; unknown labels are UNKNOWN or NaN."""
 
-    archives: tuple[Path, ...]
-    members: tuple[str, ...]
     source: np.ndarray  # (N,) str
     split: np.ndarray  # (N,) str: train, dev or test
     affect: np.ndarray  # (N,) int index into AFFECTS, UNKNOWN for surprise, mixed and unusable
@@ -36,24 +33,6 @@ class Manifest:
     usable: np.ndarray  # (N,) float32: 1, 0 or NaN
     eyes_closed: np.ndarray  # (N,) float32: 1, 0 or NaN
     mouth_covered: np.ndarray  # (N,) float32: 1, 0 or NaN
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def read(self, index: int) -> bytes:
-        """The encoded picture; raises DatasetError naming it."""
-        try:
-            return _opened(self.archives[index], self.archives[index].stat().st_mtime_ns).read(self.members[index])
-        except (OSError, KeyError, BadZipFile) as error:
-            raise DatasetError(
-                f"{self.members[index]} could not be read from {self.archives[index]}: {error}."
-            ) from None
-
-
-@lru_cache(maxsize=4)
-def _opened(archive: Path, _changed: int) -> ZipFile:
-    """An archive kept open: reading the list of fer2013.zip anew for each of its pictures takes 0.1 s, an hour in all."""
-    return ZipFile(archive)
 
 
 def read_infants(folder: Path) -> Manifest:
@@ -93,7 +72,7 @@ def read_infants(folder: Path) -> Manifest:
 def read_older(folder: Path) -> Manifest:
     """Read older_faces.zip: faces of 4 to 116 years, named AGE_SEX_...; a third is held out, half of it for dev."""
     archive = folder / "older_faces.zip"
-    members = [name for name in _members(archive) if name.endswith(".jpg")]
+    members = [name for name in archive_members(archive) if name.endswith(".jpg")]
     years = np.array([int(Path(name).name.split("_")[0]) for name in members])
     draw = np.random.default_rng(0).random(len(members))
     split = np.where(draw < 2 / 3, "train", np.where(draw < 5 / 6, "dev", "test"))
@@ -104,7 +83,7 @@ def read_older(folder: Path) -> Manifest:
 def read_fer2013(folder: Path) -> Manifest:
     """Read fer2013.zip: train, public_test as dev, private_test as test; seven emotions."""
     archive = folder / "fer2013.zip"
-    members = [name for name in _members(archive) if name.endswith(".jpg")]
+    members = [name for name in archive_members(archive) if name.endswith(".jpg")]
     parts = [name.split("/") for name in members]
     names = {"train": "train", "public_test": "dev", "private_test": "test"}
     wrong = next(
@@ -136,14 +115,6 @@ def _unrated(
         eyes_closed=np.full(n, np.nan, np.float32),
         mouth_covered=np.full(n, np.nan, np.float32),
     )
-
-
-def _members(archive: Path) -> list[str]:
-    try:
-        with ZipFile(archive) as opened:
-            return sorted(opened.namelist())
-    except (OSError, BadZipFile) as error:
-        raise DatasetError(f"{archive} could not be opened: {error}.") from None
 
 
 def _emotion(word: str) -> int:

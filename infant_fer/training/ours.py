@@ -116,7 +116,7 @@ def _finetuned(asked: Run, start: InfantFaceModel, data: Data, log: Callable[[st
 
 def _with_geometry(model: InfantFaceModel, asked: Run, data: Data, number: int) -> InfantFaceModel:
     """Give the model a newly trained geometry stream with its share in the fusion."""
-    infants = data.infant_faces.rows((data.infants.split == "train") & (data.infants.usable == 1))
+    infants = data.infant_faces.rows(data.infants_kept & (data.infants.usable == 1))
     train_geometry(model, infants, asked.geometry, asked.seed + number)
     fuse(model, data.infant_faces.rows(data.infants.split == "dev"))
     return model

@@ -16,9 +16,6 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.augmentation import augment
 from infant_fer.training.rows import as_input
 
-NEAR_DUPLICATE = 0.95  # correlation of 16 × 16 thumbnails; the same picture in another crop or encoding
-THUMBNAIL = 16
-
 
 @dataclass(frozen=True)
 class PretrainingSettings:
@@ -33,13 +30,6 @@ class PretrainingSettings:
     ema: float = 0.998
     warmup: float = 0.2
     seed: int = 0
-
-
-def unlike(grey: torch.Tensor, held_out: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
-    """(N,) bool: which of the (N, S, S) crops are no near-duplicate of the (M, S, S) held-out ones or their mirror images."""
-    wanted = torch.cat([_thumbnails(held_out), _thumbnails(held_out.flip(-1))])
-    nearest = [(part @ wanted.T).amax(1) for part in _thumbnails(grey).split(4096)]
-    return (torch.cat(nearest) < limit).numpy()
 
 
 def pretrain(
@@ -133,11 +123,3 @@ def _resized(grey: torch.Tensor, side: int) -> torch.Tensor:
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
-
-
-def _thumbnails(grey: torch.Tensor) -> torch.Tensor:
-    """(N, 256) float32 rows of mean 0 and length 1."""
-    small = [F.adaptive_avg_pool2d(part[:, None].float(), THUMBNAIL).flatten(1) for part in grey.split(2048)]
-    rows = torch.cat(small)
-    rows = rows - rows.mean(1, keepdim=True)
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)

@@ -1,0 +1,67 @@
+"""Does a held-out part hold what was trained on? The same infant, the same file, the same picture in another crop."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from infant_fer.errors import DatasetError
+from infant_fer.training.near_duplicates import near_pairs
+from infant_fer.training.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Pairs of pictures across parts of a split, as ((member, part), (member, part))."""
+
+    same_subject: tuple[tuple[str, str], ...]
+    same_file: tuple[tuple[str, str], ...]
+    near_duplicate: tuple[tuple[str, str], ...]
+
+    @property
+    def count(self) -> int:
+        """All leaks together."""
+        return len(self.same_subject) + len(self.same_file) + len(self.near_duplicate)
+
+    def __str__(self) -> str:
+        kinds = {"same infant": self.same_subject, "same file": self.same_file, "same picture": self.near_duplicate}
+        return "; ".join(
+            f"{name}: {len(pairs)}" + (f" (such as {pairs[0][0]} and {pairs[0][1]})" if pairs else "")
+            for name, pairs in kinds.items()
+        )
+
+
+def leaks(pictures: Pictures, parts: np.ndarray, grey: torch.Tensor) -> Leaks:
+    """Compare the (N,) parts of a split with each other; `grey` is (N, S, S), the aligned crops. "" is no part."""
+    return Leaks(
+        _across(pictures, parts, _pairs_of(pictures.subject)) if pictures.subjects_known else (),
+        _across(pictures, parts, _pairs_of(_digests(pictures))),
+        _across(pictures, parts, near_pairs(grey)),
+    )
+
+
+def refuse_leaks(found: Leaks, allowed: bool) -> None:
+    """Raise DatasetError for a leaking split that was not asked for in so many words."""
+    if found.count and not allowed:
+        raise DatasetError(
+            f"Train, dev and test are not apart: {found}. Use --split subject, or --allow-leakage to go on all the same."
+        )
+
+
+def _across(pictures: Pictures, parts: np.ndarray, pairs: np.ndarray) -> tuple[tuple[str, str], ...]:
+    apart = [(i, j) for i, j in pairs if parts[i] != parts[j] and parts[i] and parts[j]]
+    return tuple((f"{pictures.members[i]} [{parts[i]}]", f"{pictures.members[j]} [{parts[j]}]") for i, j in apart)
+
+
+def _pairs_of(keys: np.ndarray) -> np.ndarray:
+    """(P, 2): each row with the next row of the same key, enough to show every key that crosses parts, and its first row."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order][1:] == keys[order][:-1]
+    return np.stack([order[:-1][same], order[1:][same]], 1)
+
+
+def _digests(pictures: Pictures) -> np.ndarray:
+    return np.array([hashlib.sha256(pictures.read(index)).hexdigest() for index in range(len(pictures))])
