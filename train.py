@@ -1,4 +1,4 @@
-"""Make a checkpoint: `python train.py --recipe ours --data FOLDER --output checkpoints/NAME`."""
+"""Make a checkpoint: `python train.py --data FOLDER_OR_TABLE --base HUB_ID_OR_FOLDER --recipe NAME --output checkpoints/NAME`."""
 
 from __future__ import annotations
 
@@ -9,41 +9,59 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Parse the arguments and run the recipe; returns 1 with one sentence when the data cannot be used."""
+    """Parse the arguments and run the recipe; returns 1 with one sentence when something cannot be used."""
     options = _parser().parse_args()
     from infant_fer.errors import InfantFERError
-    from infant_fer.training.ours import Run, run
+    from infant_fer.training.command import train
 
-    asked = Run(
-        data=options.data,
-        output=options.output,
-        cache=options.cache,
-        pretrained=options.pretrained,
-        seed=options.seed,
-        test=not options.no_test,
-        command="python " + shlex.join(["train.py", *sys.argv[1:]]),
-    )
     try:
-        run(asked)
+        train(options, "python " + shlex.join(["train.py", *sys.argv[1:]]))
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. The last good checkpoint is kept; the same command with --resume goes on.", file=sys.stderr)
+        return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python train.py", description="Train and measure a checkpoint.")
+    parser.add_argument("--data", required=True, help="folder, zip, CSV table, or a Hub data set's owner/name")
     parser.add_argument(
-        "--recipe", choices=["ours"], default="ours", help="what to do; see infant_fer/training/ours.py"
+        "--output", type=Path, required=True, help="checkpoint folder to write; the app lists checkpoints/*"
     )
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder with infants.csv, infants.zip, fer2013.zip, older_faces.zip"
+        "--recipe", default="thesis", help="one of thesis, iface, mobile, affectnet, ours (default: thesis)"
     )
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept (1.3 GB)")
-    parser.add_argument("--pretrained", type=Path, help="start from this folder instead of pretraining on FER2013")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every draw after the pretraining")
-    parser.add_argument("--no-test", action="store_true", help="leave the test rows untouched: for trying things out")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--base", help="what to start from: folder, Hub id, or random:SHAPE such as random:resnet18")
+    start.add_argument(
+        "--compare", nargs="+", metavar="BASE", help="train several bases alike and keep the best on dev"
+    )
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16")
+    parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
+    data = parser.add_argument_group("data")
+    data.add_argument("--split", choices=["given", "subject", "thesis", "holdout"], help="instead of the recipe's")
+    data.add_argument("--folds", type=int, help="cross-validate by infant too, in so many folds")
+    data.add_argument("--repeats", type=int, default=1, help="of the cross-validation, each with other folds")
+    data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
+    data.add_argument(
+        "--pictures", type=Path, nargs="+", default=[], help="folders or zips where a table's pictures lie"
+    )
+    data.add_argument("--whole-pictures", action="store_true", help="use pictures in which no face is found, whole")
+    data.add_argument("--allow-leakage", action="store_true", help="go on when the same infant is on both sides")
+    data.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    parser.add_argument("--teacher", help="checkpoint whose answers become half of each target")
+    parser.add_argument("--resume", action="store_true", help="go on after an interruption, to the same result")
+    parser.add_argument(
+        "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
+    )
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
+    parser.add_argument("--pretrained", type=Path, help="recipe ours: start here instead of with FER2013")
+    parser.add_argument("--no-test", action="store_true", help="recipe ours: leave the test rows untouched")
     return parser
 
 

@@ -68,7 +68,7 @@ class AffectClassifier:
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
         self._mirror = bool(getattr(model.config, "test_time_mirror", False))
-        self._temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+        self.temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
         self._explained = self._model if _checked_dtype(dtype) == "float32" else None  # else chosen at first use
         self._choosing = threading.Lock()
 
@@ -152,7 +152,7 @@ class AffectClassifier:
                 f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
             )
         named = dict.fromkeys(map(canonical_label, self.labels), 0.0)
-        shares = (logits.double() / self._temperature).softmax(-1).tolist()
+        shares = (logits.double() / self.temperature).softmax(-1).tolist()
         for name, share in zip(self.labels, shares, strict=True):
             named[canonical_label(name)] += share
         totals = sum_to_affect(named)

@@ -210,3 +210,21 @@ class _Tally:
             set_transfer_postfix_str = update_transfer
 
         return Reporting
+
+
+def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
+    """Upload a checkpoint folder whole, making the repository if there is none; gives its address. Raises CheckpointError.
+
+    The token is the one that `hf auth login` left, or the environment's HF_TOKEN.
+    """
+    check_folder(folder, folder.name)
+    api = HfApi(endpoint=endpoint)
+    try:
+        address = api.create_repo(repo_id, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the checkpoint")
+    except (HFValidationError, HfHubHTTPError, HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{folder.name} could not be uploaded to {repo_id}: {str(error).splitlines()[0]}. "
+            "Log in with `hf auth login` and check owner and name."
+        ) from None
+    return str(address)

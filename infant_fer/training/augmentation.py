@@ -12,10 +12,11 @@ HALF_RESOLUTION_SHARE, THIRD_RESOLUTION_SHARE = 0.25, 0.08
 NOISE_SHARE, MAX_NOISE = 0.4, 0.12
 PEPPER_SHARE, MAX_PEPPER = 0.12, 0.06
 COVER_SHARES = (0.35, 0.15)  # a first and a second disc or bar
+JITTER = 0.4  # share of the limits above in the mild kind
 
 
 def augment(grey: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Change each picture of a (B, 1, S, S) float32 batch in 0..1 at random; same shape and range.
+    """Change each picture of a (B, C, S, S) float32 batch in 0..1 at random; same shape and range.
 
     Half of the pictures are mirrored. `generator` makes the draw repeatable.
     """
@@ -27,6 +28,12 @@ def augment(grey: torch.Tensor, generator: torch.Generator | None = None) -> tor
     for share in COVER_SHARES:
         grey = _covered(grey, share, draw)
     return grey.clamp(0, 1)
+
+
+def jitter(pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Mildly change each picture of a (B, C, S, S) float32 batch in 0..1: mirror, small rotation, brightness, contrast."""
+    draw = _Draw(len(pixels), generator)
+    return _relit(_moved(pixels, draw, JITTER), draw, JITTER).clamp(0, 1)
 
 
 class _Draw:
@@ -45,9 +52,9 @@ class _Draw:
         return self.unit() < share
 
 
-def _moved(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
-    angle, shift_x, shift_y = (draw.signed(limit).flatten() for limit in (MAX_ROTATION, MAX_SHIFT, MAX_SHIFT))
-    scale, aspect = (draw.signed(limit).flatten().exp() for limit in (MAX_LOG_SCALE, MAX_LOG_ASPECT))
+def _moved(grey: torch.Tensor, draw: _Draw, share: float = 1.0) -> torch.Tensor:
+    angle, shift_x, shift_y = (draw.signed(limit * share).flatten() for limit in (MAX_ROTATION, MAX_SHIFT, MAX_SHIFT))
+    scale, aspect = (draw.signed(limit * share).flatten().exp() for limit in (MAX_LOG_SCALE, MAX_LOG_ASPECT))
     across = aspect * torch.where(draw.chance(0.5).flatten(), -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack(
@@ -66,10 +73,10 @@ def _coarser(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
     return grey
 
 
-def _relit(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
-    grey = grey.clamp(1e-3, 1) ** draw.signed(MAX_LOG_GAMMA).exp()
+def _relit(grey: torch.Tensor, draw: _Draw, share: float = 1.0) -> torch.Tensor:
+    grey = grey.clamp(1e-3, 1) ** draw.signed(MAX_LOG_GAMMA * share).exp()
     mean = grey.mean((2, 3), keepdim=True)
-    return (grey - mean) * draw.signed(MAX_LOG_CONTRAST).exp() + mean + draw.signed(MAX_BRIGHTNESS)
+    return (grey - mean) * draw.signed(MAX_LOG_CONTRAST * share).exp() + mean + draw.signed(MAX_BRIGHTNESS * share)
 
 
 def _noisy(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:

@@ -13,18 +13,30 @@ from infant_fer.training.manifest import UNKNOWN, Manifest
 
 
 def baselines(geometry: np.ndarray, found: np.ndarray, manifest: Manifest) -> dict[str, np.ndarray]:
-    """(N,) predictions of the majority class, and of two classifiers of blendshapes fitted on the train rows."""
-    train = (manifest.split == "train") & (manifest.affect != UNKNOWN)
-    blendshapes = geometry[:, :BLENDSHAPE_COUNT]
-    majority = np.bincount(manifest.affect[train]).argmax()
-    models = {
+    """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
+    train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
+    answers = fitted(geometry[train], manifest.affect[train], geometry, found)
+    return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
+
+
+def fitted(geometry: np.ndarray, truth: np.ndarray, asked: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:
+    """(M, C) probabilities of the majority class's baseline, logistic regression and boosted trees on blendshapes.
+
+    Fitted on (N, G) geometry features and (N,) classes; answers for (M, G) `asked`, the shares of the classes where
+    no face was `found`.
+    """
+    shares = np.bincount(truth) / len(truth)
+    answers = {"majority class": np.tile(shares, (len(asked), 1))}
+    for name, model in _models().items():
+        model.fit(geometry[:, :BLENDSHAPE_COUNT], truth)
+        answers[name] = np.where(found[:, None], model.predict_proba(asked[:, :BLENDSHAPE_COUNT]), shares)
+    return answers
+
+
+def _models() -> dict:
+    return {
         "logistic regression on blendshapes": make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000)),
         "boosted trees on blendshapes": HistGradientBoostingClassifier(
             max_iter=200, learning_rate=0.06, random_state=0
         ),
     }
-    answers = {"majority class": np.full(len(manifest), majority)}
-    for name, model in models.items():
-        model.fit(blendshapes[train & found], manifest.affect[train & found])
-        answers[name] = np.where(found, model.predict(blendshapes), majority)
-    return answers

@@ -40,7 +40,19 @@ class Base:
     processor: object
     crop: CropSpec
     name: str
-    told: str  # one sentence on what is new in it
+    fresh: tuple[str, ...]  # names of the weights that are new and random
+
+    @property
+    def whole(self) -> bool:
+        """Whether every weight was trained before, the head's too."""
+        return not self.fresh
+
+    def __str__(self) -> str:
+        if self.whole:
+            return f"{self.name}, every weight kept"
+        return f"{self.name}, {len(self.fresh)} new weights: {', '.join(self.fresh[:4])}" + " ..." * (
+            len(self.fresh) > 4
+        )
 
 
 def load_base(
@@ -69,8 +81,7 @@ def load_base(
     if not same and not fresh:
         fresh = _renew_head(model)
     model.config.face_crop = asdict(crop)
-    told = f"new weights: {', '.join(fresh)}" if fresh else "every weight is kept, the head too"
-    return Base(model, processor, crop, checkpoint.name, told)
+    return Base(model, processor, crop, checkpoint.name, tuple(fresh))
 
 
 def _random(shape: str, names: dict, size: int | None) -> Base:
@@ -85,7 +96,7 @@ def _random(shape: str, names: dict, size: int | None) -> Base:
     model = hf.AutoModelForImageClassification.from_config(config)
     model.config.face_crop = asdict(crop)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
-    return Base(model, processor, crop, f"{shape} with random weights", "every weight is random")
+    return Base(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
 
 
 def _renew_head(model: hf.PreTrainedModel) -> list[str]:

@@ -48,7 +48,7 @@ def read_pictures(
     if path.is_dir() and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return read_table(table, classes, pictures)
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if _is_picture(file.name)]
+        files = [file for file in sorted(path.rglob("*")) if _is_picture(str(file.relative_to(path)))]
         found = _from_layout([(None, str(file), file.relative_to(path).parts) for file in files], source, classes)
         return read_subjects(found, path / "subjects.csv")
     if path.is_file():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_ge
 from infant_fer.training.manifest import UNKNOWN
 from infant_fer.training.pretraining import PretrainingSettings, pretrain
 from infant_fer.training.rows import outputs
+from infant_fer.training.saving import write_checkpoint
 
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
@@ -75,15 +75,15 @@ def run(asked: Run, log: Callable[[str], None] = print) -> dict:
 
 
 def save(model: InfantFaceModel, results: dict, output: Path) -> None:
-    """Write the folder beside its final name and rename it, so that nothing half-written bears that name."""
-    partial = output.with_name(output.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    (partial / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
-    (partial / "metrics.json").write_text(json.dumps(results, indent=1, default=plain), "utf-8")
-    (partial / "README.md").write_text(model_card(output.name, results), "utf-8")
-    shutil.rmtree(output, ignore_errors=True)
-    partial.rename(output)
+    """Write the checkpoint folder with its figures and card."""
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
+        (folder / "metrics.json").write_text(json.dumps(results, indent=1, default=plain), "utf-8")
+        (folder / "README.md").write_text(model_card(output.name, results), "utf-8")
+
+    write_checkpoint(output, write)
 
 
 def _pretrained(asked: Run, data: Data, log: Callable[[str], None]) -> InfantFaceModel:

@@ -1,0 +1,90 @@
+"""From the words of the command line to a finished checkpoint folder: the road behind train.py."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from infant_fer.errors import DatasetError
+from infant_fer.training.experiment import Experiment, Result, compare, run
+from infant_fer.training.outcome import write_outcome
+from infant_fer.training.recipes import changed, read_recipe, recipe_names
+
+OURS = "ours"  # has a road of its own: several heads and two streams at once
+
+
+def train(options: Namespace, command: str) -> None:
+    """Run what was asked for and write it. Raises InfantFERError with one sentence."""
+    names = (*recipe_names(), OURS)
+    if options.recipe not in names:
+        raise DatasetError(f"There is no recipe {options.recipe!r}; there are {', '.join(names)}.")
+    if options.recipe == OURS:
+        _ours(options, command)
+        return
+    asked = experiment(options, command)
+    print(f"recipe {options.recipe}: {asked.settings}")
+    if options.compare:
+        result, scores = compare(asked, options.compare)
+        for base, score in scores.items():
+            print(f"{base}: dev accuracy {score:.3f}")
+    else:
+        result, scores = run(asked), {}
+    _finish(result, asked, options, scores)
+
+
+def experiment(options: Namespace, command: str) -> Experiment:
+    """The recipe with what the command line changes of it. Raises DatasetError."""
+    recipe = read_recipe(options.recipe)
+    settings = changed(recipe.settings, options.set)
+    if options.epochs is not None:
+        settings = changed(settings, [f"epochs={options.epochs}"])
+    return Experiment(
+        data=options.data,
+        base=options.base or recipe.base,
+        output=options.output,
+        settings=settings,
+        split=options.split or recipe.split,
+        folds=recipe.folds if options.folds is None else options.folds,
+        repeats=options.repeats,
+        classes=tuple(options.classes) if options.classes else None,
+        pictures=tuple(options.pictures),
+        size=options.size,
+        teacher=options.teacher,
+        whole_pictures=options.whole_pictures,
+        allow_leakage=options.allow_leakage,
+        resume=options.resume,
+        seed=options.seed,
+        cache=options.cache,
+        recipe=options.recipe,
+        command=command,
+    )
+
+
+def _finish(result: Result, asked: Experiment, options: Namespace, scores: dict[str, float]) -> None:
+    result = replace(result, provenance={**result.provenance, "compared": scores} if scores else result.provenance)
+    write_outcome(result, asked.output, options.gallery)
+    for part, answers in result.answers.items():
+        print(f"{part}: {answers.accuracy}")
+    print(f"written to {asked.output}: the checkpoint, metrics.json and report.html")
+    if options.push_to_hub:
+        from infant_fer.hub import upload
+
+        print(f"uploaded to {upload(asked.output, options.push_to_hub)}")
+
+
+def _ours(options: Namespace, command: str) -> None:
+    from infant_fer.training.ours import Run
+    from infant_fer.training.ours import run as run_ours
+
+    run_ours(
+        Run(
+            data=Path(options.data),
+            output=options.output,
+            cache=options.cache,
+            pretrained=options.pretrained,
+            seed=options.seed,
+            test=not options.no_test,
+            command=command,
+        )
+    )

@@ -1,0 +1,223 @@
+"""How do weights change? transformers' Trainer with soft targets, layer-wise rates, averaged weights and exact resuming."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+
+from infant_fer.training.bases import Base
+from infant_fer.training.batches import Collator, Crops, EpochSampler
+from infant_fer.training.metrics import balanced_accuracy
+from infant_fer.training.pretraining import Average
+from infant_fer.training.recipes import Settings
+
+WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
+HEAD_RATE = 10  # the head alone learns at this multiple of the rate
+SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measured
+NUMBERED = re.compile(r"\.(?:layers?|blocks|stages)\.(\d+)\.")
+
+
+def fit(base: Base, train: Crops, dev: Crops, settings: Settings, folder: Path, seed: int, resume: bool) -> list[dict]:
+    """Train `base.model` in place, keep the epoch with the best dev accuracy, and give the history of both steps.
+
+    Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest of them is gone on from, to the same result.
+    """
+    history = []
+    if settings.head_epochs:
+        history = _step(base, train, dev, settings, folder / "head", seed, resume, head_only=True)
+    return history + _step(base, train, dev, settings, folder / "whole", seed, resume, head_only=False)
+
+
+def _step(base, train, dev, settings: Settings, folder: Path, seed: int, resume: bool, head_only: bool) -> list[dict]:
+    for name, parameter in base.model.named_parameters():
+        parameter.requires_grad_(not head_only or _is_head(name))
+    trainer = ExpressionTrainer(
+        settings,
+        model=base.model,
+        args=_arguments(settings, folder, seed, head_only, len(train)),
+        train_dataset=train,
+        eval_dataset={"dev": dev, "train": _some(train)},
+        data_collator=Collator(base.processor, settings.augmentation, settings.mixing),
+        compute_metrics=_scores,
+        callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
+    return [{**entry, "step_of_two": "head" if head_only else "whole"} for entry in trainer.state.log_history]
+
+
+class ExpressionTrainer(Trainer):
+    """Trainer whose targets are distributions. Predictions and the kept weights are those of the average, if there is one."""
+
+    def __init__(self, settings: Settings, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, so accumulation divides it
+        self.plain_collator = Collator(kwargs["data_collator"].processor)
+        target = kwargs["train_dataset"].target
+        rarity = target.sum() / target.sum(0).clamp_min(1e-6) / target.shape[1]
+        self.class_weights = rarity if settings.class_weights else torch.ones(target.shape[1])
+        self.average = Average(self.model, settings.ema) if settings.ema else None
+        if self.average is not None:
+            self.add_callback(_Averaging(self.average))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Cross-entropy with distributions, smoothed and weighted by class, as a mean over the batch."""
+        outputs = model(pixel_values=inputs["pixel_values"])
+        smoothing = self.settings.label_smoothing
+        target = inputs["labels"] * (1 - smoothing) + smoothing / inputs["labels"].shape[1]
+        weighted = target * self.class_weights.to(target.device)
+        loss = -(weighted * outputs.logits.float().log_softmax(1)).sum(1).mean()
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Loss, logits (B, C) and targets (B, C) of one batch."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        return loss, outputs.logits.float(), inputs["labels"]
+
+    def create_optimizer(self, model=None):
+        """AdamW with decay on matrices only and, when asked for, a smaller rate for each layer further below."""
+        if self.optimizer is None:
+            groups = parameter_groups(self.model, self.settings, self.args.learning_rate)
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
+        return self.optimizer
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluate the averaged weights, if there are some."""
+        with self._averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """Held-out pictures are neither augmented nor mixed."""
+        training, self.data_collator = self.data_collator, self.plain_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = training
+
+    def _get_train_sampler(self, train_dataset=None):
+        data = self.train_dataset if train_dataset is None else train_dataset
+        return EpochSampler(data.target.argmax(1).numpy(), self.settings.sampler, self.args.seed)
+
+    # transformers 5 saves some families' weights under older names, and Trainer's own loading does not turn them back:
+    # it would go on with the last weights without a word. So each checkpoint holds them under their own names too.
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            _save_weights(self.model, folder / WEIGHTS)
+            if self.average is not None:
+                _save_weights(self.average.model, folder / AVERAGED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        folder = Path(resume_from_checkpoint)
+        self.model.load_state_dict(load_file(folder / WEIGHTS))
+        if self.average is not None:
+            self.average.model.load_state_dict(load_file(folder / AVERAGED))
+            self.average.steps = int(folder.name.split("-")[-1])
+
+    def _load_best_model(self):
+        file = WEIGHTS if self.average is None else AVERAGED
+        self.model.load_state_dict(load_file(Path(self.state.best_model_checkpoint) / file))
+
+    @contextmanager
+    def _averaged(self):
+        if self.average is None:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.model.state_dict())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+
+class _Averaging(TrainerCallback):
+    def __init__(self, average: Average):
+        self.average = average
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.average.update(model.module if hasattr(model, "module") else model)
+
+
+def parameter_groups(model: torch.nn.Module, settings: Settings, rate: float) -> list[dict]:
+    """Groups of trainable parameters by depth and kind; the head learns at `rate`, each layer below at a share of the next."""
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    depth = {name: _depth(name) for name, _ in trained}
+    top = 1 + max((value for value in depth.values() if value is not None), default=0)
+    groups: dict[tuple, dict] = {}
+    for name, parameter in trained:
+        below = 0 if _is_head(name) else top - (depth[name] if depth[name] is not None else -1)
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        group = {"params": [], "lr": rate * settings.layer_decay**below, "weight_decay": decay}
+        groups.setdefault((below, decay), group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def _save_weights(model: torch.nn.Module, file: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
+
+
+def _depth(name: str) -> int | None:
+    found = NUMBERED.search(f".{name}")
+    return int(found.group(1)) if found else None
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith(("classifier", "affect", "head"))
+
+
+def _some(train: Crops) -> Crops:
+    chosen = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
+    return Crops(train.crops[chosen].permute(0, 2, 3, 1).numpy(), train.target[chosen].numpy())
+
+
+def _scores(predicted: EvalPrediction) -> dict[str, float]:
+    answers, truth = predicted.predictions.argmax(1), predicted.label_ids.argmax(1)
+    return {"accuracy": float((answers == truth).mean()), "balanced_accuracy": balanced_accuracy(answers, truth)}
+
+
+def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.head_epochs if head_only else settings.epochs,
+        per_device_train_batch_size=min(settings.batch, pictures),
+        per_device_eval_batch_size=64,
+        gradient_accumulation_steps=settings.accumulation,
+        auto_find_batch_size=settings.auto_batch,
+        learning_rate=settings.learning_rate * (HEAD_RATE if head_only else 1),
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        bf16=bfloat16,
+        use_cpu=not accelerated,
+        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        seed=seed,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_dev_accuracy",
+        logging_strategy="steps",
+        logging_steps=max(1, pictures // settings.batch // 4),
+        report_to=["tensorboard"],
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        log_level="error",
+    )
+
+
+def has_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 natively; elsewhere it would be slower than float32."""
+    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,60 @@
+"""Mixing: the mass of a label equals the share of its pixels."""
+
+import pytest
+import torch
+
+from infant_fer.training.mixing import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def flat_pictures(count: int = 8, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Picture n is n + 1 everywhere and has class n."""
+    levels = torch.arange(1, count + 1, dtype=torch.float32)
+    return levels.view(-1, 1, 1, 1).expand(-1, 3, side, side).clone(), torch.eye(count)
+
+
+@pytest.mark.parametrize("mix", [cutmix, fmix])
+@pytest.mark.parametrize("seed", range(5))
+def test_label_mass_equals_pixel_mass(mix, seed):
+    pixels, labels = mix(*flat_pictures(), seeded(seed))
+    for picture, target in zip(pixels, labels, strict=True):
+        shares = torch.stack([(picture[0] == level).float().mean() for level in range(1, 9)])
+        torch.testing.assert_close(shares, target)
+    assert torch.allclose(labels.sum(1), torch.ones(8))
+
+
+def test_mixup_blends_pixels_and_labels_by_one_share():
+    pixels, labels = mixup(*flat_pictures(), seeded())
+    torch.testing.assert_close(pixels[:, 0, 0, 0], labels @ torch.arange(1.0, 9.0))
+    assert (pixels == pixels[:, :1, :1, :1]).all()
+
+
+def test_cutout_hides_one_square_and_keeps_the_labels():
+    pixels, labels = cutout(*flat_pictures(side=40), seeded())
+    assert torch.equal(labels, torch.eye(8))
+    hidden = (pixels[:, 0] == 0).flatten(1).sum(1)
+    assert (hidden > 0).all()
+    assert hidden.max() <= 16 * 16
+    for picture in pixels:
+        rows, columns = (picture[0] == 0).any(1).sum(), (picture[0] == 0).any(0).sum()
+        assert rows * columns == (picture[0] == 0).sum()
+
+
+@pytest.mark.parametrize("area", [0.0, 0.1, 0.5, 0.87, 1.0])
+def test_fourier_masks_have_the_asked_area_in_few_pieces(area):
+    mask = fourier_mask(64, area, seeded())
+    assert mask.sum() == round(area * 64 * 64)
+    edges = (mask[1:] != mask[:-1]).sum() + (mask[:, 1:] != mask[:, :-1]).sum()
+    assert edges < 64 * 64 * 0.15  # noise without decay would have half of all neighbours differ
+
+
+@pytest.mark.parametrize("name", MIXINGS)
+def test_the_draw_is_the_generators(name):
+    random = torch.rand(4, 3, 16, 16, generator=seeded())
+    first, second = (MIXINGS[name](random, torch.eye(4), seeded(7)) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[0], MIXINGS[name](random, torch.eye(4), seeded(8))[0])
