@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from infant_fer.alignment import CropSpec
-from infant_fer.checkpoints import Checkpoint
+from infant_fer.checkpoints import Checkpoint, resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.models import infant_face  # noqa: F401  registers the project's own architecture
 
@@ -28,6 +28,14 @@ def one_clear_error(name: str):
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].rstrip(".: ") or type(error).__name__
         raise CheckpointError(f"{name} could not be loaded: its files do not fit together ({reason}).") from error
+
+
+def loaded_checkpoint(source: str) -> tuple[torch.nn.Module, object, CropSpec, str]:
+    """Model, processor, crop and name of a folder or Hub id. Raises CheckpointError."""
+    checkpoint = resolve(source)
+    with one_clear_error(checkpoint.name):
+        model, processor = loaded(checkpoint)
+        return model.eval(), processor, crop_spec(model.config, processor, checkpoint.name), checkpoint.name
 
 
 def loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:

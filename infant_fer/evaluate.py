@@ -1,4 +1,4 @@
-"""Measure a checkpoint of this project on the research data: `python -m infant_fer.evaluate CHECKPOINT --data FOLDER`."""
+"""Measure checkpoints on labelled pictures: `python -m infant_fer.evaluate CHECKPOINT... --data FOLDER_OR_TABLE`."""
 
 from __future__ import annotations
 
@@ -7,47 +7,78 @@ import json
 import sys
 from pathlib import Path
 
-from infant_fer.errors import CheckpointError, InfantFERError
+from infant_fer.errors import InfantFERError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the figures as a table and the rest as JSON; returns 1 with one sentence when something cannot be read."""
+    """Print a table and write the files asked for; returns 1 with one sentence when something cannot be read."""
     options = _parser().parse_args(arguments)
     try:
-        figures = evaluate(options.checkpoint, options.data, options.cache, options.split)
+        _measure(options)
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
-    from infant_fer.training.card import accuracy_table
-    from infant_fer.training.ours import plain
-
-    print(accuracy_table(figures["accuracy"]))
-    print(json.dumps({name: value for name, value in figures.items() if name != "accuracy"}, indent=1, default=plain))
     return 0
 
 
-def evaluate(checkpoint: Path, data: Path, cache: Path, split: str) -> dict:
-    """Figures of a checkpoint folder on the dev or test rows, as in its card. Raises CheckpointError, DatasetError."""
+def _measure(options: argparse.Namespace) -> None:
+    from infant_fer.training.datasets import read_pictures
+    from infant_fer.training.evaluation import evaluate
+    from infant_fer.training.evaluation_page import evaluation_page
+    from infant_fer.training.scores import mcnemar, scores
+
+    pictures = read_pictures(options.data, options.classes, options.pictures, options.cache)
+    found = evaluate(options.checkpoints, pictures, options.part, options.cache, options.split, options.ensemble)
+    first, *_ = found.answers.values()
+    against = mcnemar(first, found.answers)
+    for number, (name, answers) in enumerate(found.answers.items()):
+        print(f"{name}: {answers.accuracy}" + (f", McNemar p {against[name]:.2g}" if number else ""))
+    if options.json:
+        options.json.write_text(
+            json.dumps({name: scores(each) for name, each in found.answers.items()}, indent=1), "utf-8"
+        )
+    if options.report:
+        options.report.write_text(evaluation_page(found, options.gallery), "utf-8")
+    if options.heads:
+        _print_heads(options)
+
+
+def _print_heads(options: argparse.Namespace) -> None:
+    """The other heads of this project's own model, on the research data that has labels for them."""
+    from infant_fer.errors import CheckpointError
     from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.data import load
     from infant_fer.training.figures import measure
+    from infant_fer.training.ours import plain
 
     try:
-        model = InfantFaceModel.from_pretrained(checkpoint, local_files_only=True).eval()
+        model = InfantFaceModel.from_pretrained(options.checkpoints[0], local_files_only=True).eval()
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} is no checkpoint made by train.py: {str(error).splitlines()[0]}") from None
-    loaded = load(data, cache, log=lambda line: print(line, file=sys.stderr))
-    return measure(model, loaded, loaded.infants.split == split)
+        raise CheckpointError(f"{options.checkpoints[0]} has no such heads: {str(error).splitlines()[0]}") from None
+    loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
+    print(json.dumps(measure(model, loaded, loaded.infants.split == options.part), indent=1, default=plain))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m infant_fer.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="folder made by train.py")
-    parser.add_argument("--data", type=Path, required=True, help="folder with infants.csv and its archives")
-    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept (1.3 GB)")
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
+    parser.add_argument("--data", required=True, help="what train.py takes as --data")
     parser.add_argument(
-        "--split", choices=["dev", "test"], default="dev", help="test only for a checkpoint that is released"
+        "--part", choices=["test", "dev", "train", "all"], default="dev", help="test once for a release"
     )
+    parser.add_argument(
+        "--split", choices=["given", "subject", "thesis", "holdout"], default="given", help="how to part"
+    )
+    parser.add_argument("--classes", nargs="+", help="use only pictures of these labels")
+    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's pictures lie")
+    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    parser.add_argument("--ensemble", choices=["mean", "accuracy"], default="", help="average the checkpoints, too")
+    parser.add_argument("--json", type=Path, help="write every figure")
+    parser.add_argument("--report", type=Path, help="write a page of tables and plots")
+    parser.add_argument(
+        "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
+    )
+    parser.add_argument("--heads", action="store_true", help="measure this project's other heads on its research data")
     return parser
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training import metrics
 from infant_fer.training.batches import Collator, Crops
 from infant_fer.training.metrics import Share
 from infant_fer.training.pictures import Pictures
+
+BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,12 @@ class Answers:
     truth: np.ndarray  # (N,) int
     members: tuple[str, ...]  # names of the pictures
     subgroups: dict[str, np.ndarray]  # further columns, (N,) str each
+
+    def rows(self, chosen: np.ndarray) -> Answers:
+        """Some of the answers, by mask."""
+        members = tuple(member for member, taken in zip(self.members, chosen, strict=True) if taken)
+        subgroups = {name: values[chosen] for name, values in self.subgroups.items()}
+        return Answers(self.labels, self.probabilities[chosen], self.truth[chosen], members, subgroups)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -35,16 +44,33 @@ class Answers:
 
 
 @torch.inference_mode()
-def answers_of(model: torch.nn.Module, processor, pictures: Pictures, crops: np.ndarray) -> Answers:
-    """Ask a model in float32 about (N, S, S, 3) uint8 crops, as the app does: mirrored too if its config asks for it."""
+def answers_of(
+    model: torch.nn.Module,
+    processor,
+    pictures: Pictures,
+    crops: np.ndarray,
+    geometry: np.ndarray | None = None,
+    found: np.ndarray | None = None,
+) -> Answers:
+    """Ask a model in float32 about (N, S, S, 3) uint8 crops, as the app does: mirrored too if its config asks for it.
+
+    A model with a geometry stream gets the (N, G) `geometry` of those faces that were `found`.
+    """
     model.eval()
     mirrored = bool(getattr(model.config, "test_time_mirror", False))
     temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
     logits = []
-    for part in torch.utils.data.DataLoader(Crops(crops, pictures.target), 64, collate_fn=Collator(processor)):
+    loader = torch.utils.data.DataLoader(Crops(crops, pictures.target), BATCH, collate_fn=Collator(processor))
+    for start, part in zip(range(0, len(crops), BATCH), loader, strict=True):
         pixels = part["pixel_values"].to(model.device)
         answer = model(pixel_values=pixels).logits
-        logits.append((answer + model(pixel_values=pixels.flip(-1)).logits) / 2 if mirrored else answer)
+        if mirrored:
+            answer = (answer + model(pixel_values=pixels.flip(-1)).logits) / 2
+        if geometry is not None and isinstance(model, InfantFaceModel) and model.geometry is not None:
+            rows = slice(start, start + BATCH)
+            seen = torch.from_numpy(found[rows, None]).to(model.device)
+            answer = answer + seen * model.geometry(torch.from_numpy(geometry[rows]).to(model.device))
+        logits.append(answer)
     probabilities = (torch.cat(logits).double() / temperature).softmax(1).cpu().numpy()
     return Answers(pictures.labels, probabilities, pictures.truth, pictures.members, pictures.subgroups)
 

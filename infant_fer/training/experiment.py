@@ -62,6 +62,13 @@ class Result:
     history: list[dict]
     provenance: dict
     baselines: dict[str, Answers]
+    crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
+
+    @property
+    def measured(self) -> tuple[str, Answers]:
+        """The held-out part that the report is about, and the answers for it: test where there is one, else dev."""
+        part = "test" if "test" in self.answers else "dev"
+        return part, self.answers[part]
 
 
 def run(asked: Experiment, log: Log = print) -> Result:
@@ -83,7 +90,8 @@ def run(asked: Experiment, log: Log = print) -> Result:
         answers["cross-validation"] = _cross_validated(asked, material, log)
     train, measured = material.rows(parts == "train"), held_out.get("test", held_out.get("dev"))
     provenance = _provenance(asked, base, material, parts, (time.monotonic() - start) / 60)
-    return Result(base, answers, history, provenance, _baselines(train, measured))
+    crops = {name: rows.crops for name, rows in held_out.items()}
+    return Result(base, answers, history, provenance, _baselines(train, measured), crops)
 
 
 def compare(asked: Experiment, bases: Sequence[str], log: Log = print) -> tuple[Result, dict[str, float]]:
@@ -123,7 +131,7 @@ def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment
 
 
 def _answers(base: Base, rows: Material) -> Answers:
-    return answers_of(base.model, base.processor, rows.pictures, rows.crops)
+    return answers_of(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
 
 
 def _cross_validated(asked: Experiment, material: Material, log: Log) -> Answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ def _step(base, train, dev, settings: Settings, folder: Path, seed: int, resume:
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # answers are given in float32
     return [{**entry, "step_of_two": "head" if head_only else "whole"} for entry in trainer.state.log_history]
 
 
@@ -188,6 +190,7 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
 
 def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun says so
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return TrainingArguments(
         output_dir=str(folder),
@@ -201,7 +204,7 @@ def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pic
         warmup_steps=settings.warmup,
         bf16=bfloat16,
         use_cpu=not accelerated,
-        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        ddp_backend="gloo" if several and not accelerated else None,
         seed=seed,
         eval_strategy="epoch",
         save_strategy="epoch",

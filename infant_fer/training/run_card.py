@@ -1,0 +1,82 @@
+"""What must be said of a fine-tuned checkpoint? Its model card, filled in from the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from infant_fer.training.card import USE
+from infant_fer.training.experiment import Result
+from infant_fer.training.report_page import share_words
+from infant_fer.training.scores import mcnemar, scores
+
+LIMITS = """## Limits
+- The labels are what people saw in a picture; nobody asked the infant.
+- The figures hold for pictures like those it was measured on. Other cameras, ages, skin tones and light can differ much.
+- A held-out part of a few dozen pictures proves little: read the interval, not the figure.
+- It answers for adults and dolls too, and then the answer means nothing.
+"""
+
+
+def run_card(name: str, result: Result) -> str:
+    """The README.md of a checkpoint folder: data, figures with n and intervals, how it was made, use and limits."""
+    run = result.provenance
+    part, measured = result.measured
+    subjects = (
+        "infants kept apart" if run["subjects_known"] else "infants not told apart by the data, only near-duplicates"
+    )
+    return "\n".join(
+        (
+            _front_matter(name, result),
+            f"# {name}\n",
+            f"Reads {', '.join(run['labels'])} from an aligned infant's face of {run['crop']['size']} px. Made from {run['base']}. "
+            "Load it with the `infant_fer` package or `transformers`.\n",
+            USE,
+            f"## Figures on {part}\n",
+            "| | accuracy with 95 % interval (Wilson) |\n|---|---|",
+            *(f"| {each} | {share_words(answers.accuracy)} |" for each, answers in _rows(result).items()),
+            "",
+            *(f"- {key}: {value:.3f}" for key, value in scores(measured).items() if isinstance(value, float)),
+            "- exact McNemar p against " + "; ".join(f"{key}: {p:.2g}" for key, p in _against(result).items()),
+            "",
+            "## Data and licence\n",
+            f"`{run['data']}`, split `{run['split']}` ({subjects}), SHA-256 of the split `{run['split_sha256'][:16]}`:\n",
+            *(f"- {each}: {counts}" for each, counts in run["counts"].items()),
+            "\nThe licences of the data and of the base hold for these weights too.\n",
+            "## How it was made\n",
+            f"`{run['command']}`, seed {run['seed']}, {run['minutes']} minutes on {run['machine']}, torch {run['torch']}. "
+            "Every setting is in `metrics.json`, plots are in `report.html`.\n",
+            LIMITS,
+        )
+    )
+
+
+def _rows(result: Result) -> dict:
+    part, measured = result.measured
+    others = {name: answers for name, answers in result.answers.items() if name != part}
+    return {f"{part}, this checkpoint": measured, **result.baselines, **others}
+
+
+def _against(result: Result) -> dict[str, float]:
+    return mcnemar(result.measured[1], result.baselines)
+
+
+def _front_matter(name: str, result: Result) -> str:
+    part, measured = result.measured
+    figure = EvalResult(
+        task_type="image-classification",
+        dataset_type=Path(result.provenance["data"]).stem.lower(),
+        dataset_name=result.provenance["data"],
+        dataset_split=part,
+        metric_type="accuracy",
+        metric_value=round(measured.accuracy.value, 4),
+    )
+    card = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        tags=["facial-expression-recognition", "infants"],
+        model_name=name,
+        eval_results=[figure],
+    )
+    return f"---\n{card.to_yaml()}\n---\n"
