@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--split", choices=["given", "subject", "thesis", "holdout"], help="instead of the recipe's")
     data.add_argument("--folds", type=int, help="cross-validate by infant too, in so many folds")
     data.add_argument("--repeats", type=int, default=1, help="of the cross-validation, each with other folds")
+    data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
     data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
     data.add_argument(
         "--pictures", type=Path, nargs="+", default=[], help="folders or zips where a table's pictures lie"

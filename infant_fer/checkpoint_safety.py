@@ -11,11 +11,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import affect_of_labels
+from infant_fer.models.ensemble import EnsembleConfig
 from infant_fer.models.infant_face import InfantFaceConfig
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-MODEL_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
+SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")
 
 MAX_JSON_BYTES = 2**20
@@ -35,6 +36,7 @@ LARGEST = {
     "intermediate_size": 16384,
     "image_size": MAX_CROP,
     "num_channels": 4,
+    "members": 32,
 }
 SOURCE_HINT = "Use a transformers image classifier saved with save_pretrained."
 
@@ -63,10 +65,7 @@ def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
     """Refuse a config.json that could run code, exhaust memory or leaves the classes unnamed. Raises CheckpointError."""
     config = _json_object(config_file, name)
     _refuse_code(config, CONFIG, name)
-    if str(config.get("model_type")) not in MODEL_TYPES:
-        raise CheckpointError(
-            f"{name} has the model type {config.get('model_type')!r}, no image classifier known here. {SOURCE_HINT}"
-        )
+    _check_model_type(config, name)
     _check_crop(config.get("face_crop"), name)
     _check_temperature(config.get("logit_temperature"), name)
     for key, value in _numbers(config):
@@ -119,6 +118,16 @@ def _refuse_code(settings: dict, file: str, name: str) -> None:
             )
         if key == "quantization_config":
             raise CheckpointError(f"{name} is quantised ({key} in {file}); explanations need the plain weights.")
+
+
+def _check_model_type(config: dict, name: str) -> None:
+    """Image classifiers, and ensembles whose members are such; a member's settings must not run code either."""
+    kind, member = config.get("model_type"), config.get("member")
+    if kind == EnsembleConfig.model_type and isinstance(member, dict):
+        _refuse_code(member, CONFIG, name)
+        kind = member.get("model_type")
+    if str(kind) not in SINGLE_TYPES:
+        raise CheckpointError(f"{name} has the model type {kind!r}, no image classifier known here. {SOURCE_HINT}")
 
 
 def _numbers(settings: object, key: str = ""):

@@ -9,6 +9,7 @@ from pathlib import Path
 from infant_fer.errors import DatasetError
 from infant_fer.training.experiment import Experiment, Result, compare, run
 from infant_fer.training.outcome import write_outcome
+from infant_fer.training.processes import is_first
 from infant_fer.training.recipes import changed, read_recipe, recipe_names
 
 OURS = "ours"  # has a road of its own: several heads and two streams at once
@@ -23,14 +24,18 @@ def train(options: Namespace, command: str) -> None:
         _ours(options, command)
         return
     asked = experiment(options, command)
-    print(f"recipe {options.recipe}: {asked.settings}")
-    if options.compare:
-        result, scores = compare(asked, options.compare)
-        for base, score in scores.items():
-            print(f"{base}: dev accuracy {score:.3f}")
-    else:
-        result, scores = run(asked), {}
-    _finish(result, asked, options, scores)
+    log(f"recipe {options.recipe}: {asked.settings}")
+    result, scores = compare(asked, options.compare, log) if options.compare else (run(asked, log), {})
+    for base, score in scores.items():
+        log(f"{base}: dev accuracy {score:.3f}")
+    if is_first():
+        _finish(result, asked, options, scores)
+
+
+def log(sentence: str) -> None:
+    """Print, in one of several processes."""
+    if is_first():
+        print(sentence, flush=True)
 
 
 def experiment(options: Namespace, command: str) -> Experiment:
@@ -39,14 +44,18 @@ def experiment(options: Namespace, command: str) -> Experiment:
     settings = changed(recipe.settings, options.set)
     if options.epochs is not None:
         settings = changed(settings, [f"epochs={options.epochs}"])
+    folds = recipe.folds if options.folds is None else options.folds
+    if options.average_folds and not folds:
+        raise DatasetError("--average-folds needs --folds.")
     return Experiment(
         data=options.data,
         base=options.base or recipe.base,
         output=options.output,
         settings=settings,
         split=options.split or recipe.split,
-        folds=recipe.folds if options.folds is None else options.folds,
+        folds=folds,
         repeats=options.repeats,
+        average_folds=bool(folds) and (recipe.average_folds or options.average_folds),
         classes=tuple(options.classes) if options.classes else None,
         pictures=tuple(options.pictures),
         size=options.size,

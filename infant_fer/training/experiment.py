@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from infant_fer.errors import DatasetError
-from infant_fer.training.answers import Answers, answers_of, joined_answers
+from infant_fer.training.answers import Answers, answers_of
 from infant_fer.training.baselines import fitted
 from infant_fer.training.bases import Base, load_base
 from infant_fer.training.batches import Crops
+from infant_fer.training.cross_validation import CrossValidation, cross_validated
 from infant_fer.training.datasets import read_pictures
 from infant_fer.training.leakage import leaks, refuse_leaks
 from infant_fer.training.material import Material, found_material, targets
+from infant_fer.training.processes import first_alone
 from infant_fer.training.recipes import Settings
 from infant_fer.training.rows import grey_crops
 from infant_fer.training.splits import check_classes, folds, split
@@ -39,6 +41,7 @@ class Experiment:
     split: str = "subject"
     folds: int = 0  # of a cross-validation beside the split; its pooled answers go into the report
     repeats: int = 1
+    average_folds: bool = False  # the checkpoint is the average of the folds, which never see the test part
     classes: tuple[str, ...] | None = None
     pictures: tuple[Path, ...] = ()  # where a table's pictures lie
     size: int | None = None  # px, for random weights
@@ -79,15 +82,19 @@ def run(asked: Experiment, log: Log = print) -> Result:
         log(f"left out: {sentence}")
     base = _seeded_base(asked, pictures.labels)
     log(f"base: {base}")
-    material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
+    with first_alone():
+        material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
     parts = split(material.pictures, asked.split, asked.seed)
     _check(material, parts, asked, log)
-    folder = asked.runs / asked.output.name
-    history = _fitted(base, material, parts, asked, folder)
+    seen = material.rows(parts != "test") if asked.average_folds else material
+    drawn = list(folds(seen.pictures, asked.folds, asked.repeats, asked.seed)) if asked.folds else []
+    history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.runs / asked.output.name)
+    folded = _folded(asked, seen, drawn, log)
+    base = folded.average if asked.average_folds else base
     held_out = {name: material.rows(parts == name) for name in ("dev", "test") if (parts == name).any()}
     answers = {name: _answers(base, rows) for name, rows in held_out.items()}
-    if asked.folds:
-        answers["cross-validation"] = _cross_validated(asked, material, log)
+    if folded:
+        answers["cross-validation"] = folded.answers
     train, measured = material.rows(parts == "train"), held_out.get("test", held_out.get("dev"))
     provenance = _provenance(asked, base, material, parts, (time.monotonic() - start) / 60)
     crops = {name: rows.crops for name, rows in held_out.items()}
@@ -130,21 +137,18 @@ def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment
     return fit(base, *crops, asked.settings, folder, asked.seed, asked.resume)
 
 
-def _answers(base: Base, rows: Material) -> Answers:
-    return answers_of(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
-
-
-def _cross_validated(asked: Experiment, material: Material, log: Log) -> Answers:
-    """Every picture's answer by a model that never saw its infant; with repeats, several answers each."""
-    pooled = []
-    for number, parts in enumerate(folds(material.pictures, asked.folds, asked.repeats, asked.seed)):
-        log(f"fold {number + 1} of {asked.folds * asked.repeats}")
+def _folded(asked: Experiment, material: Material, drawn: list[np.ndarray], log: Log) -> CrossValidation | None:
+    def fitted_base(number: int, parts: np.ndarray) -> Base:
         check_classes(material.pictures, parts)
         base = _seeded_base(asked, material.pictures.labels)
-        folder = asked.runs / asked.output.name / f"fold-{number}"
-        _fitted(base, material, parts, asked, folder)
-        pooled.append(_answers(base, material.rows(parts == "test")))
-    return joined_answers(pooled)
+        _fitted(base, material, parts, asked, asked.runs / asked.output.name / f"fold-{number}")
+        return base
+
+    return cross_validated(material, drawn, fitted_base, _answers, log, asked.average_folds) if drawn else None
+
+
+def _answers(base: Base, rows: Material) -> Answers:
+    return answers_of(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
 
 
 def _baselines(train: Material, measured: Material) -> dict[str, Answers]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from infant_fer.training.bases import Base
 from infant_fer.training.batches import Collator, Crops, EpochSampler
 from infant_fer.training.metrics import balanced_accuracy
 from infant_fer.training.pretraining import Average
+from infant_fer.training.processes import several
 from infant_fer.training.recipes import Settings
 
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
@@ -190,7 +190,6 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
 
 def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # torchrun says so
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return TrainingArguments(
         output_dir=str(folder),
@@ -204,7 +203,7 @@ def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pic
         warmup_steps=settings.warmup,
         bf16=bfloat16,
         use_cpu=not accelerated,
-        ddp_backend="gloo" if several and not accelerated else None,
+        ddp_backend="gloo" if several() and not accelerated else None,
         seed=seed,
         eval_strategy="epoch",
         save_strategy="epoch",

@@ -56,6 +56,7 @@ class Recipe:
     split: str
     settings: Settings
     folds: int = 0
+    average_folds: bool = False
 
 
 def recipe_names() -> tuple[str, ...]:
