@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -43,7 +43,7 @@ def visit(browser, page_server):
     """Open the page at a viewport; every request it makes is recorded in `page.requested`."""
     opened = []
 
-    def go(viewport=DESKTOP):
+    def go(viewport=DESKTOP, address=page_server[0]):
         context = browser.new_context(viewport=viewport, permissions=["camera"], accept_downloads=True)
         page = context.new_page()
         page.set_default_timeout(60 * SECONDS)
@@ -51,7 +51,7 @@ def visit(browser, page_server):
         page.faults = []
         page.on("request", lambda request: page.requested.append(request.url))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.goto(page_server[0])
+        page.goto(address)
         page.wait_for_selector("#photo input[type=file]", state="attached")
         opened.append(context)
         return page
@@ -119,10 +119,32 @@ def test_second_face_by_number_and_by_click(visit, two_faces_path):
     assert second != first
 
 
-def test_the_map_can_be_stopped(visit):
-    page = visit()
+@pytest.fixture
+def slow_checkpoint(tmp_path) -> Path:
+    """A large network, whose map takes long enough to be stopped on any machine."""
+    import transformers as hf
+
+    shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}
+    config = hf.ViTConfig(**shape, id2label=dict(enumerate(("positive", "neutral", "negative"))))
+    hf.ViTForImageClassification(config).save_pretrained(tmp_path / "slow")
+    hf.ViTImageProcessorPil().save_pretrained(tmp_path / "slow")
+    return tmp_path / "slow"
+
+
+def test_the_map_can_be_stopped(visit, slow_checkpoint):
+    with served("--checkpoint", str(slow_checkpoint)) as (address, _, _):
+        stop_the_map(visit(address=address))
+
+
+def stop_the_map(page) -> None:
     page.click("#settings button")
-    page.locator("#samples input[type=number]").fill("200")
+    asked, taken = page.locator("#samples input[type=number]"), page.locator("#samples input[type=range]")
+    for _ in range(50):  # a box that has only just unfolded may forget what is typed
+        asked.fill("200")
+        page.keyboard.press("Tab")
+        time.sleep(0.2)
+        if taken.input_value() == "200":
+            break
     upload(page, EXAMPLES / "laugh.jpg")
     page.wait_for_selector("#cancel", state="visible")
     page.wait_for_function("() => /\\d+ of 200 samples/.test(document.querySelector('#legend')?.innerText)")

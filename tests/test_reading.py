@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import skimage.data
+import torch
 from PIL import Image
 
 from infant_fer.analyzer import ExplanationSettings
@@ -12,6 +14,9 @@ from infant_fer.errors import ImageError
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.report_html import answer_html, report_page, shares_html
+from infant_fer.training.faces_cache import face_table
+from infant_fer.training.rows import as_input, grey_crops
+from infant_fer.training.stored import Stored
 from infant_fer.viewing import close_up, whole_view
 from tests.conftest import EXAMPLES
 
@@ -159,3 +164,27 @@ def test_twenty_faces_give_at_most_five(analyzer):
     crowd = np.vstack([np.hstack([portrait] * 5)] * 4)
     report = analyzer.analyze(crowd)
     assert 1 <= len(report.faces) <= 5
+
+
+def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, tmp_path):
+    """Ten files through both roads: the eight portraits, one turned on its side, one adult."""
+    files = sorted(str(file) for file in EXAMPLES.glob("*.jpg"))
+    with Image.open(EXAMPLES / "smile.jpg") as smile:
+        smile.rotate(90, expand=True).save(tmp_path / "sideways.png")
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "adult.png")
+    files += [str(tmp_path / "sideways.png"), str(tmp_path / "adult.png")]
+    assert len(files) == 10
+    stored = Stored((None,) * len(files), tuple(files))
+    table = face_table(stored, analyzer.classifier.crop, tmp_path / "cache")
+    model = analyzer.classifier._model
+    grey, geometry = grey_crops(table.crops), torch.from_numpy(table.geometry)
+    for index, file in enumerate(files):
+        face = analyzer.analyze(file).faces[0]
+        np.testing.assert_array_equal(table.crops[index], face.aligned.crop_rgb)
+        app = analyzer.classifier.output(face.aligned, face.face)
+        pixels = as_input(grey[index][None, None].float() / 255)
+        with torch.inference_mode():
+            trained = (
+                model(pixels, geometry[index][None]).logits + model(pixels.flip(-1), geometry[index][None]).logits
+            ) / 2
+        torch.testing.assert_close(app.logits, trained[0], rtol=0, atol=1e-4)

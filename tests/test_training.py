@@ -210,7 +210,7 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(f
 
     with monkeypatch.context() as patch:
         patch.setattr(ours, "model_card", full)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(DatasetError, match="disk full"):
             save(fitted, results(), tmp_path / "final")
     assert not (tmp_path / "final").exists()
     save(fitted, results(), tmp_path / "final")
@@ -218,7 +218,7 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(f
     assert set(before) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json"}
     assert json.loads(before["metrics.json"])["test"]["accuracy"]["this checkpoint"]["web"]["n"] == 50
     monkeypatch.setattr(ours, "model_card", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DatasetError, match="disk full"):
         save(fitted, results(), tmp_path / "final")
     assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
 

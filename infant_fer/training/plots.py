@@ -60,8 +60,7 @@ def accuracy_bars(shares: dict[str, Share]) -> bytes:
     figure, axes = _figure(5.2, 0.9 + 0.36 * len(shares))
     places = np.arange(len(shares))[::-1]
     values = np.array([share.value for share in shares.values()])
-    low, high = np.array([share.interval for share in shares.values()]).T
-    axes.errorbar(values, places, xerr=[values - low, high - values], fmt="o", color=BLUE, capsize=3)
+    axes.errorbar(values, places, xerr=_reach(list(shares.values())), fmt="o", color=BLUE, capsize=3)
     axes.set_yticks(places, [f"{name} (n = {share.n})" for name, share in shares.items()])
     axes.set(xlabel="accuracy with 95 % interval", xlim=(0, 1.02), ylim=(-0.6, len(shares) - 0.4))
     axes.grid(axis="x", alpha=0.3)
@@ -122,8 +121,14 @@ def size_curve(shares: dict[int, Share]) -> bytes:
 
 def _with_intervals(axes, places: list[float], shares: list[Share], colour: str, label: str) -> None:
     values = np.array([share.value for share in shares])
+    axes.errorbar(places, values, yerr=_reach(shares), fmt="o", color=colour, capsize=3, label=label)
+
+
+def _reach(shares: list[Share]) -> np.ndarray:
+    """(2, N): how far the intervals reach below and above the shares."""
+    values = np.array([share.value for share in shares])
     low, high = np.array([share.interval for share in shares]).T
-    axes.errorbar(places, values, yerr=[values - low, high - values], fmt="o", color=colour, capsize=3, label=label)
+    return np.maximum([values - low, high - values], 0)  # at 0 and 1 rounding may leave less than nothing
 
 
 def _figure(width: float, height: float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ SAME_LOGITS = 1e-4  # what saving and loading may change
 def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `output`, then rename it, so that nothing half-written bears the final name.
 
-    An existing `output` is replaced. Raises DatasetError when the disk is full.
+    An existing `output` is replaced. Raises DatasetError when it cannot be written, on a full disk for instance.
     """
     partial = output.with_name(output.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -28,9 +29,8 @@ def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
         write(partial)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise DatasetError(
-            f"{output} could not be written: {error.strerror or error}. Free some space and use --resume."
-        ) from error
+        advice = " Free some space and start again." if error.errno == errno.ENOSPC else ""
+        raise DatasetError(f"{output} could not be written: {error.strerror or error}.{advice}") from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
