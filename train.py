@@ -53,8 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pictures", type=Path, nargs="+", default=[], help="folders or zips where a table's pictures lie"
     )
     data.add_argument("--whole-pictures", action="store_true", help="use pictures in which no face is found, whole")
-    data.add_argument("--allow-leakage", action="store_true", help="go on when the same infant is on both sides")
+    leaks = data.add_mutually_exclusive_group()
+    leaks.add_argument("--drop-leaks", action="store_true", help="train without pictures whose infant is held out")
+    leaks.add_argument("--allow-leakage", action="store_true", help="go on when the same infant is on both sides")
     data.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    parser.add_argument(
+        "--size-curve", action="store_true", help="also train on 1/8, 1/4 and 1/2 of the pictures, for the report"
+    )
     parser.add_argument("--teacher", help="checkpoint whose answers become half of each target")
     parser.add_argument("--resume", action="store_true", help="go on after an interruption, to the same result")
     parser.add_argument(

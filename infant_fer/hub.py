@@ -222,7 +222,7 @@ def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
     try:
         address = api.create_repo(repo_id, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the checkpoint")
-    except (HFValidationError, HfHubHTTPError, HTTPError, OSError) as error:
+    except (HFValidationError, HTTPError, OSError, RuntimeError) as error:  # a part that fails is a RuntimeError
         raise CheckpointError(
             f"{folder.name} could not be uploaded to {repo_id}: {str(error).splitlines()[0]}. "
             "Log in with `hf auth login` and check owner and name."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -16,14 +17,18 @@ class FakeHub:
 
     `requests` lists "METHOD path" in the order they came. `faults` maps a file name to what goes wrong with its
     content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time)
-    or "altered" (one byte differs). `status` other than 200 answers every request.
+    or "altered" (one byte differs). `status` other than 200 answers every request. A token that is not `TOKEN` may not
+    write.
     """
+
+    TOKEN = "hf_stand_in"
 
     def __init__(self, root: Path):
         self.root = root
         self.requests: list[str] = []
         self.faults: dict[str, str] = {}
         self.status = 200
+        self.stored: dict[str, bytes] = {}  # large files by SHA-256, until a commit gives them a name
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -96,6 +101,59 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                     self._file(repo_id, resolve[3])
             else:
                 self._reply(404)
+
+        def do_POST(self) -> None:
+            path, body = unquote(urlsplit(self.path).path), self._body()
+            hub.requests.append(f"POST {path}")
+            if path == "/api/validate-yaml":
+                self._json({"errors": [], "warnings": []})
+            elif self.headers.get("Authorization") != f"Bearer {hub.TOKEN}":
+                self._reply(401)
+            elif path == "/api/repos/create":
+                told = json.loads(body)
+                repo_id = f"{told.get('organization', 'someone')}/{told['name']}"
+                (hub.root / repo_id).mkdir(parents=True, exist_ok=True)
+                self._json({"url": f"{hub.url}/{repo_id}", "id": repo_id})
+            elif re.fullmatch(r"/api/models/.+/preupload/main", path):
+                files = [(file["path"], _is_large(Path(file["path"]))) for file in json.loads(body)["files"]]
+                modes = [{"path": name, "uploadMode": "lfs" if large else "regular"} for name, large in files]
+                self._json({"files": [{**mode, "shouldIgnore": False} for mode in modes]})
+            elif path.endswith(".git/info/lfs/objects/batch"):
+                objects = json.loads(body)["objects"]
+                actions = [{"upload": {"href": f"{hub.url}/lfs/{item['oid']}"}} for item in objects]
+                self._json({"objects": [{**i, "actions": a} for i, a in zip(objects, actions, strict=True)]})
+            elif commit := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+                self._commit(commit[1], [json.loads(line) for line in body.splitlines()])
+            else:
+                self._reply(404)
+
+        def do_PUT(self) -> None:
+            data = self._body()
+            hub.stored[hashlib.sha256(data).hexdigest()] = data
+            self._reply(200)
+
+        def _commit(self, repo_id: str, lines: list[dict]) -> None:
+            for line in lines:
+                told = line["value"]
+                if line["key"] == "file":
+                    (hub.root / repo_id / told["path"]).write_bytes(base64.b64decode(told["content"]))
+                if line["key"] == "lfsFile":
+                    (hub.root / repo_id / told["path"]).write_bytes(hub.stored[told["oid"]])
+            commit = hub.commit(repo_id)
+            self._json({"commitUrl": f"{hub.url}/{repo_id}/commit/{commit}", "commitOid": commit})
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def _json(self, value: dict) -> None:
+            self._reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
         def _file(self, repo_id: str, name: str) -> None:
             file = hub.root / repo_id / name

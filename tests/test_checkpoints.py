@@ -16,6 +16,7 @@ from infant_fer import checkpoints
 from infant_fer import hub as hub_module
 from infant_fer.checkpoints import HUB_ID, KNOWN, embedded, fetch_face_bundle, resolve
 from infant_fer.errors import CheckpointError, FaceModelError
+from infant_fer.hub import upload
 from tests.fake_hub import FakeHub
 from tests.tiny_checkpoints import save_tiny
 
@@ -442,3 +443,33 @@ def test_a_face_bundle_that_cannot_be_had_is_told(hub, tmp_path):
         with pytest.raises(FaceModelError, match="could not be downloaded"):
             fetch_face_bundle(tmp_path / "bundle", url)
     assert not (tmp_path / "bundle").exists()
+
+
+# --- uploading --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_http(monkeypatch):
+    """Large files go over plain HTTP: the stand-in speaks no Xet."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", FakeHub.TOKEN)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>'")  # how huggingface_hub calls httpx2
+def test_an_uploaded_checkpoint_comes_back_the_same(folder, hub, get, by_http):
+    (folder / "report.html").write_text("<p>figures</p>")
+    assert upload(folder, "someone/new", endpoint=hub.url) == f"{hub.url}/someone/new"
+    sent = {file.name: file.read_bytes() for file in hub.files("someone/new")}
+    assert sent == {file.name: file.read_bytes() for file in folder.iterdir()}
+    back = get("someone/new").path
+    assert (back / "model.safetensors").read_bytes() == sent["model.safetensors"]
+
+
+def test_an_upload_that_is_not_allowed_says_what_to_do(folder, hub, by_http, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(CheckpointError, match="hf auth login"):
+        upload(folder, "someone/new", endpoint=hub.url)
+    assert not (hub.root / "someone" / "new").exists()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError):
+        upload(folder, "someone/new", endpoint=hub.url)

@@ -193,6 +193,7 @@ def finished(labelled, cache, tmp_path_factory):
         patched.setitem(bases.SHAPES, "tiny", tiny_vit)
         words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--split", "subject", "--cache", cache]
         words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--output", home / "mine", "--set", "batch=8"]
+        words += ["--size-curve"]
         assert call(patched, train_script, *words) == 0
     return home / "mine"
 
@@ -208,11 +209,27 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["run"]["counts"]["train"]["positive"] > 0
     assert metrics["figures"]["cross-validation"]["accuracy"]["n"] == 36
+    assert [int(count) % 3 for count in metrics["size curve"]] == [0, 0, 0, 0]  # whole infants
+    held_out = metrics["figures"]["test"]["accuracy"]
+    assert list(metrics["size curve"].values())[-1] == held_out
     card = (finished / "README.md").read_text()
     assert "95 % interval" in card
     assert "Not a medical device" in card
     assert "random weights" in card
     assert not list(finished.parent.glob("*.part"))
+
+
+@pytest.mark.slow
+def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", labelled, "--size", 32, "--split", "subject", "--cache", cache, "--recipe", "mobile"]
+    words += ["--compare", "random:tiny", "random:mobilenet-v2", "--epochs", 1, "--output", tmp_path / "best"]
+    assert call(monkeypatch, train_script, *words) == 0
+    run = json.loads((tmp_path / "best" / "metrics.json").read_text())["run"]
+    assert set(run["compared"]) == {"random:tiny", "random:mobilenet-v2"}
+    best = max(run["compared"], key=run["compared"].get)
+    assert run["base"].startswith(best.removeprefix("random:"))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
 
 
 @pytest.mark.slow

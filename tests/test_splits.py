@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from infant_fer.errors import DatasetError
-from infant_fer.training.leakage import leaks, refuse_leaks
+from infant_fer.training.leakage import leaks, refuse_leaks, without_leaks
 from infant_fer.training.near_duplicates import near_pairs
 from infant_fer.training.pictures import Pictures, one_hot
-from infant_fer.training.splits import check_classes, folds, joined_subjects, split
+from infant_fer.training.splits import check_classes, folds, fraction, joined_subjects, split
 
 
 def pictures(truth, subject=None, parts=None, contents=None) -> Pictures:
@@ -130,3 +130,21 @@ def test_leaks_are_found_by_subject_by_file_and_by_look(tmp_path):
     apart = leaks(set_, np.array(["train", "", "train", "train", "train", ""]), grey)
     assert apart.count == 0
     refuse_leaks(apart, allowed=False)
+
+
+def test_leaks_can_be_left_out_of_what_is_trained_on():
+    set_ = pictures([0, 1, 2, 0, 1, 2], ["a", "b", "c", "a", "c", "b"])
+    parts = np.array(["train", "dev", "train", "dev", "test", "test"])
+    assert without_leaks(set_, parts).tolist() == ["", "", "", "dev", "test", "test"]
+    apart = np.array(["train", "dev", "test", "train", "test", "dev"])
+    assert without_leaks(set_, apart).tolist() == apart.tolist()
+
+
+def test_a_fraction_of_the_train_part_keeps_infants_whole():
+    set_ = city(52)
+    parts = split(set_, "subject")
+    fewer = fraction(set_, parts, 1 / 4)
+    train, kept = set_.subject[parts == "train"], set_.subject[fewer == "train"]
+    assert len(kept) == pytest.approx(len(train) / 4, abs=3)
+    assert all((set_.subject[parts == "train"] == infant).sum() == (kept == infant).sum() for infant in set(kept))
+    assert (fewer[parts != "train"] == parts[parts != "train"]).all()

@@ -20,12 +20,11 @@ Not a medical device; not for any decision about care or health. Not for inferri
 """
 
 DATA = """## Data and licence
-- FER2013 (Goodfellow et al. 2013): 28,709 grey 48 px faces of adults and children, seven emotions, for pretraining; pictures that
-  nearly equal a dev or test infant were left out.
+- FER2013 (Goodfellow et al. 2013): 28,709 grey 48 px faces of adults and children, seven emotions, for pretraining.
 - 4,617 infants' faces from UTKFace (Zhang, Song and Qi 2017), FER2013 and the web, labelled in two independent passes by a
-  large vision-language model with one written guide (agreement on affect 91 to 95 %); the votes are soft labels. No group of
-  near-duplicates crosses the splits.
+  large vision-language model with one written guide (agreement on affect 91 to 95 %); the votes are soft labels.
 - 4,000 older faces of UTKFace (4 to 116 years) as what the "usable" head must decline.
+- Of the infants and FER2013, training pictures that nearly equal a dev or test infant's were left out.
 
 FER2013 and UTKFace allow no commercial use, and the web pictures' licences are unknown:
 **these weights are for research and teaching only**.

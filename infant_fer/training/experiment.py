@@ -19,15 +19,17 @@ from infant_fer.training.bases import Base, load_base
 from infant_fer.training.batches import Crops
 from infant_fer.training.cross_validation import CrossValidation, cross_validated
 from infant_fer.training.datasets import read_pictures
-from infant_fer.training.leakage import leaks, refuse_leaks
+from infant_fer.training.leakage import leaks, refuse_leaks, without_leaks
 from infant_fer.training.material import Material, found_material, targets
+from infant_fer.training.metrics import Share
 from infant_fer.training.processes import first_alone
 from infant_fer.training.recipes import Settings
 from infant_fer.training.rows import grey_crops
-from infant_fer.training.splits import check_classes, folds, split
+from infant_fer.training.splits import check_classes, folds, fraction, split
 from infant_fer.training.trainer import fit
 
 Log = Callable[[str], None]
+FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the train pictures, for the curve over their number
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Experiment:
     size: int | None = None  # px, for random weights
     teacher: str | None = None
     whole_pictures: bool = False  # use a picture in which no face was found, instead of leaving it out
+    drop_leaks: bool = False  # train without pictures whose infant is held out
     allow_leakage: bool = False
+    size_curve: bool = False  # train on parts of the train pictures too
     resume: bool = False
     seed: int = 0
     cache: Path = Path("data-cache")
@@ -65,6 +69,9 @@ class Result:
     history: list[dict]
     provenance: dict
     baselines: dict[str, Answers]
+    size_curve: dict[
+        int, Share
+    ]  # accuracy on the held-out part over the number of train pictures; empty unless asked for
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
 
     @property
@@ -85,8 +92,9 @@ def run(asked: Experiment, log: Log = print) -> Result:
     with first_alone():
         material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
     parts = split(material.pictures, asked.split, asked.seed)
+    parts = without_leaks(material.pictures, parts) if asked.drop_leaks else parts
     _check(material, parts, asked, log)
-    seen = material.rows(parts != "test") if asked.average_folds else material
+    seen = material.rows(np.isin(parts, ("train", "dev"))) if asked.average_folds else material
     drawn = list(folds(seen.pictures, asked.folds, asked.repeats, asked.seed)) if asked.folds else []
     history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.runs / asked.output.name)
     folded = _folded(asked, seen, drawn, log)
@@ -97,8 +105,11 @@ def run(asked: Experiment, log: Log = print) -> Result:
         answers["cross-validation"] = folded.answers
     train, measured = material.rows(parts == "train"), held_out.get("test", held_out.get("dev"))
     provenance = _provenance(asked, base, material, parts, (time.monotonic() - start) / 60)
+    curve = _size_curve(asked, material, parts, measured, log) if asked.size_curve else {}
+    if curve:
+        curve[len(train.pictures)] = answers["test" if "test" in answers else "dev"].accuracy
     crops = {name: rows.crops for name, rows in held_out.items()}
-    return Result(base, answers, history, provenance, _baselines(train, measured), crops)
+    return Result(base, answers, history, provenance, _baselines(train, measured), curve, crops)
 
 
 def compare(asked: Experiment, bases: Sequence[str], log: Log = print) -> tuple[Result, dict[str, float]]:
@@ -145,6 +156,20 @@ def _folded(asked: Experiment, material: Material, drawn: list[np.ndarray], log:
         return base
 
     return cross_validated(material, drawn, fitted_base, _answers, log, asked.average_folds) if drawn else None
+
+
+def _size_curve(
+    asked: Experiment, material: Material, parts: np.ndarray, measured: Material, log: Log
+) -> dict[int, Share]:
+    curve = {}
+    for share in FRACTIONS:
+        fewer = fraction(material.pictures, parts, share, asked.seed)
+        count = int((fewer == "train").sum())
+        log(f"{count} train pictures")
+        base = _seeded_base(asked, material.pictures.labels)
+        _fitted(base, material, fewer, asked, asked.runs / asked.output.name / f"train-{count}")
+        curve[count] = _answers(base, measured).accuracy
+    return curve
 
 
 def _answers(base: Base, rows: Material) -> Answers:

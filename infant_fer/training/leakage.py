@@ -43,11 +43,21 @@ def leaks(pictures: Pictures, parts: np.ndarray, grey: torch.Tensor) -> Leaks:
     )
 
 
+def without_leaks(pictures: Pictures, parts: np.ndarray) -> np.ndarray:
+    """(N,) str: the split without the train pictures whose subject is in dev or test, and dev's whose subject is in test."""
+    kept = parts.copy()
+    for part, held_out in (("dev", ("test",)), ("train", ("dev", "test"))):
+        subjects = pictures.subject[np.isin(kept, held_out)]
+        kept[(kept == part) & np.isin(pictures.subject, subjects)] = ""
+    return kept
+
+
 def refuse_leaks(found: Leaks, allowed: bool) -> None:
     """Raise DatasetError for a leaking split that was not asked for in so many words."""
     if found.count and not allowed:
         raise DatasetError(
-            f"Train, dev and test are not apart: {found}. Use --split subject, or --allow-leakage to go on all the same."
+            f"Train, dev and test are not apart: {found}. Use --split subject, --drop-leaks to train without them, "
+            "or --allow-leakage to go on all the same."
         )
 
 

@@ -21,7 +21,7 @@ from infant_fer.training.overfitting import epochs_of, overfitting
 from infant_fer.training.report_page import facts, gallery, picture, report_page, table
 from infant_fer.training.run_card import run_card
 from infant_fer.training.saving import check_saved, write_checkpoint
-from infant_fer.training.scores import scores
+from infant_fer.training.scores import as_json, scores
 
 CHECKED = 8  # faces whose answers are compared after loading
 PICTURED = 200  # faces whose pixel values are drawn
@@ -31,7 +31,8 @@ def write_outcome(result: Result, output: Path, show_faces: bool = False) -> Non
     """Write `output` whole or not at all; `show_faces` puts misclassified faces into the report. Raises DatasetError."""
     figures = {name: scores(answers) for name, answers in result.answers.items()}
     part, measured = result.measured
-    metrics = {"figures": figures, "run": result.provenance, "history": result.history}
+    curve = {count: as_json(share) for count, share in result.size_curve.items()}
+    metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
 
     def write(folder: Path) -> None:
         result.base.model.save_pretrained(folder)
@@ -69,6 +70,8 @@ def _training(result: Result) -> str:
     if epochs:
         html += f"<p>{overfitting(epochs).verdict}</p>"
     part, _ = result.measured
+    if result.size_curve:
+        html += picture(plots.size_curve(result.size_curve), f"What more pictures bring: accuracy on {part}.")
     pixels = normalised(
         torch.from_numpy(result.crops[part][:PICTURED]).permute(0, 3, 1, 2) / 255, result.base.processor
     )

@@ -67,6 +67,18 @@ def folds(pictures: Pictures, k: int, repeats: int = 1, seed: int = 0) -> Iterat
             yield parts
 
 
+def fraction(pictures: Pictures, parts: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+    """(N,) str: the split with about `share` of the train pictures, whole subjects; held-out parts stay as they are.
+
+    Raises DatasetError when a class has too few train pictures.
+    """
+    fewer, train = parts.copy(), np.flatnonzero(parts == "train")
+    fewer[train] = ""
+    fewer[train[_held_out(pictures.rows(train), round(1 / share), seed)]] = "train"
+    check_classes(pictures, fewer)
+    return fewer
+
+
 def check_classes(pictures: Pictures, parts: np.ndarray) -> None:
     """Raise DatasetError when a part of the split lacks a class."""
     for part in ("train", "dev", "test"):
