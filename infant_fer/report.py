@@ -61,7 +61,7 @@ class FaceReport:
             return start + "."
         first, second = (PART_WORDS[part] for part in self.explanation.top_parts())
         target = self.explanation.saliency.target
-        weighed = f"{first} and {second} weighed most"
+        weighed = f"{first} and {second} weighed most for their size"
         return f"{start}; {weighed}." if target == self.prediction.label else f"{start}; for {target}, {weighed}."
 
 

@@ -75,7 +75,8 @@ def shares_html(explanation: Explanation | None) -> str:
         f'<div class="ramp" style="background:{colour_bar_css()}"></div>'
         '<div class="ends"><span>weighed little</span><span>weighed most</span></div>'
         f"<h3>Where the model looked for “{escape(saliency.target)}”</h3>{_bars(shares)}{_notes(warning)}"
-        f'<p class="quiet">{escape(METHODS[saliency.method].title)}, {counted}, '
+        '<p class="quiet">The bars are shares of the whole map: a large part gathers much by its size. '
+        f"{escape(METHODS[saliency.method].title)}, {counted}, "
         f"noise {saliency.noise:g}, seed {saliency.seed}. The map shows what moved the model's answer, not what the infant feels.</p>"
     )
 
@@ -144,12 +145,12 @@ def _plane(valence: float, arousal: float) -> str:
     x, y = 10 + (min(max(valence, -2), 2) + 2) / 4 * 180, 10 + (2 - min(max(arousal, 0), 2)) / 2 * 70
     words = f"valence {valence:+.1f} of ±2, arousal {arousal:.1f} of 2"
     return (
-        f'<svg viewBox="0 0 200 106" width="220" role="img" aria-label="{words}">'
+        f'<svg viewBox="0 0 226 106" width="249" role="img" aria-label="{words}">'
         '<rect x="10" y="10" width="180" height="70" rx="4" fill="none" stroke="currentColor" opacity=".5"/>'
         '<line x1="100" y1="10" x2="100" y2="80" stroke="currentColor" opacity=".3"/>'
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="6" fill="{OTHER_COLOUR}" stroke="white"/>'
         '<g font-size="9" fill="currentColor"><text x="10" y="92">unpleasant</text>'
         '<text x="190" y="92" text-anchor="end">pleasant</text>'
-        '<text x="13" y="20">lively</text><text x="13" y="77">calm</text>'
+        '<text x="195" y="17">lively</text><text x="195" y="80">calm</text>'
         f'<text x="100" y="103" text-anchor="middle">{words}</text></g></svg>'
     )
