@@ -292,6 +292,7 @@ def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
     ("words", "told"),
     [
         (["--recipe", "magic"], "no recipe 'magic'"),
+        (["--recipe", "ours", "--base", "random:tiny"], "takes no --base, --epochs, --split"),
         (["--set", "batch=0"], "batch must be at least 1"),
         (["--base", "random:giant"], "no shape 'giant'"),
         (["--split", "thesis"], "150 pictures"),

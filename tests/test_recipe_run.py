@@ -139,6 +139,7 @@ def small_run(folder: Path, name: str, **settings) -> ours.Run:
         data=folder,
         output=folder / name,
         cache=folder / "cache",
+        runs=folder / "runs",
         pretraining=PretrainingSettings(stages=((1, 64), (1, 96)), batch=8),
         finetuning=(SHORT, SHORT),
         student=SHORT,
@@ -172,6 +173,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
     stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert stored["test"]["accuracy"]["this checkpoint"]["all"]["n"] == 9
     assert stored["run"]["student"]["epochs"] == 1
+    assert (data_folder / "runs" / "made" / "pretrained" / "model.safetensors").is_file()
 
 
 def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):

@@ -424,3 +424,15 @@ def test_faces_are_found_once_and_cached(data, monkeypatch):
 def _save_for_the_app(model: InfantFaceModel, folder: Path) -> None:
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+
+
+def test_the_recipe_says_what_made_the_embedded_checkpoint():
+    from infant_fer.training.ours import Run
+
+    asked = Run(Path(), Path(), Path())
+    made = json.loads((Path(__file__).parents[1] / "checkpoints/infant-fer-small/metrics.json").read_text("utf-8"))[
+        "run"
+    ]
+    assert made["pretraining"]["stages"] == [list(stage) for stage in asked.pretraining.stages]
+    assert [told["learning_rate"] for told in made["fine-tuning"]] == [each.learning_rate for each in asked.finetuning]
+    assert made["student"]["learning_rate"] == asked.student.learning_rate

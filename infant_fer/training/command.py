@@ -10,26 +10,35 @@ from infant_fer.errors import DatasetError
 from infant_fer.training.experiment import Experiment, Result, compare, run
 from infant_fer.training.outcome import write_outcome
 from infant_fer.training.processes import is_first
-from infant_fer.training.recipes import changed, read_recipe, recipe_names
+from infant_fer.training.recipes import OURS, changed, read_recipe, recipe_names
 
-OURS = "ours"  # has a road of its own: several heads and two streams at once
+# Options of the other recipes.
+NOT_OURS = ("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures")
+NOT_OURS += ("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "resume", "gallery")
 
 
 def train(options: Namespace, command: str) -> None:
     """Run what was asked for and write it. Raises InfantFERError with one sentence."""
-    names = (*recipe_names(), OURS)
-    if options.recipe not in names:
-        raise DatasetError(f"There is no recipe {options.recipe!r}; there are {', '.join(names)}.")
+    if options.recipe not in recipe_names():
+        raise DatasetError(f"There is no recipe {options.recipe!r}; there are {', '.join(recipe_names())}.")
     if options.recipe == OURS:
         _ours(options, command)
-        return
+    else:
+        _fine_tuned(options, command)
+    if options.push_to_hub and is_first():
+        from infant_fer.hub import upload
+
+        print(f"uploaded to {upload(options.output, options.push_to_hub)}")
+
+
+def _fine_tuned(options: Namespace, command: str) -> None:
     asked = experiment(options, command)
     log(f"recipe {options.recipe}: {asked.settings}")
     result, scores = compare(asked, options.compare, log) if options.compare else (run(asked, log), {})
     for base, score in scores.items():
         log(f"{base}: dev accuracy {score:.3f}")
     if is_first():
-        _finish(result, asked, options, scores)
+        _finish(result, asked, options.gallery, scores)
 
 
 def log(sentence: str) -> None:
@@ -72,19 +81,21 @@ def experiment(options: Namespace, command: str) -> Experiment:
     )
 
 
-def _finish(result: Result, asked: Experiment, options: Namespace, scores: dict[str, float]) -> None:
+def _finish(result: Result, asked: Experiment, show_faces: bool, scores: dict[str, float]) -> None:
     result = replace(result, provenance={**result.provenance, "compared": scores} if scores else result.provenance)
-    write_outcome(result, asked.output, options.gallery)
+    write_outcome(result, asked.output, show_faces)
     for part, answers in result.answers.items():
         print(f"{part}: {answers.accuracy}")
     print(f"written to {asked.output}: the checkpoint, metrics.json and report.html")
-    if options.push_to_hub:
-        from infant_fer.hub import upload
-
-        print(f"uploaded to {upload(asked.output, options.push_to_hub)}")
 
 
 def _ours(options: Namespace, command: str) -> None:
+    asked = [name for name in NOT_OURS if getattr(options, name)]
+    if asked:
+        named = ", ".join("--" + name.replace("_", "-") for name in asked)
+        raise DatasetError(
+            f"The recipe ours takes no {named}: its settings stand in infant_fer/training/recipes/ours.toml."
+        )
     from infant_fer.training.ours import Run
     from infant_fer.training.ours import run as run_ours
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from infant_fer.training.finetuning import FinetuningSettings, finetune
 from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
 from infant_fer.training.manifest import UNKNOWN
 from infant_fer.training.pretraining import PretrainingSettings, pretrain
+from infant_fer.training.recipes import FOLDER, OURS
 from infant_fer.training.rows import outputs
 from infant_fer.training.saving import write_checkpoint
 
@@ -39,9 +41,16 @@ PROCESSOR = {
 }
 HOW = "the image stream with all heads on the infants (raters' votes as soft labels), and the geometry stream by itself"
 TAUGHT = "; {} such models taught the released one with their mean answers"
-# Two teachers and a student that starts from their mean weights: as accurate on dev as the better teacher, and better in
-# likelihood, valence, arousal, "usable" and "mouth covered" (docs/results.md).
-TEACHERS = (FinetuningSettings(), FinetuningSettings(learning_rate=2e-3))
+
+
+def _told(name: str) -> dict | list:
+    """What the recipe's file says."""
+    return tomllib.loads((FOLDER / f"{OURS}.toml").read_text("utf-8"))[name]
+
+
+def _pretraining() -> PretrainingSettings:
+    told = _told("pretraining")
+    return PretrainingSettings(**{**told, "stages": tuple(map(tuple, told["stages"]))})
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,19 @@ class Run:
     data: Path
     output: Path
     cache: Path
+    runs: Path = Path("runs")
     pretrained: Path | None = None  # skip the pretraining
     seed: int = 0
     test: bool = True  # measure on the test rows: once, for a checkpoint that is released
     command: str = ""
-    pretraining: PretrainingSettings = field(default_factory=PretrainingSettings)
-    finetuning: tuple[FinetuningSettings, ...] = TEACHERS
-    student: FinetuningSettings | None = TEACHERS[0]  # taught by the fine-tuned models; None takes their mean weights
-    geometry: GeometrySettings = field(default_factory=GeometrySettings)
+    pretraining: PretrainingSettings = field(default_factory=_pretraining)
+    # A student of two was as accurate on dev as the better of them, and better in likelihood and all other heads: docs/results.md.
+    finetuning: tuple[FinetuningSettings, ...] = field(
+        default_factory=lambda: tuple(FinetuningSettings(**told) for told in _told("teachers"))
+    )
+    # Taught by the fine-tuned models; None takes their mean weights.
+    student: FinetuningSettings | None = field(default_factory=lambda: FinetuningSettings(**_told("student")))
+    geometry: GeometrySettings = field(default_factory=lambda: GeometrySettings(**_told("geometry")))
 
 
 def run(asked: Run, log: Callable[[str], None] = print) -> dict:
@@ -93,7 +107,11 @@ def _pretrained(asked: Run, data: Data, log: Callable[[str], None]) -> InfantFac
     if asked.pretrained is None:
         dev, emotion = data.fer.split == "dev", data.fer.emotion
         kept_grey, dev_grey = (data.fer_faces.rows(chosen).grey for chosen in (data.fer_kept, dev))
-        return pretrain(kept_grey, emotion[data.fer_kept], dev_grey, emotion[dev], asked.pretraining, config, log)
+        model = pretrain(kept_grey, emotion[data.fer_kept], dev_grey, emotion[dev], asked.pretraining, config, log)
+        kept = asked.runs / asked.output.name / "pretrained"
+        model.save_pretrained(kept)
+        log(f"pretrained network kept: --pretrained {kept} goes on from here")
+        return model
     model = InfantFaceModel(config)
     found = InfantFaceModel.from_pretrained(asked.pretrained).state_dict()
     model.load_state_dict({**model.state_dict(), **found})

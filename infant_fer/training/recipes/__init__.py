@@ -10,6 +10,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.training.mixing import MIXINGS
 
 FOLDER = Path(__file__).parent
+OURS = "ours"  # several heads and two streams at once: its settings and its road are those of ours.py
 CHOICES = {
     "schedule": ("linear", "cosine", "constant"),
     "sampler": ("plain", "weighted", "undersampled"),
