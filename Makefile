@@ -22,8 +22,9 @@ $(VENV)/.installed: requirements.txt
 	$(BIN)/python -m pip install -q -r requirements.txt
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-train.txt requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-train.txt requirements-dev.txt requirements-synthetic.txt
 	$(BIN)/python -m pip install -q -r requirements-train.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements-synthetic.txt
 	touch $@
 
 clean:

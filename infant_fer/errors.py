@@ -23,3 +23,7 @@ class DatasetError(InfantFERError):
 
 class VideoError(InfantFERError):
     """The clip cannot be read safely."""
+
+
+class SyntheticError(InfantFERError):
+    """A synthetic infant cannot be made as asked."""

