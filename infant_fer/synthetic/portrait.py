@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from infant_fer.synthetic import head as parts
-from infant_fer.synthetic.head import Head, eye_centres, eye_vertices, head, mouth_centre
+from infant_fer.synthetic.head import LEVELS, Head, eye_centres, eye_vertices, head, mouth_centre
 from infant_fer.synthetic.infant import Mesh
 from infant_fer.synthetic.landmarks import landmark_vertices
 from infant_fer.synthetic.lighting import irradiance
@@ -19,6 +19,7 @@ from infant_fer.synthetic.skin import Points, Surface, surface
 from infant_fer.synthetic.wrinkles import relief
 
 FINER = 1.5  # pixels drawn along a side for each that is kept
+SMALL_PX = 192  # pictures up to this side show no edge of a mesh refined once less
 NECK, CHIN = 5.1, 6.6  # decimetres on the base mesh: the head turns above, the shoulders stay
 GUMS_BACK = 0.10  # distances between the pupils; else they come through an infant's small lips
 SCATTER = (
@@ -42,7 +43,7 @@ class Portrait:
 
 def render(mesh: Mesh, view: View, light: Light, size: int = 512) -> Portrait:
     """Draw a face. The same arguments give the same bytes on one machine."""
-    topology, fine = head(), round(size * FINER)
+    topology, fine = head(LEVELS if size > SMALL_PX else LEVELS - 1), round(size * FINER)
     vertices = _posed(topology, mesh, view)
     normals = topology.normals(vertices)
     solid = topology.triangle_part != parts.LASH
