@@ -2,19 +2,27 @@
 
 import csv
 import json
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 
 from infant_fer.errors import SyntheticError
 from infant_fer.faces import FaceFinder
-from infant_fer.synthetic import mesh_data, rasteriser
+from infant_fer.synthetic import examples, many, mesh_data, rasteriser
+from infant_fer.synthetic import infant as infant_module
 from infant_fer.synthetic.__main__ import main
+from infant_fer.synthetic.cheeks import soft_action
+from infant_fer.synthetic.compiled import compiled
+from infant_fer.synthetic.covers import COVERS, Cover, sample_cover
 from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
 from infant_fer.synthetic.head import eye_vertices, head
 from infant_fer.synthetic.infant import sample_infant
-from infant_fer.synthetic.landmarks import MESH_POINTS, landmark_vertices
-from infant_fer.synthetic.mesh_data import base_mesh
+from infant_fer.synthetic.landmarks import MESH_POINTS, landmark_vertices, lip_vertices
+from infant_fer.synthetic.mesh_data import base_mesh, facial_action
+from infant_fer.synthetic.mouths import lip_rim, reshaped
 from infant_fer.synthetic.portrait import PARTS, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
 from infant_fer.synthetic.subdivision import subdivided
@@ -172,7 +180,163 @@ def test_landmarks_name_left_and_right_as_the_infant_has_them():
     assert len(eye_vertices("l")) == len(eye_vertices("r"))
 
 
+# --- covers, tears, mouths, examples ----------------------------------------------------------------------------------
+
+
+def parts_with(kind: str | None, seed: int = 3, size: int = 256, view: View | None = None):
+    """A plain portrait with a cover of a kind, or with none."""
+    cover = None if kind is None else sample_cover(np.random.default_rng(seed), kind)
+    return render(sample_infant(seed).express({}), view or View(), Light(), size, cover)
+
+
+def at(portrait, name: str, right: float = 0, down: float = 0) -> str:
+    """The part that is seen at a landmark, or so many px beside it."""
+    x, y = portrait.landmarks[name]
+    return PARTS[portrait.parts[round(y + down), round(x + right)]]
+
+
+def test_a_cover_is_drawn_from_its_seed():
+    assert sample_cover(np.random.default_rng(1)) == sample_cover(np.random.default_rng(1))
+    assert {sample_cover(np.random.default_rng(seed)).kind for seed in range(40)} == set(COVERS)
+    drawn_hat = sample_cover(np.random.default_rng(1), "hat")
+    assert Cover(**json.loads(json.dumps(drawn_hat.told()))) == Cover("hat", list(drawn_hat.colour), drawn_hat.seed)
+    with pytest.raises(SyntheticError, match="no cover 'scarf'; there are hat"):
+        sample_cover(np.random.default_rng(1), "scarf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden", "free"),
+    [
+        ("hat", (), ("upper lip", "nose tip", "left eye inner corner", "left mouth corner")),
+        ("dummy", ("upper lip", "lower lip"), ("nose tip", "left brow middle")),
+        ("blanket", (), ("left brow middle", "right brow middle")),
+        ("hand", (), ("left brow middle", "right brow middle")),
+    ],
+)
+def test_covers_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
+    for seed in (3, 8):
+        bare, covered = parts_with(None, seed), parts_with(kind, seed)
+        assert covered.landmarks == bare.landmarks
+        assert (covered.parts == PARTS.index("cover")).mean() > 0.01
+        assert not (bare.parts == PARTS.index("cover")).any()
+        assert all(at(covered, name) == "cover" for name in hidden)
+        assert all(at(covered, name) == at(bare, name) != "cover" for name in free)
+
+
+def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
+    hat, blanket = parts_with("hat").parts == PARTS.index("cover"), parts_with("blanket")
+    eyes = parts_with(None).landmarks["left eye inner corner"][1]
+    rows = np.flatnonzero(hat.any(1))
+    assert rows.max() < eyes
+    top = np.flatnonzero((parts_with(None).parts == PARTS.index("skin")).any(1)).min()
+    assert rows.min() <= top
+    assert (blanket.parts[-1] == PARTS.index("cover")).all()
+    assert np.flatnonzero((blanket.parts == PARTS.index("cover")).any(1)).min() > eyes
+
+
+def test_a_dummy_turns_with_the_head():
+    for yaw in (-25.0, 25.0):
+        turned = parts_with("dummy", view=View(yaw=yaw))
+        middle = np.nonzero(turned.parts == PARTS.index("cover"))[1].mean()
+        assert abs(middle - turned.landmarks["upper lip"][0]) < 0.05 * 256
+
+
+def test_tears_change_the_skin_below_the_eyes_only():
+    infant, view = sample_infant(3), View(grain=0.0)
+    dry, wet = (render(infant.express({}, tears), view, Light(), 256) for tears in (0.0, 1.0))
+    assert infant.express({}, 0.6).tears == 0.6
+    rows, columns = np.nonzero(np.abs(wet.image.astype(int) - dry.image).max(2) > 2)
+    assert len(rows) > 40
+    lids = min(dry.landmarks[f"{side} eye inner corner"][1] for side in ("left", "right"))
+    assert rows.min() > lids
+    assert rows.max() < dry.landmarks["lower lip"][1] + 10
+    assert (dry.parts[rows, columns] == PARTS.index("skin")).all()
+    np.testing.assert_array_equal(dry.parts, wet.parts)
+
+
+def fullness(vertices: np.ndarray) -> float:
+    """How much of its bounding box the mouth's opening fills: a lozenge half, an ellipse 0.79, a rectangle all."""
+    rim = lip_rim()
+    middle = (vertices[rim.upper, :2] + vertices[rim.lower, :2]) / 2
+    x, y = (vertices[lip_vertices(), :2] - middle).T
+    turn = np.radians(np.arange(0, 360, 10))
+    near = np.abs(np.angle(np.exp(1j * (np.arctan2(y, x) - turn[:, None])))) < np.radians(12)
+    reach = np.where(near, np.hypot(x, y), np.inf).min(1)
+    corners = np.stack([reach * np.cos(turn), reach * np.sin(turn)], 1)
+    following = np.roll(corners, -1, 0)
+    area = (corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]).sum() / 2
+    return area / np.prod(np.ptp(corners, axis=0))
+
+
+def test_open_mouths_are_round_or_square_but_no_lozenges(monkeypatch):
+    shaped, plain = {}, {}
+    for name in ("yawn", "surprise", "cry"):
+        faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
+        shaped[name] = np.mean([fullness(face) for face in faces])
+    monkeypatch.setattr(infant_module, "reshaped", lambda vertices, actions: vertices)
+    for name in shaped:
+        faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
+        plain[name] = np.mean([fullness(face) for face in faces])
+    assert all(shaped[name] > plain[name] + 0.05 for name in shaped)
+    assert shaped["cry"] > max(shaped["yawn"], shaped["surprise"])
+
+
+def test_a_shut_mouth_keeps_its_shape():
+    vertices = sample_infant(2).express({}).vertices
+    np.testing.assert_array_equal(reshaped(vertices, {}), vertices)
+
+
+def test_cheeks_move_softly_and_nothing_else_changes():
+    soft, hard = soft_action("mouthSmileLeft"), facial_action("mouthSmileLeft")
+    dense = np.zeros((2, *base_mesh().vertices.shape))
+    dense[0, soft.index], dense[1, hard.index] = soft.offset, hard.offset
+    x, y, _ = base_mesh().vertices.T
+    lips = lip_vertices()
+    np.testing.assert_allclose(dense[0, lips], dense[1, lips], atol=1e-4)
+    cheek = (np.hypot(x - 0.54, y - 6.92) < 0.15) & (np.abs(dense[1]).max(1) > 0)
+    assert np.linalg.norm(dense[0, cheek], axis=1).max() < np.linalg.norm(dense[1, cheek], axis=1).max()
+
+
+def test_code_without_a_place_to_be_kept_is_compiled_all_the_same():
+    made = {}
+    exec("def double(x):\n    return 2 * x", made)  # belongs to no file, as in a folder that cannot be written
+    assert compiled(made["double"])(4) == 8
+
+
+# --- the committed examples -------------------------------------------------------------------------------------------
+
+
+def test_every_example_is_told_and_read_as_rendered(analyzer):
+    told = examples.parameters()
+    assert sorted(told) == sorted(file.name for file in examples.FOLDER.glob("*.jpg"))
+    for name, entry in told.items():
+        wanted = sorted(EXPRESSIONS[face["expression"]].affect for face in entry["faces"])
+        faces = analyzer.analyze(examples.FOLDER / name).faces
+        assert sorted(face.prediction.label for face in faces) == wanted, name
+
+
+def test_an_example_can_be_rendered_again():
+    """Equal but for what JPEG changes and what other machines round otherwise."""
+    kept = cv2.imread(str(examples.FOLDER / "pout.jpg"))[..., ::-1].astype(int)
+    again = examples.picture(examples.parameters()["pout.jpg"])
+    assert again.shape == kept.shape
+    assert np.abs(kept - again).mean() < 2.0
+    with pytest.raises(SyntheticError, match=r"no portraits\.json"):
+        examples.parameters(examples.FOLDER / "elsewhere")
+
+
 # --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_is_covered_and_half_of_the_strong_cries_are_wet():
+    random = np.random.default_rng(0)
+    covers = [many._sample_cover(random, many.COVERED) for _ in range(2000)]
+    assert np.mean([cover is not None for cover in covers]) == pytest.approx(0.25, abs=0.03)
+    strong, weak = {"browDownLeft": 0.95}, {"browDownLeft": 0.5}
+    tears = np.array([many._sample_tears(random, "cry", strong) for _ in range(1000)])
+    assert (tears > 0).mean() == pytest.approx(0.5, abs=0.05)
+    assert tears[tears > 0].min() >= 0.4
+    assert many._sample_tears(random, "cry", weak) == many._sample_tears(random, "laugh", strong) == 0
 
 
 @pytest.mark.slow
@@ -186,6 +350,8 @@ def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruptio
     assert [row["subject"] for row in rows] == ["40"] * 5 + ["41"]
     assert all(row["affect"] == EXPRESSIONS[row["expression"]].affect for row in rows)
     assert set(json.loads(rows[0]["landmarks_px"])) == set(MESH_POINTS)
+    assert {cover["kind"] for row in rows if (cover := json.loads(row["cover"]))} <= set(COVERS)
+    assert all(row["expression"] == "cry" for row in rows if json.loads(row["tears"]))
     assert json.loads(rows[5]["infant"])["seed"] == 41
     (tmp_path / "rows" / "000003.json").unlink()
     (tmp_path / "000003.png").unlink()
@@ -193,5 +359,10 @@ def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruptio
     assert main(words) == 0
     assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
     assert (tmp_path / "000002.png").stat().st_mtime_ns == stamp
+    (tmp_path / "rows" / "000005.json").unlink()
+    subprocess.run(
+        [sys.executable, "-m", "infant_fer.synthetic", *words], check=True, timeout=120
+    )  # as a person starts it
+    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
     assert main([*words, "--expressions", "gloat"]) == 1
     assert "no expression 'gloat'" in capsys.readouterr().err

@@ -24,7 +24,7 @@ EXPRESSIONS: dict[str, Expression] = MappingProxyType(
     {
         "neutral": Expression({}, "neutral"),
         "interest": Expression({"browInnerUp": 0.35, "browOuterUp": 0.3, "eyeWide": 0.35, "jawOpen": 0.12}, "neutral"),
-        "smile": Expression({"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.25, "mouthDimple": 0.3}, "positive"),
+        "smile": Expression({"mouthSmile": 0.75, "cheekSquint": 0.5, "eyeSquint": 0.25, "mouthDimple": 0.15}, "positive"),
         "open smile": Expression(
             {"mouthSmile": 0.85, "cheekSquint": 0.6, "eyeSquint": 0.35, "jawOpen": 0.4, "mouthUpperUp": 0.3, "mouthLowerDown": 0.2},
             "positive",
@@ -35,8 +35,8 @@ EXPRESSIONS: dict[str, Expression] = MappingProxyType(
             "positive",
         ),
         "fuss": Expression(
-            {"browDown": 0.9, "browInnerUp": 0.4, "mouthFrown": 1.1, "mouthStretch": 0.4, "eyeSquint": 0.35, "noseSneer": 0.4,
-             "jawOpen": 0.12, "mouthShrugLower": 0.5},
+            {"browDown": 1.1, "browInnerUp": 0.4, "mouthFrown": 1.2, "mouthStretch": 0.5, "eyeSquint": 0.5, "noseSneer": 0.5,
+             "jawOpen": 0.12, "mouthShrugLower": 0.5, "cheekSquint": 0.3},
             "negative",
         ),
         "cry": Expression(
@@ -54,8 +54,10 @@ EXPRESSIONS: dict[str, Expression] = MappingProxyType(
             {"noseSneer": 1.0, "mouthUpperUp": 0.7, "browDown": 0.5, "eyeSquint": 0.5, "mouthShrugLower": 0.4, "tongueOut": 0.25},
             "negative",
         ),
-        "yawn": Expression({"jawOpen": 1.0, "eyeBlink": 0.8, "eyeSquint": 0.5, "browInnerUp": 0.3, "mouthFunnel": 0.3}, "neutral"),
-        "sleep": Expression({"eyeBlink": 1.0}, "neutral"),
+        "yawn": Expression(
+            {"jawOpen": 1.0, "eyeBlink": 1.1, "eyeSquint": 0.6, "browInnerUp": 0.3, "mouthStretch": 0.35, "noseSneer": 0.3}, "neutral"
+        ),
+        "sleep": Expression({"eyeBlink": 1.15}, "neutral"),
     }
 )  # fmt: skip
 JITTER = 0.12  # of an action's weight

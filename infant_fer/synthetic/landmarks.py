@@ -24,15 +24,17 @@ def landmark_vertices() -> dict[str, int]:
     vertices = base_mesh().vertices
     skin = np.unique(base_mesh().groups["body"][0])
     front = skin[vertices[skin, 2] > 0.9]
-    found, lips = {}, _lips()
+    found, lips = {}, lip_vertices()
     for name, letter, sign in (("left", "l", 1), ("right", "r", -1)):
         lids = _lid_margin(letter)
         across = sign * vertices[lids, 0]
         found[f"{name} eye outer corner"] = int(lids[across.argmax()])
         found[f"{name} eye inner corner"] = int(lids[across.argmin()])
-        found[f"{name} mouth corner"] = int(lips[(sign * vertices[lips, 0]).argmax()])
         flat = np.abs(vertices[front, :2] - [sign * BROW_MIDDLE[0], BROW_MIDDLE[1]]).sum(1)
         found[f"{name} brow middle"] = int(front[flat.argmin()])
+    right = found["right mouth corner"] = int(lips[vertices[lips, 0].argmin()])
+    mirrored = np.linalg.norm(vertices[skin] * [-1, 1, 1] - vertices[right], axis=1)
+    found["left mouth corner"] = int(skin[mirrored.argmin()])  # the painted lips are not quite symmetric
     middle = front[np.abs(vertices[front, 0]) < 0.02]
     found["nose tip"] = int(middle[vertices[middle, 2].argmax()])
     middle_lips = np.intersect1d(lips, middle)
@@ -41,7 +43,8 @@ def landmark_vertices() -> dict[str, int]:
     return {name: found[name] for name in MESH_POINTS}
 
 
-def _lips() -> np.ndarray:
+@cache
+def lip_vertices() -> np.ndarray:
     """Vertices of the skin that the texture's lips cover."""
     corners, texture = (part.ravel() for part in base_mesh().groups["body"])
     painted, uv = mask("lips"), base_mesh().uv[texture]

