@@ -59,8 +59,7 @@ def accuracy_bars(shares: dict[str, Share]) -> bytes:
     """One point with its 95 % interval for each name: models, classes or subgroups."""
     figure, axes = _figure(5.2, 0.9 + 0.36 * len(shares))
     places = np.arange(len(shares))[::-1]
-    values = np.array([share.value for share in shares.values()])
-    axes.errorbar(values, places, xerr=_reach(list(shares.values())), fmt="o", color=BLUE, capsize=3)
+    _along(axes, places, list(shares.values()), BLUE, "o")
     axes.set_yticks(places, [f"{name} (n = {share.n})" for name, share in shares.items()])
     axes.set(xlabel="accuracy with 95 % interval", xlim=(0, 1.02), ylim=(-0.6, len(shares) - 0.4))
     axes.grid(axis="x", alpha=0.3)
@@ -117,6 +116,35 @@ def size_curve(shares: dict[int, Share]) -> bytes:
     axes.set(xlabel="training pictures", ylabel="accuracy", xscale="log")
     axes.grid(alpha=0.3)
     return _png(figure)
+
+
+def level_panels(panels: dict[str, dict[str, dict[str, Share]]]) -> bytes:
+    """One panel a factor, one line a level, one marker a quantity with its 95 % interval: {factor: {level: {quantity: ...}}}.
+
+    Anything with a `value` and an `interval` may stand for a Share.
+    """
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.7 * columns, 0.5 + 2.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes, (factor, levels) in zip(grid, panels.items(), strict=False):
+        places = np.arange(len(levels))[::-1]
+        for index, name in enumerate(next(iter(levels.values()))):
+            marks = [quantities[name] for quantities in levels.values()]
+            _along(axes, places + 0.22 * (1 - index), marks, (BLUE, ORANGE, GREY)[index], "osD"[index], name)
+        axes.set_yticks(places, list(levels))
+        axes.set(title=factor, xlim=(-0.25, 1.02), ylim=(-0.6, len(levels) - 0.4))
+        axes.grid(axis="x", alpha=0.3)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return _png(figure)
+
+
+def _along(axes, places: np.ndarray, shares: list[Share], colour: str, marker: str, label: str = "") -> None:
+    """Points from left to right, each with its interval, on lines at `places`."""
+    values = np.array([share.value for share in shares])
+    axes.errorbar(values, places, xerr=_reach(shares), fmt=marker, color=colour, capsize=3, markersize=5, label=label)
 
 
 def _with_intervals(axes, places: list[float], shares: list[Share], colour: str, label: str) -> None:

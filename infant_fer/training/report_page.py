@@ -60,7 +60,7 @@ def picture(png: bytes, caption: str) -> str:
 def share_words(share: Share) -> str:
     """A share with its interval and n."""
     low, high = share.interval
-    return f"{share.value * 100:.1f} % ({low * 100:.0f}–{high * 100:.0f}), n = {share.n}"
+    return f"{share.value * 100:.1f} % ({low * 100:z.0f}–{high * 100:.0f}), n = {share.n}"
 
 
 def gallery(answers: Answers, crops: np.ndarray) -> str:

@@ -1,0 +1,102 @@
+"""Which pictures are compared? Sets of renders that differ from their reference in exactly one parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from infant_fer.audit.factors import FACTORS, LIGHT, PLAIN, SIZE
+from infant_fer.errors import SyntheticError
+from infant_fer.synthetic.covers import COVERS, Cover, sample_cover
+from infant_fer.synthetic.expressions import EXPRESSIONS, sample_expression
+from infant_fer.synthetic.infant import Infant, sample_infant
+from infant_fer.synthetic.scene import Light, View
+
+CLEAR = ("neutral", "smile", "open smile", "laugh", "fuss", "cry")  # expressions whose affect few would dispute
+FIRST_INFANT, INFANTS_A_SEED = 900_000, 1_000  # far from the seeds that pictures for training are drawn from
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything a render is made from."""
+
+    infant: Infant
+    actions: dict[str, float]
+    view: View
+    light: Light
+    cover: Cover | None = None
+    size: int = SIZE  # px
+
+    def told(self) -> dict:
+        """Every parameter, ready for JSON."""
+        parts = {"infant": self.infant, "view": self.view, "light": self.light}
+        told = {name: part.told() for name, part in parts.items()} | {"actions": dict(self.actions)}
+        return told | {"cover": self.cover and self.cover.told(), "size": self.size}
+
+    def with_changed(self, path: str, value: object) -> Scene:
+        """The same scene but for one field, such as "view.yaw"; a cover is given by its kind and drawn per infant."""
+        if path == "cover":
+            random = np.random.default_rng([self.infant.seed, COVERS.index(value)])
+            return replace(self, cover=sample_cover(random, value))
+        return _replaced(self, path.split("."), value)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One render of a matched set, by its names."""
+
+    infant: int  # seed
+    expression: str
+    factor: str = PLAIN
+    level: str = PLAIN
+
+    @property
+    def reference(self) -> Picture:
+        """The picture it is compared with: itself, when it is a reference."""
+        level = FACTORS[self.factor].reference if self.factor else PLAIN
+        return replace(self, factor=self.factor if level else PLAIN, level=level)
+
+    def scene(self) -> Scene:
+        """What to render; the same picture gives the same scene."""
+        random = np.random.default_rng([self.infant, list(EXPRESSIONS).index(self.expression)])
+        actions = sample_expression(random, self.expression, intensity=1.0)
+        plain = Scene(sample_infant(self.infant), actions, View(background=self.infant), LIGHT)
+        return plain.with_changed(*FACTORS[self.factor].levels[self.level]) if self.factor else plain
+
+
+def infants(count: int, seed: int = 0) -> range:
+    """Seeds of the audited infants. Raises SyntheticError for less than two: an interval needs them."""
+    if not 2 <= count <= INFANTS_A_SEED:
+        raise SyntheticError(f"An audit needs 2 to {INFANTS_A_SEED} infants; {count} were asked for.")
+    first = FIRST_INFANT + seed * INFANTS_A_SEED
+    return range(first, first + count)
+
+
+def matched_sets(seeds: Iterable[int], expressions: Iterable[str], factors: Iterable[str]) -> list[Picture]:
+    """Every picture that the factors' levels and their references need, each once, one infant after the other.
+
+    Raises SyntheticError for a name that does not exist.
+    """
+    chosen = [(name, level) for name in factors for level in FACTORS[known(name, FACTORS, "factor")].levels]
+    pictures = {}
+    for seed in seeds:
+        for expression in expressions:
+            known(expression, EXPRESSIONS, "expression")
+            for factor, level in chosen:
+                picture = Picture(seed, expression, factor, level)
+                pictures |= dict.fromkeys((picture.reference, picture))
+    return list(pictures)
+
+
+def known(name: str, names: Iterable[str], kind: str) -> str:
+    """The name, when it is one of `names`; else raises SyntheticError that lists them."""
+    if name not in names:
+        raise SyntheticError(f"There is no {kind} {name!r}; there are {', '.join(names)}.")
+    return name
+
+
+def _replaced(part: object, path: list[str], value: object):
+    first, *rest = path
+    return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})

@@ -1,0 +1,87 @@
+"""What is answered for each picture? Renders and reads them end to end, on all cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from infant_fer.analyzer import Analyzer
+from infant_fer.audit.matched import Picture, Scene
+from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.portrait import render
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The answer for a picture's face; without probabilities no face was found."""
+
+    picture: Picture
+    probabilities: dict[str, float] | None  # of the three affects
+
+    @property
+    def label(self) -> str | None:
+        """The likeliest affect."""
+        return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
+
+    @property
+    def rendered_affect(self) -> str:
+        """The affect that the rendered expression is meant to show."""
+        return EXPRESSIONS[self.picture.expression].affect
+
+
+def read(picture: Picture, analyzer: Analyzer, keep: Path | None = None) -> Reading:
+    """Render a picture and read its first face; `keep` is a folder for the PNG."""
+    image = rendered(picture.scene())
+    if keep:
+        cv2.imwrite(str(keep / file_name(picture)), image[..., ::-1])
+    faces = analyzer.analyze(image).faces
+    return Reading(picture, dict(faces[0].prediction.probabilities) if faces else None)
+
+
+def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = None) -> list[Reading]:
+    """Read every picture with a checkpoint's folder, in their order, one process a core; shows a bar."""
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+    _analyzer(checkpoint)  # a fault is told once, and the face finder fetched once, before there are workers
+    each = partial(_read, checkpoint=checkpoint, keep=keep)
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker) as pool:
+        answers: Iterable[Reading] = pool.imap(each, pictures, chunksize=4)
+        readings = list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
+        pool.close()
+        pool.join()
+    return readings
+
+
+def rendered(scene: Scene) -> np.ndarray:
+    """(S, S, 3) uint8 sRGB: the picture of a scene."""
+    return render(scene.infant.express(scene.actions), scene.view, scene.light, scene.size, scene.cover).image
+
+
+def file_name(picture: Picture) -> str:
+    """Name a kept picture after what it shows."""
+    words = (str(picture.infant), picture.expression, picture.factor or "plain", picture.level)
+    return "_".join("-".join(re.findall(r"\w+", word)) for word in words if word) + ".png"
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _read(picture: Picture, checkpoint: Path, keep: Path | None) -> Reading:
+    return read(picture, _analyzer(checkpoint), keep)
+
+
+@cache  # once a process; a pool's initializer that raises would be started again for ever
+def _analyzer(checkpoint: Path) -> Analyzer:
+    return Analyzer.from_pretrained(checkpoint, device="cpu")
