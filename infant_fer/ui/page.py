@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from infant_fer.errors import InfantFERError
 from infant_fer.images import MAX_BYTES, Photo
 from infant_fer.report_html import STYLE
 from infant_fer.ui.about_tab import build_about_tab
+from infant_fer.ui.lab_style import LAB_STYLE
 from infant_fer.ui.live_tab import build_live_tab
 from infant_fer.ui.photo_reading import told
 from infant_fer.ui.photo_tab import build_photo_tab
@@ -29,16 +31,23 @@ INTRODUCTION = (
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
 CSS = (
     STYLE
+    + LAB_STYLE
     + """
 footer { display: none !important; }
 @media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
 """
 )
 SWEEP_SECONDS = (60, 300)  # delete uploads never read: look every minute, drop what is five minutes old
+LAB_NEEDS = ("anny", "numba", "scipy")
+NO_LAB = (
+    "## Expression lab\nA further tab moves the face of a rendered infant by sliders and shows how the answer moves. It appears "
+    "after `pip install --no-deps -r requirements-synthetic.txt` and a new start of the page."
+)
 
 
 def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
-    """Build the page; nothing is served yet."""
+    """Build the page; nothing is served yet. The lab is there when what it needs is installed."""
+    with_lab, lab_sessions = lab_is_installed(), SessionStore()
     with gr.Blocks(title=TITLE, delete_cache=SWEEP_SECONDS, analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs(selected="photo") as tabs:
@@ -46,16 +55,27 @@ def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr
                 photo_tab = build_photo_tab(shelf, sessions, examples)
             with gr.Tab("Live", id="live"):
                 build_live_tab(shelf, sessions, photo_tab, tabs)
+            if with_lab:
+                with gr.Tab("Lab", id="lab") as tab:
+                    _add_lab(shelf, lab_sessions, photo_tab.checkpoint, tab)
             with gr.Tab("About", id="about"):
+                if not with_lab:
+                    gr.Markdown(NO_LAB)
                 build_about_tab(shelf, photo_tab.checkpoint)
         _add_endpoint(shelf)
 
         def forget(request: gr.Request):
             sessions.forget(request.session_hash)
+            lab_sessions.forget(request.session_hash)
             page.state_holder.session_data.pop(request.session_hash, None)  # Gradio keeps each component's last value
 
         page.unload(forget)
     return page
+
+
+def lab_is_installed() -> bool:
+    """Whether the optional packages are there; asked before infant_fer.synthetic is imported, which needs them."""
+    return all(importlib.util.find_spec(name) for name in LAB_NEEDS)
 
 
 def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> str:
@@ -89,6 +109,12 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
     if block:
         page.block_thread()
     return url
+
+
+def _add_lab(shelf: Shelf, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab) -> None:
+    from infant_fer.ui.lab_tab import build_lab_tab  # needs the optional packages
+
+    build_lab_tab(shelf, sessions, checkpoint, tab)
 
 
 def _add_endpoint(shelf: Shelf) -> None:

@@ -6,10 +6,14 @@ import threading
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from infant_fer.drawing import OVERLAYS
 from infant_fer.images import Photo
 from infant_fer.report import Report
+
+if TYPE_CHECKING:  # the lab is optional
+    from infant_fer.synthetic.lab import LabSettings
 
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
@@ -44,6 +48,7 @@ class Session:
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
+    wanted: tuple[LabSettings, str] | None = None  # in the lab: the newest portrait asked for, and the checkpoint
     used_at: float = 0.0
 
     def show(self, report: Report | None) -> None:

@@ -1,0 +1,112 @@
+"""What the Lab tab shows: values for its components from a visitor's session there. No layout, no events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import gradio as gr
+import numpy as np
+
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.errors import InfantFERError
+from infant_fer.images import Photo
+from infant_fer.labels import AFFECT_COLOURS
+from infant_fer.report import Report
+from infant_fer.synthetic.lab import LabSettings, portrait
+from infant_fer.synthetic.walk import STEPS, walk
+from infant_fer.ui.lab_walk import walk_html
+from infant_fer.ui.photo_reading import explained, landmarks_picture, read_photo, shown, told
+from infant_fer.ui.sessions import Look, Session
+from infant_fer.ui.shelf import Shelf
+
+PLAIN = "none"  # no landmarks
+PREPARING = (
+    '<div class="ife"><p>The first picture takes some seconds longer: the renderer is prepared once. '
+    "After that a change takes about a second.</p></div>"
+)
+NO_FACE = (
+    '<div class="ife"><p>That happens with rendered infants too. Turn the head back to the camera, take the cover away, '
+    "or make the light brighter.</p></div>"
+)
+
+
+def read_portrait(shelf: Shelf, session: Session, settings: LabSettings, checkpoint: str, overlay: str) -> list:
+    """Render and read an infant; values for face, map, short answer, answer and legend.
+
+    Gives skips when the same has been asked for already, and when something newer was asked for meanwhile.
+    """
+    wanted = (settings, checkpoint)
+    if session.wanted == wanted:
+        return [gr.skip()] * 5
+    session.wanted, session.look = wanted, Look(overlay, close_up=False)
+    session.turn += 1  # the map of the portrait before stops
+    try:
+        image = _rendered(settings)
+        return _read(shelf, session, image, checkpoint) if session.wanted is wanted else [gr.skip()] * 5
+    except gr.Error:
+        if session.wanted is wanted:
+            session.wanted = None  # so that the same can be tried again
+        raise
+
+
+def _rendered(settings: LabSettings) -> np.ndarray:
+    try:
+        return portrait(settings).image
+    except InfantFERError as error:
+        raise told(error) from None
+
+
+def _read(shelf: Shelf, session: Session, image: np.ndarray, checkpoint: str) -> list:
+    _, _, plain, answer, legend, _, _ = read_photo(shelf, session, Photo(image, image.shape[1::-1]), checkpoint)
+    advice = "" if session.report.faces else NO_FACE
+    return [face_picture(session), plain, short_html(session.report), answer + advice, legend]
+
+
+def drawn_map(shelf: Shelf, session: Session, checkpoint: str, asked: ExplanationSettings, progress) -> Iterator[list]:
+    """Yield map, answer and legend as samples come in; a map that is whole is not drawn again."""
+    report = session.report
+    if report is None or not report.faces or (report.face(1).explanation and report.face(1).explanation.complete):
+        yield [gr.skip()] * 3
+        return
+    for *values, _ in explained(shelf, session, checkpoint, asked, progress):
+        yield values
+
+
+def redrawn_face(session: Session, overlay: str) -> np.ndarray | dict:
+    """The face again with other landmarks; a skip before there is one."""
+    session.look = Look(overlay, close_up=False)
+    return gr.skip() if session.report is None else face_picture(session)
+
+
+def face_picture(session: Session) -> np.ndarray:
+    """The rendered face, (S, S, 3) uint8, with landmarks if they are asked for."""
+    return shown(session).photo.rgb if session.look.overlay == PLAIN else landmarks_picture(session)
+
+
+def short_html(report: Report) -> str:
+    """The answer in a line, which stays in sight with the pictures."""
+    if not report.faces:
+        return '<div class="ife lab-short">No face found</div>'
+    probabilities = report.face(1).prediction.probabilities
+    words = ", ".join(
+        f'<b style="color:{AFFECT_COLOURS[affect]}">{affect}</b> {share * 100:.0f}&nbsp;%'
+        for affect, share in sorted(probabilities.items(), key=lambda item: -item[1])
+    )
+    return f'<div class="ife lab-short">{words}</div>'
+
+
+def walked(shelf: Shelf, settings: LabSettings, start: str, end: str, checkpoint: str) -> Iterator[str]:
+    """Yield the walk as HTML, one picture more each time."""
+
+    def read(image: np.ndarray) -> Mapping[str, float] | None:
+        faces = shelf.analyzer(checkpoint).analyze(image).faces
+        return faces[0].prediction.probabilities if faces else None
+
+    steps = []
+    yield walk_html(steps, STEPS, start, end)
+    try:
+        for step in walk(settings, start, end, read):
+            steps.append(step)
+            yield walk_html(steps, STEPS, start, end)
+    except InfantFERError as error:
+        raise told(error) from None
