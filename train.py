@@ -66,7 +66,6 @@ def _parser() -> argparse.ArgumentParser:
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
-    parser.add_argument("--pretrained", type=Path, help="recipe ours: start here instead of with FER2013")
     parser.add_argument("--no-test", action="store_true", help="recipe ours: leave the test rows untouched")
     return parser
 

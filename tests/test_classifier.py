@@ -77,7 +77,7 @@ def own_folder(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = InfantFaceModel(config).eval()
-        torch.nn.init.normal_(model.affect.weight, std=1.0)
+        torch.nn.init.normal_(model.readers[0].affect.weight, std=1.0)
     model.save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

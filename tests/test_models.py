@@ -57,7 +57,7 @@ def test_every_head_answers_for_every_face(model):
 
 
 def test_crops_of_another_size_get_interpolated_positions(model):
-    stream = model.image
+    stream = model.readers[0].image
     with torch.no_grad():
         stream.position.copy_(torch.ones_like(stream.position) * 3)
     learned = round(stream.position.shape[1] ** 0.5)
@@ -127,7 +127,7 @@ def test_faces_do_not_influence_each_other(model):
 
 def test_the_loss_of_even_odds_is_log_three():
     even = small_model()
-    for head in (even.affect, even.geometry.layers[-1]):
+    for head in (even.readers[0].affect, even.geometry.layers[-1]):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     pixels, geometry = faces()

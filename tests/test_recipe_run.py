@@ -22,6 +22,7 @@ from infant_fer.training.finetuning import FinetuningSettings
 from infant_fer.training.finetuning import _row_weights as row_weights
 from infant_fer.training.geometry_stream import GeometrySettings, train_geometry
 from infant_fer.training.manifest import read_fer2013, read_infants, read_older
+from infant_fer.training.members import MemberSettings
 from infant_fer.training.pretraining import PretrainingSettings
 from infant_fer.training.rows import Faces, grey_crops, outputs
 from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
@@ -131,6 +132,7 @@ def data_folder(tmp_path_factory) -> Path:
     return folder
 
 
+PRETRAINING = PretrainingSettings(stages=((1, 64), (1, 96)), batch=8)
 SHORT = FinetuningSettings(epochs=1, infants=8, older=4, emotions=4)
 
 
@@ -140,9 +142,11 @@ def small_run(folder: Path, name: str, **settings) -> ours.Run:
         output=folder / name,
         cache=folder / "cache",
         runs=folder / "runs",
-        pretraining=PretrainingSettings(stages=((1, 64), (1, 96)), batch=8),
-        finetuning=(SHORT, SHORT),
-        student=SHORT,
+        members=(
+            MemberSettings(PRETRAINING, (SHORT, SHORT), student=SHORT),
+            MemberSettings(PRETRAINING, (SHORT,), seed=5),
+        ),
+        lesson=SHORT,
         geometry=GeometrySettings(epochs=2, batch=8),
         command="python train.py --recipe ours",
         **settings,
@@ -172,15 +176,27 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
     assert "Figures on the test rows" in classifier.card
     stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert stored["test"]["accuracy"]["this checkpoint"]["all"]["n"] == 9
-    assert stored["run"]["student"]["epochs"] == 1
-    assert (data_folder / "runs" / "made" / "pretrained" / "model.safetensors").is_file()
+    assert [each["seed"] for each in stored["run"]["members"]] == [0, 5]
+    assert json.loads((folder / "config.json").read_text("utf-8"))["members"] == 2
+
+
+def test_the_released_model_averages_its_members(finished, data_folder):
+    kept = data_folder / "runs" / "made"
+    members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "taught").eval() for n in (1, 2)]
+    released, crops = InfantFaceModel.from_pretrained(finished[0]).eval(), torch.rand(4, 3, 96, 96, generator=seeded())
+    with torch.inference_mode():
+        expected = [member(crops * 2 - 1) for member in members]
+        answer = released(crops * 2 - 1)
+    assert not torch.equal(expected[0].emotion_logits, expected[1].emotion_logits)
+    for name in ("image_logits", "emotion_logits", "valence_arousal", "usable_logit"):
+        torch.testing.assert_close(answer[name], (expected[0][name] + expected[1][name]) / 2)
 
 
 def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     """On the rendered portraits, which are in colour; geometry and mirror image included."""
     folder = tmp_path / "outspoken"
     model = InfantFaceModel.from_pretrained(finished[0])
-    for head in (model.affect, model.geometry.layers[-1]):
+    for head in (*(reader.affect for reader in model.readers), model.geometry.layers[-1]):
         torch.nn.init.normal_(head.weight.data, generator=seeded())  # hardly trained, it would say the same of all
     ours.save(model, finished[1], folder)
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
@@ -196,11 +212,28 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
         torch.testing.assert_close(classifier.output(aligned[index], face).logits, expected[index], rtol=0, atol=1e-4)
 
 
-def test_the_test_rows_can_be_left_alone(data_folder, finished):
-    folder, _ = finished
-    asked = replace(
-        small_run(data_folder, "tried", pretrained=folder, seed=3, test=False), finetuning=(SHORT,), student=None
-    )
-    results = ours.run(asked, log=lambda _: None)
+def test_the_test_rows_can_be_left_alone(data_folder):
+    asked = small_run(data_folder, "tried", seed=3, test=False)
+    results = ours.run(replace(asked, members=(MemberSettings(PRETRAINING, (SHORT,)),)), log=lambda _: None)
     assert "test" not in results
     assert "Figures on the dev rows" in (asked.output / "README.md").read_text("utf-8")
+
+
+def test_each_member_learns_on_from_all(finished, data_folder):
+    kept = data_folder / "runs" / "made" / "member-2"
+    before, after = (InfantFaceModel.from_pretrained(kept / name) for name in ("fine-tuned", "taught"))
+    assert not torch.equal(before.readers[0].affect.weight, after.readers[0].affect.weight)
+    told = [json.loads((kept / name / "settings.json").read_text("utf-8")) for name in ("fine-tuned", "taught")]
+    assert told[1]["minutes"] >= told[0]["minutes"]
+    assert len(set(told[1]["settings"]["members"])) == 2
+
+
+def test_what_was_made_before_is_used_again_with_the_same_settings_only(finished, data_folder):
+    asked, said = small_run(data_folder, "made", resume=True, test=False), []
+    again = ours.run(replace(asked, output=data_folder / "made"), log=said.append)
+    assert sum(line.startswith("taken from") for line in said) == 4  # two members, and what each learnt from both
+    assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
+    first = replace(asked.members[0], student=None)
+    said.clear()
+    ours.run(replace(asked, members=(first,)), log=said.append)
+    assert sum(line.startswith("taken from") for line in said) == 1

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from infant_fer.training.near_duplicates import unlike
 from infant_fer.training.ours import PROCESSOR, save
 from infant_fer.training.rows import Faces, as_input, grey_crops, outputs
 
+AFFECT = "readers.0.affect.weight"
 SMALL = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1, "transformer_layers": 1, "geometry_size": 6}
 
 
@@ -87,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_start_is_left_alone():
         finetune(start, rows, rows, rows, settings, seed, log=lambda _: None).state_dict() for seed in (0, 0, 1)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["affect.weight"], other["affect.weight"])
+    assert not torch.equal(first[AFFECT], other[AFFECT])
     assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
     assert torch.equal(first["geometry.layers.0.weight"], before["geometry.layers.0.weight"])
 
@@ -105,8 +106,8 @@ def test_the_fusion_ignores_a_geometry_that_misleads_and_heeds_one_that_helps(fi
     assert fuse(misled, replace(rows, geometry=rows.geometry.roll(1, 0))) == 0
     assert (outputs(misled, rows).geometry_logits == 0).all()
     blind = mean_weights([fitted])
-    blind.affect.weight.zero_()
-    blind.affect.bias.zero_()
+    blind.readers[0].affect.weight.zero_()
+    blind.readers[0].affect.bias.zero_()
     scale = fuse(blind, rows)
     expected = outputs(fitted, rows).geometry_logits * scale
     assert scale > 0.5
@@ -141,8 +142,8 @@ def test_mean_weights_by_hand(fitted):
     for parameter in other.parameters():
         parameter.add_(2)
     mean = mean_weights([fitted, other]).state_dict()
-    torch.testing.assert_close(mean["affect.bias"], fitted.affect.bias + 1)
-    assert mean["image.stem.1.num_batches_tracked"].dtype == torch.int64
+    torch.testing.assert_close(mean["readers.0.affect.bias"], fitted.readers[0].affect.bias + 1)
+    assert mean["readers.0.image.stem.1.num_batches_tracked"].dtype == torch.int64
 
 
 def test_soft_cross_entropy_by_hand():
@@ -185,9 +186,11 @@ def results() -> dict:
         "command": "python train.py --recipe ours",
         "seed": 0,
         "minutes": 70.0,
+        "parts": "a member each: 30, 40",
         "machine": "two cores",
         "torch": "2",
         "how": "the image stream on infants",
+        "members": [{"seed": 0}],
     }
     others = {"emotions of FER2013": share, "McNemar p": {"this checkpoint": 1.0, "majority class": 0.001}}
     return {"test": {**figures, **others}, "run": run}
@@ -253,7 +256,7 @@ def test_near_duplicates_are_left_out_and_others_stay():
 def test_luminance_is_that_of_the_model():
     crops = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
     colour = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
-    stream = InfantFaceModel(InfantFaceConfig(**SMALL)).image
+    stream = InfantFaceModel(InfantFaceConfig(**SMALL)).readers[0].image
     grey = as_input(grey_crops(crops)[:, None].float() / 255)
     difference = ((colour - grey) * stream.luminance).sum(1).abs().max()
     assert difference < 1 / 127
@@ -433,6 +436,6 @@ def test_the_recipe_says_what_made_the_embedded_checkpoint():
     made = json.loads((Path(__file__).parents[1] / "checkpoints/infant-fer-small/metrics.json").read_text("utf-8"))[
         "run"
     ]
-    assert made["pretraining"]["stages"] == [list(stage) for stage in asked.pretraining.stages]
-    assert [told["learning_rate"] for told in made["fine-tuning"]] == [each.learning_rate for each in asked.finetuning]
-    assert made["student"]["learning_rate"] == asked.student.learning_rate
+    assert made["members"] == json.loads(json.dumps([asdict(settings) for settings in asked.members]))
+    assert made["lesson"] == asdict(asked.lesson)
+    assert made["geometry"] == asdict(asked.geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +13,15 @@ from transformers.utils import ModelOutput
 
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 
+MOST_MEMBERS = 8
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and grey photos look alike to the model
 
 
 class InfantFaceConfig(PreTrainedConfig):
-    """Sizes of the streams; label names, crop and test-time settings travel with it."""
+    """Sizes of the streams; label names, crop and test-time settings travel with it.
+
+    `members` networks of one shape read the image, and their answers are averaged.
+    """
 
     model_type = "infant_face"
 
@@ -28,6 +33,7 @@ class InfantFaceConfig(PreTrainedConfig):
         blocks_per_stage: int = 2,
         transformer_layers: int = 2,
         attention_heads: int = 4,
+        members: int = 1,
         geometry_size: int = 0,
         geometry_width: int = 96,
         logit_temperature: float = 1.0,
@@ -35,12 +41,15 @@ class InfantFaceConfig(PreTrainedConfig):
         face_crop: dict | None = None,
         **kwargs,
     ):
+        if not 1 <= members <= MOST_MEMBERS:
+            raise ValueError(f"A model has 1 to {MOST_MEMBERS} members; {members} were given.")
         self.image_size = image_size
         self.stem_width = stem_width
         self.widths = list(widths)
         self.blocks_per_stage = blocks_per_stage
         self.transformer_layers = transformer_layers
         self.attention_heads = attention_heads
+        self.members = members
         self.geometry_size = geometry_size
         self.geometry_width = geometry_width
         self.logit_temperature = logit_temperature
@@ -78,15 +87,7 @@ class InfantFaceModel(PreTrainedModel):
 
     def __init__(self, config: InfantFaceConfig):
         super().__init__(config)
-        self.image = ImageStream(config)
-        width = config.widths[-1]
-        self.affect = nn.Linear(width, len(AFFECTS))
-        self.emotion = nn.Linear(width, len(EMOTIONS))
-        self.valence_arousal = nn.Linear(width, 2)
-        self.age = nn.Linear(width, len(AGE_GROUPS))
-        self.usable = nn.Linear(width, 1)
-        self.eyes_closed = nn.Linear(width, 1)
-        self.mouth_covered = nn.Linear(width, 1)
+        self.readers = nn.ModuleList(ImageReader(config) for _ in range(config.members))
         self.geometry = GeometryStream(config) if config.geometry_size else None
         self.post_init()
 
@@ -100,22 +101,56 @@ class InfantFaceModel(PreTrainedModel):
 
         `labels` are class indices (B,) or distributions (B, 3); with them the loss is the cross-entropy of the fusion.
         """
-        features = self.image(pixel_values)
-        image_logits = self.affect(features)
+        read = [reader(pixel_values) for reader in self.readers]
+        answers = {name: torch.stack([answer[name] for answer in read]).mean(0) for name in read[0]}
         geometry_logits = self.geometry(geometry) if self.geometry is not None and geometry is not None else None
+        image_logits = answers["image_logits"]
         logits = image_logits if geometry_logits is None else image_logits + geometry_logits
         return InfantFaceOutput(
             loss=None if labels is None else F.cross_entropy(logits.float(), labels),
             logits=logits,
-            emotion_logits=self.emotion(features),
-            valence_arousal=self.valence_arousal(features),
-            age_logits=self.age(features),
-            usable_logit=self.usable(features).squeeze(-1),
-            eyes_closed_logit=self.eyes_closed(features).squeeze(-1),
-            mouth_covered_logit=self.mouth_covered(features).squeeze(-1),
-            image_logits=image_logits,
             geometry_logits=geometry_logits,
+            **answers,
         )
+
+
+def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
+    """One model whose members are those of all `models`, which must be of one shape; the geometry stream is new."""
+    first = models[0].config
+    config = InfantFaceConfig(**{**first.to_dict(), "members": sum(model.config.members for model in models)})
+    whole = InfantFaceModel(config)
+    readers = [reader for model in models for reader in model.readers]
+    for mine, reader in zip(whole.readers, readers, strict=True):
+        mine.load_state_dict(reader.state_dict())
+    return whole.eval()
+
+
+class ImageReader(nn.Module):
+    """An image stream with a head for every question; (B, 3, S, S) to the image's part of an InfantFaceOutput."""
+
+    def __init__(self, config: InfantFaceConfig):
+        super().__init__()
+        self.image = ImageStream(config)
+        width = config.widths[-1]
+        self.affect = nn.Linear(width, len(AFFECTS))
+        self.emotion = nn.Linear(width, len(EMOTIONS))
+        self.valence_arousal = nn.Linear(width, 2)
+        self.age = nn.Linear(width, len(AGE_GROUPS))
+        self.usable = nn.Linear(width, 1)
+        self.eyes_closed = nn.Linear(width, 1)
+        self.mouth_covered = nn.Linear(width, 1)
+
+    def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.image(pixel_values)
+        return {
+            "image_logits": self.affect(features),
+            "emotion_logits": self.emotion(features),
+            "valence_arousal": self.valence_arousal(features),
+            "age_logits": self.age(features),
+            "usable_logit": self.usable(features).squeeze(-1),
+            "eyes_closed_logit": self.eyes_closed(features).squeeze(-1),
+            "mouth_covered_logit": self.mouth_covered(features).squeeze(-1),
+        }
 
 
 class ImageStream(nn.Module):

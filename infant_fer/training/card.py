@@ -8,8 +8,9 @@ from infant_fer.training.metrics import Share
 
 WHAT = """
 Reads the affect (positive, neutral, negative) of an infant's aligned face, with seven emotions, valence, arousal, age group, whether
-the crop is a usable infant's face, and whether the eyes are closed or the mouth is covered. Image stream (convolutions, then
-transformer layers) and geometry stream (MediaPipe landmarks and blendshapes), fused late. Load it with the `infant_fer` package.
+the crop is a usable infant's face, and whether the eyes are closed or the mouth is covered. The image stream is the mean of
+{members} networks (convolutions, then transformer layers); the geometry stream (MediaPipe landmarks and blendshapes) is fused late.
+Load it with the `infant_fer` package.
 """
 
 USE = """## Intended use
@@ -50,7 +51,7 @@ def model_card(name: str, results: dict) -> str:
         (
             _front_matter(name, split, figures),
             f"# {name}",
-            WHAT,
+            WHAT.format(members=len(results["run"]["members"])),
             USE,
             f"## Figures on the {split} rows",
             "Intervals are Wilson's, 95 %.",
@@ -95,11 +96,10 @@ def _front_matter(name: str, split: str, figures: dict) -> str:
 
 
 def _making(run: dict) -> str:
-    minutes = f"{run['minutes']} minutes" + (f" ({run['parts']})" if run.get("parts") else "")
     return (
-        f"## How it was made\n`{run['command']}`, seed {run['seed']}, {minutes} on {run['machine']}, torch {run['torch']}: "
-        f"FER2013's seven emotions first, then {run['how']}. Choices were made on the dev rows; the test rows were measured "
-        "once. Every setting and figure is in `metrics.json`.\n"
+        f"## How it was made\n`{run['command']}`, seed {run['seed']}, {run['minutes']} minutes ({run['parts']}) on "
+        f"{run['machine']}, torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
+        "measured once. Every setting and figure is in `metrics.json`.\n"
     )
 
 

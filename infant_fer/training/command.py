@@ -14,7 +14,7 @@ from infant_fer.training.recipes import OURS, changed, read_recipe, recipe_names
 
 # Options of the other recipes.
 NOT_OURS = ("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures")
-NOT_OURS += ("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "resume", "gallery")
+NOT_OURS += ("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery")
 
 
 def train(options: Namespace, command: str) -> None:
@@ -104,7 +104,7 @@ def _ours(options: Namespace, command: str) -> None:
             data=Path(options.data),
             output=options.output,
             cache=options.cache,
-            pretrained=options.pretrained,
+            resume=options.resume,
             seed=options.seed,
             test=not options.no_test,
             command=command,

@@ -29,7 +29,6 @@ class PretrainingSettings:
     label_smoothing: float = 0.1  # FER2013's labels are about 65 % agreed
     ema: float = 0.998
     warmup: float = 0.2
-    seed: int = 0
 
 
 def pretrain(
@@ -39,10 +38,11 @@ def pretrain(
     dev_emotion: np.ndarray,
     settings: PretrainingSettings,
     config: InfantFaceConfig,
+    seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> InfantFaceModel:
     """Train a new model's image stream and emotion head on (N, S, S) uint8 crops; gives the averaged (EMA) weights."""
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed)
     model = InfantFaceModel(config).to(memory_format=torch.channels_last)
     labels = torch.from_numpy(emotion).long()
     sides = [side for epochs, side in settings.stages for _ in range(epochs)]
@@ -57,7 +57,7 @@ def pretrain(
     for epoch, side in enumerate(sides):
         start = time.monotonic()
         model.train()
-        order = np.random.default_rng(epoch + 1000 * settings.seed).permutation(len(grey))
+        order = np.random.default_rng(epoch + 1000 * seed).permutation(len(grey))
         for batch in tqdm(_batches(order, settings.batch), unit="step", desc=f"Pretraining {epoch + 1}", leave=False):
             pictures = as_input(augment(_resized(grey[batch], side)))
             with torch.autocast("cpu", dtype=torch.bfloat16):
