@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,8 +11,10 @@ from starlette.middleware import Middleware
 from infant_fer.errors import InfantFERError
 from infant_fer.images import MAX_BYTES, Photo
 from infant_fer.report_html import STYLE
+from infant_fer.synthetic.mesh_data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
 from infant_fer.ui.lab_style import LAB_STYLE
+from infant_fer.ui.lab_tab import build_lab_tab
 from infant_fer.ui.live_tab import build_live_tab
 from infant_fer.ui.photo_reading import told
 from infant_fer.ui.photo_tab import build_photo_tab
@@ -38,7 +39,6 @@ footer { display: none !important; }
 """
 )
 SWEEP_SECONDS = (60, 300)  # delete uploads never read: look every minute, drop what is five minutes old
-LAB_NEEDS = ("anny", "numba", "scipy")
 NO_LAB = (
     "## Expression lab\nA further tab moves the face of a rendered infant by sliders and shows how the answer moves. It appears "
     "after `pip install --no-deps -r requirements-synthetic.txt` and a new start of the page."
@@ -47,7 +47,7 @@ NO_LAB = (
 
 def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
     """Build the page; nothing is served yet. The lab is there when what it needs is installed."""
-    with_lab, lab_sessions = lab_is_installed(), SessionStore()
+    with_lab, lab_sessions = is_installed(), SessionStore()
     with gr.Blocks(title=TITLE, delete_cache=SWEEP_SECONDS, analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs(selected="photo") as tabs:
@@ -57,7 +57,7 @@ def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr
                 build_live_tab(shelf, sessions, photo_tab, tabs)
             if with_lab:
                 with gr.Tab("Lab", id="lab") as tab:
-                    _add_lab(shelf, lab_sessions, photo_tab.checkpoint, tab)
+                    build_lab_tab(shelf, lab_sessions, photo_tab.checkpoint, tab)
             with gr.Tab("About", id="about"):
                 if not with_lab:
                     gr.Markdown(NO_LAB)
@@ -71,11 +71,6 @@ def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr
 
         page.unload(forget)
     return page
-
-
-def lab_is_installed() -> bool:
-    """Whether the optional packages are there; asked before infant_fer.synthetic is imported, which needs them."""
-    return all(importlib.util.find_spec(name) for name in LAB_NEEDS)
 
 
 def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> str:
@@ -109,12 +104,6 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
     if block:
         page.block_thread()
     return url
-
-
-def _add_lab(shelf: Shelf, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab) -> None:
-    from infant_fer.ui.lab_tab import build_lab_tab  # needs the optional packages
-
-    build_lab_tab(shelf, sessions, checkpoint, tab)
 
 
 def _add_endpoint(shelf: Shelf) -> None:
