@@ -92,7 +92,7 @@ def _lay_out_walk() -> _Walk:
     with gr.Accordion("A walk from one expression to another", elem_id="lab-walk"):
         gr.Markdown(WALK)
         with gr.Row():
-            start = gr.Dropdown(list(EXPRESSIONS), value="smile", label="From", min_width=120, elem_id="lab-from")
+            start = gr.Dropdown(list(EXPRESSIONS), value="open smile", label="From", min_width=120, elem_id="lab-from")
             end = gr.Dropdown(list(EXPRESSIONS), value="cry", label="To", min_width=120, elem_id="lab-to")
         go = gr.Button("Walk", variant="primary", elem_id="lab-go")
         shown = gr.HTML("", elem_id="lab-walked")

@@ -35,6 +35,7 @@ CSS = (
     + LAB_STYLE
     + """
 footer { display: none !important; }
+#card table { display: block; overflow-x: auto; border: 0; } #card :is(td, th) { min-width: 7rem; }
 @media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
 """
 )
