@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from tqdm import tqdm
 from infant_fer.synthetic import EXPRESSIONS, Light, View, render, sample_expression, sample_infant, sample_light
 from infant_fer.synthetic.bodies import NEWBORN, RACES
 from infant_fer.synthetic.landmarks import MESH_POINTS
+from infant_fer.synthetic.many import worker_pool
 
 if TYPE_CHECKING:
     from infant_fer.faces import Face, FaceFinder
@@ -117,7 +117,7 @@ def measure_expressions(finder: FaceFinder, count: int, size: int) -> list[Bar]:
 
 def measure_speed(count: int) -> tuple[list[Bar], dict[str, float]]:
     """CPU seconds and peak memory of one process that renders and nothing else."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with worker_pool(None, count=1) as pool:
         start_s, large_s, small_s, peak_mib = pool.apply(_timed, (count,))
     minutes = (MANY * small_s / 2 + start_s) / 60
     return [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from tqdm import tqdm
 from infant_fer.analyzer import Analyzer
 from infant_fer.audit.matched import Picture, Scene
 from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.many import worker_pool
 from infant_fer.synthetic.portrait import render
 
 
@@ -54,7 +53,7 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
         keep.mkdir(parents=True, exist_ok=True)
     _analyzer(checkpoint)  # a fault is told once, and the face finder fetched once, before there are workers
     each = partial(_read, checkpoint=checkpoint, keep=keep)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker) as pool:
+    with worker_pool(_start_worker) as pool:
         answers: Iterable[Reading] = pool.imap(each, pictures, chunksize=4)
         readings = list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
         pool.close()

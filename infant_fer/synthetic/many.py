@@ -6,7 +6,9 @@ import csv
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import cv2
@@ -54,7 +56,7 @@ def make(order: Order, count: int) -> None:
     """Render what is not there yet on all cores, then write the manifest, whole."""
     order.folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(count) if not _row_file(order, number).is_file()]
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (order,)) as pool:
+    with worker_pool(_start_worker, order) as pool:
         bar = tqdm(total=count, initial=count - len(missing), unit="portrait", desc="Rendering")
         for _ in pool.imap_unordered(_portrait, missing, chunksize=4):
             bar.update()
@@ -66,6 +68,12 @@ def make(order: Order, count: int) -> None:
         writer.writeheader()
         writer.writerows(rows)
     partial.replace(order.folder / "manifest.csv")
+
+
+def worker_pool(start: Callable[..., None] | None, *arguments, count: int | None = None) -> Pool:
+    """Processes that render, one a core unless told otherwise; each computes on one thread, as a second would only spin."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by NumPy when a worker loads it
+    return multiprocessing.get_context("spawn").Pool(count or os.cpu_count(), start, arguments)
 
 
 def _start_worker(order: Order) -> None:
