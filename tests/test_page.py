@@ -202,6 +202,7 @@ def test_bad_files_are_told_and_nothing_is_lost(visit, tmp_path):
     text = tmp_path / "notes.jpg"
     text.write_text("this is no photo")
     page.click("#photo button[aria-label='Remove Image']")
+    page.wait_for_selector("#landmarks img", state="detached")  # else the clearing may overtake the upload
     upload(page, text)
     page.wait_for_selector("text=could not be read as a photo")
     upload(page, EXAMPLES / "smile.jpg")

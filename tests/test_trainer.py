@@ -197,7 +197,8 @@ def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(tmp_path)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         arguments = [str(ROOT / "tests" / "two_processes.py"), str(16 // processes), str(out)]
-        subprocess.run([*command, *arguments], env=environment, cwd=tmp_path, check=True, capture_output=True)
+        ended = subprocess.run([*command, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
         losses[processes] = json.loads(out.read_text())
     assert len(losses[1]) == 6
     np.testing.assert_allclose(losses[2], losses[1], rtol=1e-4)

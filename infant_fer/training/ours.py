@@ -120,7 +120,7 @@ def _provenance(asked: Run, minutes: list[float]) -> dict:
     return {
         "command": asked.command,
         "minutes": round(sum(minutes), 1),
-        "parts": "a member each: " + ", ".join(map(str, minutes)),
+        "parts": "a member each: " + ", ".join(f"{each:.1f}" for each in minutes),
         "seed": asked.seed,
         "how": HOW.format(len(asked.members)),
         "members": [asdict(settings) for settings in asked.members],
