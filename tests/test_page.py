@@ -202,12 +202,32 @@ def test_bad_files_are_told_and_nothing_is_lost(visit, tmp_path):
     text = tmp_path / "notes.jpg"
     text.write_text("this is no photo")
     page.click("#photo button[aria-label='Remove Image']")
-    page.wait_for_selector("#landmarks img", state="detached")  # else the clearing may overtake the upload
     upload(page, text)
     page.wait_for_selector("text=could not be read as a photo")
     upload(page, EXAMPLES / "smile.jpg")
     wait_for_map(page)
     assert page.inner_text("#answer") == before
+
+
+SLOW_REMOVAL = """() => { const real = window.fetch; window.fetch = async (address, options) => {
+    const answer = await real(address, options);
+    const removal = String(address).includes("queue/join") && String(options?.body).startsWith('{"data":[null,');
+    if (removal) await new Promise((resume) => setTimeout(resume, 1500));
+    return answer;
+} }"""
+
+
+def test_a_photo_chosen_while_the_removal_of_another_is_under_way_is_read(visit, page_server):
+    page = visit()
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    page.evaluate(SLOW_REMOVAL)
+    page.click("#photo button[aria-label='Remove Image']")
+    upload(page, EXAMPLES / "cry.jpg")
+    page.wait_for_function("() => document.querySelector('#answer')?.innerText.includes('looks negative')")
+    wait_for_map(page)
+    assert picture(page, "photo").startswith("data:image/jpeg;base64,")
+    assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
 
 
 def test_a_photo_without_a_face_gives_advice(visit, tmp_path):

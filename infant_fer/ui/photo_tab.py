@@ -199,20 +199,24 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
         "outputs": [results.saliency, results.answer, results.legend, results.cancel],
         "concurrency_id": "explain",  # one map at a time; reading a photo does not wait for it
         "concurrency_limit": 1,
+        "trigger_mode": "always_last",  # what was asked while a map was drawn is drawn next
         "show_progress_on": [results.saliency],
         "api_visibility": "private",
     }  # fmt: skip
     face_outputs = [results.landmarks, results.saliency, results.answer, results.legend, results.face, results.cancel]
     outputs = [inputs.photo, *face_outputs]
     reading = {"show_progress_on": [results.answer], "api_visibility": "private"}
+    # Every upload is read, and so deleted, even while the removal of another is under way; one after the other, so that
+    # the newest answer comes last.
+    in_turn = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": 1}
     starts = [
-        inputs.photo.input(on_photo, [inputs.photo, settings.checkpoint], outputs, **reading),
-        settings.checkpoint.input(on_checkpoint, [settings.checkpoint], outputs, **reading),
-        results.face.input(on_face, [results.face], face_outputs, **QUIET),
-        results.landmarks.select(on_click, None, face_outputs, **QUIET),
+        inputs.photo.input(on_photo, [inputs.photo, settings.checkpoint], outputs, **reading, **in_turn),
+        settings.checkpoint.input(on_checkpoint, [settings.checkpoint], outputs, trigger_mode="always_last", **reading),
+        results.face.input(on_face, [results.face], face_outputs, trigger_mode="always_last", **QUIET),
+        results.landmarks.select(on_click, None, face_outputs, trigger_mode="multiple", **QUIET),
     ]
     starts += [
-        button.click(on_example(path), [settings.checkpoint], outputs, **reading)
+        button.click(on_example(path), [settings.checkpoint], outputs, **reading, **in_turn)
         for path, button in inputs.examples.items()
     ]
     explaining = [start.success(**explain_event) for start in starts]
@@ -221,10 +225,10 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
     explaining.append(settings.seed.submit(**explain_event))
 
     results.cancel.click(lambda: HIDE, None, [results.cancel], cancels=explaining, queue=False, **QUIET)
-    inputs.photo.clear(on_photo, [inputs.photo, settings.checkpoint], outputs, cancels=explaining, **QUIET)
+    inputs.photo.clear(None, cancels=explaining, queue=False, **QUIET)  # the input event tells that it is gone
     look = [settings.overlay, settings.strength, settings.close_up]
     for event in (settings.overlay.input, settings.strength.release, settings.close_up.input):
-        event(on_look, look, [results.landmarks, results.saliency], **QUIET)
+        event(on_look, look, [results.landmarks, results.saliency], trigger_mode="always_last", **QUIET)
     for kind, button in results.saves.items():
         saved = button.click(on_save(kind), None, [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
