@@ -181,6 +181,14 @@ def test_a_walk_under_way_tells_how_far_it_is():
     assert "<svg" not in html
 
 
+def test_a_walk_that_was_stopped_shows_what_it_has():
+    html = walk_html(steps_of((1, 0, 0), (0, 0, 1)), 5, "smile", "cry", ended=True)
+    assert "Stopped after 2 of 5 pictures." in html
+    assert "Between step 1 and step 2 the answer changes from positive to negative." in html
+    assert "<progress" not in html
+    assert "<svg" in walk_html([], 5, "smile", "cry", ended=True)  # stopped before the first picture
+
+
 # --- what the tab shows -----------------------------------------------------------------------------------------------
 
 
@@ -351,6 +359,16 @@ class TestInBrowser:
         wait_for_another(page, "lab-face", face)
         assert page.faults == []
         assert files_in(page_server[1]) == []
+
+    def test_the_walk_can_be_stopped(self, visit):
+        page = visit()
+        open_lab(page)
+        page.click("#lab-go")
+        page.wait_for_selector("#lab-walked figure")
+        page.click("#lab-stop")
+        page.wait_for_selector("text=Stopped after")
+        assert 1 <= page.locator("#lab-walked figure").count() < 11
+        assert not page.locator("#lab-stop").is_visible()
 
     def test_the_walk_shows_strip_plot_and_sentence_on_a_phone(self, visit):
         page = visit(PHONE)

@@ -15,7 +15,7 @@ from infant_fer.report import Report
 from infant_fer.synthetic.lab import LabSettings, portrait
 from infant_fer.synthetic.walk import STEPS, walk
 from infant_fer.ui.lab_walk import walk_html
-from infant_fer.ui.photo_reading import explained, landmarks_picture, read_photo, shown, told
+from infant_fer.ui.photo_reading import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, told
 from infant_fer.ui.sessions import Look, Session
 from infant_fer.ui.shelf import Shelf
 
@@ -95,18 +95,24 @@ def short_html(report: Report) -> str:
     return f'<div class="ife lab-short">{words}</div>'
 
 
-def walked(shelf: Shelf, settings: LabSettings, start: str, end: str, checkpoint: str) -> Iterator[str]:
-    """Yield the walk as HTML, one picture more each time."""
+def walked(
+    shelf: Shelf, session: Session, settings: LabSettings, start: str, end: str, checkpoint: str
+) -> Iterator[list]:
+    """Yield the walk as HTML, one picture more each time, and the stop button; ends early when the visitor stops it."""
 
     def read(image: np.ndarray) -> Mapping[str, float] | None:
         faces = shelf.analyzer(checkpoint).analyze(image).faces
         return faces[0].prediction.probabilities if faces else None
 
-    steps = []
-    yield walk_html(steps, STEPS, start, end)
+    session.walking, steps = True, []
+    yield [walk_html(steps, STEPS, start, end), SHOW]
     try:
         for step in walk(settings, start, end, read):
             steps.append(step)
-            yield walk_html(steps, STEPS, start, end)
+            if not session.walking:
+                break
+            yield [walk_html(steps, STEPS, start, end), SHOW]
     except InfantFERError as error:
+        yield [gr.skip(), HIDE]
         raise told(error) from None
+    yield [walk_html(steps, STEPS, start, end, ended=True), HIDE]

@@ -13,6 +13,7 @@ from infant_fer.synthetic.lab import actions_of, drawn_age_and_tone
 from infant_fer.synthetic.walk import STEPS, actions_at
 from infant_fer.ui.lab_controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
 from infant_fer.ui.lab_reading import PREPARING, drawn_map, read_portrait, redrawn_face, walked
+from infant_fer.ui.photo_reading import HIDE
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 from infant_fer.ui.shelf import Shelf
@@ -51,6 +52,7 @@ class _Walk:
     start: gr.Dropdown
     end: gr.Dropdown
     go: gr.Button
+    stop: gr.Button
     shown: gr.HTML
     step: gr.Slider
 
@@ -68,7 +70,7 @@ def build_lab_tab(shelf: Shelf, sessions: SessionStore, checkpoint: gr.Dropdown,
     gr.Markdown(LESSONS)
     render_after = _wire(shelf, sessions, checkpoint, tab, controls, results)
     _wire_starts(expressions, controls, render_after)
-    _wire_walk(shelf, checkpoint, controls, walk, render_after)
+    _wire_walk(shelf, sessions, checkpoint, controls, walk, render_after)
 
 
 def _lay_out_results() -> _Results:
@@ -95,12 +97,13 @@ def _lay_out_walk() -> _Walk:
             start = gr.Dropdown(list(EXPRESSIONS), value="open smile", label="From", min_width=120, elem_id="lab-from")
             end = gr.Dropdown(list(EXPRESSIONS), value="cry", label="To", min_width=120, elem_id="lab-to")
         go = gr.Button("Walk", variant="primary", elem_id="lab-go")
+        stop = gr.Button("Stop the walk", visible=False, size="sm", elem_id="lab-stop")
         shown = gr.HTML("", elem_id="lab-walked")
         step = gr.Slider(
             1, STEPS, 1, step=1, label="Put a step of this walk on the sliders above", buttons=[], elem_id="lab-step",
             info="To see where the map looks before and after the answer changes",
         )  # fmt: skip
-    return _Walk(start, end, go, shown, step)
+    return _Walk(start, end, go, stop, shown, step)
 
 
 def _wire(
@@ -160,14 +163,28 @@ def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_a
         render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
 
 
-def _wire_walk(shelf: Shelf, checkpoint: gr.Dropdown, controls: Controls, walk: _Walk, render_after: Callable) -> None:
-    def on_walk(checkpoint: str, start: str, end: str, *values):
-        yield from walked(shelf, lab_settings(values), start, end, checkpoint)
+def _wire_walk(
+    shelf: Shelf,
+    sessions: SessionStore,
+    checkpoint: gr.Dropdown,
+    controls: Controls,
+    walk: _Walk,
+    render_after: Callable,
+) -> None:
+    def on_walk(request: gr.Request, checkpoint: str, start: str, end: str, *values):
+        session = sessions.get(request.session_hash)
+        yield from walked(shelf, session, lab_settings(values), start, end, checkpoint)
+
+    def on_stop(request: gr.Request):
+        sessions.get(request.session_hash).walking = False
+        return HIDE
 
     def on_step(start: str, end: str, number: int):
         return list(actions_at(start, end, int(number)).values())
 
-    walk.go.click(on_walk, [checkpoint, walk.start, walk.end, *controls.inputs], [walk.shown], **QUIET)
+    walked_from = [checkpoint, walk.start, walk.end, *controls.inputs]
+    walk.go.click(on_walk, walked_from, [walk.shown, walk.stop], **QUIET)
+    walk.stop.click(on_stop, None, [walk.stop], queue=False, **QUIET)
     stepped = gr.on(
         [walk.step.input, walk.step.release], on_step, [walk.start, walk.end, walk.step], controls.movements, **QUIET
     )

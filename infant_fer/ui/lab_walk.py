@@ -15,15 +15,16 @@ JPEG_QUALITY = 80
 LEFT, RIGHT, TOP, BOTTOM = 34, 350, 26, 150  # of the plot, in units of its picture of 360 × 186
 
 
-def walk_html(steps: Sequence[WalkStep], asked: int, start: str, end: str) -> str:
-    """The walk as far as it has come; `asked` is the number of steps it will have."""
-    if len(steps) < asked:
+def walk_html(steps: Sequence[WalkStep], asked: int, start: str, end: str, ended: bool = False) -> str:
+    """The walk as far as it has come of `asked` steps; `ended` where no step will follow."""
+    if not ended and len(steps) < asked:
         words = f"Rendering picture {len(steps) + 1} of {asked}"
         told = f'<p>{words}</p><progress value="{len(steps)}" max="{asked}" aria-label="{words}"></progress>'
         return f'<div class="ife">{told}{_strip(steps)}</div>'
     sentence = walk_sentence([step.label for step in steps])
+    stopped = f"<p>Stopped after {len(steps)} of {asked} pictures.</p>" if len(steps) < asked else ""
     return (
-        f'<div class="ife"><h3>From {escape(start)} to {escape(end)}</h3><p><b>{escape(sentence)}</b></p>'
+        f'<div class="ife"><h3>From {escape(start)} to {escape(end)}</h3>{stopped}<p><b>{escape(sentence)}</b></p>'
         f"{_strip(steps)}{_plot(steps, sentence)}{_numbers(steps)}"
         '<p class="quiet">Rendered pictures of an infant that does not exist. The walk shows how this model answers, '
         "not how an expression changes in life, nor what an infant feels.</p></div>"

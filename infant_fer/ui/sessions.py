@@ -49,6 +49,7 @@ class Session:
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
     wanted: tuple[LabSettings, str] | None = None  # in the lab: the newest portrait asked for, and the checkpoint
+    walking: bool = False  # in the lab: whether the walk under way is to go on
     used_at: float = 0.0
 
     def show(self, report: Report | None) -> None:
