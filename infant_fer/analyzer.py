@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from infant_fer.alignment import align_face
 from infant_fer.checkpoints import face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.explain import METHODS
-from infant_fer.faces import Face, FaceFinder
+from infant_fer.faces import MAX_FACES, Face, FaceFinder
 from infant_fer.images import Photo, load_photo
 from infant_fer.regions import emphasis_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
@@ -56,12 +56,17 @@ class Analyzer:
     def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
         """Find and read every face of one photo; a photo without a face gives a report without faces.
 
-        `thorough` also searches lying, small and noisy faces when a plain look finds none. Raises ImageError.
+        `thorough` also searches lying, small and noisy faces when a plain look finds none, or no infant's. Raises ImageError.
         """
         decoded = load_photo(photo)
         faces = self.face_finder.find(decoded.rgb, thorough=thorough)
-        reports = tuple(self._read(decoded, face, number) for number, face in enumerate(faces, 1))
-        return Report(decoded, reports, photo_notes(len(faces)), self.classifier.name)
+        read = [self._read(decoded, face) for face in faces]
+        if thorough and read and not any(face.prediction.infant for face in read):
+            others = (self._read(decoded, face) for face in self.face_finder.find_others(decoded.rgb, faces))
+            read += [face for face in others if face.prediction.infant]
+        read = sorted(read, key=lambda face: not face.prediction.infant)[:MAX_FACES]
+        reports = tuple(replace(face, number=number) for number, face in enumerate(read, 1))
+        return Report(decoded, reports, photo_notes(len(reports)), self.classifier.name)
 
     def explain(self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()) -> Report:
         """The report with a complete explanation of one face."""
@@ -89,7 +94,7 @@ class Analyzer:
             shares, emphasis = share_per_part(saliency.values, parts), emphasis_per_part(saliency.values, parts)
             yield report.with_explanation(face, Explanation(saliency, shares, emphasis))
 
-    def _read(self, photo: Photo, face: Face, number: int) -> FaceReport:
+    def _read(self, photo: Photo, face: Face) -> FaceReport:
         aligned = align_face(photo.rgb, face, self.classifier.crop)
         prediction = self.classifier.predict(aligned, face)
-        return FaceReport(number, face, aligned, prediction, face_notes(face, aligned, prediction))
+        return FaceReport(1, face, aligned, prediction, face_notes(face, aligned, prediction))

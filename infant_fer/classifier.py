@@ -48,6 +48,11 @@ class Prediction:
     mouth_covered: float | None = None
     streams: dict[str, float] | None = None
 
+    @property
+    def infant(self) -> bool:
+        """Whether the crop looks like a usable infant's face to the checkpoint, or it cannot tell."""
+        return self.usable is None or self.usable >= 0.5
+
 
 class AffectClassifier:
     """A checkpoint ready to read aligned faces. Thread-safe: it holds no state of a call."""

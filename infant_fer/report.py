@@ -43,7 +43,7 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class FaceReport:
-    """The answer for one face; `number` counts from 1, the face most likely meant."""
+    """The answer for one face; `number` counts from 1, the face most likely meant: an infant's, large and central."""
 
     number: int
     face: Face

@@ -85,6 +85,19 @@ def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
     assert "2 faces" in report.notes[0]
 
 
+@pytest.mark.parametrize("expression", ["smile", "cry"])  # a plain look finds the smile, only enlarged views the cry
+def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression):
+    infant = Image.open(EXAMPLES / f"{expression}.jpg").convert("RGB").resize((220, 220))
+    photo = np.full((560, 860, 3), 128, np.uint8)
+    photo[10:550, 290:830] = Image.fromarray(astronaut[:300, 80:380]).resize((540, 540))
+    photo[320:540, 10:230] = infant
+    first, second = analyzer.analyze(photo).faces
+    assert (first.number, second.number) == (1, 2)
+    assert first.face.box_xyxy[2] < 230 < second.face.box_xyxy[0]
+    assert first.face.height_px < second.face.height_px
+    assert second.notes[0].startswith("This does not look like an infant's face")
+
+
 def test_dark_blurred_and_small_faces_are_told(analyzer, astronaut):
     import cv2
 

@@ -30,7 +30,7 @@ def face_notes(photo_face: Face, aligned: AlignedFace, prediction: Prediction) -
         sentence
         for holds, sentence in (
             (
-                prediction.usable is not None and prediction.usable < 0.5,
+                not prediction.infant,
                 "This does not look like an infant's face to the model; the answer may mean nothing.",
             ),
             (
