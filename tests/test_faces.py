@@ -11,6 +11,8 @@ from infant_fer import faces
 from infant_fer.errors import FaceModelError
 from infant_fer.face_search import believed, bordered_views, focus_views, grouped, tile_views
 from infant_fer.faces import FaceFinder
+from infant_fer.images import load_image
+from tests.conftest import EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,16 @@ def test_a_dotted_photo_is_searched_behind_its_dots(finder, portrait):
     assert len(found) == 1
     (truth,) = finder.find(portrait)
     assert np.linalg.norm(found[0].anchors_px - truth.anchors_px, axis=1).max() < 0.1 * truth.height_px
+
+
+@pytest.mark.parametrize(("name", "size", "share", "seed"), [("cry", 256, 0.08, 2), ("laugh", 128, 0.04, 0)])
+def test_dots_do_not_stand_a_face_on_its_head(finder, name, size, share, seed):
+    """An open mouth among dots was taken for a forehead, in the view that is turned by half a turn."""
+    picture = cv2.resize(load_image(EXAMPLES / f"{name}.jpg"), (size, size), interpolation=cv2.INTER_CUBIC)
+    dots = np.random.default_rng(seed).random((size, size))
+    picture[dots < share / 2], picture[dots > 1 - share / 2] = 0, 255
+    (face,) = finder.find(picture)
+    assert abs(face.pose.roll) < 15
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from infant_fer.images import load_image
 from infant_fer.models.geometry import geometry_features
 from infant_fer.training.stored import Stored
 
-VERSION = "1"  # raise it when finding, aligning or the geometry features change
+VERSION = "2"  # raise it when finding, aligning or the geometry features change
 
 
 @dataclass(frozen=True, eq=False)
