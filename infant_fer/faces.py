@@ -112,9 +112,10 @@ class FaceFinder:
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
-        """Find faces that `find` passed over because it knew some already, in enlarged views; costs about a second."""
+        """Find faces beside the `known` ones in enlarged views, for which `find` had no need; costs about a second."""
         faces = _merged([*known, *self._confirmed(photo_rgb, tile_views(photo_rgb))])[len(known) :]
-        return [self._straightened(photo_rgb, face) for face in faces]
+        beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
+        return [self._straightened(photo_rgb, face) for face in beside]
 
     def _first(self, views: Iterable[View]) -> list[Face]:
         """The faces of the first view that has any."""
@@ -207,6 +208,13 @@ def _merged(faces: list[Face]) -> list[Face]:
         if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in kept):
             kept.append(face)
     return kept
+
+
+def _is_part_of(face: Face, other: Face) -> bool:
+    """Whether a find has its centre in another face's box: an eye or an ear that looks like a face of its own."""
+    left, top, right, bottom = face.box_xyxy
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return other.box_xyxy[0] < x < other.box_xyxy[2] and other.box_xyxy[1] < y < other.box_xyxy[3]
 
 
 def _prominence(face: Face, shape: tuple[int, ...]) -> float:
