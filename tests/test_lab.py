@@ -131,7 +131,7 @@ def test_a_walk_that_goes_nowhere_is_refused(start, end, steps):
     [
         ([], [], "No picture has been made yet."),
         ([None, None], [], "No face was found in any picture of the walk."),
-        (["neutral"] * 3, [], "The answer stays neutral from the first step to the last."),
+        (["neutral"] * 3, [], "The answer stays neutral throughout."),
         (["positive", "positive", "negative"], [Flip(2, 3, "positive", "negative")],
          "Between step 2 and step 3 the answer changes from positive to negative."),
         (["positive", "neutral", "neutral", "negative"],
@@ -141,7 +141,7 @@ def test_a_walk_that_goes_nowhere_is_refused(start, end, steps):
         (["positive", None, "negative", None], [Flip(1, 3, "positive", "negative")],
          "Between step 1 and step 3 the answer changes from positive to negative. No face was found in step 2, 4."),
         ([None, "negative", None, "negative"], [],
-         "The answer stays negative from the first step to the last. No face was found in step 1, 3."),
+         "The answer stays negative throughout. No face was found in step 1, 3."),
     ],
     ids=["empty", "no faces", "no change", "one", "two", "across a gap", "gaps only"],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def walk_sentence(labels: Sequence[str | None]) -> str:
     gaps = f" No face was found in step {', '.join(missed)}." if missed else ""
     changes = flips(labels)
     if not changes:
-        return f"The answer stays {next(filter(None, labels))} from the first step to the last.{gaps}"
+        return f"The answer stays {next(filter(None, labels))} throughout.{gaps}"
     if len(changes) == 1:
         [flip] = changes
         return f"Between {_place(flip)} the answer changes {_change(flip)}.{gaps}"

@@ -43,6 +43,30 @@ class MemberSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class Making:
+    """What all members are made with."""
+
+    data: Data
+    geometry: GeometrySettings
+    seed: int  # the run's
+    folder: Path  # where each is kept
+    resume: bool  # use what is kept there, where it was made with the same settings
+    log: Callable[[str], None]
+
+    def kept(self, part: str, settings: dict, make: Callable[[], Made]) -> Made:
+        """What the folder keeps of an earlier run with the same settings, or what `make` gives, kept there from now on."""
+        folder, settings = self.folder / part, json.loads(json.dumps(settings))
+        file = folder / SETTINGS_FILE
+        if self.resume and file.is_file() and (told := json.loads(file.read_text("utf-8")))["settings"] == settings:
+            self.log(f"taken from {folder}")
+            return Made(InfantFaceModel.from_pretrained(folder).eval().requires_grad_(False), told["minutes"])
+        made = make()
+        made.model.save_pretrained(folder)
+        file.write_text(json.dumps({"settings": settings, "minutes": made.minutes}, indent=1), "utf-8")
+        return made
+
+
+@dataclass(frozen=True, eq=False)
 class Made:
     """A network and how long it took."""
 
@@ -50,57 +74,36 @@ class Made:
     minutes: float
 
 
-def member(
-    settings: MemberSettings,
-    geometry: GeometrySettings,
-    data: Data,
-    seed: int,
-    folder: Path,
-    resume: bool,
-    log: Callable[[str], None],
-) -> Made:
-    """Make one member and keep it, and its pretrained state, in `folder`; with `resume` what is kept there is used.
-
-    Only what was made with the same settings is used again.
-    """
-    seed += settings.seed
+def member(number: int, settings: MemberSettings, making: Making) -> Made:
+    """Make the member of that number; it and its pretrained state are kept."""
+    seed = making.seed + settings.seed
     learnt = {"seed": seed, "pretraining": asdict(settings.pretraining)}
-    whole = {**asdict(settings), "seed": seed, "geometry": asdict(geometry)}
+    whole = {**asdict(settings), "seed": seed, "geometry": asdict(making.geometry)}
 
     def pretrained() -> Made:
         start = time.monotonic()
-        return Made(_pretrained(settings.pretraining, data, seed, log), _minutes_since(start))
+        return Made(_pretrained(settings.pretraining, making, seed), _minutes_since(start))
 
     def fine_tuned() -> Made:
-        first = _kept(folder / "pretrained", learnt, pretrained, resume, log)
+        first = making.kept(f"member-{number + 1}/pretrained", learnt, pretrained)
         start = time.monotonic()
-        model = _fine_tuned(first.model, settings, geometry, data, seed, log)
-        return Made(model, first.minutes + _minutes_since(start))
+        return Made(_fine_tuned(first.model, settings, making, seed), first.minutes + _minutes_since(start))
 
-    return _kept(folder / "fine-tuned", whole, fine_tuned, resume, log)
+    return making.kept(f"member-{number + 1}/fine-tuned", whole, fine_tuned)
 
 
-def pupil(
-    number: int,
-    made: list[Made],
-    lesson: FinetuningSettings,
-    data: Data,
-    seed: int,
-    folder: Path,
-    resume: bool,
-    log: Callable[[str], None],
-) -> Made:
-    """The member of that number, after it has learnt on from the mean answers of all members; kept as `member` keeps."""
+def pupil(number: int, made: list[Made], lesson: FinetuningSettings, making: Making) -> Made:
+    """The member of that number, after it has learnt on from the mean answers of all members; kept too."""
     names = [hashlib.sha256(b"".join(_bytes(each.model))).hexdigest() for each in made]
-    told = {"lesson": asdict(lesson), "seed": seed + number, "members": names}
+    told = {"lesson": asdict(lesson), "seed": making.seed + number, "members": names}
 
     def learnt() -> Made:
         start, models = time.monotonic(), [each.model for each in made]
-        sets = (taught(models, faces) for faces in data.training_faces())
-        model = finetune(models[number], *sets, lesson, seed + number, log)
+        sets = (taught(models, faces) for faces in making.data.training_faces())
+        model = finetune(models[number], *sets, lesson, making.seed + number, making.log)
         return Made(model.requires_grad_(False), made[number].minutes + _minutes_since(start))
 
-    return _kept(folder, told, learnt, resume, log)
+    return making.kept(f"member-{number + 1}/taught", told, learnt)
 
 
 def with_geometry(model: InfantFaceModel, settings: GeometrySettings, data: Data, seed: int) -> InfantFaceModel:
@@ -111,22 +114,17 @@ def with_geometry(model: InfantFaceModel, settings: GeometrySettings, data: Data
     return model.requires_grad_(False)
 
 
-def _pretrained(settings: PretrainingSettings, data: Data, seed: int, log: Callable[[str], None]) -> InfantFaceModel:
+def _pretrained(settings: PretrainingSettings, making: Making, seed: int) -> InfantFaceModel:
+    data = making.data
     config = InfantFaceConfig(geometry_size=data.infant_faces.geometry.shape[1], face_crop=asdict(CropSpec()))
     dev, emotion = data.fer.split == "dev", data.fer.emotion
     kept_grey, dev_grey = (data.fer_faces.rows(chosen).grey for chosen in (data.fer_kept, dev))
-    return pretrain(kept_grey, emotion[data.fer_kept], dev_grey, emotion[dev], settings, config, seed, log)
+    return pretrain(kept_grey, emotion[data.fer_kept], dev_grey, emotion[dev], settings, config, seed, making.log)
 
 
-def _fine_tuned(
-    start: InfantFaceModel,
-    settings: MemberSettings,
-    geometry: GeometrySettings,
-    data: Data,
-    seed: int,
-    log: Callable[[str], None],
-) -> InfantFaceModel:
+def _fine_tuned(start: InfantFaceModel, settings: MemberSettings, making: Making, seed: int) -> InfantFaceModel:
     """Fine-tune once for each setting; the mean weights, or a student that starts there and learns from their mean answers."""
+    data, geometry, log = making.data, making.geometry, making.log
     infants, older, emotions = data.training_faces()
     sets = (infants, older, remembered(start, emotions))
     models = []
@@ -147,15 +145,3 @@ def _bytes(model: InfantFaceModel) -> Iterator[bytes]:
 
 def _minutes_since(start: float) -> float:
     return round((time.monotonic() - start) / 60, 1)
-
-
-def _kept(folder: Path, settings: dict, make: Callable[[], Made], resume: bool, log: Callable[[str], None]) -> Made:
-    """What `folder` keeps of an earlier run with the same settings, or what `make` gives, kept there from now on."""
-    file, settings = folder / SETTINGS_FILE, json.loads(json.dumps(settings))
-    if resume and file.is_file() and (told := json.loads(file.read_text("utf-8")))["settings"] == settings:
-        log(f"taken from {folder}")
-        return Made(InfantFaceModel.from_pretrained(folder).eval().requires_grad_(False), told["minutes"])
-    made = make()
-    made.model.save_pretrained(folder)
-    file.write_text(json.dumps({"settings": settings, "minutes": made.minutes}, indent=1), "utf-8")
-    return made

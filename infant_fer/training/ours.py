@@ -20,7 +20,7 @@ from infant_fer.training.figures import measure
 from infant_fer.training.finetuning import FinetuningSettings
 from infant_fer.training.geometry_stream import GeometrySettings
 from infant_fer.training.manifest import UNKNOWN
-from infant_fer.training.members import Made, MemberSettings, member, pupil, with_geometry
+from infant_fer.training.members import Made, Making, MemberSettings, member, pupil, with_geometry
 from infant_fer.training.recipes import FOLDER, OURS
 from infant_fer.training.rows import outputs
 from infant_fer.training.saving import write_checkpoint
@@ -70,8 +70,9 @@ class Run:
 def run(asked: Run, log: Callable[[str], None] = print) -> dict:
     """Make and measure a checkpoint folder; gives the figures. An existing output folder is replaced at the very end."""
     data = load(asked.data, asked.cache, log)
-    made = [_member(asked, number, data, log) for number in range(len(asked.members))]
-    made = [_pupil(asked, number, made, data, log) for number in range(len(made))]
+    making = Making(data, asked.geometry, asked.seed, asked.runs / asked.output.name, asked.resume, log)
+    made = [_member(asked, number, making) for number in range(len(asked.members))]
+    made = [_pupil(asked, number, made, making) for number in range(len(made))]
     model = with_geometry(joined([each.model for each in made]), asked.geometry, data, asked.seed)
     dev, test = data.infants.split == "dev", data.infants.split == "test"
     model.config.logit_temperature = _temperature(model, data)
@@ -95,19 +96,14 @@ def save(model: InfantFaceModel, results: dict, output: Path) -> None:
     write_checkpoint(output, write)
 
 
-def _member(asked: Run, number: int, data: Data, log: Callable[[str], None]) -> Made:
-    log(f"member {number + 1} of {len(asked.members)}")
-    return member(asked.members[number], asked.geometry, data, asked.seed, _folder(asked, number), asked.resume, log)
+def _member(asked: Run, number: int, making: Making) -> Made:
+    making.log(f"member {number + 1} of {len(asked.members)}")
+    return member(number, asked.members[number], making)
 
 
-def _pupil(asked: Run, number: int, made: list[Made], data: Data, log: Callable[[str], None]) -> Made:
-    log(f"member {number + 1} of {len(made)} learns from all")
-    folder = _folder(asked, number) / "taught"
-    return pupil(number, made, asked.lesson, data, asked.seed, folder, asked.resume, log)
-
-
-def _folder(asked: Run, number: int) -> Path:
-    return asked.runs / asked.output.name / f"member-{number + 1}"
+def _pupil(asked: Run, number: int, made: list[Made], making: Making) -> Made:
+    making.log(f"member {number + 1} of {len(made)} learns from all")
+    return pupil(number, made, asked.lesson, making)
 
 
 def _temperature(model: InfantFaceModel, data: Data) -> float:
