@@ -26,6 +26,14 @@ def analyzer():
 
 
 @pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """The folder of a tiny sound checkpoint, not to be altered."""
+    from tests.tiny_checkpoints import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
     """An adult's portrait, 512 × 512, NASA, public domain, from scikit-image."""
     from skimage import data

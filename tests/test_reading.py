@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import skimage.data
 import torch
 from PIL import Image
 
@@ -85,13 +84,18 @@ def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
     assert "2 faces" in report.notes[0]
 
 
-@pytest.mark.parametrize("expression", ["smile", "cry"])  # a plain look finds the smile, only enlarged views the cry
-def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression):
+def beside_an_adult(expression: str, adult: np.ndarray) -> np.ndarray:
+    """An infant's rendered face, and an adult's, which is larger."""
     infant = Image.open(EXAMPLES / f"{expression}.jpg").convert("RGB").resize((220, 220))
     photo = np.full((560, 860, 3), 128, np.uint8)
-    photo[10:550, 290:830] = Image.fromarray(astronaut[:300, 80:380]).resize((540, 540))
+    photo[10:550, 290:830] = Image.fromarray(adult[:300, 80:380]).resize((540, 540))
     photo[320:540, 10:230] = infant
-    first, second = analyzer.analyze(photo).faces
+    return photo
+
+
+@pytest.mark.parametrize("expression", ["smile", "cry"])  # a plain look finds the smile, only enlarged views the cry
+def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression):
+    first, second = analyzer.analyze(beside_an_adult(expression, astronaut)).faces
     assert (first.number, second.number) == (1, 2)
     assert first.face.box_xyxy[2] < 230 < second.face.box_xyxy[0]
     assert first.face.height_px < second.face.height_px
@@ -179,14 +183,15 @@ def test_twenty_faces_give_at_most_five(analyzer):
     assert 1 <= len(report.faces) <= 5
 
 
-def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, tmp_path):
-    """Ten files through both roads: the eight portraits, one turned on its side, one adult."""
+def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, astronaut, tmp_path):
+    """Eleven files through both roads: the eight portraits, one turned on its side, one adult, an infant beside an adult."""
     files = sorted(str(file) for file in EXAMPLES.glob("*.jpg"))
     with Image.open(EXAMPLES / "smile.jpg") as smile:
         smile.rotate(90, expand=True).save(tmp_path / "sideways.png")
-    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "adult.png")
-    files += [str(tmp_path / "sideways.png"), str(tmp_path / "adult.png")]
-    assert len(files) == 10
+    Image.fromarray(astronaut).save(tmp_path / "adult.png")
+    Image.fromarray(beside_an_adult("smile", astronaut)).save(tmp_path / "both.png")
+    files += [str(tmp_path / f"{name}.png") for name in ("sideways", "adult", "both")]
+    assert len(files) == 11
     stored = Stored((None,) * len(files), tuple(files))
     table = face_table(stored, analyzer.classifier.crop, tmp_path / "cache")
     model = analyzer.classifier._model

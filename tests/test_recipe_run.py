@@ -21,8 +21,8 @@ from infant_fer.training.faces_cache import FaceTable
 from infant_fer.training.finetuning import FinetuningSettings
 from infant_fer.training.finetuning import _row_weights as row_weights
 from infant_fer.training.geometry_stream import GeometrySettings, train_geometry
+from infant_fer.training.learning import Learning
 from infant_fer.training.manifest import read_fer2013, read_infants, read_older
-from infant_fer.training.members import MemberSettings
 from infant_fer.training.pretraining import PretrainingSettings
 from infant_fer.training.rows import Faces, grey_crops, outputs
 from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
@@ -88,7 +88,7 @@ def test_a_class_nine_times_rarer_is_drawn_three_times_as_often():
 def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
     """Put faces into the cache as if they had been found."""
     manifest = read(folder)
-    file = folder / "cache" / f"faces-{faces_cache._key(manifest, CropSpec())}.npz"
+    file = folder / "cache" / f"faces-{faces_cache._key(manifest, CropSpec(), adults=read is not read_infants)}.npz"
     file.parent.mkdir(exist_ok=True)
     faces_cache._save(FaceTable(crops, geometry.astype(np.float32), np.ones(len(manifest), bool)), file)
 
@@ -132,22 +132,22 @@ def data_folder(tmp_path_factory) -> Path:
     return folder
 
 
-PRETRAINING = PretrainingSettings(stages=((1, 64), (1, 96)), batch=8)
-SHORT = FinetuningSettings(epochs=1, infants=8, older=4, emotions=4)
+SHORT = FinetuningSettings(epochs=1, infants=8, older=4, emotions=4, mild=0.25)
+LEARNING = Learning(
+    members=2,
+    pretraining=(PretrainingSettings(((1, 64), (1, 96)), batch=8), PretrainingSettings(((1, 64),), mild=0.5, batch=8)),
+    fine_tuning=SHORT,
+    geometry=GeometrySettings(epochs=2, batch=8),
+)
 
 
-def small_run(folder: Path, name: str, **settings) -> ours.Run:
+def small_run(folder: Path, name: str, learning: Learning = LEARNING, **settings) -> ours.Run:
     return ours.Run(
         data=folder,
         output=folder / name,
         cache=folder / "cache",
         runs=folder / "runs",
-        members=(
-            MemberSettings(PRETRAINING, (SHORT, SHORT), student=SHORT),
-            MemberSettings(PRETRAINING, (SHORT,), seed=5),
-        ),
-        lesson=SHORT,
-        geometry=GeometrySettings(epochs=2, batch=8),
+        learning=learning,
         command="python train.py --recipe ours",
         **settings,
     )
@@ -176,13 +176,13 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
     assert "Figures on the test rows" in classifier.card
     stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert stored["test"]["accuracy"]["this checkpoint"]["all"]["n"] == 9
-    assert [each["seed"] for each in stored["run"]["members"]] == [0, 5]
+    assert stored["run"]["learning"]["members"] == 2
     assert json.loads((folder / "config.json").read_text("utf-8"))["members"] == 2
 
 
 def test_the_released_model_averages_its_members(finished, data_folder):
     kept = data_folder / "runs" / "made"
-    members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "taught").eval() for n in (1, 2)]
+    members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "fine-tuned").eval() for n in (1, 2)]
     released, crops = InfantFaceModel.from_pretrained(finished[0]).eval(), torch.rand(4, 3, 96, 96, generator=seeded())
     with torch.inference_mode():
         expected = [member(crops * 2 - 1) for member in members]
@@ -213,27 +213,27 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
 
 
 def test_the_test_rows_can_be_left_alone(data_folder):
-    asked = small_run(data_folder, "tried", seed=3, test=False)
-    results = ours.run(replace(asked, members=(MemberSettings(PRETRAINING, (SHORT,)),)), log=lambda _: None)
+    learning = replace(LEARNING, members=1, pretraining=LEARNING.pretraining[:1])
+    asked = small_run(data_folder, "tried", learning, seed=3, test=False)
+    results = ours.run(asked, log=lambda _: None)
     assert "test" not in results
     assert "Figures on the dev rows" in (asked.output / "README.md").read_text("utf-8")
 
 
-def test_each_member_learns_on_from_all(finished, data_folder):
-    kept = data_folder / "runs" / "made" / "member-2"
-    before, after = (InfantFaceModel.from_pretrained(kept / name) for name in ("fine-tuned", "taught"))
-    assert not torch.equal(before.readers[0].affect.weight, after.readers[0].affect.weight)
-    told = [json.loads((kept / name / "settings.json").read_text("utf-8")) for name in ("fine-tuned", "taught")]
-    assert told[1]["minutes"] >= told[0]["minutes"]
-    assert len(set(told[1]["settings"]["members"])) == 2
-
-
 def test_what_was_made_before_is_used_again_with_the_same_settings_only(finished, data_folder):
-    asked, said = small_run(data_folder, "made", resume=True, test=False), []
-    again = ours.run(replace(asked, output=data_folder / "made"), log=said.append)
-    assert sum(line.startswith("taken from") for line in said) == 4  # two members, and what each learnt from both
+    asked = small_run(data_folder, "made", resume=True, test=False)
+    steps = ("pretrained-1", "pretrained-2", "fine-tuned")
+
+    def times() -> dict[str, list[int]]:
+        files = {step: [asked.runs / f"made/member-{n}/{step}/settings.json" for n in (1, 2)] for step in steps}
+        return {step: [file.stat().st_mtime_ns for file in each] for step, each in files.items()}
+
+    first = times()
+    again = ours.run(asked, log=lambda _: None)
     assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
-    first = replace(asked.members[0], student=None)
-    said.clear()
-    ours.run(replace(asked, members=(first,)), log=said.append)
-    assert sum(line.startswith("taken from") for line in said) == 1
+    assert times() == first
+    other = replace(LEARNING, fine_tuning=replace(SHORT, learning_rate=5e-4))
+    ours.run(replace(asked, learning=other), log=lambda _: None)
+    assert [step for step in steps if all(a != b for a, b in zip(times()[step], first[step], strict=True))] == [
+        "fine-tuned"
+    ]

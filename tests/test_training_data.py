@@ -1,6 +1,5 @@
-"""What goes into training: tables, the crops that the app sees too, random changes, and the figures that come out."""
+"""What goes into training: tables, the crops that the app sees too, and no held-out infant's twin."""
 
-import math
 from pathlib import Path
 
 import cv2
@@ -13,14 +12,11 @@ from infant_fer.faces import FaceFinder
 from infant_fer.images import load_image
 from infant_fer.labels import AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import geometry_features
-from infant_fer.training import faces_cache, metrics
-from infant_fer.training.augmentation import augment
+from infant_fer.training import faces_cache
 from infant_fer.training.faces_cache import FaceTable, face_table
 from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
-from infant_fer.training.pretraining import Average
+from infant_fer.training.near_duplicates import unlike
 from tests.made_data import EXAMPLES, infant_row, write_table, write_zip
-
-# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def test_words_of_the_table_become_targets(tmp_path):
@@ -64,9 +60,6 @@ def test_fer2013_parts_are_train_dev_and_test(tmp_path):
     assert set(fer.emotion) == {EMOTIONS.index("fear")}
 
 
-# --- faces ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def portraits(tmp_path_factory) -> Path:
     """A data folder with rendered portraits and one picture without a face."""
@@ -107,54 +100,21 @@ def test_another_picture_or_crop_is_another_cache(tmp_path):
         write_zip(tmp_path / "infants.zip", {"infants/web/a.jpg": data})
         keys.append(faces_cache._key(manifest, CropSpec()))
     keys.append(faces_cache._key(manifest, CropSpec(margin=0.2)))
-    assert len(set(keys)) == 3
+    keys.append(faces_cache._key(manifest, CropSpec(), adults=True))
+    assert len(set(keys)) == 4
 
 
-# --- changes and averages -----------------------------------------------------------------------------------------------------
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def test_augmentation_does_not_mix_pictures():
-    pictures = torch.rand(8, 1, 32, 32, generator=seeded())
-    other = pictures.clone()
-    other[3] = 0.5
-    same = (augment(pictures, seeded(5)) == augment(other, seeded(5))).flatten(1).all(1)
-    assert same.tolist() == [index != 3 for index in range(8)]
-
-
-def test_half_of_the_pictures_are_mirrored():
-    ramp = torch.linspace(0, 1, 32).expand(600, 1, 32, 32)
-    changed = augment(ramp, seeded())
-    mirrored = (changed[..., :12].mean((1, 2, 3)) > changed[..., -12:].mean((1, 2, 3))).float().mean()
-    assert 0.44 < mirrored < 0.56  # three standard errors
-
-
-def test_the_average_moves_by_its_share():
-    model = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(model.weight)
-    average = Average(model, decay=0.1)
-    torch.nn.init.ones_(model.weight)
-    average.update(model)  # (1 + 1) / (10 + 1) exceeds the decay of 0.1
-    assert float(average.model.weight) == pytest.approx(0.9)
-    average.update(model)
-    assert float(average.model.weight) == pytest.approx(0.99)
-    assert float(model.weight.detach()) == 1
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_temperature_undoes_overconfidence():
-    random = np.random.default_rng(0)
-    logits = random.normal(0, 2, (4000, 3))
-    truth = np.array([random.choice(3, p=row) for row in metrics.softmax(logits)])
-    assert metrics.fit_temperature(logits, truth) == pytest.approx(1, rel=0.1)
-    assert metrics.fit_temperature(logits * 3, truth) == pytest.approx(3, rel=0.1)
-
-
-def test_auc_of_one_kind_is_unknown():
-    assert metrics.auc(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 0])) == 1
-    assert math.isnan(metrics.auc(np.array([0.1, 0.9]), np.array([1, 1])))
+def test_near_duplicates_are_left_out_and_others_stay():
+    random = np.random.default_rng(1)
+    held_out = torch.from_numpy(random.integers(0, 256, (5, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8))
+    planted = (held_out[1].float() * 0.8 + 20).clamp(0, 255).to(torch.uint8)  # another light
+    mirrored = held_out[3].flip(-1)
+    fresh = torch.from_numpy(random.integers(0, 256, (4, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8))
+    assert unlike(torch.cat([planted[None], mirrored[None], fresh]), held_out).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]

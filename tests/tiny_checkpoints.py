@@ -1,12 +1,16 @@
-"""Tiny transformers checkpoints with random weights, saved as anyone would save theirs."""
+"""Tiny transformers checkpoints with random weights, saved as anyone would save theirs, and how they are spoilt and refused."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 import transformers as hf
+
+from infant_fer.errors import CheckpointError
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 SHUFFLED_AFFECTS = ("neutral", "negative", "positive")
@@ -91,3 +95,21 @@ def _settle_batch_norm(model: torch.nn.Module) -> None:
         layer.momentum = 1.0
     if layers:
         model.train()(pixel_values=torch.rand(16, 3, 32, 32) * 2 - 1)
+
+
+def edit(file: Path, **changes) -> None:
+    """Change settings of a JSON file; None removes one."""
+    settings = json.loads(file.read_text())
+    for key, value in changes.items():
+        settings.pop(key, None) if value is None else settings.update({key: value})
+    file.write_text(json.dumps(settings))
+
+
+def refusal(call, *arguments, **options) -> str:
+    """The one sentence with which a checkpoint is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        call(*arguments, **options)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence

@@ -36,6 +36,13 @@ def jitter(pixels: torch.Tensor, generator: torch.Generator | None = None) -> to
     return _relit(_moved(pixels, draw, JITTER), draw, JITTER).clamp(0, 1)
 
 
+def partly_mild(grey: torch.Tensor, mild: float) -> torch.Tensor:
+    """Change a (B, C, S, S) batch, its last `mild` share by `jitter` and the rest by `augment`; the batch is in random order."""
+    strong = round((1 - mild) * len(grey))
+    parts = [change(part) for change, part in ((augment, grey[:strong]), (jitter, grey[strong:])) if len(part)]
+    return torch.cat(parts)
+
+
 class _Draw:
     """Random numbers of shape (B, 1, 1, 1) unless asked otherwise."""
 

@@ -51,7 +51,7 @@ def model_card(name: str, results: dict) -> str:
         (
             _front_matter(name, split, figures),
             f"# {name}",
-            WHAT.format(members=len(results["run"]["members"])),
+            WHAT.format(members=results["run"]["learning"]["members"]),
             USE,
             f"## Figures on the {split} rows",
             "Intervals are Wilson's, 95 %.",
@@ -96,9 +96,10 @@ def _front_matter(name: str, split: str, figures: dict) -> str:
 
 
 def _making(run: dict) -> str:
+    minutes = " and ".join(f"{each:.0f}" for each in run["minutes"])
     return (
-        f"## How it was made\n`{run['command']}`, seed {run['seed']}, {run['minutes']} minutes ({run['parts']}) on "
-        f"{run['machine']}, torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
+        f"## How it was made\n`{run['command']}`, seed {run['seed']}, on {run['machine']} ({minutes} minutes for the networks, "
+        f"side by side), torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
         "measured once. Every setting and figure is in `metrics.json`.\n"
     )
 

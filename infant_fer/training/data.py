@@ -38,7 +38,9 @@ def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:
     """Read the sets and find their faces, from the cache after the first time. Raises DatasetError."""
     infants, older, fer = (read(folder) for read in (read_infants, read_older, read_fer2013))
     manifests = (infants, older, fer)
-    infant_faces, older_faces, fer_faces = (faces_of(each, face_table(each, CropSpec(), cache)) for each in manifests)
+    infant_faces, older_faces, fer_faces = (
+        faces_of(each, face_table(each, CropSpec(), cache, adults=each is not infants)) for each in manifests
+    )
     held_out = infants.split != "train"
     held_out_faces = infant_faces.rows(held_out).grey
     infants_kept = ~held_out & unlike(infant_faces.grey, held_out_faces)

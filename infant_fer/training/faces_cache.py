@@ -6,12 +6,15 @@ import hashlib
 import multiprocessing
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from infant_fer.alignment import CropSpec, align_face, whole_picture
+from infant_fer.checkpoints import resolve
+from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError, ImageError
 from infant_fer.faces import Face, FaceFinder
 from infant_fer.images import load_image
@@ -33,19 +36,25 @@ class FaceTable:
     found: np.ndarray
 
 
-def face_table(pictures: Stored, spec: CropSpec, cache: Path) -> FaceTable:
-    """The pictures' faces, from the cache or, the first time, found on all cores with a progress bar."""
-    file = cache / f"faces-{_key(pictures, spec)}.npz"
+def face_table(pictures: Stored, spec: CropSpec, folder: Path, adults: bool = False) -> FaceTable:
+    """The pictures' faces, from the cache's folder or, the first time, found on all cores with a progress bar.
+
+    Of several faces in a picture the first that the embedded checkpoint takes for an infant's counts, as in the app; in
+    pictures of `adults` the most prominent.
+    """
+    file = folder / f"faces-{_key(pictures, spec, adults)}.npz"
     if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        _save(_found_faces(pictures, spec), file)
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(_found_faces(pictures, spec, adults), file)
     with np.load(file) as stored:
         return FaceTable(stored["crops"], stored["geometry"], stored["found"])
 
 
-def _key(pictures: Stored, spec: CropSpec) -> str:
-    """A hash of the archives' and files' contents, the members' names and the crop."""
+def _key(pictures: Stored, spec: CropSpec, adults: bool = False) -> str:
+    """A hash of the archives' and files' contents, the members' names, the crop, and what chooses among several faces."""
     digest = hashlib.sha256(f"{VERSION} {spec}".encode())
+    if not adults:
+        digest.update((resolve().path / "model.safetensors").read_bytes())
     for archive in sorted({archive for archive in pictures.archives if archive is not None}):
         with archive.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -56,9 +65,9 @@ def _key(pictures: Stored, spec: CropSpec) -> str:
     return digest.hexdigest()[:16]
 
 
-def _found_faces(pictures: Stored, spec: CropSpec) -> FaceTable:
+def _found_faces(pictures: Stored, spec: CropSpec, adults: bool) -> FaceTable:
     count = len(pictures)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (pictures, spec)) as pool:
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (pictures, spec, adults)) as pool:
         rows = list(
             tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces")
         )
@@ -67,13 +76,13 @@ def _found_faces(pictures: Stored, spec: CropSpec) -> FaceTable:
     return FaceTable(np.stack([row[0] for row in rows]), geometry, np.array([row[2] for row in rows]))
 
 
-def _start_worker(pictures: Stored, spec: CropSpec) -> None:
+def _start_worker(pictures: Stored, spec: CropSpec, adults: bool) -> None:
     global _worker
-    _worker = (FaceFinder(), pictures, spec)
+    _worker = (FaceFinder(), pictures, spec, adults)
 
 
 def _one_face(index: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    finder, pictures, spec = _worker
+    finder, pictures, spec, adults = _worker
     try:
         picture = load_image(pictures.read(index))
     except ImageError as error:
@@ -81,8 +90,20 @@ def _one_face(index: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
     faces = finder.find(picture)
     if not faces:
         return whole_picture(picture, spec).crop_rgb, None, False
-    face: Face = faces[0]
+    face = faces[0] if adults or len(faces) == 1 else _infants_face(picture, faces)
     return align_face(picture, face, spec).crop_rgb, geometry_features(face), True
+
+
+def _infants_face(picture: np.ndarray, faces: list[Face]) -> Face:
+    """The first infant's face; the most prominent one where none looks like an infant's."""
+    classifier = _embedded()
+    read = ((face, classifier.predict(align_face(picture, face, classifier.crop), face)) for face in faces)
+    return next((face for face, prediction in read if prediction.infant), faces[0])
+
+
+@cache
+def _embedded() -> AffectClassifier:
+    return AffectClassifier.from_pretrained(device="cpu")
 
 
 def _save(table: FaceTable, file: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.training.augmentation import augment
+from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.manifest import UNKNOWN
 from infant_fer.training.pretraining import Average, step
 from infant_fer.training.rows import Faces, as_input, joined
@@ -28,6 +28,7 @@ class FinetuningSettings:
     older: int = 16  # for the age and usable heads
     emotions: int = 64  # of FER2013, so that the seven emotions are not forgotten
     learning_rate: float = 1e-3  # the peak, then down along a cosine
+    mild: float = 0.0  # share of each batch that is changed mildly only
     weight_decay: float = 0.05
     ema: float = 0.99
     warmup: float = 0.1
@@ -45,10 +46,11 @@ def finetune(
     settings: FinetuningSettings,
     seed: int = 0,
     log: Callable[[str], None] = print,
+    line: int = 0,
 ) -> InfantFaceModel:
     """Train image stream and heads of a copy of `model` on infants, older faces and FER2013 together (EMA weights).
 
-    Raises nothing of its own; the geometry stream is left as it is.
+    `line` of the terminal shows the progress. Raises nothing of its own; the geometry stream is left as it is.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -63,7 +65,7 @@ def finetune(
     for epoch in range(settings.epochs):
         start, total = time.monotonic(), 0.0
         model.train()
-        for _ in tqdm(range(steps), unit="step", desc=f"Fine-tuning {epoch + 1}", leave=False, disable=None):
+        for _ in tqdm(range(steps), f"Fine-tuning {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             batch = joined(
                 [
                     infants.rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
@@ -71,7 +73,7 @@ def finetune(
                     emotions.rows(random.choice(len(emotions), settings.emotions, replace=False)),
                 ]
             )
-            loss = _loss(model, batch, settings)
+            loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
             step(optimizer, loss, model)
             schedule.step()
             average.update(model)
@@ -95,7 +97,7 @@ def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
 
 def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningSettings) -> torch.Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        answer = model(as_input(augment(batch.grey[:, None].float() / 255)))
+        answer = model(as_input(partly_mild(batch.grey[:, None].float() / 255, settings.mild)))
     loss = soft_cross_entropy(answer.image_logits, batch.affect_soft)
     loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion_soft)
     loss = loss + settings.valence_weight * _known(F.smooth_l1_loss, answer.valence_arousal, batch.valence_arousal)

@@ -19,7 +19,7 @@ from infant_fer.training.rows import grey_crops
 from infant_fer.training.splits import joined_subjects
 
 NAMED = 10  # pictures without a face that the log names
-TEACHING = 0.5  # share of the teacher's answers in a target, as in distillation.py
+TEACHING = 0.5  # share of the teacher's answers in a target
 
 
 @dataclass(frozen=True, eq=False)

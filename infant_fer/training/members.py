@@ -1,69 +1,29 @@
-"""How does one network of the released model come to be? Pretrained, fine-tuned, perhaps taught by its own fine-tunings."""
+"""How do the networks of the released model come to be? Side by side, each pretrained and then fine-tuned."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import repeat
 from pathlib import Path
+
+import torch
 
 from infant_fer.alignment import CropSpec
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training.data import Data
-from infant_fer.training.distillation import mean_weights, remembered, taught
-from infant_fer.training.finetuning import FinetuningSettings, finetune
-from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
-from infant_fer.training.pretraining import PretrainingSettings, pretrain
+from infant_fer.training.data import Data, load
+from infant_fer.training.distillation import remembered
+from infant_fer.training.finetuning import finetune
+from infant_fer.training.learning import Learning
+from infant_fer.training.pretraining import pretrain
 
 SETTINGS_FILE = "settings.json"
-
-
-@dataclass(frozen=True)
-class MemberSettings:
-    """What makes one member, saved with the run."""
-
-    pretraining: PretrainingSettings = field(default_factory=PretrainingSettings)
-    fine_tunings: tuple[FinetuningSettings, ...] = (FinetuningSettings(),)
-    student: FinetuningSettings | None = None  # taught by the fine-tunings; None takes their mean weights
-    seed: int = 0  # added to the run's
-
-    @classmethod
-    def read(cls, told: dict) -> MemberSettings:
-        """From a table of the recipe's file."""
-        pretraining = {**told["pretraining"], "stages": tuple(map(tuple, told["pretraining"]["stages"]))}
-        student = told.get("student")
-        return cls(
-            PretrainingSettings(**pretraining),
-            tuple(FinetuningSettings(**each) for each in told["fine_tunings"]),
-            None if student is None else FinetuningSettings(**student),
-            told["seed"],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Making:
-    """What all members are made with."""
-
-    data: Data
-    geometry: GeometrySettings
-    seed: int  # the run's
-    folder: Path  # where each is kept
-    resume: bool  # use what is kept there, where it was made with the same settings
-    log: Callable[[str], None]
-
-    def kept(self, part: str, settings: dict, make: Callable[[], Made]) -> Made:
-        """What the folder keeps of an earlier run with the same settings, or what `make` gives, kept there from now on."""
-        folder, settings = self.folder / part, json.loads(json.dumps(settings))
-        file = folder / SETTINGS_FILE
-        if self.resume and file.is_file() and (told := json.loads(file.read_text("utf-8")))["settings"] == settings:
-            self.log(f"taken from {folder}")
-            return Made(InfantFaceModel.from_pretrained(folder).eval().requires_grad_(False), told["minutes"])
-        made = make()
-        made.model.save_pretrained(folder)
-        file.write_text(json.dumps({"settings": settings, "minutes": made.minutes}, indent=1), "utf-8")
-        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,73 +34,94 @@ class Made:
     minutes: float
 
 
-def member(number: int, settings: MemberSettings, making: Making) -> Made:
-    """Make the member of that number; it and its pretrained state are kept."""
-    seed = making.seed + settings.seed
-    learnt = {"seed": seed, "pretraining": asdict(settings.pretraining)}
-    whole = {**asdict(settings), "seed": seed, "geometry": asdict(making.geometry)}
+@dataclass(frozen=True)
+class Making:
+    """What all members are made from, and where every step of each is kept."""
 
-    def pretrained() -> Made:
-        start = time.monotonic()
-        return Made(_pretrained(settings.pretraining, making, seed), _minutes_since(start))
+    data: Path
+    cache: Path  # of the data's faces
+    learning: Learning
+    seed: int  # the run's
+    folder: Path
+    resume: bool  # use what the folder keeps of an earlier run with the same settings
+
+    def kept(self, part: str, settings: dict, make: Callable[[], Made]) -> Made:
+        """What the folder keeps of an earlier run with the same settings, or what `make` gives, kept there from now on."""
+        file, settings = self.folder / part / SETTINGS_FILE, json.loads(json.dumps(settings))
+        if not self.resume or not file.is_file() or json.loads(file.read_text("utf-8"))["settings"] != settings:
+            made = make()
+            made.model.save_pretrained(file.parent)
+            file.write_text(json.dumps({"settings": settings, "minutes": made.minutes}, indent=1), "utf-8")
+        return self.read(part)
+
+    def read(self, part: str) -> Made:
+        """What the folder keeps of that name."""
+        told = json.loads((self.folder / part / SETTINGS_FILE).read_text("utf-8"))
+        model = InfantFaceModel.from_pretrained(self.folder / part)
+        return Made(model.eval().requires_grad_(False), told["minutes"])
+
+
+def networks(making: Making) -> list[Made]:
+    """Make all members side by side, a process and an equal share of the cores each; the data's faces were found before."""
+    numbers = range(making.learning.members)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(numbers), spawn, _share_the_cores, (len(numbers),)) as pool:
+        list(pool.map(_member, numbers, repeat(making)))
+    return [making.read(_part(number)) for number in numbers]
+
+
+def _share_the_cores(processes: int) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+@cache
+def _loaded(data: Path, faces: Path) -> Data:
+    """The data, read once in each process."""
+    return load(data, faces, log=lambda _: None)
+
+
+def _member(number: int, making: Making) -> None:
+    """Pretrain and fine-tune the member of that number."""
+    learning, seed = making.learning, making.seed + number
 
     def fine_tuned() -> Made:
-        first = making.kept(f"member-{number + 1}/pretrained", learnt, pretrained)
-        start = time.monotonic()
-        return Made(_fine_tuned(first.model, settings, making, seed), first.minutes + _minutes_since(start))
+        start = _pretrained(number, len(learning.pretraining), making)
+        began = time.monotonic()
+        infants, older, emotions = _loaded(making.data, making.cache).training_faces()
+        sets = infants, older, remembered(start.model, emotions)
+        model = finetune(start.model, *sets, learning.fine_tuning, seed, _say(number), number)
+        return Made(model, start.minutes + _minutes_since(began))
 
-    return making.kept(f"member-{number + 1}/fine-tuned", whole, fine_tuned)
+    rounds = [asdict(each) for each in learning.pretraining]
+    told = {"seed": seed, "pretraining": rounds, "fine_tuning": asdict(learning.fine_tuning)}
+    making.kept(_part(number), told, fine_tuned)
 
 
-def pupil(number: int, made: list[Made], lesson: FinetuningSettings, making: Making) -> Made:
-    """The member of that number, after it has learnt on from the mean answers of all members; kept too."""
-    names = [hashlib.sha256(b"".join(_bytes(each.model))).hexdigest() for each in made]
-    told = {"lesson": asdict(lesson), "seed": making.seed + number, "members": names}
+def _pretrained(number: int, rounds: int, making: Making) -> Made:
+    """The member after so many rounds on FER2013; none gives random weights."""
+    seed, data, done = making.seed + number, _loaded(making.data, making.cache), making.learning.pretraining[:rounds]
+    if not done:
+        torch.manual_seed(seed)
+        sizes = {"geometry_size": data.infant_faces.geometry.shape[1], "face_crop": asdict(CropSpec())}
+        return Made(InfantFaceModel(InfantFaceConfig(**sizes)), 0.0)
 
     def learnt() -> Made:
-        start, models = time.monotonic(), [each.model for each in made]
-        sets = (taught(models, faces) for faces in making.data.training_faces())
-        model = finetune(models[number], *sets, lesson, making.seed + number, making.log)
-        return Made(model.requires_grad_(False), made[number].minutes + _minutes_since(start))
+        start, began = _pretrained(number, rounds - 1, making), time.monotonic()
+        dev, emotion = data.fer.split == "dev", data.fer.emotion
+        taught_on, held_out = ((data.fer_faces.rows(chosen).grey, emotion[chosen]) for chosen in (data.fer_kept, dev))
+        model = pretrain(start.model, *taught_on, *held_out, done[-1], seed, _say(number), number)
+        return Made(model, start.minutes + _minutes_since(began))
 
-    return making.kept(f"member-{number + 1}/taught", told, learnt)
-
-
-def with_geometry(model: InfantFaceModel, settings: GeometrySettings, data: Data, seed: int) -> InfantFaceModel:
-    """Give the model a newly trained geometry stream with its share in the fusion."""
-    infants = data.infant_faces.rows(data.infants_kept & (data.infants.usable == 1))
-    train_geometry(model, infants, settings, seed)
-    fuse(model, data.infant_faces.rows(data.infants.split == "dev"))
-    return model.requires_grad_(False)
+    told = {"seed": seed, "pretraining": [asdict(each) for each in done]}
+    return making.kept(_part(number, f"pretrained-{rounds}"), told, learnt)
 
 
-def _pretrained(settings: PretrainingSettings, making: Making, seed: int) -> InfantFaceModel:
-    data = making.data
-    config = InfantFaceConfig(geometry_size=data.infant_faces.geometry.shape[1], face_crop=asdict(CropSpec()))
-    dev, emotion = data.fer.split == "dev", data.fer.emotion
-    kept_grey, dev_grey = (data.fer_faces.rows(chosen).grey for chosen in (data.fer_kept, dev))
-    return pretrain(kept_grey, emotion[data.fer_kept], dev_grey, emotion[dev], settings, config, seed, making.log)
+def _part(number: int, step: str = "fine-tuned") -> str:
+    return f"member-{number + 1}/{step}"
 
 
-def _fine_tuned(start: InfantFaceModel, settings: MemberSettings, making: Making, seed: int) -> InfantFaceModel:
-    """Fine-tune once for each setting; the mean weights, or a student that starts there and learns from their mean answers."""
-    data, geometry, log = making.data, making.geometry, making.log
-    infants, older, emotions = data.training_faces()
-    sets = (infants, older, remembered(start, emotions))
-    models = []
-    for number, each in enumerate(settings.fine_tunings):
-        log(f"fine-tuning {number + 1} of {len(settings.fine_tunings)}")
-        model = finetune(start, *sets, each, seed + number, log)
-        models.append(with_geometry(model, geometry, data, seed + number))
-    model = mean_weights(models)
-    if settings.student is not None:
-        log("student")
-        model = finetune(model, *(taught(models, faces) for faces in sets), settings.student, seed, log)
-    return with_geometry(model, geometry, data, seed)
-
-
-def _bytes(model: InfantFaceModel) -> Iterator[bytes]:
-    return (value.numpy().tobytes() for value in model.state_dict().values())
+def _say(number: int) -> Callable[[str], None]:
+    return lambda sentence: print(f"member {number + 1}: {sentence}", flush=True)
 
 
 def _minutes_since(start: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,11 +17,10 @@ from infant_fer.training import metrics
 from infant_fer.training.card import model_card
 from infant_fer.training.data import Data, load
 from infant_fer.training.figures import measure
-from infant_fer.training.finetuning import FinetuningSettings
-from infant_fer.training.geometry_stream import GeometrySettings
+from infant_fer.training.geometry_stream import fuse, train_geometry
+from infant_fer.training.learning import Learning, recipe
 from infant_fer.training.manifest import UNKNOWN
-from infant_fer.training.members import Made, Making, MemberSettings, member, pupil, with_geometry
-from infant_fer.training.recipes import FOLDER, OURS
+from infant_fer.training.members import Making, networks
 from infant_fer.training.rows import outputs
 from infant_fer.training.saving import write_checkpoint
 
@@ -38,14 +37,8 @@ PROCESSOR = {
 }
 HOW = (
     "{} networks, each taught FER2013's seven emotions first, then with all heads on the infants (raters' votes as soft "
-    "labels) beside FER2013, then from the mean answers of them all; the released answer is their mean. The geometry stream "
-    "learnt by itself"
+    "labels) beside FER2013; the released answer is their mean. The geometry stream learnt by itself"
 )
-
-
-def _told(name: str) -> dict | list:
-    """What the recipe's file says."""
-    return tomllib.loads((FOLDER / f"{OURS}.toml").read_text("utf-8"))[name]
 
 
 @dataclass(frozen=True)
@@ -60,21 +53,24 @@ class Run:
     seed: int = 0
     test: bool = True  # measure on the test rows: once, for a checkpoint that is released
     command: str = ""
-    members: tuple[MemberSettings, ...] = field(
-        default_factory=lambda: tuple(MemberSettings.read(told) for told in _told("members"))
-    )
-    lesson: FinetuningSettings = field(default_factory=lambda: FinetuningSettings(**_told("lesson")))
-    geometry: GeometrySettings = field(default_factory=lambda: GeometrySettings(**_told("geometry")))
+    learning: Learning = field(default_factory=recipe)
 
 
 def run(asked: Run, log: Callable[[str], None] = print) -> dict:
     """Make and measure a checkpoint folder; gives the figures. An existing output folder is replaced at the very end."""
     data = load(asked.data, asked.cache, log)
-    making = Making(data, asked.geometry, asked.seed, asked.runs / asked.output.name, asked.resume, log)
-    made = [_member(asked, number, making) for number in range(len(asked.members))]
-    made = [_pupil(asked, number, made, making) for number in range(len(made))]
-    model = with_geometry(joined([each.model for each in made]), asked.geometry, data, asked.seed)
+    kept = asked.runs / asked.output.name
+    made = networks(Making(asked.data, asked.cache, asked.learning, asked.seed, kept, asked.resume))
+    model = joined([each.model for each in made])
     dev, test = data.infants.split == "dev", data.infants.split == "test"
+    train_geometry(
+        model,
+        data.infant_faces.rows(data.infants_kept & (data.infants.usable == 1)),
+        asked.learning.geometry,
+        asked.seed,
+    )
+    fuse(model, data.infant_faces.rows(dev))
+    model.requires_grad_(False)
     model.config.logit_temperature = _temperature(model, data)
     results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if asked.test else {})
     results["run"] = _provenance(asked, [each.minutes for each in made])
@@ -96,16 +92,6 @@ def save(model: InfantFaceModel, results: dict, output: Path) -> None:
     write_checkpoint(output, write)
 
 
-def _member(asked: Run, number: int, making: Making) -> Made:
-    making.log(f"member {number + 1} of {len(asked.members)}")
-    return member(number, asked.members[number], making)
-
-
-def _pupil(asked: Run, number: int, made: list[Made], making: Making) -> Made:
-    making.log(f"member {number + 1} of {len(made)} learns from all")
-    return pupil(number, made, asked.lesson, making)
-
-
 def _temperature(model: InfantFaceModel, data: Data) -> float:
     rated = (data.infants.split == "dev") & (data.infants.affect != UNKNOWN)
     logits = outputs(model, data.infant_faces.rows(rated)).logits.numpy()
@@ -115,15 +101,12 @@ def _temperature(model: InfantFaceModel, data: Data) -> float:
 def _provenance(asked: Run, minutes: list[float]) -> dict:
     return {
         "command": asked.command,
-        "minutes": round(sum(minutes), 1),
-        "parts": "a member each: " + ", ".join(f"{each:.1f}" for each in minutes),
+        "minutes": [round(each, 1) for each in minutes],
         "seed": asked.seed,
-        "how": HOW.format(len(asked.members)),
-        "members": [asdict(settings) for settings in asked.members],
-        "lesson": asdict(asked.lesson),
-        "geometry": asdict(asked.geometry),
+        "how": HOW.format(asked.learning.members),
+        "learning": asdict(asked.learning),
         "torch": torch.__version__,
-        "machine": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()} CPU, {os.cpu_count()} cores",
     }
 
 

@@ -12,17 +12,18 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training.augmentation import augment
+from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.rows import as_input
 
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """What the pretraining does, saved with the run."""
+    """What one round of pretraining does, saved with the run."""
 
     # (epochs, side of the crops in px): small crops first, as an epoch of them takes less than half the time.
-    stages: tuple[tuple[int, int], ...] = ((24, 64), (14, 96))
+    stages: tuple[tuple[int, int], ...] = ((24, 64), (8, 96))
+    mild: float = 0.0  # share of each batch that is changed mildly only
     batch: int = 128
     learning_rate: float = 4e-3  # OneCycle's peak
     weight_decay: float = 0.05  # on matrices only
@@ -32,18 +33,22 @@ class PretrainingSettings:
 
 
 def pretrain(
+    start: InfantFaceModel,
     grey: torch.Tensor,
     emotion: np.ndarray,
     dev_grey: torch.Tensor,
     dev_emotion: np.ndarray,
     settings: PretrainingSettings,
-    config: InfantFaceConfig,
     seed: int = 0,
     log: Callable[[str], None] = print,
+    line: int = 0,
 ) -> InfantFaceModel:
-    """Train a new model's image stream and emotion head on (N, S, S) uint8 crops; gives the averaged (EMA) weights."""
+    """Train image stream and emotion head of a copy of `start` on (N, S, S) uint8 crops; gives the averaged (EMA) weights.
+
+    `line` of the terminal shows the progress.
+    """
     torch.manual_seed(seed)
-    model = InfantFaceModel(config).to(memory_format=torch.channels_last)
+    model = copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last)
     labels = torch.from_numpy(emotion).long()
     sides = [side for epochs, side in settings.stages for _ in range(epochs)]
     optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
@@ -55,11 +60,12 @@ def pretrain(
     )
     average = Average(model, settings.ema)
     for epoch, side in enumerate(sides):
-        start = time.monotonic()
+        began = time.monotonic()
         model.train()
         order = np.random.default_rng(epoch + 1000 * seed).permutation(len(grey))
-        for batch in tqdm(_batches(order, settings.batch), unit="step", desc=f"Pretraining {epoch + 1}", leave=False):
-            pictures = as_input(augment(_resized(grey[batch], side)))
+        batches = _batches(order, settings.batch)
+        for batch in tqdm(batches, f"Pretraining {epoch + 1}", unit="step", position=line, leave=False, disable=None):
+            pictures = as_input(partly_mild(_resized(grey[batch], side), settings.mild))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(pictures).emotion_logits
             loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
@@ -67,7 +73,7 @@ def pretrain(
             schedule.step()
             average.update(model)
         score = (emotion_logits(average.model, dev_grey, side).argmax(1).numpy() == dev_emotion).mean()
-        log(f"pretraining epoch {epoch + 1} at {side} px: dev {score:.3f}, {time.monotonic() - start:.0f} s")
+        log(f"pretraining epoch {epoch + 1} at {side} px: dev {score:.3f}, {time.monotonic() - began:.0f} s")
     return average.model
 
 
