@@ -98,8 +98,8 @@ def _front_matter(name: str, split: str, figures: dict) -> str:
 def _making(run: dict) -> str:
     minutes = " and ".join(f"{each:.0f}" for each in run["minutes"])
     return (
-        f"## How it was made\n`{run['command']}`, seed {run['seed']}, on {run['machine']} ({minutes} minutes for the networks, "
-        f"side by side), torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
+        f"## How it was made\n`{run['command']}`, seed {run['seed']}, on {run['machine']} ({minutes} minutes for the "
+        f"networks), torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
         "measured once. Every setting and figure is in `metrics.json`.\n"
     )
 
