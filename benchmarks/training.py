@@ -22,8 +22,9 @@ import torch
 from infant_fer.labels import AFFECTS
 from infant_fer.training.bases import RANDOM, load_base
 from infant_fer.training.batches import Crops
+from infant_fer.training.hardware import has_bfloat16
 from infant_fer.training.recipes import Settings, read_recipe
-from infant_fer.training.trainer import fit, has_bfloat16
+from infant_fer.training.trainer import fit
 
 MOST_SECONDS = {"cpu": 15 * 60, "gpu": 30}
 HELD_OUT = 25

@@ -44,3 +44,10 @@ def test_the_mild_share_of_a_batch_gets_no_noise_and_no_cover(mild):
     strong = round(64 * (1 - mild))
     assert not spoilt[strong:].any()
     assert spoilt[:strong].float().mean() > 0.3 or not strong
+
+
+def test_the_draws_lie_where_the_pictures_lie():
+    """As on a GPU; "meta" is a device that every machine has, where operations check devices and compute nothing."""
+    changed = partly_mild(torch.empty(8, 1, 32, 32, device="meta"), 0.5)
+    assert changed.device.type == "meta"
+    assert changed.shape == (8, 1, 32, 32)

@@ -20,7 +20,7 @@ def augment(grey: torch.Tensor, generator: torch.Generator | None = None) -> tor
 
     Half of the pictures are mirrored. `generator` makes the draw repeatable.
     """
-    draw = _Draw(len(grey), generator)
+    draw = _Draw(grey, generator)
     grey = _moved(grey, draw)
     grey = _coarser(grey, draw)
     grey = _relit(grey, draw)
@@ -32,7 +32,7 @@ def augment(grey: torch.Tensor, generator: torch.Generator | None = None) -> tor
 
 def jitter(pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """Mildly change each picture of a (B, C, S, S) float32 batch in 0..1: mirror, small rotation, brightness, contrast."""
-    draw = _Draw(len(pixels), generator)
+    draw = _Draw(pixels, generator)
     return _relit(_moved(pixels, draw, JITTER), draw, JITTER).clamp(0, 1)
 
 
@@ -44,13 +44,13 @@ def partly_mild(grey: torch.Tensor, mild: float) -> torch.Tensor:
 
 
 class _Draw:
-    """Random numbers of shape (B, 1, 1, 1) unless asked otherwise."""
+    """Random numbers for a batch where it lies, of shape (B, 1, 1, 1) unless asked otherwise."""
 
-    def __init__(self, count: int, generator: torch.Generator | None):
-        self.count, self.generator = count, generator
+    def __init__(self, batch: torch.Tensor, generator: torch.Generator | None):
+        self.count, self.device, self.generator = len(batch), batch.device, generator
 
     def unit(self, *shape: int) -> torch.Tensor:
-        return torch.rand(shape or (self.count, 1, 1, 1), generator=self.generator)
+        return torch.rand(shape or (self.count, 1, 1, 1), generator=self.generator, device=self.device)
 
     def signed(self, largest: float) -> torch.Tensor:
         return (self.unit() * 2 - 1) * largest
@@ -88,7 +88,7 @@ def _relit(grey: torch.Tensor, draw: _Draw, share: float = 1.0) -> torch.Tensor:
 
 def _noisy(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
     deviation = draw.unit() * MAX_NOISE * draw.chance(NOISE_SHARE)
-    grey = grey + torch.randn(grey.shape, generator=draw.generator) * deviation
+    grey = grey + torch.randn(grey.shape, generator=draw.generator, device=draw.device) * deviation
     dots = draw.unit() * MAX_PEPPER * draw.chance(PEPPER_SHARE)
     where = draw.unit(*grey.shape)
     return torch.where(where < dots / 2, 0.0, torch.where(where > 1 - dots / 2, 1.0, grey))
@@ -97,7 +97,8 @@ def _noisy(grey: torch.Tensor, draw: _Draw) -> torch.Tensor:
 def _covered(grey: torch.Tensor, share: float, draw: _Draw) -> torch.Tensor:
     """A disc or bar of one grey over some pictures, up to 44 % of the side wide: a hand, a dummy, a blanket's edge."""
     side = grey.shape[-1]
-    rows, columns = torch.arange(side).view(1, 1, side, 1), torch.arange(side).view(1, 1, 1, side)
+    along = torch.arange(side, device=draw.device)
+    rows, columns = along.view(1, 1, side, 1), along.view(1, 1, 1, side)
     y, x = draw.unit() * side, draw.unit() * side
     half_height, half_width = ((draw.unit() * 0.18 + 0.04) * side for _ in range(2))
     disc = ((rows - y) / half_height) ** 2 + ((columns - x) / half_width) ** 2 < 1

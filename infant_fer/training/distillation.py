@@ -14,6 +14,6 @@ def remembered(model: InfantFaceModel, faces: Faces) -> Faces:
     """The faces with emotion targets that mix their labels with a pretrained model's answers, so that fine-tuning keeps
     what the pretraining learned (Li and Hoiem 2017). Every face has a label.
     """
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
         emotion = outputs(model, faces).emotion_logits.float().softmax(1)
     return faces.with_targets(faces.affect_soft, LABELS_SHARE * faces.emotion_soft + (1 - LABELS_SHARE) * emotion)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,7 @@ from infant_fer.training.bases import Base, load_base
 from infant_fer.training.batches import Crops
 from infant_fer.training.cross_validation import CrossValidation, cross_validated
 from infant_fer.training.datasets import read_pictures
+from infant_fer.training.hardware import machine
 from infant_fer.training.leakage import leaks, refuse_leaks, without_leaks
 from infant_fer.training.material import Material, found_material, targets
 from infant_fer.training.metrics import Share
@@ -205,7 +205,5 @@ def _provenance(asked: Experiment, base: Base, material: Material, parts: np.nda
         "crop": asdict(base.crop),
         "minutes": round(minutes, 1),
         "torch": torch.__version__,
-        "machine": "GPU " + torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "machine": machine(),
     }

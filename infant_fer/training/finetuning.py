@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -50,13 +51,15 @@ def finetune(
 ) -> InfantFaceModel:
     """Train image stream and heads of a copy of `model` on infants, older faces and FER2013 together (EMA weights).
 
-    `line` of the terminal shows the progress. Raises nothing of its own; the geometry stream is left as it is.
+    It computes where `model` lies. `line` of the terminal shows the progress. Raises nothing of its own; the geometry stream
+    is left as it is.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     average = Average(model, settings.ema)
-    model = Average(model, 0.0).model.to(memory_format=torch.channels_last).requires_grad_(True)
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
     weights, steps = _row_weights(infants, settings), len(infants) // settings.infants
+    infants, older, emotions = (each.on(model.device) for each in (infants, older, emotions))
     trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -96,7 +99,7 @@ def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tens
 
 
 def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningSettings) -> torch.Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
         answer = model(as_input(partly_mild(batch.grey[:, None].float() / 255, settings.mild)))
     loss = soft_cross_entropy(answer.image_logits, batch.affect_soft)
     loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion_soft)

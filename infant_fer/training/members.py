@@ -20,6 +20,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.data import Data, load
 from infant_fer.training.distillation import remembered
 from infant_fer.training.finetuning import finetune
+from infant_fer.training.hardware import accelerator
 from infant_fer.training.learning import Learning
 from infant_fer.training.pretraining import pretrain
 
@@ -86,10 +87,10 @@ def _member(number: int, making: Making) -> None:
 
     def fine_tuned() -> Made:
         start = _pretrained(number, len(learning.pretraining), making)
-        began = time.monotonic()
+        began, network = time.monotonic(), start.model.to(accelerator())
         infants, older, emotions = _loaded(making.data, making.cache).training_faces()
-        sets = infants, older, remembered(start.model, emotions)
-        model = finetune(start.model, *sets, learning.fine_tuning, seed, _say(number), number)
+        sets = infants, older, remembered(network, emotions)
+        model = finetune(network, *sets, learning.fine_tuning, seed, _say(number), number)
         return Made(model, start.minutes + _minutes_since(began))
 
     rounds = [asdict(each) for each in learning.pretraining]
@@ -109,7 +110,8 @@ def _pretrained(number: int, rounds: int, making: Making) -> Made:
         start, began = _pretrained(number, rounds - 1, making), time.monotonic()
         dev, emotion = data.fer.split == "dev", data.fer.emotion
         taught_on, held_out = ((data.fer_faces.rows(chosen).grey, emotion[chosen]) for chosen in (data.fer_kept, dev))
-        model = pretrain(start.model, *taught_on, *held_out, done[-1], seed, _say(number), number)
+        network = start.model.to(accelerator())
+        model = pretrain(network, *taught_on, *held_out, done[-1], seed, _say(number), number)
         return Made(model, start.minutes + _minutes_since(began))
 
     told = {"seed": seed, "pretraining": [asdict(each) for each in done]}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from infant_fer.training.card import model_card
 from infant_fer.training.data import Data, load
 from infant_fer.training.figures import measure
 from infant_fer.training.geometry_stream import fuse, train_geometry
+from infant_fer.training.hardware import machine
 from infant_fer.training.learning import Learning, recipe
 from infant_fer.training.manifest import UNKNOWN
 from infant_fer.training.members import Making, networks
@@ -106,7 +105,7 @@ def _provenance(asked: Run, minutes: list[float]) -> dict:
         "how": HOW.format(asked.learning.members),
         "learning": asdict(asked.learning),
         "torch": torch.__version__,
-        "machine": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "machine": machine(),
     }
 
 

@@ -45,11 +45,11 @@ def pretrain(
 ) -> InfantFaceModel:
     """Train image stream and emotion head of a copy of `start` on (N, S, S) uint8 crops; gives the averaged (EMA) weights.
 
-    `line` of the terminal shows the progress.
+    It computes where `start` lies. `line` of the terminal shows the progress.
     """
     torch.manual_seed(seed)
     model = copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last)
-    labels = torch.from_numpy(emotion).long()
+    grey, labels = grey.to(model.device), torch.from_numpy(emotion).long().to(model.device)
     sides = [side for epochs, side in settings.stages for _ in range(epochs)]
     optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -66,7 +66,7 @@ def pretrain(
         batches = _batches(order, settings.batch)
         for batch in tqdm(batches, f"Pretraining {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             pictures = as_input(partly_mild(_resized(grey[batch], side), settings.mild))
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast(model.device.type, dtype=torch.bfloat16):
                 logits = model(pictures).emotion_logits
             loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
             step(optimizer, loss, model)
@@ -83,10 +83,10 @@ def emotion_logits(model: InfantFaceModel, grey: torch.Tensor, side: int | None 
     model.eval()
     parts = []
     for part in grey.split(256):
-        pictures = as_input(_resized(part, side or part.shape[-1]))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        pictures = as_input(_resized(part.to(model.device), side or part.shape[-1]))
+        with torch.autocast(model.device.type, dtype=torch.bfloat16):
             parts.append((model(pictures).emotion_logits.float() + model(pictures.flip(-1)).emotion_logits.float()) / 2)
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()
 
 
 class Average:

@@ -35,6 +35,10 @@ class Faces:
         index = index if isinstance(index, slice) else torch.from_numpy(index)
         return Faces(*(getattr(self, field.name)[index] for field in fields(self)))
 
+    def on(self, device: torch.device) -> Faces:
+        """The same faces in that device's memory."""
+        return Faces(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def with_targets(self, affect: torch.Tensor, emotion: torch.Tensor) -> Faces:
         """The same faces with other affect and emotion targets."""
         return replace(self, affect_soft=affect, emotion_soft=emotion)
@@ -78,17 +82,19 @@ def as_input(grey: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def outputs(model: InfantFaceModel, rows: Faces) -> InfantFaceOutput:
-    """Every head's answers in float32, averaged over crop and mirror image; the image alone where no face was found."""
+    """Every head's answers in float32, averaged over crop and mirror image; the image alone where no face was found.
+
+    It computes where `model` lies; the answers lie in the CPU's memory.
+    """
     model.eval()
     parts = []
-    for grey, geometry, found in zip(
-        rows.grey.split(128), rows.geometry.split(128), rows.found.split(128), strict=True
-    ):
-        pictures = as_input(grey[:, None].float() / 255)
-        views = [model(view, geometry) for view in (pictures, pictures.flip(-1))]
+    for start in range(0, len(rows), 128):
+        part = rows.rows(slice(start, start + 128)).on(model.device)
+        pictures = as_input(part.grey[:, None].float() / 255)
+        views = [model(view, part.geometry) for view in (pictures, pictures.flip(-1))]
         mean = {name: (views[0][name] + views[1][name]) / 2 for name in views[0]}
         if "geometry_logits" in mean:
-            mean["geometry_logits"] = mean["geometry_logits"] * found[:, None]
+            mean["geometry_logits"] = mean["geometry_logits"] * part.found[:, None]
             mean["logits"] = mean["image_logits"] + mean["geometry_logits"]
         parts.append(mean)
-    return InfantFaceOutput(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return InfantFaceOutput(**{name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]})

@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from infant_fer.training.bases import Base
 from infant_fer.training.batches import Collator, Crops, EpochSampler
+from infant_fer.training.hardware import has_bfloat16
 from infant_fer.training.metrics import balanced_accuracy
 from infant_fer.training.pretraining import Average
 from infant_fer.training.processes import several
@@ -218,8 +219,3 @@ def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pic
         dataloader_pin_memory=torch.cuda.is_available(),
         log_level="error",
     )
-
-
-def has_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 natively; elsewhere it would be slower than float32."""
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
