@@ -25,7 +25,12 @@ def main() -> int:
         except InfantFERError as error:
             print(error, file=sys.stderr)
             return 1
-        launch(page, options.host, options.port)
+        try:
+            launch(page, options.host, options.port)
+        except OSError:
+            address = f"{options.host}:{options.port}"
+            print(f"The page cannot be served at {address}: choose a free port with --port.", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -15,7 +15,7 @@ def main() -> int:
     from infant_fer.training.command import train
 
     try:
-        train(options, "python " + shlex.join(["train.py", *sys.argv[1:]]))
+        train(options, "python " + shlex.join(["train.py", *map(_told, sys.argv[1:])]))
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
@@ -23,6 +23,12 @@ def main() -> int:
         print("Interrupted. The last good checkpoint is kept; the same command with --resume goes on.", file=sys.stderr)
         return 130
     return 0
+
+
+def _told(word: str) -> str:
+    """The word as a card may tell it: of places outside the folder only the name, since cards are published."""
+    path = Path(word)
+    return path.name if path.is_absolute() or ".." in path.parts else word
 
 
 def _parser() -> argparse.ArgumentParser:

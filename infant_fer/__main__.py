@@ -6,10 +6,12 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -31,20 +33,21 @@ class FileResult:
     error: str = ""
 
 
+Write = Callable[[FileResult], object]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 unless nothing could be read (1) or the command itself is wrong (2)."""
     options = _parser().parse_args(arguments)
+    files = list(_photo_files(options.photos))
+    if not files:
+        print(f"No photo was found in: {', '.join(options.photos)}.", file=sys.stderr)
+        return 1
     try:
-        files = list(_photo_files(options.photos))
-        if not files:
-            print(f"No photo was found in: {', '.join(options.photos)}.", file=sys.stderr)
-            return 1
-        results = [_analyzed(*pair) for pair in _with_progress(files, _analyzer(options), options)]
-        _write(results, options)
+        return 0 if _read_all(files, options) else 1
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0 if any(result.report for result in results) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,9 +81,19 @@ def _analyzer(options: argparse.Namespace):
     return Analyzer.from_pretrained(options.checkpoint, device=options.device)
 
 
-def _with_progress(files: list[Path], analyzer, options: argparse.Namespace) -> Iterator[tuple]:
-    for path in tqdm(files, unit="photo", disable=None, file=sys.stderr):
-        yield analyzer, path, options.explain
+def _read_all(files: list[Path], options: argparse.Namespace) -> int:
+    """Write every result at once, so that its photo can be forgotten; gives the number of files that could be read."""
+    analyzer = _analyzer(options)
+    n_read = 0
+    with ExitStack() as stack:
+        writes = [stack.enter_context(output) for output in _outputs(options)]
+        for path in tqdm(files, unit="photo", disable=None, file=sys.stderr):
+            result = _analyzed(analyzer, path, options.explain)
+            n_read += result.report is not None
+            with tqdm.external_write_mode():  # the bar makes way for rows on the screen
+                for write in writes:
+                    write(result)
+    return n_read
 
 
 def _analyzed(analyzer, path: Path, explain: bool) -> FileResult:
@@ -92,18 +105,29 @@ def _analyzed(analyzer, path: Path, explain: bool) -> FileResult:
     return FileResult(str(path), analyzer.explain(report) if explain and report.faces else report)
 
 
-def _write(results: list[FileResult], options: argparse.Namespace) -> None:
+def _outputs(options: argparse.Namespace) -> Iterator[AbstractContextManager[Write]]:
+    """The outputs asked for, CSV on the screen when none is; each opens its file when it is entered."""
     if options.json:
-        options.json.write_text(
-            json.dumps([_json_entry(result) for result in results], indent=1, ensure_ascii=False), "utf-8"
-        )
-    if options.csv:
-        with options.csv.open("w", newline="", encoding="utf-8") as stream:
-            _write_csv(results, stream)
+        yield _json_output(options.json)
     if options.html:
-        options.html.write_text(_html(results), "utf-8")
-    if not (options.json or options.csv or options.html):
-        _write_csv(results, sys.stdout)
+        yield _html_output(options.html)
+    if options.csv or not (options.json or options.html):
+        yield _csv_output(options.csv)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise InfantFERError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+@contextmanager
+def _json_output(path: Path) -> Iterator[Write]:
+    entries = []
+    with _opened(path) as stream:
+        yield lambda result: entries.append(_json_entry(result))
+        json.dump(entries, stream, indent=1, ensure_ascii=False)
 
 
 def _json_entry(result: FileResult) -> dict:
@@ -112,11 +136,28 @@ def _json_entry(result: FileResult) -> dict:
     return {"file": result.file, **result.report.to_dict()}
 
 
-def _write_csv(results: list[FileResult], stream) -> None:
-    writer = csv.writer(stream)
-    writer.writerow(COLUMNS)
-    for result in results:
-        writer.writerows(_rows(result))
+@contextmanager
+def _html_output(path: Path) -> Iterator[Write]:
+    from infant_fer.report_html import TITLE, document, report_section
+
+    before, rule, after = document(TITLE, "<hr>").partition("<hr>")
+
+    def write(result: FileResult) -> None:
+        answer = report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>"
+        stream.write(f"{rule}<h2>{escape(result.file)}</h2>{answer}")
+
+    with _opened(path) as stream:
+        stream.write(before)
+        yield write
+        stream.write(after)
+
+
+@contextmanager
+def _csv_output(path: Path | None) -> Iterator[Write]:
+    with _opened(path) if path else nullcontext(sys.stdout) as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        yield lambda result: writer.writerows(_rows(result))
 
 
 def _rows(result: FileResult) -> list[list]:
@@ -141,18 +182,6 @@ def _face_row(result: FileResult, face: dict) -> list:
         notes,
         result.report.checkpoint,
     ]
-
-
-def _html(results: list[FileResult]) -> str:
-    from infant_fer.report_html import PAGE_STYLE, STYLE, report_section
-
-    sections = [
-        f"<h2>{escape(result.file)}</h2>"
-        + (report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>")
-        for result in results
-    ]
-    head = f'<meta charset="utf-8"><title>Expression report</title><style>{STYLE}{PAGE_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>Expression report</h1>{"<hr>".join(sections)}</body></html>'
 
 
 if __name__ == "__main__":

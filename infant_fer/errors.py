@@ -21,9 +21,5 @@ class DatasetError(InfantFERError):
     """The training data cannot be used as it stands."""
 
 
-class VideoError(InfantFERError):
-    """The clip cannot be read safely."""
-
-
 class SyntheticError(InfantFERError):
     """A synthetic infant cannot be made as asked."""

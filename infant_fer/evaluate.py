@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,6 +27,8 @@ def _measure(options: argparse.Namespace) -> None:
     from infant_fer.training.evaluation_page import evaluation_page
     from infant_fer.training.scores import mcnemar, scores
 
+    if options.heads and options.part == "all":
+        raise DatasetError("--heads measures one part of the research data: test, dev or train.")
     pictures = read_pictures(options.data, options.classes, options.pictures, options.cache)
     found = evaluate(options.checkpoints, pictures, options.part, options.cache, options.split, options.ensemble)
     first, *_ = found.answers.values()
@@ -45,16 +47,15 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _print_heads(options: argparse.Namespace) -> None:
     """The other heads of this project's own model, on the research data that has labels for them."""
-    from infant_fer.errors import CheckpointError
+    from infant_fer.checkpoint_loading import loaded_checkpoint
     from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.data import load
     from infant_fer.training.figures import measure
     from infant_fer.training.ours import plain
 
-    try:
-        model = InfantFaceModel.from_pretrained(options.checkpoints[0], local_files_only=True).eval()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{options.checkpoints[0]} has no such heads: {str(error).splitlines()[0]}") from None
+    model, _, _, name = loaded_checkpoint(options.checkpoints[0])
+    if not isinstance(model, InfantFaceModel) or model.geometry is None:
+        raise CheckpointError(f"{name} is not of the recipe ours: it has no further heads to measure.")
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
     print(json.dumps(measure(model, loaded, loaded.infants.split == options.part), indent=1, default=plain))
 
@@ -67,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
         "--part", choices=["test", "dev", "train", "all"], default="dev", help="test once for a release"
     )
     parser.add_argument(
-        "--split", choices=["given", "subject", "thesis", "holdout"], default="given", help="how to part"
+        "--split",
+        choices=["given", "subject", "thesis", "holdout"],
+        default="",
+        help="how to part; without it as the first checkpoint's training did, or as the data says",
     )
     parser.add_argument("--classes", nargs="+", help="use only pictures of these labels")
     parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's pictures lie")

@@ -9,18 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pillow_heif
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from infant_fer.errors import ImageError
 
-MAX_BYTES = 12 * 2**20  # a 48-megapixel phone JPEG is about 10 MB
+MAX_BYTES = 12 * 2**20  # a phone's JPEG takes about 2 bits a pixel: 10 MB for MAX_PIXELS
 MAX_PIXELS = 40_000_000  # decoded RGB of that size is 120 MB
 LONG_SIDE = 1600  # px; a face that fills a tenth of the picture still has 160 px
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")  # HEIC is decoded by pillow-heif; other decoders stay unreachable
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"})
 BACKDROP_GREY = 127  # what shows through transparent pixels
 
-ORIENTATION = ExifTags.Base.Orientation  # values 5 to 8 are quarter turns
+ORIENTATION = ExifTags.Base.Orientation
+UPRIGHT = {  # how each orientation of EXIF 2.3 is undone; any other value means upright already
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
 TOO_MANY_PIXELS = "The photo has more than 40 megapixels. Save it smaller and try again."
 UNREADABLE = "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC."
 
@@ -98,19 +108,26 @@ def _read(path: Path) -> bytes:
 def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
     """Open the bytes with an allow-listed decoder; every fault of a decoder is the same news to the person."""
     try:
-        if pillow_heif.get_file_mimetype(data[:12]).startswith("image/hei"):
-            return _opened_heif(data)
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(image.size)
-        full_size_wh = image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
-        image.draft(None, (LONG_SIDE, LONG_SIDE))  # JPEG only: decode at half or a quarter when that is enough
-        image.seek(0)
-        image.load()
-        return ImageOps.exif_transpose(image), full_size_wh
+        is_heif = pillow_heif.get_file_mimetype(data[:12]).startswith("image/hei")
+        return _opened_heif(data) if is_heif else _opened(data)
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(TOO_MANY_PIXELS) from None
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, MemoryError, TypeError, KeyError):
+    except Exception:  # on a stranger's bytes decoders raise anything: OSError, struct.error, IndexError, ...
         raise ImageError(UNREADABLE) from None
+
+
+def _opened(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    _check_size(image.size)
+    orientation = image.getexif().get(ORIENTATION)  # a stranger's value: of any type
+    full_size_wh = image.size[::-1] if orientation in ON_ITS_SIDE else image.size
+    image.draft(None, (LONG_SIDE, LONG_SIDE))  # JPEG only: decode at half or a quarter when that is enough
+    image.seek(0)
+    image.load()
+    # ImageOps.exif_transpose would also write the EXIF again, and fail on tags of a wrong type.
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image, full_size_wh
 
 
 def _opened_heif(data: bytes) -> tuple[Image.Image, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,12 @@ LIMITS = (
 )
 OUTSIDE_WARNING = "Much of the map lies outside the face: the model may have looked at something else."
 OUTSIDE_SHARE = 0.4
+
+
+def clear_label(probabilities: Mapping[str, float]) -> str | None:
+    """The affect likely enough to be named alone; None when the expression is not clear."""
+    label = max(probabilities, key=probabilities.get)
+    return label if probabilities[label] >= CLEAR_PROBABILITY else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +62,8 @@ class FaceReport:
     @property
     def sentence(self) -> str:
         """One plain sentence for a person without any knowledge of the model."""
-        clear = self.prediction.probabilities[self.prediction.label] >= CLEAR_PROBABILITY
-        start = f"The expression looks {self.prediction.label}" if clear else _unclear(self.prediction)
+        label = clear_label(self.prediction.probabilities)
+        start = f"The expression looks {label}" if label else _unclear(self.prediction)
         if self.explanation is None:
             return start + "."
         first, second = (PART_WORDS[part] for part in self.explanation.top_parts())

@@ -10,9 +10,10 @@ from infant_fer.explain import METHODS
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import PART_WORDS
-from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report
+from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
 from infant_fer.viewing import close_up
 
+TITLE = "Expression report"
 OTHER_COLOUR = "#3B6FB6"
 
 STYLE = """
@@ -41,7 +42,7 @@ def answer_html(report: Report, number: int) -> str:
     face = report.face(number)
     prediction = face.prediction
     parts = [
-        f'<h2 style="color:{AFFECT_COLOURS[prediction.label]}">{escape(prediction.label.capitalize())} expression</h2>',
+        headline_html(prediction.probabilities),
         f"<p>{escape(face.sentence)}</p>",
         probability_bars(prediction.probabilities),
         _notes((*face.notes, *report.notes)),
@@ -56,6 +57,14 @@ def answer_html(report: Report, number: int) -> str:
         )
     parts.append(f'<p class="quiet">Checkpoint: {escape(report.checkpoint)}. {escape(LIMITS)}</p>')
     return _wrap("".join(parts))
+
+
+def headline_html(probabilities: Mapping[str, float]) -> str:
+    """The clear affect in its colour, or that the expression is not clear."""
+    label = clear_label(probabilities)
+    if label is None:
+        return "<h2>Not clear</h2>"
+    return f'<h2 style="color:{AFFECT_COLOURS[label]}">{label.capitalize()} expression</h2>'
 
 
 def probability_bars(probabilities: Mapping[str, float]) -> str:
@@ -81,12 +90,17 @@ def shares_html(explanation: Explanation | None) -> str:
     )
 
 
-def report_page(report: Report, number: int = 1, title: str = "Expression report") -> str:
+def report_page(report: Report, number: int = 1) -> str:
     """One HTML document with the pictures, numbers, settings, checkpoint and limits; it loads nothing."""
+    return document(TITLE, report_section(report, number))
+
+
+def document(title: str, body: str) -> str:
+    """A self-contained HTML document of `body` (HTML) under `title` (plain text), as wide as the screen it is read on."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}{PAGE_STYLE}</style></head><body><h1>{escape(title)}</h1>{report_section(report, number)}</body></html>"
+        f"<style>{STYLE}{PAGE_STYLE}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
     )
 
 

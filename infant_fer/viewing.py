@@ -16,21 +16,21 @@ SHOWN_LONG_SIDE = 1024  # px; sharp on a page, a third of the bytes of the whole
 SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-up
 
 
-def whole_view(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
-    """The report of the whole photo brought down to `long_side` pixels; smaller photos keep their size."""
+def whole_view(report: Report) -> Report:
+    """The report of the whole photo brought down to SHOWN_LONG_SIDE; smaller photos keep their size."""
     height, width = report.photo.rgb.shape[:2]
-    return _moved(report, (0, 0, width, height), min(1.0, long_side / max(height, width)))
+    return _moved(report, (0, 0, width, height), min(1.0, SHOWN_LONG_SIDE / max(height, width)))
 
 
-def close_up(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
-    """The report of a window round all faces, with its long side at `long_side` pixels; without a face, the whole photo.
+def close_up(report: Report) -> Report:
+    """The report of a window round all faces, with its long side at SHOWN_LONG_SIDE; without a face, the whole photo.
 
     Boxes, landmarks and maps follow into the new frame, so the result is drawn, and clicked, like any report.
     """
     if not report.faces:
-        return whole_view(report, long_side)
+        return whole_view(report)
     window = _window(report)
-    scale = long_side / max(window[2] - window[0], window[3] - window[1])
+    scale = SHOWN_LONG_SIDE / max(window[2] - window[0], window[3] - window[1])
     return _moved(report, window, min(scale, 4.0))  # beyond four times only the pixels grow
 
 

@@ -42,6 +42,10 @@ def test_the_card_says_how_many_and_how_sure():
     assert card.startswith("---\n")
     assert "model-index" in card.split("---")[1]
     assert "python train.py --recipe ours" in card
+    assert "test rows were measured once" in card
+    untested = results()
+    untested["dev"] = untested.pop("test")
+    assert "test rows were not measured" in model_card("net", untested)
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):

@@ -1,14 +1,20 @@
 """`python -m infant_fer`: rows, reports, exit codes."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
+import weakref
 
+import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 from infant_fer.__main__ import main
+from infant_fer.images import Photo
+from infant_fer.report import Report
 from tests.conftest import EXAMPLES, ROOT
 
 
@@ -68,6 +74,72 @@ def test_exit_codes(folder, capsys):
     assert main([str(empty)]) == 1
     assert "No photo was found" in capsys.readouterr().err
     assert main([str(folder / "smile.jpg"), "--checkpoint", str(empty)]) == 2
+
+
+def test_a_photo_no_decoder_can_read_does_not_stop_the_next(analyzer, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: analyzer)
+    heic = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (60, 40))).save(heic)
+    bad = tmp_path / "a_bad.heic"
+    bad.write_bytes(heic.getvalue().replace(b"hvcC", b"none"))
+    assert main([str(bad), str(EXAMPLES / "smile.jpg")]) == 0
+    out, err = capsys.readouterr()
+    assert [row["face"] for row in csv.DictReader(io.StringIO(out))] == ["", "1"]
+    assert f"{bad}: This file could not be read" in err
+
+
+class Empty:
+    """Finds no face, and counts which of its reports and photos are still alive."""
+
+    def __init__(self):
+        self.given, self.alive = [], []
+
+    def analyze(self, path):
+        self.alive.append(sum(reference() is not None for reference in self.given))
+        report = Report(Photo(np.zeros((40, 60, 3), np.uint8), (60, 40)), (), ("No face was found.",), "none")
+        self.given += [weakref.ref(report), weakref.ref(report.photo.rgb)]
+        return report
+
+
+def test_photos_are_forgotten_once_their_results_are_written(monkeypatch, tmp_path):
+    reader = Empty()
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: reader)
+    outputs = [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
+    assert main([*(f"{number}.jpg" for number in range(6)), *outputs]) == 0
+    assert len(reader.alive) == 6
+    assert max(reader.alive) <= 2  # the report before, and its photo
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 6
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
+    page = (tmp_path / "out.html").read_text()
+    assert page.count("<h2>No face found</h2>") == 6
+    assert 'name="viewport"' in page
+    assert page.endswith("</body></html>")
+
+
+def test_an_interrupted_run_keeps_the_rows_it_has(monkeypatch, tmp_path):
+    class Interrupted(Empty):
+        def analyze(self, path):
+            if path.name == "2.jpg":
+                raise KeyboardInterrupt
+            return super().analyze(path)
+
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: Interrupted())
+    out = tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        main(["0.jpg", "1.jpg", "2.jpg", "--csv", str(out)])
+    assert [row["file"] for row in csv.DictReader(out.open())] == ["0.jpg", "1.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["--json", "--csv", "--html"])
+@pytest.mark.parametrize("place", ["nowhere/out", "."], ids=["no such folder", "a folder"])
+def test_an_output_that_cannot_be_written_is_told_before_a_photo_is_read(monkeypatch, tmp_path, capsys, kind, place):
+    reader = Empty()
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: reader)
+    assert main(["0.jpg", kind, str(tmp_path / place)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"{tmp_path / place} cannot be written: ")
+    assert message.count("\n") == 1
+    assert reader.alive == []
 
 
 def test_it_runs_as_a_module_and_prints_csv():

@@ -60,6 +60,10 @@ def test_subjects_come_from_a_table_beside_the_pictures(tmp_path):
     found = read_pictures(tmp_path)
     assert found.subjects_known
     assert found.subject.tolist() == ["ann", "ann"]
+    (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,\nNeg1.jpg,\n")
+    unknown = read_pictures(tmp_path)
+    assert not unknown.subjects_known
+    assert len(set(unknown.subject)) == 2  # blanks are not one infant
     (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,ann\n")
     with pytest.raises(DatasetError, match=r"Neg1\.jpg"):
         read_pictures(tmp_path)
@@ -161,12 +165,12 @@ def test_a_class_that_is_asked_for_and_absent(tmp_path):
 def test_a_data_set_of_the_hub_becomes_an_archive(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["happy", "sad"])})
-    rows = {"image": [{"bytes": picture(n), "path": None} for n in range(3)], "label": [0, 1, 1]}
+    rows = {"image": [{"bytes": picture(n), "path": None} for n in range(5)], "label": [0, 1, 1, -1, None]}
     loaded = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)})
     found = read_pictures(into_archive(loaded, "owner/name", tmp_path / "hub.zip"))
     assert found.labels == ("happy", "sad")
     assert found.truth.tolist() == [0, 1, 1]
-    assert found.read(2) == picture(2)
+    assert found.read(2) == picture(2)  # the last two have no label
     unlabelled = datasets.DatasetDict({"train": loaded["train"].remove_columns("label")})
     with pytest.raises(DatasetError, match="class-label"):
         into_archive(unlabelled, "owner/name", tmp_path / "other.zip")

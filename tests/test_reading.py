@@ -1,6 +1,7 @@
 """From a photo to a report with the real pipeline: notes, sentences, maps, pictures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,9 +172,25 @@ def test_the_page_says_what_it_must(explained):
     for words in ("not a medical device", "infant-fer-small", "SmoothGrad", "10 of 10 samples", "Settings"):
         assert words in text
     assert "http" not in text.replace("http-equiv", "")
+    assert 'name="viewport"' in text
     assert "weighed most" in explained.faces[0].sentence
     assert "the baby is" not in text
     assert "weighed little" in shares_html(explained.faces[0].explanation)
+
+
+def test_headline_and_sentence_are_clear_together_or_not_at_all(explained):
+    prediction = explained.faces[0].prediction
+    for shares, headline, sentence in (
+        ((0.66, 0.3, 0.04), "Positive expression</h2>", "The expression looks positive;"),
+        ((0.04, 0.3, 0.66), "Negative expression</h2>", "The expression looks negative;"),
+        ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral;"),
+    ):
+        label = AFFECTS[shares.index(max(shares))]
+        read = replace(prediction, label=label, probabilities=dict(zip(AFFECTS, shares, strict=True)))
+        answer = answer_html(replace(explained, faces=(replace(explained.faces[0], prediction=read),)), 1)
+        assert headline in answer
+        assert sentence in answer
+        assert answer.count("<h2") == 1
 
 
 def test_twenty_faces_give_at_most_five(analyzer):

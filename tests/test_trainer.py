@@ -15,6 +15,7 @@ from transformers import ViTImageProcessorPil
 
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import bases, trainer
 from infant_fer.training.bases import load_base
 from infant_fer.training.batches import Collator, Crops, EpochSampler, normalised
@@ -119,6 +120,17 @@ def test_lower_layers_learn_at_smaller_rates():
     assert next(v for k, v in layers.items() if "patch_embeddings" in k) == 0.125
     assert sum(len(group["params"]) for group in groups) == len(named)
     assert all((group["weight_decay"] > 0) == (p.ndim > 1) for group in groups for p in group["params"])
+
+
+def test_the_project_s_own_layers_come_in_their_order():
+    model = InfantFaceModel(InfantFaceConfig(widths=(8, 16), blocks_per_stage=1, transformer_layers=2, members=2))
+    groups = parameter_groups(model, replace(QUICK, layer_decay=0.5), 1.0)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    named = {name: rates[id(p)] for name, p in model.named_parameters()}
+    for reader in ("readers.0.", "readers.1."):
+        order = ("affect.weight", "image.layers.1.norm1.weight", "image.layers.0.norm1.weight")
+        order += ("image.stages.1.first.0.weight", "image.stages.0.first.0.weight", "image.stem.0.weight")
+        assert [named[reader + name] for name in order] == [0.5**below for below in range(6)]
 
 
 def test_predictions_are_those_of_the_averaged_weights(tmp_path):

@@ -73,15 +73,3 @@ def answers_of(
         logits.append(answer)
     probabilities = (torch.cat(logits).double() / temperature).softmax(1).cpu().numpy()
     return Answers(pictures.labels, probabilities, pictures.truth, pictures.members, pictures.subgroups)
-
-
-def joined_answers(parts: list[Answers]) -> Answers:
-    """The answers for several sets of pictures under each other, such as those of the folds of a cross-validation."""
-    first = parts[0]
-    return Answers(
-        first.labels,
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.truth for part in parts]),
-        tuple(member for part in parts for member in part.members),
-        {name: np.concatenate([part.subgroups[name] for part in parts]) for name in first.subgroups},
-    )

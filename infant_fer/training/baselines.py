@@ -9,22 +9,27 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from infant_fer.faces import BLENDSHAPE_COUNT
+from infant_fer.labels import AFFECTS
 from infant_fer.training.manifest import UNKNOWN, Manifest
 
 
 def baselines(geometry: np.ndarray, found: np.ndarray, manifest: Manifest) -> dict[str, np.ndarray]:
     """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
     train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
-    answers = fitted(geometry[train], manifest.affect[train], geometry, found)
+    answers = fitted(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
     return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
-def fitted(geometry: np.ndarray, truth: np.ndarray, asked: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:
+def fitted(
+    geometry: np.ndarray, truth: np.ndarray, classes: int, asked: np.ndarray, found: np.ndarray
+) -> dict[str, np.ndarray]:
     """(M, C) probabilities of the majority class's baseline, logistic regression and boosted trees on blendshapes.
 
-    Fitted on (N, G) geometry features and (N,) classes; answers for (M, G) `asked`, the shares of the classes where
-    no face was `found`.
+    Fitted on (N, G) geometry features and (N,) indices of `classes`; answers for (M, G) `asked`, the shares of the classes
+    where no face was `found`. None at all when a class has no face to fit on.
     """
+    if len(np.unique(truth)) < classes:
+        return {}
     shares = np.bincount(truth) / len(truth)
     answers = {"majority class": np.tile(shares, (len(asked), 1))}
     for name, model in _models().items():

@@ -13,8 +13,8 @@ from infant_fer.alignment import CropSpec
 from infant_fer.checkpoint_loading import crop_spec, one_clear_error
 from infant_fer.checkpoints import resolve
 from infant_fer.errors import CheckpointError
-from infant_fer.hub import Progress
 from infant_fer.labels import canonical_label
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 
 RANDOM = "random:"
 _VIT = {"image_size": 224, "patch_size": 16}
@@ -55,22 +55,25 @@ class Base:
         )
 
 
-def load_base(
-    source: str | Path, labels: Sequence[str], size: int | None = None, on_progress: Progress | None = None
-) -> Base:
+def load_base(source: str | Path, labels: Sequence[str], size: int | None = None) -> Base:
     """Load a folder, a Hub id, or "random:SHAPE" (one of SHAPES), with a head for `labels`. Raises CheckpointError.
 
     The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
-    weights that were trained keep theirs.
+    weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
     """
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), names, size)
-    checkpoint = resolve(source, on_progress=on_progress, labelled=False)
+    checkpoint = resolve(source, labelled=False)
     trusted = {"local_files_only": True, "trust_remote_code": False}
     with one_clear_error(checkpoint.name):
         config = hf.AutoConfig.from_pretrained(checkpoint.path, **trusted)
-        same = [canonical_label(config.id2label[index]) for index in sorted(config.id2label)] == list(labels)
+        known = [canonical_label(config.id2label[index]) for index in sorted(config.id2label)]
+        same = known == list(labels)
+        if isinstance(config, InfantFaceConfig) and not same:
+            raise CheckpointError(
+                f"{checkpoint.name} can be trained on {', '.join(known)} only, not on {', '.join(labels)}."
+            )
         processor = hf.AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
         model, loaded = hf.AutoModelForImageClassification.from_pretrained(
             checkpoint.path, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
@@ -78,6 +81,9 @@ def load_base(
         )  # fmt: skip
         crop = crop_spec(config, processor, checkpoint.name)
     fresh = sorted({*loaded["missing_keys"], *(entry[0] for entry in loaded["mismatched_keys"])})
+    if isinstance(model, InfantFaceModel):
+        model.geometry, model.config.geometry_size = None, 0  # it is fitted by itself, and the Trainer does not feed it
+        fresh = [name for name in fresh if not name.startswith("geometry.")]
     if not same and not fresh:
         fresh = _renew_head(model)
     model.config.face_crop = asdict(crop)

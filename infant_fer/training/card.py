@@ -64,7 +64,7 @@ def model_card(name: str, results: dict) -> str:
             "- exact McNemar test against " + "; ".join(_p_values(figures["McNemar p"])),
             "",
             DATA,
-            _making(results["run"]),
+            _making(results["run"], "test" in results),
             LIMITS,
         )
     )
@@ -95,12 +95,12 @@ def _front_matter(name: str, split: str, figures: dict) -> str:
     return f"---\n{card.to_yaml()}\n---\n"
 
 
-def _making(run: dict) -> str:
+def _making(run: dict, tested: bool) -> str:
     minutes = " and ".join(f"{each:.0f}" for each in run["minutes"])
     return (
         f"## How it was made\n`{run['command']}`, seed {run['seed']}, on {run['machine']} ({minutes} minutes for the "
         f"networks), torch {run['torch']}: {run['how']}. Choices were made on the dev rows; the test rows were "
-        "measured once. Every setting and figure is in `metrics.json`.\n"
+        f"{'measured once' if tested else 'not measured'}. Every setting and figure is in `metrics.json`.\n"
     )
 
 

@@ -21,6 +21,10 @@ def train(options: Namespace, command: str) -> None:
     """Run what was asked for and write it. Raises InfantFERError with one sentence."""
     if options.recipe not in recipe_names():
         raise DatasetError(f"There is no recipe {options.recipe!r}; there are {', '.join(recipe_names())}.")
+    if options.gallery and options.push_to_hub:
+        raise DatasetError(
+            "--gallery shows private pictures in the report, which --push-to-hub would publish. Leave one away."
+        )
     if options.recipe == OURS:
         _ours(options, command)
     else:
@@ -32,6 +36,8 @@ def train(options: Namespace, command: str) -> None:
 
 
 def _fine_tuned(options: Namespace, command: str) -> None:
+    if options.no_test:
+        raise DatasetError("--no-test is for the recipe ours; the others measure the test part with the checkpoint.")
     asked = experiment(options, command)
     log(f"recipe {options.recipe}: {asked.settings}")
     result, scores = compare(asked, options.compare, log) if options.compare else (run(asked, log), {})

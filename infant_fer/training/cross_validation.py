@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infant_fer.models.ensemble import ensemble_of
-from infant_fer.training.answers import Answers, joined_answers
+from infant_fer.training.answers import Answers
 from infant_fer.training.bases import Base
 from infant_fer.training.material import Material
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """The folds' pooled answers (with repeats, several for each picture), and their models."""
+    """One answer for every picture, by models that never saw its infant (the mean over the repeats), and the folds' models."""
 
     answers: Answers
     bases: tuple[Base, ...]
@@ -36,13 +36,17 @@ def cross_validated(
 ) -> CrossValidation:
     """Fit one model a fold and ask it about the fold; `drawn` are splits as `splits.folds` gives them.
 
-    `fitted(number, parts)` trains. The models are let go after their answers unless they are to be kept.
+    Every picture is in as many folds as there are repeats, and counts once. `fitted(number, parts)` trains. The models are
+    let go after their answers unless they are to be kept.
     """
-    pooled, bases = [], []
+    pictures, bases = material.pictures, []
+    summed = np.zeros((len(pictures), len(pictures.labels)))
     for number, parts in enumerate(drawn):
         log(f"fold {number + 1} of {len(drawn)}")
         base = fitted(number, parts)
-        pooled.append(answers(base, material.rows(parts == "test")))
+        summed[parts == "test"] += answers(base, material.rows(parts == "test")).probabilities
         if keep or not bases:
             bases.append(base)
-    return CrossValidation(joined_answers(pooled), tuple(bases))
+    shares = summed / summed.sum(1, keepdims=True)
+    pooled = Answers(pictures.labels, shares, pictures.truth, pictures.members, pictures.subgroups)
+    return CrossValidation(pooled, tuple(bases))

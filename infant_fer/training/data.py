@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,14 @@ class Data:
         """The train rows of infants and older faces, and the kept ones of FER2013."""
         older = self.older_faces.rows(self.older.split == "train")
         return self.infant_faces.rows(self.infants_kept), older, self.fer_faces.rows(self.fer_kept)
+
+    def digest(self) -> str:
+        """SHA-256 of the training faces with their targets: another table, split or crop gives another."""
+        summed = hashlib.sha256()
+        for faces in self.training_faces():
+            for each in fields(faces):
+                summed.update(getattr(faces, each.name).numpy().tobytes())
+        return summed.hexdigest()
 
 
 def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from infant_fer.checkpoint_loading import loaded_checkpoint
+from infant_fer.checkpoints import resolve
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.training.answers import Answers, answers_of
 from infant_fer.training.baselines import fitted
 from infant_fer.training.faces_cache import face_table
 from infant_fer.training.pictures import Pictures
+from infant_fer.training.provenance import read_split
 from infant_fer.training.scores import ensemble
 from infant_fer.training.splits import split
 
 PARTS = ("test", "dev", "train", "all")
+SEEN_BEFORE = {"test": ("train", "dev"), "dev": ("train",), "train": ()}  # no picture of a part may be from those
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,18 +34,21 @@ class Evaluation:
 
 
 def evaluate(
-    checkpoints: Sequence[str], pictures: Pictures, part: str, cache: Path, method: str = "given", averaged: str = ""
+    checkpoints: Sequence[str], pictures: Pictures, part: str, cache: Path, method: str = "", averaged: str = ""
 ) -> Evaluation:
     """Ask checkpoints about one of PARTS of a data set; pictures without a face are left out.
 
+    Without a `method` of splits.METHODS the parts are those of the first checkpoint's training, or else the data's own.
     `averaged` adds an ensemble of all: "mean", or "accuracy" to weigh by dev accuracy. Baselines are fitted on the
-    train part where there is one. Raises CheckpointError and DatasetError.
+    train part where there is one. Raises CheckpointError and DatasetError; also for a part that a checkpoint has seen.
     """
-    parts = np.full(len(pictures), "all") if part == "all" else split(pictures, method)
+    parts = np.full(len(pictures), "all") if part == "all" else _parts(checkpoints, pictures, part, method)
     answers, crops, found = {}, None, None
     for source in checkpoints:
         model, processor, spec, name = loaded_checkpoint(source)
         table = face_table(pictures, spec, cache)
+        if not ((parts == part) & table.found).any():
+            raise DatasetError(f"No picture with a face is in the part {part!r}.")
         everything = answers_of(
             model, processor, _as_labelled(pictures, model), table.crops, table.geometry, table.found
         )
@@ -50,13 +56,26 @@ def evaluate(
         if crops is None:
             crops, found, geometry = table.crops, table.found, table.geometry
     chosen = (parts == part) & found
-    if not chosen.any():
-        raise DatasetError(f"No picture with a face is in the part {part!r}.")
     if averaged:
         weights = _dev_accuracies(answers, parts) if averaged == "accuracy" else None
         answers["ensemble"] = ensemble(list(answers.values()), weights)
     answers |= _baselines(pictures, geometry, found, parts)
     return Evaluation({name: each.rows(chosen) for name, each in answers.items()}, crops[chosen], part)
+
+
+def _parts(checkpoints: Sequence[str], pictures: Pictures, part: str, method: str) -> np.ndarray:
+    """(N,) str: the part of every picture, none of which a checkpoint has been trained on if `part` is held out."""
+    trained = {source: read_split(resolve(source).path, pictures) for source in checkpoints}
+    own = trained[checkpoints[0]]
+    parts = own if own is not None and not method else split(pictures, method or "given")
+    for source, theirs in trained.items():
+        seen = (parts == part) & np.isin(theirs, SEEN_BEFORE[part]) if theirs is not None else np.zeros(1, bool)
+        if seen.any():
+            raise DatasetError(
+                f"{source} was trained on {seen.sum()} of the {(parts == part).sum()} pictures of the part {part!r}. "
+                "Without --split the parts are those of the first checkpoint's training."
+            )
+    return parts
 
 
 def _as_labelled(pictures: Pictures, model) -> Pictures:
@@ -86,9 +105,7 @@ def _dev_accuracies(answers: dict[str, Answers], parts: np.ndarray) -> list[floa
 
 def _baselines(pictures: Pictures, geometry, found, parts: np.ndarray) -> dict[str, Answers]:
     train = (parts == "train") & found
-    if not train.any():
-        return {}
-    shares = fitted(geometry[train], pictures.truth[train], geometry, found)
+    shares = fitted(geometry[train], pictures.truth[train], len(pictures.labels), geometry, found)
     return {
         name: Answers(pictures.labels, each, pictures.truth, pictures.members, pictures.subgroups)
         for name, each in shares.items()

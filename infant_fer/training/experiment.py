@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from infant_fer.errors import DatasetError
+from infant_fer.models.ensemble import MOST_MEMBERS
 from infant_fer.training.answers import Answers, answers_of
 from infant_fer.training.baselines import fitted
 from infant_fer.training.bases import Base, load_base
 from infant_fer.training.batches import Crops
 from infant_fer.training.cross_validation import CrossValidation, cross_validated
 from infant_fer.training.datasets import read_pictures
-from infant_fer.training.hardware import machine
-from infant_fer.training.leakage import leaks, refuse_leaks, without_leaks
+from infant_fer.training.leakage import Leaks, leaks, refuse_leaks, without_leaks
 from infant_fer.training.material import Material, found_material, targets
 from infant_fer.training.metrics import Share
-from infant_fer.training.processes import first_alone
+from infant_fer.training.pictures import Pictures
+from infant_fer.training.processes import first_alone, is_first
+from infant_fer.training.provenance import begin, provenance
 from infant_fer.training.recipes import Settings
 from infant_fer.training.rows import grey_crops
 from infant_fer.training.splits import check_classes, folds, fraction, split
@@ -59,6 +61,11 @@ class Experiment:
     recipe: str = ""
     command: str = ""
 
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its steps."""
+        return self.runs / self.output.name
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -69,10 +76,11 @@ class Result:
     history: list[dict]
     provenance: dict
     baselines: dict[str, Answers]
-    size_curve: dict[
-        int, Share
-    ]  # accuracy on the held-out part over the number of train pictures; empty unless asked for
+    # Accuracy on the held-out part over the number of train pictures; empty unless asked for.
+    size_curve: dict[int, Share]
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
+    pictures: Pictures  # all that were used
+    parts: np.ndarray  # (N,) str: their parts
 
     @property
     def measured(self) -> tuple[str, Answers]:
@@ -91,37 +99,48 @@ def run(asked: Experiment, log: Log = print) -> Result:
     log(f"base: {base}")
     with first_alone():
         material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
+        if is_first() and not asked.resume:
+            shutil.rmtree(asked.folder, ignore_errors=True)  # a later --resume must not take up an older run's steps
     parts = split(material.pictures, asked.split, asked.seed)
     parts = without_leaks(material.pictures, parts) if asked.drop_leaks else parts
-    _check(material, parts, asked, log)
+    across = _check(material, parts, asked, log)
     seen = material.rows(np.isin(parts, ("train", "dev"))) if asked.average_folds else material
-    drawn = list(folds(seen.pictures, asked.folds, asked.repeats, asked.seed)) if asked.folds else []
-    history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.runs / asked.output.name)
+    drawn = _drawn_folds(seen.pictures, asked)
+    fewer = [fraction(material.pictures, parts, share, asked.seed) for share in FRACTIONS if asked.size_curve]
+    told = provenance(asked, base, material, parts, across)
+    with first_alone():
+        begin(asked.folder, told, asked.resume)
+    history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.folder)
     folded = _folded(asked, seen, drawn, log)
     base = folded.average if asked.average_folds else base
-    held_out = {name: material.rows(parts == name) for name in ("dev", "test") if (parts == name).any()}
+    names = ("test",) if asked.average_folds else ("dev", "test")  # the folds were trained on dev
+    held_out = {name: material.rows(parts == name) for name in names if (parts == name).any()}
     answers = {name: _answers(base, rows) for name, rows in held_out.items()}
     if folded:
         answers["cross-validation"] = folded.answers
     train, measured = material.rows(parts == "train"), held_out.get("test", held_out.get("dev"))
-    provenance = _provenance(asked, base, material, parts, (time.monotonic() - start) / 60)
-    curve = _size_curve(asked, material, parts, measured, log) if asked.size_curve else {}
+    told["minutes"] = round((time.monotonic() - start) / 60, 1)
+    curve = _size_curve(asked, material, fewer, measured, log)
     if curve:
         curve[len(train.pictures)] = answers["test" if "test" in answers else "dev"].accuracy
     crops = {name: rows.crops for name, rows in held_out.items()}
-    return Result(base, answers, history, provenance, _baselines(train, measured), curve, crops)
+    baselines = _baselines(train, measured)
+    return Result(base, answers, history, told, baselines, curve, crops, material.pictures, parts)
 
 
 def compare(asked: Experiment, bases: Sequence[str], log: Log = print) -> tuple[Result, dict[str, float]]:
-    """Train several bases alike; gives the one with the best dev accuracy, and every base's. Raises what `run` does."""
-    results = {}
+    """Train several bases alike; gives the one with the best dev accuracy, and every base's. Raises what `run` does.
+
+    Averaged folds have seen the dev part; they are compared by the cross-validation.
+    """
+    part, results = "cross-validation" if asked.average_folds else "dev", {}
     for base in bases:
         log(f"--- {base}")
         name = f"{asked.output.name}-{base.replace('/', '-').replace(':', '-')}"
         results[base] = run(replace(asked, base=base, output=asked.output.with_name(name)), log)
-        if "dev" not in results[base].answers:
+        if part not in results[base].answers:
             raise DatasetError(f"The split {asked.split!r} has no dev part to compare by. Use --split subject.")
-    scores = {base: result.answers["dev"].accuracy.value for base, result in results.items()}
+    scores = {base: result.answers[part].accuracy.value for base, result in results.items()}
     return results[max(scores, key=scores.get)], scores
 
 
@@ -130,13 +149,30 @@ def _seeded_base(asked: Experiment, labels: tuple[str, ...]) -> Base:
     return load_base(asked.base, labels, asked.size)
 
 
-def _check(material: Material, parts: np.ndarray, asked: Experiment, log: Log) -> None:
+def _check(material: Material, parts: np.ndarray, asked: Experiment, log: Log) -> Leaks:
     for name in ("train", "dev", "test"):
         log(f"{name}: {material.pictures.rows(parts == name).counts()}")
     check_classes(material.pictures, parts)
+    if asked.average_folds and not (parts == "test").any():
+        raise DatasetError(
+            f"The split {asked.split!r} has no test part, and averaged folds have seen the rest. Use --split subject."
+        )
     found = leaks(material.pictures, parts, grey_crops(material.crops))
     log(f"across the parts: {found}")
     refuse_leaks(found, asked.allow_leakage or asked.split in ("thesis", "holdout"))
+    return found
+
+
+def _drawn_folds(pictures: Pictures, asked: Experiment) -> list[np.ndarray]:
+    """The splits of the cross-validation; what is wrong with them is told before anything is trained."""
+    if asked.average_folds and asked.folds * asked.repeats > MOST_MEMBERS:
+        raise DatasetError(
+            f"{asked.folds} folds {asked.repeats} times are more than the {MOST_MEMBERS} models that can be averaged."
+        )
+    drawn = list(folds(pictures, asked.folds, asked.repeats, asked.seed)) if asked.folds else []
+    for parts in drawn:
+        check_classes(pictures, parts)
+    return drawn
 
 
 def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment, folder: Path) -> list[dict]:
@@ -150,24 +186,22 @@ def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment
 
 def _folded(asked: Experiment, material: Material, drawn: list[np.ndarray], log: Log) -> CrossValidation | None:
     def fitted_base(number: int, parts: np.ndarray) -> Base:
-        check_classes(material.pictures, parts)
         base = _seeded_base(asked, material.pictures.labels)
-        _fitted(base, material, parts, asked, asked.runs / asked.output.name / f"fold-{number}")
+        _fitted(base, material, parts, asked, asked.folder / f"fold-{number}")
         return base
 
     return cross_validated(material, drawn, fitted_base, _answers, log, asked.average_folds) if drawn else None
 
 
 def _size_curve(
-    asked: Experiment, material: Material, parts: np.ndarray, measured: Material, log: Log
+    asked: Experiment, material: Material, fewer: list[np.ndarray], measured: Material, log: Log
 ) -> dict[int, Share]:
     curve = {}
-    for share in FRACTIONS:
-        fewer = fraction(material.pictures, parts, share, asked.seed)
-        count = int((fewer == "train").sum())
+    for parts in fewer:
+        count = int((parts == "train").sum())
         log(f"{count} train pictures")
         base = _seeded_base(asked, material.pictures.labels)
-        _fitted(base, material, fewer, asked, asked.runs / asked.output.name / f"train-{count}")
+        _fitted(base, material, parts, asked, asked.folder / f"train-{count}")
         curve[count] = _answers(base, measured).accuracy
     return curve
 
@@ -177,33 +211,11 @@ def _answers(base: Base, rows: Material) -> Answers:
 
 
 def _baselines(train: Material, measured: Material) -> dict[str, Answers]:
-    """What the model must beat, on the same pictures. Needs a face in some train picture."""
-    if not train.found.any():
-        return {}
-    answers = fitted(train.geometry[train.found], train.pictures.truth[train.found], measured.geometry, measured.found)
+    """What the model must beat, on the same pictures. Needs a face of every class in the train pictures."""
     rows = measured.pictures
+    seen = train.geometry[train.found], train.pictures.truth[train.found]
+    answers = fitted(*seen, len(rows.labels), measured.geometry, measured.found)
     return {
         name: Answers(rows.labels, probabilities, rows.truth, rows.members, rows.subgroups)
         for name, probabilities in answers.items()
-    }
-
-
-def _provenance(asked: Experiment, base: Base, material: Material, parts: np.ndarray, minutes: float) -> dict:
-    listing = "\n".join(f"{part} {member}" for part, member in zip(parts, material.pictures.members, strict=True))
-    return {
-        "command": asked.command,
-        "recipe": asked.recipe,
-        "base": str(base),
-        "data": Path(asked.data).name,
-        "labels": list(material.pictures.labels),
-        "split": asked.split,
-        "split_sha256": hashlib.sha256(listing.encode()).hexdigest(),
-        "counts": {name: material.pictures.rows(parts == name).counts() for name in ("train", "dev", "test")},
-        "subjects_known": material.pictures.subjects_known,
-        "seed": asked.seed,
-        "settings": asdict(asked.settings),
-        "crop": asdict(base.crop),
-        "minutes": round(minutes, 1),
-        "torch": torch.__version__,
-        "machine": machine(),
     }

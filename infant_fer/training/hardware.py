@@ -22,4 +22,6 @@ def machine() -> str:
     """What trained, for the card."""
     if torch.cuda.is_available():
         return f"GPU {torch.cuda.get_device_name()}"
+    if torch.backends.mps.is_available():
+        return f"{platform.machine()} GPU of Apple"
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"

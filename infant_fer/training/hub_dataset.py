@@ -30,7 +30,10 @@ def fetched_archive(repo_id: str, cache: Path) -> Path:
 
 
 def into_archive(loaded, repo_id: str, archive: Path) -> Path:
-    """Write a `datasets.DatasetDict` as an archive, whole or not at all. Raises DatasetError for missing columns."""
+    """Write a `datasets.DatasetDict` as an archive, whole or not at all; rows without a label (None or -1) are left out.
+
+    Raises DatasetError for missing columns.
+    """
     import datasets
 
     partial = archive.with_suffix(".part")
@@ -46,6 +49,8 @@ def into_archive(loaded, repo_id: str, archive: Path) -> Path:
             names = rows.features[label].names
             encoded = rows.cast_column(image, datasets.Image(decode=False))
             for number, row in enumerate(encoded):
+                if row[label] is None or row[label] < 0:
+                    continue
                 data = row[image]["bytes"] or Path(row[image]["path"]).read_bytes()
                 opened.writestr(f"{split}/{names[row[label]]}/{number:06}.jpg", data)
     return partial.replace(archive)

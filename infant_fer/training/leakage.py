@@ -22,25 +22,33 @@ class Leaks:
     near_duplicate: tuple[tuple[str, str], ...]
 
     @property
-    def count(self) -> int:
-        """All leaks together."""
-        return len(self.same_subject) + len(self.same_file) + len(self.near_duplicate)
+    def kinds(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """The pairs by what they share, in words."""
+        return {"same infant": self.same_subject, "same file": self.same_file, "same picture": self.near_duplicate}
+
+    def counts(self) -> dict[str, int]:
+        """How many pairs of each kind there are."""
+        return {name: len(pairs) for name, pairs in self.kinds.items()}
 
     def __str__(self) -> str:
-        kinds = {"same infant": self.same_subject, "same file": self.same_file, "same picture": self.near_duplicate}
         return "; ".join(
             f"{name}: {len(pairs)}" + (f" (such as {pairs[0][0]} and {pairs[0][1]})" if pairs else "")
-            for name, pairs in kinds.items()
+            for name, pairs in self.kinds.items()
         )
 
 
 def leaks(pictures: Pictures, parts: np.ndarray, grey: torch.Tensor) -> Leaks:
     """Compare the (N,) parts of a split with each other; `grey` is (N, S, S), the aligned crops. "" is no part."""
     return Leaks(
-        _across(pictures, parts, _pairs_of(pictures.subject)) if pictures.subjects_known else (),
-        _across(pictures, parts, _pairs_of(_digests(pictures))),
+        _across(pictures, parts, _pairs_of(pictures.subject)),
+        _across(pictures, parts, _pairs_of(digests(pictures))),
         _across(pictures, parts, near_pairs(grey)),
     )
+
+
+def digests(pictures: Pictures) -> np.ndarray:
+    """(N,) str: SHA-256 of every picture's file."""
+    return np.array([hashlib.sha256(pictures.read(index)).hexdigest() for index in range(len(pictures))])
 
 
 def without_leaks(pictures: Pictures, parts: np.ndarray) -> np.ndarray:
@@ -54,7 +62,7 @@ def without_leaks(pictures: Pictures, parts: np.ndarray) -> np.ndarray:
 
 def refuse_leaks(found: Leaks, allowed: bool) -> None:
     """Raise DatasetError for a leaking split that was not asked for in so many words."""
-    if found.count and not allowed:
+    if any(found.counts().values()) and not allowed:
         raise DatasetError(
             f"Train, dev and test are not apart: {found}. Use --split subject, --drop-leaks to train without them, "
             "or --allow-leakage to go on all the same."
@@ -71,7 +79,3 @@ def _pairs_of(keys: np.ndarray) -> np.ndarray:
     order = np.argsort(keys, kind="stable")
     same = keys[order][1:] == keys[order][:-1]
     return np.stack([order[:-1][same], order[1:][same]], 1)
-
-
-def _digests(pictures: Pictures) -> np.ndarray:
-    return np.array([hashlib.sha256(pictures.read(index)).hexdigest() for index in range(len(pictures))])

@@ -41,10 +41,11 @@ class Making:
 
     data: Path
     cache: Path  # of the data's faces
+    digest: str  # of what the data teach
     learning: Learning
     seed: int  # the run's
     folder: Path
-    resume: bool  # use what the folder keeps of an earlier run with the same settings
+    resume: bool  # use what the folder keeps of an earlier run with the same settings and data
 
     def kept(self, part: str, settings: dict, make: Callable[[], Made]) -> Made:
         """What the folder keeps of an earlier run with the same settings, or what `make` gives, kept there from now on."""
@@ -94,7 +95,7 @@ def _member(number: int, making: Making) -> None:
         return Made(model, start.minutes + _minutes_since(began))
 
     rounds = [asdict(each) for each in learning.pretraining]
-    told = {"seed": seed, "pretraining": rounds, "fine_tuning": asdict(learning.fine_tuning)}
+    told = {"data": making.digest, "seed": seed, "pretraining": rounds, "fine_tuning": asdict(learning.fine_tuning)}
     making.kept(_part(number), told, fine_tuned)
 
 
@@ -114,7 +115,7 @@ def _pretrained(number: int, rounds: int, making: Making) -> Made:
         model = pretrain(network, *taught_on, *held_out, done[-1], seed, _say(number), number)
         return Made(model, start.minutes + _minutes_since(began))
 
-    told = {"seed": seed, "pretraining": [asdict(each) for each in done]}
+    told = {"data": making.digest, "seed": seed, "pretraining": [asdict(each) for each in done]}
     return making.kept(_part(number, f"pretrained-{rounds}"), told, learnt)
 
 

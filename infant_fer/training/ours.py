@@ -22,6 +22,7 @@ from infant_fer.training.manifest import UNKNOWN
 from infant_fer.training.members import Making, networks
 from infant_fer.training.rows import outputs
 from infant_fer.training.saving import write_checkpoint
+from infant_fer.training.scores import as_json
 
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
@@ -59,7 +60,7 @@ def run(asked: Run, log: Callable[[str], None] = print) -> dict:
     """Make and measure a checkpoint folder; gives the figures. An existing output folder is replaced at the very end."""
     data = load(asked.data, asked.cache, log)
     kept = asked.runs / asked.output.name
-    made = networks(Making(asked.data, asked.cache, asked.learning, asked.seed, kept, asked.resume))
+    made = networks(Making(asked.data, asked.cache, data.digest(), asked.learning, asked.seed, kept, asked.resume))
     model = joined([each.model for each in made])
     dev, test = data.infants.split == "dev", data.infants.split == "test"
     train_geometry(
@@ -109,8 +110,6 @@ def _provenance(asked: Run, minutes: list[float]) -> dict:
     }
 
 
-def plain(share: metrics.Share | np.generic) -> object:
+def plain(figure: metrics.Share | np.generic) -> object:
     """What JSON can hold of a figure."""
-    if isinstance(share, np.generic):
-        return share.item()
-    return {"value": share.value, "right": share.right, "n": share.n, "interval95": share.interval}
+    return figure.item() if isinstance(figure, np.generic) else as_json(figure)

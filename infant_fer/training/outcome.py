@@ -18,6 +18,7 @@ from infant_fer.training.evaluation_page import accuracy_table, answer_sections
 from infant_fer.training.experiment import Result
 from infant_fer.training.mean_maps import MeanMap, draw_mean_maps, mean_maps
 from infant_fer.training.overfitting import epochs_of, overfitting
+from infant_fer.training.provenance import write_split
 from infant_fer.training.report_page import facts, gallery, picture, report_page, table
 from infant_fer.training.run_card import run_card
 from infant_fer.training.saving import check_saved, write_checkpoint
@@ -38,6 +39,7 @@ def write_outcome(result: Result, output: Path, show_faces: bool = False) -> Non
         result.base.model.save_pretrained(folder)
         result.base.processor.save_pretrained(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
+        write_split(folder, result.pictures, result.parts)
         (folder / "README.md").write_text(run_card(output.name, result), "utf-8")
         check_saved(folder, result.crops[part][:CHECKED], measured.probabilities[:CHECKED])
         maps = _maps(folder, result)

@@ -23,9 +23,6 @@ def run_card(name: str, result: Result) -> str:
     """The README.md of a checkpoint folder: data, figures with n and intervals, how it was made, use and limits."""
     run = result.provenance
     part, measured = result.measured
-    subjects = (
-        "infants kept apart" if run["subjects_known"] else "infants not told apart by the data, only near-duplicates"
-    )
     return "\n".join(
         (
             _front_matter(name, result),
@@ -41,7 +38,7 @@ def run_card(name: str, result: Result) -> str:
             "- exact McNemar p against " + "; ".join(f"{key}: {p:.2g}" for key, p in _against(result).items()),
             "",
             "## Data and licence\n",
-            f"`{run['data']}`, split `{run['split']}` ({subjects}), SHA-256 of the split `{run['split_sha256'][:16]}`:\n",
+            f"`{run['data']}`, split `{run['split']}` ({_apart(run)}), SHA-256 of the split `{run['split_sha256'][:16]}`:\n",
             *(f"- {each}: {counts}" for each, counts in run["counts"].items()),
             "\nThe licences of the data and of the base hold for these weights too.\n",
             "## How it was made\n",
@@ -50,6 +47,17 @@ def run_card(name: str, result: Result) -> str:
             LIMITS,
         )
     )
+
+
+def _apart(run: dict) -> str:
+    """What the split keeps apart, by what was found across its parts."""
+    across = {name: count for name, count in run["pairs across the parts"].items() if count}
+    if across:
+        pairs = ", ".join(f"{name}: {count} pairs" for name, count in across.items())
+        return f"**not apart**, so the figures flatter: across train, dev and test are the {pairs}"
+    if run["subjects_known"]:
+        return "infants kept apart"
+    return "infants not told apart by the data, only near-duplicates"
 
 
 def _rows(result: Result) -> dict:

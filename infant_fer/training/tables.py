@@ -51,10 +51,10 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
         labels=names,
         truth=truth,
         target=_votes(rows, names, truth),
-        subject=np.array([row[subject] for row in rows]) if subject else own_subjects(len(rows)),
+        subject=np.array([row.get(subject) or own for row, own in zip(rows, own_subjects(len(rows)), strict=True)]),
         split=np.array([_split(row.get("split") or "", row[file]) for row in rows]),
         subgroups=_subgroups(rows, {file, label, subject, "split"}),
-        subjects_known=subject is not None,
+        subjects_known=subject is not None and all(row[subject] for row in rows),
         left_out=tuple(f"{len(w)} rows labelled {name or 'with nothing'}" for name, w in _others(table, label, names)),
     )
 
@@ -67,7 +67,9 @@ def read_subjects(pictures: Pictures, table: Path) -> Pictures:
     names = [PurePosixPath(member).name for member in pictures.members]
     if missing := [name for name in names if name not in told]:
         raise DatasetError(f"{table} names no subject for {missing[0]}. It needs the columns file and subject.")
-    return replace(pictures, subject=np.array([told[name] for name in names]), subjects_known=True)
+    own = own_subjects(len(names))
+    subject = np.array([told[name] or own for name, own in zip(names, own, strict=True)])
+    return replace(pictures, subject=subject, subjects_known=all(told[name] for name in names))
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

@@ -23,7 +23,9 @@ from infant_fer.training.recipes import Settings
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
 HEAD_RATE = 10  # the head alone learns at this multiple of the rate
 SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measured
-NUMBERED = re.compile(r"\.(?:layers?|blocks|stages)\.(\d+)\.")
+NUMBERED = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the name's start
+MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
+HEADS = frozenset(("classifier", "affect", "head"))
 
 
 def fit(base: Base, train: Crops, dev: Crops, settings: Settings, folder: Path, seed: int, resume: bool) -> list[dict]:
@@ -155,11 +157,12 @@ class _Averaging(TrainerCallback):
 def parameter_groups(model: torch.nn.Module, settings: Settings, rate: float) -> list[dict]:
     """Groups of trainable parameters by depth and kind; the head learns at `rate`, each layer below at a share of the next."""
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    depth = {name: _depth(name) for name, _ in trained}
-    top = 1 + max((value for value in depth.values() if value is not None), default=0)
+    layers = list(dict.fromkeys(filter(None, map(_layer, (name for name, _ in model.named_parameters())))))
+    depth = {name: layers.index(layer) if (layer := _layer(name)) else -1 for name, _ in trained}
+    top = max(1, len(layers))
     groups: dict[tuple, dict] = {}
     for name, parameter in trained:
-        below = 0 if _is_head(name) else top - (depth[name] if depth[name] is not None else -1)
+        below = 0 if _is_head(name) else top - depth[name]
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         group = {"params": [], "lr": rate * settings.layer_decay**below, "weight_decay": decay}
         groups.setdefault((below, decay), group)["params"].append(parameter)
@@ -170,13 +173,14 @@ def _save_weights(model: torch.nn.Module, file: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
 
 
-def _depth(name: str) -> int | None:
-    found = NUMBERED.search(f".{name}")
-    return int(found.group(1)) if found else None
+def _layer(name: str) -> str | None:
+    """The numbered layer that a parameter belongs to, without the network of an ensemble; None before and after them."""
+    found = NUMBERED.match(f".{MEMBER.sub('', name)}")
+    return found.group() if found else None
 
 
 def _is_head(name: str) -> bool:
-    return name.startswith(("classifier", "affect", "head"))
+    return not HEADS.isdisjoint(name.split("."))
 
 
 def _some(train: Crops) -> Crops:

@@ -1,4 +1,4 @@
-"""Scores known by hand, the overfitting verdict, the plots, and whole runs from the command line to a checkpoint."""
+"""Whole runs: from the command line to a checkpoint, its report and its figures, and what is refused."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from io import BytesIO
+from dataclasses import asdict
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from transformers import ViTImageProcessorPil
 
 import train as train_script
 from infant_fer import evaluate as evaluate_script
@@ -19,123 +19,12 @@ from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
-from infant_fer.training import bases, faces_cache, plots, saving
-from infant_fer.training.answers import Answers, joined_answers
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import bases, faces_cache, saving
 from infant_fer.training.datasets import read_pictures
 from infant_fer.training.faces_cache import FaceTable
-from infant_fer.training.overfitting import Epoch, epochs_of, overfitting
-from infant_fer.training.scores import brier, ensemble, mcnemar, scores, subgroup_accuracies, top_two
 from tests.test_trainer import ROOT, tiny_vit
 from tests.tiny_checkpoints import save_tiny
-
-
-def answers(probabilities, truth, labels=AFFECTS, **subgroups) -> Answers:
-    members = tuple(f"{n}.jpg" for n in range(len(truth)))
-    columns = {name: np.array(values) for name, values in subgroups.items()}
-    return Answers(tuple(labels), np.array(probabilities, float), np.array(truth), members, columns)
-
-
-FOUR = answers(
-    [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.5, 0.1, 0.4]],
-    [0, 1, 2, 2],
-    source=["web", "web", "cam", "cam"],
-)
-
-
-def test_scores_by_hand():
-    found = scores(FOUR)
-    assert found["accuracy"]["right"] == 2
-    assert found["per class"]["negative"]["value"] == 0
-    assert found["balanced accuracy"] == pytest.approx(2 / 3)
-    assert found["variance over classes"] == pytest.approx(2 / 9)
-    assert found["per subgroup"]["source"]["web"]["value"] == 1
-    assert (top_two(FOUR).right, top_two(FOUR).n) == (4, 4)
-    assert brier(np.array([[0.8, 0.2]]), np.array([0])) == pytest.approx(0.08)
-    # negative over neutral: 0.3 / 0.5 for the neutral one, 0.3 / 0.6 and 0.4 / 0.1 for the negative ones
-    assert found["AUC negative against neutral"] == 0.5
-    assert subgroup_accuracies(FOUR, "source")["cam"].right == 0
-    json.dumps(found, allow_nan=False)
-
-
-def test_a_class_that_never_occurs_is_none_and_no_number():
-    found = scores(answers([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], [0, 0]))
-    assert found["per class"]["negative"]["value"] is None
-    assert found["AUC negative against neutral"] is None
-    assert found["balanced accuracy"] == 1
-
-
-def test_emotions_are_summed_into_affects_for_the_aucs():
-    found = scores(answers([[0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.2, 0.7, 0.1]], [0, 2, 1], ["happy", "sad", "neutral"]))
-    assert found["AUC positive against the rest"] == 1
-    assert found["AUC negative against neutral"] == 1
-
-
-def test_an_ensemble_averages_and_weighs():
-    first, second = answers([[1, 0, 0]], [0]), answers([[0, 1, 0]], [0])
-    np.testing.assert_allclose(ensemble([first, second]).probabilities, [[0.5, 0.5, 0]])
-    np.testing.assert_allclose(ensemble([first, second], [3, 1]).probabilities, [[0.75, 0.25, 0]])
-    with pytest.raises(DatasetError, match="same classes"):
-        ensemble([first, answers([[1, 0, 0]], [0], ["happy", "sad", "fear"])])
-
-
-def test_mcnemar_needs_the_same_pictures():
-    assert mcnemar(FOUR, {"itself": FOUR}) == {"itself": 1.0}
-    with pytest.raises(DatasetError, match="same pictures"):
-        mcnemar(FOUR, {"other": FOUR.rows(np.array([True, False, True, True]))})
-    joined = joined_answers([FOUR, FOUR])
-    assert joined.accuracy.n == 8
-
-
-def epoch(number, train, dev, dev_loss) -> Epoch:
-    return Epoch(number, 1 - train, train, dev_loss, dev)
-
-
-def test_learning_by_heart_is_said():
-    found = overfitting([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8), epoch(3, 1.0, 0.7, 0.9)])
-    assert found.kept_epoch == 2
-    assert found.gap == pytest.approx(0.2)
-    assert found.divergence == 3
-    assert "much better than new ones" in found.verdict
-    assert "epoch 3" in found.verdict
-    sound = overfitting([epoch(1, 0.8, 0.78, 0.6), epoch(2, 0.85, 0.84, 0.62)])
-    assert sound.divergence is None
-    assert "carries over" in sound.verdict
-    assert "not yet learned" in overfitting([epoch(1, 0.4, 0.4, 1.1)]).verdict
-
-
-def test_epochs_come_from_the_last_step_of_the_history():
-    def logged(part, number, step):
-        scores_ = {f"eval_{part}_loss": 0.5, f"eval_{part}_accuracy": 0.75}
-        return {"epoch": number, "step_of_two": step, **scores_}
-
-    history = [
-        logged(part, number, step) for step in ("head", "whole") for number in (1.0, 2.0) for part in ("dev", "train")
-    ]
-    history += [{"epoch": 2.0, "loss": 0.1, "step_of_two": "whole"}]
-    assert epochs_of(history) == [Epoch(1.0, 0.5, 0.75, 0.5, 0.75), Epoch(2.0, 0.5, 0.75, 0.5, 0.75)]
-    assert epochs_of([]) == []
-
-
-def test_every_plot_is_a_picture():
-    shares = {name: FOUR.accuracy for name in ("one", "two")}
-    counts = {"train": dict.fromkeys(AFFECTS, 3), "dev": dict.fromkeys(AFFECTS, 1), "test": dict.fromkeys(AFFECTS, 0)}
-    drawn = [
-        plots.confusion_matrix(FOUR),
-        plots.reliability_diagram(FOUR),
-        plots.accuracy_bars(shares),
-        plots.learning_curves([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8)]),
-        plots.class_counts(counts),
-        plots.pixel_values(np.random.default_rng(0).normal(size=(4, 3, 8, 8))),
-        plots.size_curve({50: FOUR.accuracy, 100: FOUR.accuracy}),
-    ]
-    for png in drawn:
-        picture = Image.open(BytesIO(png))
-        assert picture.format == "PNG"
-        assert min(picture.size) > 150
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
-
-
-# --- whole runs -------------------------------------------------------------------------------------------------------
 
 
 def scene(label: str, number: int) -> np.ndarray:
@@ -192,8 +81,8 @@ def finished(labelled, cache, tmp_path_factory):
         patched.chdir(home)
         patched.setitem(bases.SHAPES, "tiny", tiny_vit)
         words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--split", "subject", "--cache", cache]
-        words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--output", home / "mine", "--set", "batch=8"]
-        words += ["--size-curve"]
+        words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--repeats", 2, "--output", home / "mine"]
+        words += ["--size-curve", "--set", "batch=8"]
         assert call(patched, train_script, *words) == 0
     return home / "mine"
 
@@ -201,14 +90,14 @@ def finished(labelled, cache, tmp_path_factory):
 @pytest.mark.slow
 def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
     assert sorted(file.name for file in finished.iterdir()) == [
-        "README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json", "report.html",
+        "README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json", "report.html", "split.csv",
     ]  # fmt: skip
     classifier = AffectClassifier.from_pretrained(finished, device="cpu")
     assert classifier.labels == AFFECTS
     assert classifier.crop.size == 32
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["run"]["counts"]["train"]["positive"] > 0
-    assert metrics["figures"]["cross-validation"]["accuracy"]["n"] == 36
+    assert metrics["figures"]["cross-validation"]["accuracy"]["n"] == 36  # repeats do not make more pictures
     assert [int(count) % 3 for count in metrics["size curve"]] == [0, 0, 0, 0]  # whole infants
     held_out = metrics["figures"]["test"]["accuracy"]
     assert list(metrics["size curve"].values())[-1] == held_out
@@ -222,6 +111,8 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
 @pytest.mark.slow
 def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    old = tmp_path / "runs" / "best-random-tiny" / "whole" / "checkpoint-99"
+    old.mkdir(parents=True)
     words = ["--data", labelled, "--size", 32, "--split", "subject", "--cache", cache, "--recipe", "mobile"]
     words += ["--compare", "random:tiny", "random:mobilenet-v2", "--epochs", 1, "--output", tmp_path / "best"]
     assert call(monkeypatch, train_script, *words) == 0
@@ -230,6 +121,7 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     best = max(run["compared"], key=run["compared"].get)
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
+    assert not old.exists()  # else a later --resume would go on with an older run
 
 
 @pytest.mark.slow
@@ -278,21 +170,14 @@ def test_measuring_again_gives_the_same_figures(finished, labelled, monkeypatch,
     assert "Do not publish this page" in (tmp_path / "out.html").read_text()
 
 
-def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
-    from infant_fer.training.evaluation import _in_terms_of
-
-    seven = answers(
-        [[0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1]], [0], ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
-    )
-    asked = type("Asked", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
-    np.testing.assert_allclose(_in_terms_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--recipe", "magic"], "no recipe 'magic'"),
         (["--recipe", "ours", "--base", "random:tiny"], "takes no --base, --epochs, --split"),
+        (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
+        (["--no-test"], "--no-test is for the recipe ours"),
+        (["--folds", "11", "--repeats", "3", "--average-folds"], "more than the 32 models"),
         (["--set", "batch=0"], "batch must be at least 1"),
         (["--base", "random:giant"], "no shape 'giant'"),
         (["--split", "thesis"], "150 pictures"),
@@ -308,6 +193,48 @@ def test_faults_are_one_sentence_and_leave_nothing(words, told, labelled, cache,
     assert call(monkeypatch, train_script, *usual, *base, *split, *words) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_gone_on_with_only_as_it_was_begun(finished, labelled, cache, monkeypatch, capsys):
+    monkeypatch.chdir(finished.parent)
+    words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--split", "subject", "--cache", cache]
+    words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--repeats", 2, "--output", finished, "--resume"]
+    assert call(monkeypatch, train_script, *words, "--seed", 7, "--set", "batch=8") == 1
+    assert "had another split_sha256, another seed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_evaluation_parts_the_pictures_as_the_training_did(finished, labelled, cache, tmp_path, capsys):
+    words = [str(finished), "--data", str(labelled), "--part", "test", "--cache", str(cache)]
+    assert evaluate_script.main([*words, "--json", str(tmp_path / "out.json")]) == 0
+    measured = json.loads((finished / "metrics.json").read_text())["figures"]["test"]
+    assert json.loads((tmp_path / "out.json").read_text())["mine"]["per class"] == measured["per class"]
+    assert evaluate_script.main([*words, "--split", "holdout"]) == 1
+    assert re.search(r"was trained on \d+ of the \d+ pictures of the part 'test'", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    made = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32))}
+    InfantFaceModel(InfantFaceConfig(**sizes, **made)).save_pretrained(tmp_path / "base")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "base")
+    words = ["--data", labelled, "--base", tmp_path / "base", "--split", "subject", "--cache", cache]
+    words += ["--recipe", "iface", "--epochs", 1, "--output", tmp_path / "mine"]
+    assert call(monkeypatch, train_script, *words) == 0
+    model = AffectClassifier.from_pretrained(tmp_path / "mine", device="cpu")._model
+    assert model.geometry is None
+    assert model.config.members == 2
+    assert call(monkeypatch, train_script, *words, "--classes", "positive", "negative") == 1
+    assert "can be trained on positive, neutral, negative only" in capsys.readouterr().err
+
+
+def test_a_card_tells_no_place_outside_the_folder():
+    words = ["--data", "../private/infants", "--base", "/home/ann/net", "--output", "checkpoints/mine", "--seed", "1"]
+    told = [train_script._told(word) for word in words]
+    assert told == ["--data", "infants", "--base", "net", "--output", "checkpoints/mine", "--seed", "1"]
 
 
 def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):
