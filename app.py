@@ -27,7 +27,7 @@ def main() -> int:
             return 1
         try:
             launch(page, options.host, options.port)
-        except OSError:
+        except (OSError, OverflowError):  # taken, or no port at all
             address = f"{options.host}:{options.port}"
             print(f"The page cannot be served at {address}: choose a free port with --port.", file=sys.stderr)
             return 1

@@ -38,14 +38,14 @@ img { max-width: 100%; } table { border-collapse: collapse; } td { padding: .1re
 def answer_html(report: Report, number: int) -> str:
     """The answer for one face, or the advice when the photo has none."""
     if not report.faces:
-        return _wrap("<h2>No face found</h2>" + _notes(report.notes))
+        return _wrap("<h2>No face found</h2>" + notes_html(report.notes))
     face = report.face(number)
     prediction = face.prediction
     parts = [
         headline_html(prediction.probabilities),
         f"<p>{escape(face.sentence)}</p>",
         probability_bars(prediction.probabilities),
-        _notes((*face.notes, *report.notes)),
+        notes_html((*face.notes, *report.notes)),
     ]
     if prediction.valence is not None and prediction.arousal is not None:
         parts.append("<h3>Valence and arousal</h3>" + _plane(prediction.valence, prediction.arousal))
@@ -83,7 +83,7 @@ def shares_html(explanation: Explanation | None) -> str:
     return _wrap(
         f'<div class="ramp" style="background:{colour_bar_css()}"></div>'
         '<div class="ends"><span>weighed little</span><span>weighed most</span></div>'
-        f"<h3>Where the model looked for “{escape(saliency.target)}”</h3>{_bars(shares)}{_notes(warning)}"
+        f"<h3>Where the model looked for “{escape(saliency.target)}”</h3>{_bars(shares)}{notes_html(warning)}"
         '<p class="quiet">The bars are shares of the whole map: a large part gathers much by its size. '
         f"{escape(METHODS[saliency.method].title)}, {counted}, "
         f"noise {saliency.noise:g}, seed {saliency.seed}. The map shows what moved the model's answer, not what the infant feels.</p>"
@@ -150,7 +150,8 @@ def _bars(shares: Mapping[str, float], colours: Mapping[str, str] | None = None)
     )
 
 
-def _notes(notes: Sequence[str]) -> str:
+def notes_html(notes: Sequence[str]) -> str:
+    """What to know of the answer, a line each."""
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 

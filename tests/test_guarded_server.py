@@ -37,6 +37,7 @@ GUARDED = textwrap.dedent(
         client = gradio_client.Client(url, download_files=False, analytics_enabled=False, verbose=False)
         report = client.predict(gradio_client.handle_file(sys.argv[1]), api_name="/analyze")
         assert report["faces"], report
+        assert not page.state_holder.session_data  # where Gradio keeps every component's last value
         page.close()
     print("REFUSED", refused, "LOOKED UP", looked_up)
     """

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, served
 
 SECRET = "52 30 12.5 N at the blue house"
 
@@ -104,6 +105,48 @@ def test_uploads_are_never_served(page_server):
         assert answer.content[:2] != b"\xff\xd8"
     Path(path).unlink()
     Path(path).parent.rmdir()
+    Path(path).parent.parent.rmdir()
+
+
+def upload(url: str, content: bytes) -> Path:
+    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)})
+    return Path(sent.json()[0])
+
+
+def test_two_visitors_with_the_same_photo_both_get_an_answer(page_server):
+    content = (EXAMPLES / "smile.jpg").read_bytes()
+    paths = [upload(page_server[0], content) for _ in range(2)]
+    for path in paths:
+        answer = call(page_server[0], {"path": str(path), "meta": {"_type": "gradio.FileData"}})
+        assert '"faces"' in answer
+    assert files_in(page_server[1]) == []
+    assert not any(path.parent.parent.exists() for path in paths)
+
+
+@pytest.mark.slow
+def test_uploads_go_with_the_program_when_it_is_told_to_end():
+    with served() as (url, temp, process):
+        assert upload(url, b"a photo nobody reads").is_file()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert list(temp.glob("infant-fer-*")) == []
+
+
+def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
+    from infant_fer.ui.privacy import delete_unread
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/old.jpg", "tmp_broken_off", "new.jpg"):
+        (tmp_path / name).write_bytes(b"a photo")
+    for name in ("a/b/old.jpg", "tmp_broken_off"):
+        os.utime(tmp_path / name, (0, 0))
+    delete_unread(tmp_path)
+    assert files_in(tmp_path) == ["new.jpg"]
+    for _ in range(2):  # deleting what lies in a folder makes the folder new
+        for folder in filter(Path.is_dir, tmp_path.rglob("*")):
+            os.utime(folder, (0, 0))
+        delete_unread(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new.jpg"]
 
 
 def test_headers_and_switches(page_server):
@@ -149,11 +192,26 @@ def test_sessions_are_forgotten_when_left_idle_or_crowded_out():
     store.forget("a")
     store.forget(None)
     assert len(store) == 0
+    gone = []
+    store.forgotten = gone.append
     store.get("a"), store.get("b"), store.get("c")
     assert len(store) == 2
-    time.sleep(0.06)
-    store.get("d")
-    assert len(store) == 1
+    assert gone == ["a"]
+    time.sleep(0.2)  # nobody comes after them
+    assert len(store) == 0
+    assert gone == ["a", "b", "c"]
+
+
+def test_who_comes_back_in_time_is_remembered():
+    from infant_fer.ui.sessions import SessionStore
+
+    store = SessionStore(idle_seconds=0.3)
+    first = store.get("a")
+    store.get("b")
+    for _ in range(4):
+        time.sleep(0.15)
+        assert store.get("a") is first
+    assert "b" not in store
 
 
 def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
@@ -172,3 +230,10 @@ def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
     unload(gr.Request(session_hash="left"))
     assert "left" not in page.state_holder.session_data
     assert len(store) == 0
+    page.state_holder.session_data["idle"] = "a visitor's components"
+    store.forgotten("idle")
+    assert "idle" not in page.state_holder.session_data
+    page.state_holder.session_data["back"] = "a visitor's components"
+    store.get("back")
+    store.forgotten("back")
+    assert "back" in page.state_holder.session_data

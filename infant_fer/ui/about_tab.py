@@ -35,8 +35,8 @@ To cite this software: *infant_fer, open reading of infants' facial expressions*
 NO_CARD = "This checkpoint has no model card: nothing is known of its data and its limits."
 
 
-def build_about_tab(shelf: Shelf, checkpoint: gr.Dropdown) -> None:
-    """Lay out the tab; the card follows the chosen checkpoint."""
+def build_about_tab(shelf: Shelf, checkpoint: gr.Dropdown, loaded) -> None:
+    """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
     gr.Markdown(ABOUT)
     with gr.Accordion("Model card of the chosen checkpoint", open=True):
         card = gr.Markdown(_card(shelf, shelf.choices[0][1]), elem_id="card")
@@ -47,7 +47,7 @@ def build_about_tab(shelf: Shelf, checkpoint: gr.Dropdown) -> None:
         except InfantFERError as error:
             return str(error)
 
-    checkpoint.change(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
+    loaded.then(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
 
 
 def _card(shelf: Shelf, source: str) -> str:

@@ -42,7 +42,8 @@ def read_portrait(shelf: Shelf, session: Session, settings: LabSettings, checkpo
     session.turn += 1  # the map of the portrait before stops
     try:
         image = _rendered(settings)
-        return _read(shelf, session, image, checkpoint) if session.wanted is wanted else [gr.skip()] * 5
+        values = _read(shelf, session, image, checkpoint) if session.wanted is wanted else []
+        return values if session.wanted is wanted else [gr.skip()] * 5
     except gr.Error:
         if session.wanted is wanted:
             session.wanted = None  # so that the same can be tried again
@@ -58,6 +59,8 @@ def _rendered(settings: LabSettings) -> np.ndarray:
 
 def _read(shelf: Shelf, session: Session, image: np.ndarray, checkpoint: str) -> list:
     _, _, plain, answer, legend, _, _ = read_photo(shelf, session, Photo(image, image.shape[1::-1]), checkpoint)
+    if session.report is None:
+        return []  # something newer is read already
     advice = "" if session.report.faces else NO_FACE
     return [face_picture(session), plain, short_html(session.report), answer + advice, legend]
 
@@ -89,7 +92,7 @@ def short_html(report: Report) -> str:
         return '<div class="ife lab-short">No face found</div>'
     probabilities = report.face(1).prediction.probabilities
     words = ", ".join(
-        f'<b style="color:{AFFECT_COLOURS[affect]}">{affect}</b> {share * 100:.0f}&nbsp;%'
+        f'<span style="color:{AFFECT_COLOURS[affect]}" aria-hidden="true">■</span> <b>{affect}</b> {share * 100:.0f}&nbsp;%'
         for affect, share in sorted(probabilities.items(), key=lambda item: -item[1])
     )
     return f'<div class="ife lab-short">{words}</div>'

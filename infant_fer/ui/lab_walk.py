@@ -8,9 +8,9 @@ from html import escape
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.synthetic.walk import WalkStep, flips, walk_sentence
+from infant_fer.ui.lines import key, line
 
 UNKNOWN_COLOUR = "#999999"
-DASHES = {"positive": "none", "neutral": "2 3", "negative": "8 4"}  # lines can be told apart without their colours
 JPEG_QUALITY = 80
 LEFT, RIGHT, TOP, BOTTOM = 34, 350, 26, 150  # of the plot, in units of its picture of 360 × 186
 
@@ -50,7 +50,7 @@ def _plot(steps: Sequence[WalkStep], sentence: str) -> str:
     label = escape(f"Probabilities of the three classes over {len(steps)} steps. {sentence}")
     return (
         f'<svg class="walk-plot" viewBox="0 0 360 186" role="img" aria-label="{label}">'
-        f"{_axes(len(steps))}{_flip_marks(steps)}{''.join(_line(steps, affect) for affect in AFFECTS)}{_key()}</svg>"
+        f"{_axes(len(steps))}{_flip_marks(steps)}{''.join(_line(steps, affect) for affect in AFFECTS)}{key(LEFT)}</svg>"
     )
 
 
@@ -96,18 +96,8 @@ def _line(steps: Sequence[WalkStep], affect: str) -> str:
         if step.probabilities is not None
     ]
     colour = AFFECT_COLOURS[affect]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in points)
-    return f'<polyline fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{DASHES[affect]}" points="{path}"/>{dots}'
-
-
-def _key() -> str:
-    entries = "".join(
-        f'<line x1="{x}" x2="{x + 24}" y1="11" y2="11" stroke="{AFFECT_COLOURS[affect]}" stroke-width="2" '
-        f'stroke-dasharray="{DASHES[affect]}"/><text x="{x + 29}" y="15">{affect}</text>'
-        for x, affect in zip((LEFT, LEFT + 92, LEFT + 184), AFFECTS, strict=True)
-    )
-    return f'<g font-size="12" fill="currentColor">{entries}</g>'
+    return line(points, affect) + dots
 
 
 def _numbers(steps: Sequence[WalkStep]) -> str:

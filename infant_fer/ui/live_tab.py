@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import gradio as gr
 
 from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
-from infant_fer.labels import AFFECT_COLOURS, AFFECTS
-from infant_fer.report_html import probability_bars
+from infant_fer.labels import AFFECTS
+from infant_fer.report_html import headline_html, notes_html, probability_bars
+from infant_fer.ui.lines import KEY_HEIGHT, key, line
 from infant_fer.ui.photo_reading import read_photo, told
 from infant_fer.ui.photo_tab import PhotoTab
 from infant_fer.ui.private_image import PrivateImage
@@ -18,6 +20,7 @@ from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionSt
 from infant_fer.ui.shelf import Shelf
 
 SMOOTHING_SECONDS = 1.0
+CHART_WIDTH, CHART_HEIGHT = 300, 80
 STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 IDLE = '<div class="ife"><p>Start the camera, and the reading appears here. Nothing is stored.</p></div>'
@@ -89,33 +92,39 @@ def read_frame(shelf: Shelf, session: Session, frame: Photo, checkpoint: str) ->
     session.readings.append(LiveReading(now, report.faces[0].prediction.probabilities))
     while now - session.readings[0].at > LIVE_SECONDS:
         session.readings.popleft()
-    return draw_faces(report, 1, OVERLAYS[0]), reading_html(list(session.readings), now)
+    notes = (*report.faces[0].notes, *report.notes)
+    return draw_faces(report, 1, OVERLAYS[0]), reading_html(list(session.readings), now, notes)
 
 
-def reading_html(readings: list[LiveReading], now: float) -> str:
-    """The mean of the last second as headline and bars, and the last twenty seconds as a chart."""
+def reading_html(readings: list[LiveReading], now: float, notes: Sequence[str] = ()) -> str:
+    """The mean of the last second as headline and bars, the newest frame's notes, and the last twenty seconds as a chart."""
     recent = [reading.probabilities for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
     mean = {affect: sum(p[affect] for p in recent) / len(recent) for affect in AFFECTS}
-    label = max(mean, key=mean.get)
     return (
-        f'<div class="ife"><h2 style="color:{AFFECT_COLOURS[label]}">{label.capitalize()} expression</h2>'
-        f"{probability_bars(mean)}<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{_chart(readings, now)}"
+        f'<div class="ife">{headline_html(mean)}{probability_bars(mean)}{notes_html(notes)}'
+        f"<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{_chart(readings, now)}"
         '<p class="quiet">Mean of the last second. The expression, not the feeling; not a medical device.</p></div>'
     )
 
 
 def _chart(readings: list[LiveReading], now: float) -> str:
     """Three lines in an inline SVG: time from left (20 s ago) to right (now), probability from bottom to top."""
+    bottom = KEY_HEIGHT + CHART_HEIGHT
     lines = "".join(
-        f'<polyline fill="none" stroke="{AFFECT_COLOURS[affect]}" stroke-width="2" points="'
-        + " ".join(
-            f"{300 - (now - reading.at) / LIVE_SECONDS * 300:.1f},{80 - reading.probabilities[affect] * 76:.1f}"
-            for reading in readings
+        line(
+            (
+                (
+                    CHART_WIDTH * (1 - (now - reading.at) / LIVE_SECONDS),
+                    bottom - CHART_HEIGHT * reading.probabilities[affect],
+                )
+                for reading in readings
+            ),
+            affect,
         )
-        + '"/>'
         for affect in AFFECTS
     )
     return (
-        '<svg viewBox="0 0 300 84" width="100%" role="img" aria-label="Probabilities of the three classes over time">'
-        '<rect x="0" y="2" width="300" height="80" fill="none" stroke="currentColor" opacity=".35"/>' + lines + "</svg>"
+        f'<svg viewBox="0 0 {CHART_WIDTH} {bottom + 2}" width="100%" role="img" aria-label="Probabilities of the three classes '
+        f'over time">{key(0)}<rect x="0" y="{KEY_HEIGHT}" width="{CHART_WIDTH}" height="{CHART_HEIGHT}" fill="none" '
+        f'stroke="currentColor" opacity=".35"/>{lines}</svg>'
     )

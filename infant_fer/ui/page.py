@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -19,7 +20,7 @@ from infant_fer.ui.live_tab import build_live_tab
 from infant_fer.ui.photo_reading import told
 from infant_fer.ui.photo_tab import build_photo_tab
 from infant_fer.ui.privacy import PrivacyMiddleware
-from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.private_image import PrivateImage, part_uploads
 from infant_fer.ui.sessions import SessionStore
 from infant_fer.ui.shelf import Shelf
 
@@ -39,7 +40,6 @@ footer { display: none !important; }
 @media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
 """
 )
-SWEEP_SECONDS = (60, 300)  # delete uploads never read: look every minute, drop what is five minutes old
 NO_LAB = (
     "## Expression lab\nA further tab moves the face of a rendered infant by sliders and shows how the answer moves. It appears "
     "after `pip install --no-deps -r requirements-synthetic.txt` and a new start of the page."
@@ -49,7 +49,7 @@ NO_LAB = (
 def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
     """Build the page; nothing is served yet. The lab is there when what it needs is installed."""
     with_lab, lab_sessions = is_installed(), SessionStore()
-    with gr.Blocks(title=TITLE, delete_cache=SWEEP_SECONDS, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs(selected="photo") as tabs:
             with gr.Tab("Photo", id="photo"):
@@ -62,22 +62,35 @@ def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr
             with gr.Tab("About", id="about"):
                 if not with_lab:
                     gr.Markdown(NO_LAB)
-                build_about_tab(shelf, photo_tab.checkpoint)
-        _add_endpoint(shelf)
-
-        def forget(request: gr.Request):
-            sessions.forget(request.session_hash)
-            lab_sessions.forget(request.session_hash)
-            page.state_holder.session_data.pop(request.session_hash, None)  # Gradio keeps each component's last value
-
-        page.unload(forget)
+                build_about_tab(shelf, photo_tab.checkpoint, photo_tab.loaded)
+        _add_endpoint(page, shelf)
+        _forget_with(page, (sessions, lab_sessions))
     return page
+
+
+def _forget_with(page: gr.Blocks, stores: Sequence[SessionStore]) -> None:
+    """Forget visitors who close the page, and let Gradio forget those whom the stores forget: it keeps every component's
+    last value, photos too.
+    """
+
+    def forgotten(session_hash: str) -> None:
+        if not any(session_hash in store for store in stores):
+            page.state_holder.session_data.pop(session_hash, None)
+
+    def left(request: gr.Request):
+        for store in stores:
+            store.forget(request.session_hash)
+        forgotten(request.session_hash)
+
+    for store in stores:
+        store.forgotten = forgotten
+    page.unload(left)
 
 
 def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bool = True) -> str:
     """Serve the page with everything off that could keep, count or send what visitors do; gives its address."""
     page.queue(max_size=32, default_concurrency_limit=2)
-    _, url, _ = page.launch(
+    app, url, _ = page.launch(
         server_name=host,
         server_port=port,
         theme=THEME,
@@ -101,16 +114,19 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
             "openapi_url": None,
         },
     )
+    part_uploads(app)
     print(f"The page is ready: {url}", flush=True)
     if block:
         page.block_thread()
     return url
 
 
-def _add_endpoint(shelf: Shelf) -> None:
+def _add_endpoint(page: gr.Blocks, shelf: Shelf) -> None:
     """`/analyze`: a photo in, the report as JSON out; the checkpoint is optional."""
 
-    def analyze(photo: Photo | None, checkpoint: str | None) -> dict:
+    def analyze(photo: Photo | None, checkpoint: str | None, request: gr.Request) -> dict:
+        # Gradio keeps what was sent, and here no page will be closed.
+        page.state_holder.session_data.pop(request.session_hash, None)
         if photo is None:
             raise told("Send a photo.")
         try:

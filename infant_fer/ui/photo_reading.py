@@ -28,14 +28,22 @@ def told(error: InfantFERError | str) -> gr.Error:
 
 
 def read_photo(shelf: Shelf, session: Session, photo: Photo | None, checkpoint: str, progress=None) -> list:
-    """Analyze a photo and remember its report; values for photo, landmarks, map, answer, legend, face choice, cancel."""
+    """Analyze a photo and remember its report; values for photo, landmarks, map, answer, legend, face choice, cancel.
+
+    Gives skips when another photo was asked for meanwhile.
+    """
+    session.asked += 1
+    asked = session.asked
     if photo is None:
         session.show(None)
         return [None, None, None, WAITING, "", HIDE, HIDE]
     try:
-        session.show(shelf.analyzer(checkpoint, progress).analyze(photo))
+        report = shelf.analyzer(checkpoint, progress).analyze(photo)
     except InfantFERError as error:
         raise told(error) from None
+    if session.asked != asked:
+        return [gr.skip()] * 7
+    session.show(report)
     return [whole_view(session.report).photo.rgb, *face_values(session)]
 
 
@@ -78,9 +86,13 @@ def face_values(session: Session) -> list:
 def explained(
     shelf: Shelf, session: Session, checkpoint: str, settings: ExplanationSettings, progress
 ) -> Iterator[list]:
-    """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on."""
+    """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on.
+
+    What is drawn already is not drawn again.
+    """
     report, number, turn = session.report, session.number, session.turn
-    if report is None or not report.faces:
+    asked = turn, checkpoint, settings
+    if report is None or not report.faces or session.drawn == asked:
         yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
         return
     try:
@@ -92,6 +104,7 @@ def explained(
             count = explanation.saliency.samples, explanation.saliency.asked_samples
             progress(count, desc="Drawing the map", unit="samples")
             button = HIDE if explanation.complete else SHOW
+            session.drawn = asked if explanation.complete else None
             yield [map_picture(session), answer_html(step, number), shares_html(explanation), button]
     except InfantFERError as error:
         raise told(error) from None

@@ -36,11 +36,14 @@ CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 960}}}
 
 @dataclass(frozen=True)
 class PhotoTab:
-    """What other tabs need: the outputs of a new photo, a way to have it explained after an event, the checkpoint."""
+    """What other tabs need: the outputs of a new photo, a way to have it explained after an event, the checkpoint, and the
+    event that has loaded another one.
+    """
 
     outputs: list
     explain_after: Callable[[object], None]
     checkpoint: gr.Dropdown
+    loaded: object
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,10 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
         )
         yield from explained(shelf, sessions.get(request.session_hash), checkpoint, asked, progress)
 
+    def on_stop(request: gr.Request):
+        sessions.get(request.session_hash).stop_map()
+        return HIDE
+
     def on_save(kind: str):
         def event(request: gr.Request):
             return guarded(sessions.get(request.session_hash), lambda session: download(session, kind))
@@ -209,9 +216,12 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
     # Every upload is read, and so deleted, even while the removal of another is under way; one after the other, so that
     # the newest answer comes last.
     in_turn = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": 1}
+    loaded = settings.checkpoint.input(
+        on_checkpoint, [settings.checkpoint], outputs, trigger_mode="always_last", **reading
+    )
     starts = [
+        loaded,
         inputs.photo.input(on_photo, [inputs.photo, settings.checkpoint], outputs, **reading, **in_turn),
-        settings.checkpoint.input(on_checkpoint, [settings.checkpoint], outputs, trigger_mode="always_last", **reading),
         results.face.input(on_face, [results.face], face_outputs, trigger_mode="always_last", **QUIET),
         results.landmarks.select(on_click, None, face_outputs, trigger_mode="multiple", **QUIET),
     ]
@@ -220,19 +230,22 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
         for path, button in inputs.examples.items()
     ]
     explaining = [start.success(**explain_event) for start in starts]
-    explaining += [component.input(**explain_event) for component in (settings.target, settings.method)]
+    stop = {"fn": on_stop, "inputs": None, "outputs": [results.cancel], "queue": False, **QUIET}
+    changed = (settings.target, settings.method, settings.samples, settings.noise)
+    explaining += [setting.input(**stop, trigger_mode="always_last").success(**explain_event) for setting in changed]
     explaining += [slider.release(**explain_event) for slider in (settings.samples, settings.noise)]
     explaining.append(settings.seed.submit(**explain_event))
 
-    results.cancel.click(lambda: HIDE, None, [results.cancel], cancels=explaining, queue=False, **QUIET)
+    results.cancel.click(**stop, cancels=explaining)
     inputs.photo.clear(None, cancels=explaining, queue=False, **QUIET)  # the input event tells that it is gone
     look = [settings.overlay, settings.strength, settings.close_up]
-    for event in (settings.overlay.input, settings.strength.release, settings.close_up.input):
+    strength = settings.strength.input, settings.strength.release  # keys send no release
+    for event in (settings.overlay.input, *strength, settings.close_up.input):
         event(on_look, look, [results.landmarks, results.saliency], trigger_mode="always_last", **QUIET)
     for kind, button in results.saves.items():
         saved = button.click(on_save(kind), None, [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
-    return PhotoTab(outputs, lambda event: event.success(**explain_event), settings.checkpoint)
+    return PhotoTab(outputs, lambda event: event.success(**explain_event), settings.checkpoint, loaded)
 
 
 def _example_words(path: Path) -> str:

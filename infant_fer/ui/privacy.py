@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # Gradio's page needs inline scripts and eval; everything else comes from this server or from memory.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -39,6 +44,7 @@ CLOSED_ROUTES = (
     "/monitoring",
 )
 CACHEABLE = ("/assets", "/static", "/svelte")
+SWEEP_SECONDS, UNREAD_SECONDS = 60, 300  # how often uploads are looked through, and how old an unread one may become
 
 
 class PrivacyMiddleware:
@@ -68,14 +74,34 @@ class PrivacyMiddleware:
 
 @contextmanager
 def private_upload_folder() -> Iterator[str]:
-    """Give Gradio an upload folder of its own, readable by this user only and gone with the program."""
+    """Give Gradio an upload folder of its own, readable by this user only and gone with the program, also when it is told to
+    end (SIGTERM). What is uploaded and not read is deleted after some minutes. Only for the main thread.
+    """
+    ended, told_to_end = threading.Event(), signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="infant-fer-") as folder:
+        threading.Thread(target=_sweep, args=(Path(folder), ended), daemon=True).start()
         before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
             yield folder
         finally:
+            ended.set()
+            signal.signal(signal.SIGTERM, told_to_end)
             if before is None:
                 del os.environ["GRADIO_TEMP_DIR"]
             else:
                 os.environ["GRADIO_TEMP_DIR"] = before
+
+
+def delete_unread(folder: Path, seconds: float = UNREAD_SECONDS) -> None:
+    """Delete files and empty folders that are older than that: uploads nobody read, and those that broke off."""
+    before = time.time() - seconds
+    for path in sorted(folder.rglob("*"), reverse=True):  # a folder comes after what lies in it
+        with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
+            if path.stat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _sweep(folder: Path, ended: threading.Event) -> None:
+    while not ended.wait(SWEEP_SECONDS):
+        delete_unread(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 from pathlib import Path
 
 import gradio as gr
@@ -50,6 +51,21 @@ class PrivateImage(gr.Image):
         return ImageData(url=data_url(value, JPEG_QUALITY), orig_name="picture.jpg", mime_type="image/jpeg")
 
 
+def part_uploads(app) -> None:
+    """Give every upload to a served Gradio app a folder of its own.
+
+    Gradio names an upload's folder after its content, so that of two visitors with the same photo the second would lose
+    it when the first one's is read and deleted.
+    """
+
+    class Parted(type(app)):
+        @property
+        def uploaded_file_dir(self) -> str:
+            return str(Path(get_upload_folder()) / secrets.token_hex(16))
+
+    app.__class__ = Parted
+
+
 def _payload_bytes(payload: ImageData) -> bytes:
     if payload.url and payload.url.startswith("data:"):
         text = payload.url.partition(",")[2]
@@ -63,7 +79,7 @@ def _payload_bytes(payload: ImageData) -> bytes:
 
 
 def _read_and_delete(path: str | None) -> bytes:
-    """Read a file of the upload folder and delete it with its folder; anything outside is refused unread."""
+    """Read a file of the upload folder and delete it with its folders; anything outside is refused unread."""
     root, file = Path(get_upload_folder()).resolve(), Path(path or "").resolve()
     if root not in file.parents:
         raise ImageError(UPLOADS_ONLY)
@@ -74,6 +90,7 @@ def _read_and_delete(path: str | None) -> bytes:
         raise ImageError("The photo is no longer on the server. Please choose it again.") from None
     finally:
         file.unlink(missing_ok=True)
-        if file.parent != root and file.parent.is_dir() and not any(file.parent.iterdir()):
-            file.parent.rmdir()
+        for folder in file.parents[: len(file.parents) - len(root.parents) - 1]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,13 @@ class Look:
 
 @dataclass(eq=False)
 class Session:
-    """A visitor's last report, chosen face and live readings. `turn` grows with every new photo or face."""
+    """A visitor's last report, chosen face and live readings. `turn` grows whenever the map under way is to stop."""
 
     report: Report | None = None
     number: int = 1
     turn: int = 0
+    asked: int = 0  # photos so far; the answer for one that is no longer the newest is not shown
+    drawn: tuple | None = None  # the last map that is whole: its turn, checkpoint and settings
     look: Look = Look()
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
@@ -59,16 +62,28 @@ class Session:
 
     def choose(self, number: int) -> None:
         """Make a face the explained one."""
-        self.number, self.turn = number, self.turn + 1
+        self.number = number
+        self.stop_map()
+
+    def stop_map(self) -> None:
+        """Let the map under way end as it is."""
+        self.turn += 1
 
 
 class SessionStore:
-    """Sessions by Gradio's session hash; forgets the idle and, above capacity, the least recently used."""
+    """Sessions by Gradio's session hash; forgets the idle, whether or not anybody comes after them, and, above capacity, the
+    least recently used. `forgotten` is told of each.
+    """
 
     def __init__(self, capacity: int = MAX_SESSIONS, idle_seconds: float = IDLE_SECONDS):
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._capacity, self._idle_seconds = capacity, idle_seconds
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self.forgotten: Callable[[str], None] = lambda session_hash: None
+
+    def __contains__(self, session_hash: str) -> bool:
+        return session_hash in self._sessions
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -80,13 +95,32 @@ class SessionStore:
             session = self._sessions.setdefault(session_hash, Session())
             session.used_at = now
             self._sessions.move_to_end(session_hash)
-            for key in [key for key, old in self._sessions.items() if now - old.used_at > self._idle_seconds]:
-                del self._sessions[key]
-            while len(self._sessions) > self._capacity:
-                self._sessions.popitem(last=False)
-            return session
+            crowded = [self._sessions.popitem(last=False)[0] for _ in range(len(self._sessions) - self._capacity)]
+            self._set_timer(now)
+        for key in crowded:
+            self.forgotten(key)
+        return session
 
     def forget(self, session_hash: str | None) -> None:
         """Drop everything about a visitor who left."""
         with self._lock:
             self._sessions.pop(session_hash, None)
+
+    def _set_timer(self, now: float) -> None:
+        """Come back when the one who was seen last the longest ago may be idle; the lock is held."""
+        if self._timer is None and self._sessions:
+            oldest = next(iter(self._sessions.values())).used_at
+            self._timer = threading.Timer(oldest + self._idle_seconds - now, self._forget_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _forget_idle(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            idle = [key for key, session in self._sessions.items() if now - session.used_at >= self._idle_seconds]
+            for key in idle:
+                del self._sessions[key]
+            self._timer = None
+            self._set_timer(now)
+        for key in idle:
+            self.forgotten(key)

@@ -36,12 +36,13 @@ def offers(asked: list[str]) -> list[Offer]:
 class Shelf:
     """Load offered checkpoints on demand and keep the latest two. Thread-safe."""
 
-    def __init__(self, offers: list[Offer], device: str = "auto", face_finder: FaceFinder | None = None):
+    def __init__(self, offers: list[Offer], device: str = "auto"):
         self.offers = offers
         self._device = device
-        self._face_finder = face_finder or FaceFinder(face_bundle())
+        self._face_finder = FaceFinder(face_bundle())
         self._loaded: OrderedDict[str, Analyzer] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held for moments only
+        self._loading = {offer.source: threading.Lock() for offer in offers}  # held through a download
 
     @property
     def choices(self) -> list[tuple[str, str]]:
@@ -49,17 +50,34 @@ class Shelf:
         return [(offer.title, offer.source) for offer in self.offers]
 
     def analyzer(self, source: str, on_progress: Callable[[float, str], None] | None = None) -> Analyzer:
-        """The analyzer of an offered checkpoint; the first use may download. Raises CheckpointError."""
+        """The analyzer of an offered checkpoint; the first use may download, while other visitors go on with theirs.
+
+        Raises CheckpointError.
+        """
         offer = next((offer for offer in self.offers if offer.source == source), None)
         if offer is None:
             raise CheckpointError("This page does not offer that checkpoint. Choose one from its list.")
+        loaded = self._kept(source)
+        if loaded is not None:
+            return loaded
+        with self._loading[source]:
+            return self._kept(source) or self._keep(source, self._load(offer, on_progress))
+
+    def _load(self, offer: Offer, on_progress: Callable[[float, str], None] | None) -> Analyzer:
+        classifier = AffectClassifier.from_pretrained(
+            offer.source, revision=offer.revision, device=self._device, on_progress=on_progress
+        )
+        return Analyzer(self._face_finder, classifier)
+
+    def _kept(self, source: str) -> Analyzer | None:
         with self._lock:
-            if source not in self._loaded:
-                classifier = AffectClassifier.from_pretrained(
-                    source, revision=offer.revision, device=self._device, on_progress=on_progress
-                )
-                self._loaded[source] = Analyzer(self._face_finder, classifier)
-            self._loaded.move_to_end(source)
+            if source in self._loaded:
+                self._loaded.move_to_end(source)
+            return self._loaded.get(source)
+
+    def _keep(self, source: str, analyzer: Analyzer) -> Analyzer:
+        with self._lock:
+            self._loaded[source] = analyzer
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
-            return self._loaded[source]
+        return analyzer
