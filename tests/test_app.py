@@ -3,18 +3,26 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 from tests.conftest import ROOT
 
 
-def test_a_busy_port_is_told_in_one_sentence():
+@pytest.fixture
+def busy_port() -> Iterator[int]:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
-        port = busy.getsockname()[1]
-        run = subprocess.run(
-            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
+        yield busy.getsockname()[1]
+
+
+@pytest.mark.parametrize("asked", ["busy", 99999])
+def test_a_port_that_cannot_be_served_is_told_in_one_sentence(busy_port, asked):
+    port = busy_port if asked == "busy" else asked
+    command = [sys.executable, "app.py", "--port", str(port)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 1
     assert f"127.0.0.1:{port}: choose a free port with --port." in run.stderr
     assert "Traceback" not in run.stderr
