@@ -49,9 +49,9 @@ def _print_heads(options: argparse.Namespace) -> None:
     """The other heads of this project's own model, on the research data that has labels for them."""
     from infant_fer.checkpoint_loading import loaded_checkpoint
     from infant_fer.models.infant_face import InfantFaceModel
-    from infant_fer.training.data import load
-    from infant_fer.training.figures import measure
-    from infant_fer.training.ours import plain
+    from infant_fer.training.ours.data import load
+    from infant_fer.training.ours.figures import measure
+    from infant_fer.training.ours.run import plain
 
     model, _, _, name = loaded_checkpoint(options.checkpoints[0])
     if not isinstance(model, InfantFaceModel) or model.geometry is None:

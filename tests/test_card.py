@@ -7,10 +7,11 @@ import pytest
 
 from infant_fer.errors import DatasetError
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import metrics, ours
-from infant_fer.training.card import model_card
-from infant_fer.training.learning import recipe
-from infant_fer.training.ours import save
+from infant_fer.training import metrics
+from infant_fer.training.ours import run as ours
+from infant_fer.training.ours.card import model_card
+from infant_fer.training.ours.learning import recipe
+from infant_fer.training.ours.run import save
 from tests.conftest import ROOT
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from infant_fer.alignment import CropSpec
 from infant_fer.errors import DatasetError
 from infant_fer.training import faces_cache
-from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.ours.manifest import UNKNOWN, read_fer2013, read_infants, read_older
 
 COLUMNS = [
     "file",

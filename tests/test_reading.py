@@ -15,7 +15,8 @@ from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.faces_cache import face_table
-from infant_fer.training.rows import as_input, grey_crops
+from infant_fer.training.luminance import grey_crops
+from infant_fer.training.ours.rows import as_input
 from infant_fer.training.stored import Stored
 from infant_fer.viewing import close_up, whole_view
 from tests.conftest import EXAMPLES

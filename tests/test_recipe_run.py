@@ -15,16 +15,18 @@ from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import EDGES, POINTS, geometry_features
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import faces_cache, ours
-from infant_fer.training.data import load
+from infant_fer.training import faces_cache
 from infant_fer.training.faces_cache import FaceTable
-from infant_fer.training.finetuning import FinetuningSettings
-from infant_fer.training.finetuning import _row_weights as row_weights
-from infant_fer.training.geometry_stream import GeometrySettings, train_geometry
-from infant_fer.training.learning import Learning
-from infant_fer.training.manifest import read_fer2013, read_infants, read_older
-from infant_fer.training.pretraining import PretrainingSettings
-from infant_fer.training.rows import Faces, grey_crops, outputs
+from infant_fer.training.luminance import grey_crops
+from infant_fer.training.ours import run as ours
+from infant_fer.training.ours.data import load
+from infant_fer.training.ours.finetuning import FinetuningSettings
+from infant_fer.training.ours.finetuning import _row_weights as row_weights
+from infant_fer.training.ours.geometry_stream import GeometrySettings, train_geometry
+from infant_fer.training.ours.learning import Learning
+from infant_fer.training.ours.manifest import read_fer2013, read_infants, read_older
+from infant_fer.training.ours.pretraining import PretrainingSettings
+from infant_fer.training.ours.rows import Faces, outputs
 from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
 
 GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2

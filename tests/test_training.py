@@ -14,12 +14,13 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import metrics
-from infant_fer.training.distillation import remembered
-from infant_fer.training.finetuning import FinetuningSettings, finetune, rate, soft_cross_entropy
-from infant_fer.training.geometry_stream import GeometrySettings, fuse, train_geometry
-from infant_fer.training.ours import PROCESSOR
-from infant_fer.training.pretraining import Average
-from infant_fer.training.rows import Faces, as_input, grey_crops, outputs
+from infant_fer.training.averaging import Average
+from infant_fer.training.luminance import grey_crops
+from infant_fer.training.ours.distillation import remembered
+from infant_fer.training.ours.finetuning import FinetuningSettings, finetune, rate, soft_cross_entropy
+from infant_fer.training.ours.geometry_stream import GeometrySettings, fuse, train_geometry
+from infant_fer.training.ours.rows import Faces, as_input, outputs
+from infant_fer.training.ours.run import PROCESSOR
 
 AFFECT = "readers.0.affect.weight"
 

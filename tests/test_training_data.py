@@ -14,8 +14,8 @@ from infant_fer.labels import AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import geometry_features
 from infant_fer.training import faces_cache
 from infant_fer.training.faces_cache import FaceTable, face_table
-from infant_fer.training.manifest import UNKNOWN, read_fer2013, read_infants, read_older
 from infant_fer.training.near_duplicates import unlike
+from infant_fer.training.ours.manifest import UNKNOWN, read_fer2013, read_infants, read_older
 from tests.made_data import EXAMPLES, infant_row, write_table, write_zip
 
 

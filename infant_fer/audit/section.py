@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from infant_fer.audit.report import HEAD
 from infant_fer.training.metrics import Share
 from infant_fer.training.report_page import share_words
 
@@ -32,7 +33,7 @@ def _section(audit: dict) -> str:
         f"({', '.join(audit['expressions'])}); no face was found in {audit['without_face']['count']}. "
         f"{_most(audit)} Every figure is in `audit.json`.",
         "",
-        "| changed | label flips | change of its probability | faces lost | agrees with the rendering |",
+        f"| changed | {' | '.join(HEAD)} |",
         "|---|---|---|---|---|",
     ]
     for factor in audit["factors"]:

@@ -8,7 +8,6 @@ from infant_fer.synthetic.infant import Colours, Infant
 from infant_fer.synthetic.points import Points, over, rise, spot
 
 REDDER = np.array([1.05, 0.66, 0.62])  # what blood under the skin does to its colour
-PALER = np.array([1.04, 1.03, 1.0])
 VEINS = np.array([0.90, 0.93, 1.02])  # below thin skin, about the temples and under the eyes
 
 

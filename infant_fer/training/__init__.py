@@ -1,1 +1,1 @@
-"""How are checkpoints made and measured? Data, augmentation, pretraining, fine-tuning, figures and the model card."""
+"""How are checkpoints made and measured? Any image classifier on any infants; the embedded checkpoint's own way is in `ours`."""

@@ -9,15 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from infant_fer.faces import BLENDSHAPE_COUNT
-from infant_fer.labels import AFFECTS
-from infant_fer.training.manifest import UNKNOWN, Manifest
-
-
-def baselines(geometry: np.ndarray, found: np.ndarray, manifest: Manifest) -> dict[str, np.ndarray]:
-    """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
-    train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
-    answers = fitted(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
-    return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
 def fitted(

@@ -102,8 +102,8 @@ def _ours(options: Namespace, command: str) -> None:
         raise DatasetError(
             f"The recipe ours takes no {named}: its settings stand in infant_fer/training/recipes/ours.toml."
         )
-    from infant_fer.training.ours import Run
-    from infant_fer.training.ours import run as run_ours
+    from infant_fer.training.ours.run import Run
+    from infant_fer.training.ours.run import run as run_ours
 
     run_ours(
         Run(

@@ -20,13 +20,13 @@ from infant_fer.training.batches import Crops
 from infant_fer.training.cross_validation import CrossValidation, cross_validated
 from infant_fer.training.datasets import read_pictures
 from infant_fer.training.leakage import Leaks, leaks, refuse_leaks, without_leaks
+from infant_fer.training.luminance import grey_crops
 from infant_fer.training.material import Material, found_material, targets
 from infant_fer.training.metrics import Share
 from infant_fer.training.pictures import Pictures
 from infant_fer.training.processes import first_alone, is_first
 from infant_fer.training.provenance import begin, provenance
 from infant_fer.training.recipes import Settings
-from infant_fer.training.rows import grey_crops
 from infant_fer.training.splits import check_classes, folds, fraction, split
 from infant_fer.training.trainer import fit
 

@@ -13,9 +13,9 @@ from infant_fer.errors import DatasetError
 from infant_fer.training.answers import answers_of
 from infant_fer.training.bases import load_base
 from infant_fer.training.faces_cache import face_table
+from infant_fer.training.luminance import grey_crops
 from infant_fer.training.near_duplicates import near_pairs
 from infant_fer.training.pictures import Pictures
-from infant_fer.training.rows import grey_crops
 from infant_fer.training.splits import joined_subjects
 
 NAMED = 10  # pictures without a face that the log names

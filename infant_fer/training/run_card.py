@@ -6,8 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from infant_fer.training.card import USE
 from infant_fer.training.experiment import Result
+from infant_fer.training.ours.card import USE
 from infant_fer.training.report_page import share_words
 from infant_fer.training.scores import mcnemar, scores
 

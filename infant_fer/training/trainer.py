@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from infant_fer.training.averaging import Average
 from infant_fer.training.bases import Base
 from infant_fer.training.batches import Collator, Crops, EpochSampler
 from infant_fer.training.hardware import has_bfloat16
 from infant_fer.training.metrics import balanced_accuracy
-from infant_fer.training.pretraining import Average
 from infant_fer.training.processes import several
 from infant_fer.training.recipes import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.training.rows import Faces, outputs
+from infant_fer.training.ours.rows import Faces, outputs
 
 LABELS_SHARE = 0.5  # of a target; the rest is the earlier network's
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from infant_fer.models.infant_face import LUMINANCE, InfantFaceModel, InfantFaceOutput
+from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.faces_cache import FaceTable
-from infant_fer.training.manifest import Manifest
+from infant_fer.training.luminance import grey_crops
+from infant_fer.training.ours.manifest import Manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +64,6 @@ def faces_of(manifest: Manifest, table: FaceTable) -> Faces:
         torch.from_numpy(manifest.eyes_closed),
         torch.from_numpy(manifest.mouth_covered),
     )
-
-
-def grey_crops(crops: np.ndarray) -> torch.Tensor:
-    """(N, S, S) luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it.
-
-    uint8 where every crop is grey already; else float32 in 0..255, unrounded, so that the logits are the app's.
-    """
-    if (crops == crops[..., :1]).all():
-        return torch.from_numpy(crops[..., 0].copy())
-    return torch.from_numpy(crops @ np.array(LUMINANCE, np.float32))
 
 
 def as_input(grey: torch.Tensor) -> torch.Tensor:

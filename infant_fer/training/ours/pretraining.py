@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
-from infant_fer.training.rows import as_input
+from infant_fer.training.averaging import Average
+from infant_fer.training.ours.rows import as_input
 
 
 @dataclass(frozen=True)
@@ -87,23 +88,6 @@ def emotion_logits(model: InfantFaceModel, grey: torch.Tensor, side: int | None 
         with torch.autocast(model.device.type, dtype=torch.bfloat16):
             parts.append((model(pictures).emotion_logits.float() + model(pictures.flip(-1)).emotion_logits.float()) / 2)
     return torch.cat(parts).cpu()
-
-
-class Average:
-    """Exponential moving average of a model's weights; its first steps count more, so that the start is forgotten."""
-
-    def __init__(self, model: torch.nn.Module, decay: float):
-        self.model, self.decay, self.steps = copy.deepcopy(model).requires_grad_(False), decay, 0
-
-    @torch.no_grad()
-    def update(self, model: torch.nn.Module) -> None:
-        """Move towards `model` by one step."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for mine, other in zip(self.model.parameters(), model.parameters(), strict=True):
-            mine.lerp_(other, 1 - decay)
-        for mine, other in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(other)
 
 
 def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:

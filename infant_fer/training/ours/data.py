@@ -11,9 +11,9 @@ import numpy as np
 
 from infant_fer.alignment import CropSpec
 from infant_fer.training.faces_cache import face_table
-from infant_fer.training.manifest import Manifest, read_fer2013, read_infants, read_older
 from infant_fer.training.near_duplicates import unlike
-from infant_fer.training.rows import Faces, faces_of
+from infant_fer.training.ours.manifest import Manifest, read_fer2013, read_infants, read_older
+from infant_fer.training.ours.rows import Faces, faces_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,12 @@ import torch
 
 from infant_fer.alignment import CropSpec
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training.data import Data, load
-from infant_fer.training.distillation import remembered
-from infant_fer.training.finetuning import finetune
 from infant_fer.training.hardware import accelerator
-from infant_fer.training.learning import Learning
-from infant_fer.training.pretraining import pretrain
+from infant_fer.training.ours.data import Data, load
+from infant_fer.training.ours.distillation import remembered
+from infant_fer.training.ours.finetuning import finetune
+from infant_fer.training.ours.learning import Learning
+from infant_fer.training.ours.pretraining import pretrain
 
 SETTINGS_FILE = "settings.json"
 

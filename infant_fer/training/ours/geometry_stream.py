@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
-from infant_fer.training.rows import Faces, outputs
+from infant_fer.training.ours.rows import Faces, outputs
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
-from infant_fer.training.manifest import UNKNOWN
-from infant_fer.training.pretraining import Average, step
-from infant_fer.training.rows import Faces, as_input, joined
+from infant_fer.training.averaging import Average
+from infant_fer.training.ours.manifest import UNKNOWN
+from infant_fer.training.ours.pretraining import step
+from infant_fer.training.ours.rows import Faces, as_input, joined
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training import metrics
-from infant_fer.training.baselines import baselines
-from infant_fer.training.data import Data
-from infant_fer.training.manifest import UNKNOWN, Manifest
-from infant_fer.training.pretraining import emotion_logits
-from infant_fer.training.rows import outputs
+from infant_fer.training.baselines import fitted
+from infant_fer.training.ours.data import Data
+from infant_fer.training.ours.manifest import UNKNOWN, Manifest
+from infant_fer.training.ours.pretraining import emotion_logits
+from infant_fer.training.ours.rows import outputs
 
 SOURCES = ("utkface", "web", "fer2013")
 NEUTRAL, NEGATIVE = AFFECTS.index("neutral"), AFFECTS.index("negative")
@@ -40,6 +40,13 @@ def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
         "emotions of FER2013": fer_accuracy(model, data, split),
         "McNemar p": {name: metrics.mcnemar(right["this checkpoint"], other) for name, other in right.items()},
     }
+
+
+def baselines(geometry: np.ndarray, found: np.ndarray, manifest: Manifest) -> dict[str, np.ndarray]:
+    """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
+    train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
+    answers = fitted(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
+    return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
 def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, split: str) -> dict[str, float]:

@@ -12,15 +12,15 @@ import torch
 
 from infant_fer.models.infant_face import InfantFaceModel, joined
 from infant_fer.training import metrics
-from infant_fer.training.card import model_card
-from infant_fer.training.data import Data, load
-from infant_fer.training.figures import measure
-from infant_fer.training.geometry_stream import fuse, train_geometry
 from infant_fer.training.hardware import machine
-from infant_fer.training.learning import Learning, recipe
-from infant_fer.training.manifest import UNKNOWN
-from infant_fer.training.members import Making, networks
-from infant_fer.training.rows import outputs
+from infant_fer.training.ours.card import model_card
+from infant_fer.training.ours.data import Data, load
+from infant_fer.training.ours.figures import measure
+from infant_fer.training.ours.geometry_stream import fuse, train_geometry
+from infant_fer.training.ours.learning import Learning, recipe
+from infant_fer.training.ours.manifest import UNKNOWN
+from infant_fer.training.ours.members import Making, networks
+from infant_fer.training.ours.rows import outputs
 from infant_fer.training.saving import write_checkpoint
 from infant_fer.training.scores import as_json
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 
-from infant_fer.training.finetuning import FinetuningSettings
-from infant_fer.training.geometry_stream import GeometrySettings
-from infant_fer.training.pretraining import PretrainingSettings
+from infant_fer.training.ours.finetuning import FinetuningSettings
+from infant_fer.training.ours.geometry_stream import GeometrySettings
+from infant_fer.training.ours.pretraining import PretrainingSettings
 from infant_fer.training.recipes import FOLDER, OURS
 
 
