@@ -1,4 +1,4 @@
-"""Make a checkpoint: `python train.py --data FOLDER_OR_TABLE --base HUB_ID_OR_FOLDER --recipe NAME --output checkpoints/NAME`."""
+"""Make a checkpoint: `python train.py --data FOLDER_OR_TABLE --base HUB_ID_OR_FOLDER --recipe NAME`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 def main() -> int:
     """Parse the arguments and run the recipe; returns 1 with one sentence when something cannot be used."""
     options = _parser().parse_args()
+    options.output = options.output or Path("checkpoints") / options.recipe
     from infant_fer.errors import InfantFERError
     from infant_fer.training.command import train
 
@@ -27,15 +28,18 @@ def main() -> int:
 
 def _told(word: str) -> str:
     """The word as a card may tell it: of places outside the folder only the name, since cards are published."""
-    path = Path(word)
-    return path.name if path.is_absolute() or ".." in path.parts else word
+    option, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    path = Path(value)
+    return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python train.py", description="Train and measure a checkpoint.")
     parser.add_argument("--data", required=True, help="folder, zip, CSV table, or a Hub data set's owner/name")
     parser.add_argument(
-        "--output", type=Path, required=True, help="checkpoint folder to write; the app lists checkpoints/*"
+        "--output",
+        type=Path,
+        help="checkpoint folder to write (default: checkpoints/RECIPE); the app lists checkpoints/*",
     )
     parser.add_argument(
         "--recipe", default="thesis", help="one of thesis, iface, mobile, affectnet, ours (default: thesis)"

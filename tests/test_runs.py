@@ -232,9 +232,9 @@ def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypat
 
 
 def test_a_card_tells_no_place_outside_the_folder():
-    words = ["--data", "../private/infants", "--base", "/home/ann/net", "--output", "checkpoints/mine", "--seed", "1"]
+    words = ["--data", "../private/infants", "--base=/home/ann/net", "--output", "checkpoints/mine", "--set", "batch=8"]
     told = [train_script._told(word) for word in words]
-    assert told == ["--data", "infants", "--base", "net", "--output", "checkpoints/mine", "--seed", "1"]
+    assert told == ["--data", "infants", "--base=net", "--output", "checkpoints/mine", "--set", "batch=8"]
 
 
 def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def short_html(report: Report) -> str:
         return '<div class="ife lab-short">No face found</div>'
     probabilities = report.face(1).prediction.probabilities
     words = ", ".join(
-        f'<span style="color:{AFFECT_COLOURS[affect]}" aria-hidden="true">■</span> <b>{affect}</b> {share * 100:.0f}&nbsp;%'
+        f'<span style="color:{AFFECT_COLOURS[affect]}" aria-hidden="true">■</span>&nbsp;<b>{affect}</b>&nbsp;{share * 100:.0f}&nbsp;%'
         for affect, share in sorted(probabilities.items(), key=lambda item: -item[1])
     )
     return f'<div class="ife lab-short">{words}</div>'
