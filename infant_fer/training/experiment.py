@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -80,7 +79,7 @@ class Result:
     size_curve: dict[int, Share]
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
     pictures: Pictures  # all that were used
-    parts: np.ndarray  # (N,) str: their parts
+    parts: np.ndarray  # (N,) str: their parts; what averaged folds call dev is train
 
     @property
     def measured(self) -> tuple[str, Answers]:
@@ -99,16 +98,12 @@ def run(asked: Experiment, log: Log = print) -> Result:
     log(f"base: {base}")
     with first_alone():
         material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
-        if is_first() and not asked.resume:
-            shutil.rmtree(asked.folder, ignore_errors=True)  # a later --resume must not take up an older run's steps
-    parts = split(material.pictures, asked.split, asked.seed)
-    parts = without_leaks(material.pictures, parts) if asked.drop_leaks else parts
-    across = _check(material, parts, asked, log)
+    parts, across = _parted(material, asked, log)
     seen = material.rows(np.isin(parts, ("train", "dev"))) if asked.average_folds else material
     drawn = _drawn_folds(seen.pictures, asked)
     fewer = [fraction(material.pictures, parts, share, asked.seed) for share in FRACTIONS if asked.size_curve]
     told = provenance(asked, base, material, parts, across)
-    with first_alone():
+    if is_first():
         begin(asked.folder, told, asked.resume)
     history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.folder)
     folded = _folded(asked, seen, drawn, log)
@@ -125,6 +120,7 @@ def run(asked: Experiment, log: Log = print) -> Result:
         curve[len(train.pictures)] = answers["test" if "test" in answers else "dev"].accuracy
     crops = {name: rows.crops for name, rows in held_out.items()}
     baselines = _baselines(train, measured)
+    parts = np.where((parts == "dev") & asked.average_folds, "train", parts)
     return Result(base, answers, history, told, baselines, curve, crops, material.pictures, parts)
 
 
@@ -149,7 +145,10 @@ def _seeded_base(asked: Experiment, labels: tuple[str, ...]) -> Base:
     return load_base(asked.base, labels, asked.size)
 
 
-def _check(material: Material, parts: np.ndarray, asked: Experiment, log: Log) -> Leaks:
+def _parted(material: Material, asked: Experiment, log: Log) -> tuple[np.ndarray, Leaks]:
+    """(N,) str: the checked parts of the split, and what lies across them all the same."""
+    parts = split(material.pictures, asked.split, asked.seed)
+    parts = without_leaks(material.pictures, parts) if asked.drop_leaks else parts
     for name in ("train", "dev", "test"):
         log(f"{name}: {material.pictures.rows(parts == name).counts()}")
     check_classes(material.pictures, parts)
@@ -160,7 +159,7 @@ def _check(material: Material, parts: np.ndarray, asked: Experiment, log: Log) -
     found = leaks(material.pictures, parts, grey_crops(material.crops))
     log(f"across the parts: {found}")
     refuse_leaks(found, asked.allow_leakage or asked.split in ("thesis", "holdout"))
-    return found
+    return parts, found
 
 
 def _drawn_folds(pictures: Pictures, asked: Experiment) -> list[np.ndarray]:

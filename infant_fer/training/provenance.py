@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,10 @@ def provenance(asked: Experiment, base: Base, material: Material, parts: np.ndar
 
 
 def begin(folder: Path, told: dict, resume: bool) -> None:
-    """Note what the run in `folder` is. Raises DatasetError when one to go on with was asked for something else."""
+    """Note what the run in `folder` is; the steps of an older one are deleted, or a later `resume` would take them up.
+
+    Raises DatasetError when the run to go on with was asked for something else.
+    """
     file, told = folder / STARTED_FILE, json.loads(json.dumps(told))
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
@@ -62,6 +66,8 @@ def begin(folder: Path, told: dict, resume: bool) -> None:
             raise DatasetError(
                 f"The run to go on with had another {', another '.join(other)}. Give the same command, or start anew without --resume."
             )
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(told, indent=1), "utf-8")
 
