@@ -103,8 +103,9 @@ def run(asked: Experiment, log: Log = print) -> Result:
     drawn = _drawn_folds(seen.pictures, asked)
     fewer = [fraction(material.pictures, parts, share, asked.seed) for share in FRACTIONS if asked.size_curve]
     told = provenance(asked, base, material, parts, across)
-    if is_first():
-        begin(asked.folder, told, asked.resume)
+    with first_alone():  # the others must not write before the folder is empty
+        if is_first():
+            begin(asked.folder, told, asked.resume)
     history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.folder)
     folded = _folded(asked, seen, drawn, log)
     base = folded.average if asked.average_folds else base
