@@ -15,13 +15,13 @@ def main() -> int:
     from infant_fer.ui.privacy import private_upload_folder
 
     with private_upload_folder():
+        from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
         from infant_fer.ui.page import build_page, launch
         from infant_fer.ui.sessions import SessionStore
-        from infant_fer.ui.shelf import Shelf, offers
 
         try:
-            shelf = Shelf(offers(options.checkpoint), options.device)
-            page = build_page(shelf, SessionStore(), _examples())
+            registry = CheckpointRegistry(available_checkpoints(options.checkpoint), options.device)
+            page = build_page(registry, SessionStore(), _examples())
         except InfantFERError as error:
             print(error, file=sys.stderr)
             return 1

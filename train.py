@@ -7,10 +7,13 @@ import shlex
 import sys
 from pathlib import Path
 
+RECIPE_ALIASES = {"ours": "infant_face"}  # the recipe's earlier name
+
 
 def main() -> int:
     """Parse the arguments and run the recipe; returns 1 with one sentence when something cannot be used."""
     options = _parser().parse_args()
+    options.recipe = RECIPE_ALIASES.get(options.recipe, options.recipe)
     options.output = options.output or Path("checkpoints") / options.recipe
     from infant_fer.errors import InfantFERError
     from infant_fer.training.command import train
@@ -42,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         help="checkpoint folder to write (default: checkpoints/RECIPE); the app lists checkpoints/*",
     )
     parser.add_argument(
-        "--recipe", default="thesis", help="one of thesis, iface, mobile, affectnet, ours (default: thesis)"
+        "--recipe",
+        default="thesis",
+        help="one of thesis, iface, mobile, affectnet, infant_face (also: ours); default: thesis",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--base", help="what to start from: folder, Hub id, or random:SHAPE such as random:resnet18")
@@ -76,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
-    parser.add_argument("--no-test", action="store_true", help="recipe ours: leave the test rows untouched")
+    parser.add_argument("--no-test", action="store_true", help="recipe infant_face: leave the test rows untouched")
     return parser
 
 

@@ -56,7 +56,7 @@ def latencies(analyzer: Analyzer, repeats: int) -> dict[str, float]:
         report = analyzer.analyze(frame, thorough=False)
         data_url(draw_faces(report), quality=90)
 
-    finding = _median_ms(lambda: analyzer.face_finder.find(photo.rgb), repeats)
+    finding = _median_ms(lambda: analyzer.face_detector.find(photo.rgb), repeats)
     reading = _median_ms(lambda: analyzer.analyze(PHOTO), repeats)
     frame_ms = _median_ms(live, repeats)
     return {

@@ -19,10 +19,10 @@ from zipfile import ZipFile
 import numpy as np
 
 from infant_fer.analyzer import Analyzer
-from infant_fer.faces import Face
+from infant_fer.face import Face
 from infant_fer.images import load_photo
 from infant_fer.labels import AFFECTS
-from infant_fer.training.metrics import Share
+from infant_fer.metrics import Proportion
 
 
 def main() -> None:
@@ -81,11 +81,11 @@ def figures(results: list[dict]) -> dict:
     seen = {kind: [r["found"] for r in results if r["visible"] == kind] for kind in ("full", "part")}
     seconds = [r["seconds"] for r in results]
     return {
-        "fully visible faces found": Share(sum(seen["full"]), len(seen["full"])),
-        "partly visible faces found": Share(sum(seen["part"]), len(seen["part"])),
-        "pictures with something false": Share(sum(r["false"] for r in results), len(results)),
+        "fully visible faces found": Proportion(sum(seen["full"]), len(seen["full"])),
+        "partly visible faces found": Proportion(sum(seen["part"]), len(seen["part"])),
+        "pictures with something false": Proportion(sum(r["false"] for r in results), len(results)),
         **{
-            f"{affect} ones of those found that are read so": Share(answers.count(affect), len(answers))
+            f"{affect} ones of those found that are read so": Proportion(answers.count(affect), len(answers))
             for affect in AFFECTS
             if (answers := [r["answer"] for r in results if r["found"] and r["affect"] == affect])
         },

@@ -24,7 +24,7 @@ from captum.attr import NoiseTunnel, Saliency
 from transformers import AutoModelForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.checkpoints import resolve
+from infant_fer.checkpoints.sources import resolve
 from infant_fer.classifier import AffectClassifier
 from infant_fer.explain import smoothgrad
 from infant_fer.explain.saliency import Score
@@ -44,7 +44,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Result:
+class ExperimentResult:
     """One case: medians of seconds for a whole map, and how near a map is to the float32 one with the same noise."""
 
     case: str
@@ -63,7 +63,7 @@ class Result:
         return self.ratio >= self.bar.ratio and (self.bar.seconds is None or self.ours_s <= self.bar.seconds)
 
 
-def measure(case: str, folder: Path, bar: Bar, samples: int, repeats: int) -> Result:
+def measure(case: str, folder: Path, bar: Bar, samples: int, repeats: int) -> ExperimentResult:
     """Time both loops in turn on the checkpoint in `folder`, after a warm-up of each."""
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     aligned = _random_crop(classifier.crop.size)
@@ -80,7 +80,7 @@ def measure(case: str, folder: Path, bar: Bar, samples: int, repeats: int) -> Re
         captum.append(_seconds(lambda: _captum(plain, pixel_values, samples)))
     ours_s, captum_s = statistics.median(ours), statistics.median(captum)
     ratio = captum_s / ours_s
-    return Result(case, classifier.crop.size, samples, prepare_s, ours_s, captum_s, ratio, _cosine(*few), bar)
+    return ExperimentResult(case, classifier.crop.size, samples, prepare_s, ours_s, captum_s, ratio, _cosine(*few), bar)
 
 
 def save_vit_base(folder: Path) -> None:
@@ -132,7 +132,7 @@ def _cpu() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _print_table(machine: dict, results: list[Result]) -> None:
+def _print_table(machine: dict, results: list[ExperimentResult]) -> None:
     print(f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
     print(f"{'case':28} {'px':>4} {'n':>3} {'prepare':>8} {'ours':>8} {'captum':>8} {'ratio':>6} {'cosine':>7}  bar")
     for one in results:

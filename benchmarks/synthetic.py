@@ -25,12 +25,13 @@ import numpy as np
 from tqdm import tqdm
 
 from infant_fer.synthetic import EXPRESSIONS, Light, View, render, sample_expression, sample_infant, sample_light
-from infant_fer.synthetic.bodies import NEWBORN, RACES
-from infant_fer.synthetic.landmarks import MESH_POINTS
-from infant_fer.synthetic.many import worker_pool
+from infant_fer.synthetic.mesh.landmarks import MESH_POINTS
+from infant_fer.synthetic.mesh.morph_targets import NEWBORN, RACES
+from infant_fer.synthetic.render_jobs import worker_pool
 
 if TYPE_CHECKING:
-    from infant_fer.faces import Face, FaceFinder
+    from infant_fer.face import Face
+    from infant_fer.face_detection import FaceDetector
 
 TURNED = 30.0  # degrees
 TODDLER = 0.12  # the oldest that sample_infant draws
@@ -65,7 +66,7 @@ class Bar:
         return f"{self.name:64} {self.value:9.3f}   {sign} {self.bar:g}: {'met' if self.met else 'MISSED'}"
 
 
-def measure_faces(finder: FaceFinder, count: int, size: int) -> tuple[list[Bar], dict[str, float]]:
+def measure_faces(finder: FaceDetector, count: int, size: int) -> tuple[list[Bar], dict[str, float]]:
     """How many faces are found, and the median distance of true and found landmarks by landmark, in interocular distances."""
     away, found = {name: [] for name in MESH_POINTS}, 0
     for number in tqdm(range(count), desc="Faces"):
@@ -92,7 +93,7 @@ def measure_faces(finder: FaceFinder, count: int, size: int) -> tuple[list[Bar],
     ], each
 
 
-def measure_expressions(finder: FaceFinder, count: int, size: int) -> list[Bar]:
+def measure_expressions(finder: FaceDetector, count: int, size: int) -> list[Bar]:
     """In which share of the infants each blendshape rises with each expression; a face not found counts against it."""
     risen = {(name, shape): [] for name, shapes in RISING.items() for shape in shapes}
     for number in tqdm(range(count), desc="Expressions"):
@@ -163,11 +164,11 @@ def _turned(random: np.random.Generator) -> View:
     )
 
 
-def _largest(finder: FaceFinder, image: np.ndarray) -> Face | None:
+def _largest(finder: FaceDetector, image: np.ndarray) -> Face | None:
     return next(iter(finder.find(image, thorough=False)), None)
 
 
-def _blendshapes(finder: FaceFinder, infant, actions, view: View, light: Light, size: int) -> dict[str, float] | None:
+def _blendshapes(finder: FaceDetector, infant, actions, view: View, light: Light, size: int) -> dict[str, float] | None:
     face = _largest(finder, render(infant.express(actions), view, light, size).image)
     return face and face.blendshapes
 
@@ -187,9 +188,9 @@ def main() -> int:
     parser.add_argument("--timed", type=int, default=200, help="portraits of 128 px to time, and an eighth of 512 px")
     parser.add_argument("--skip-speed", action="store_true")
     options = parser.parse_args()
-    from infant_fer.faces import FaceFinder  # not at the top: the process that is timed loads no MediaPipe
+    from infant_fer.face_detection import FaceDetector  # not at the top: the process that is timed loads no MediaPipe
 
-    finder = FaceFinder()
+    finder = FaceDetector()
     bars, landmarks = measure_faces(finder, options.n, options.size)
     bars += measure_expressions(finder, max(options.n // 5, 1), options.size)
     others = {f"landmark error (median): {name}": value for name, value in landmarks.items()}

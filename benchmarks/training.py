@@ -20,21 +20,21 @@ import numpy as np
 import torch
 
 from infant_fer.labels import AFFECTS
-from infant_fer.training.bases import RANDOM, load_base
 from infant_fer.training.batches import Crops
+from infant_fer.training.config import TrainingConfig, read_recipe
 from infant_fer.training.hardware import has_bfloat16
-from infant_fer.training.recipes import Settings, read_recipe
+from infant_fer.training.pretrained import RANDOM, load_pretrained
 from infant_fer.training.trainer import fit
 
 MOST_SECONDS = {"cpu": 15 * 60, "gpu": 30}
 HELD_OUT = 25
 
 
-def seconds(settings: Settings, shape: str, size: int, pictures: int) -> float:
+def seconds(settings: TrainingConfig, shape: str, size: int, pictures: int) -> float:
     """Wall-clock seconds of a fine-tuning after loading."""
     random = np.random.default_rng(0)
     train, dev = (_crops(random, count, size) for count in (pictures, HELD_OUT))
-    base = load_base(RANDOM + shape, AFFECTS, size)
+    base = load_pretrained(RANDOM + shape, AFFECTS, size)
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         fit(base, train, dev, settings, Path(folder), 0, resume=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from infant_fer.faces import Face
+from infant_fer.face import Face
 
 # Right eye, left eye, mouth, in units of the eye-to-mouth distance, about the crop's centre: a frontal mesh
 # reaches from 0.8 above the eyes to 0.6 below the mouth, so its middle lies 0.4 below the eyes.

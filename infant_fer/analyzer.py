@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from infant_fer.alignment import align_face
-from infant_fer.checkpoints import face_bundle
+from infant_fer.checkpoints.face_bundle import face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.explain import METHODS
-from infant_fer.faces import MAX_FACES, Face, FaceFinder
+from infant_fer.face import Face
+from infant_fer.face_detection import MAX_FACES, FaceDetector
 from infant_fer.images import Photo, load_photo
-from infant_fer.regions import emphasis_per_part, part_map, share_per_part
+from infant_fer.regions import density_ratio_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
 from infant_fer.trust.notes import face_notes, photo_notes
 
@@ -37,8 +38,8 @@ class Analyzer:
     >>> report.faces[0].sentence
     """
 
-    def __init__(self, face_finder: FaceFinder, classifier: AffectClassifier):
-        self.face_finder = face_finder
+    def __init__(self, face_detector: FaceDetector, classifier: AffectClassifier):
+        self.face_detector = face_detector
         self.classifier = classifier
 
     @classmethod
@@ -50,7 +51,7 @@ class Analyzer:
         Raises CheckpointError or FaceModelError with what to do next.
         """
         return cls(
-            FaceFinder(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision=revision, device=device)
+            FaceDetector(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision=revision, device=device)
         )
 
     def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
@@ -59,10 +60,10 @@ class Analyzer:
         `thorough` also searches lying, small and noisy faces when a plain look finds none, or no infant's. Raises ImageError.
         """
         decoded = load_photo(photo)
-        faces = self.face_finder.find(decoded.rgb, thorough=thorough)
+        faces = self.face_detector.find(decoded.rgb, thorough=thorough)
         read = [self._read(decoded, face) for face in faces]
         if thorough and read and not any(face.prediction.infant for face in read):
-            others = (self._read(decoded, face) for face in self.face_finder.find_others(decoded.rgb, faces))
+            others = (self._read(decoded, face) for face in self.face_detector.find_others(decoded.rgb, faces))
             read += [face for face in others if face.prediction.infant]
         read = sorted(read, key=lambda face: not face.prediction.infant)[:MAX_FACES]
         reports = tuple(replace(face, number=number) for number, face in enumerate(read, 1))
@@ -91,7 +92,7 @@ class Analyzer:
         size = chosen.aligned.crop_rgb.shape[0]
         parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), size)
         for saliency in maps:
-            shares, emphasis = share_per_part(saliency.values, parts), emphasis_per_part(saliency.values, parts)
+            shares, emphasis = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
             yield report.with_explanation(face, Explanation(saliency, shares, emphasis))
 
     def _read(self, photo: Photo, face: Face) -> FaceReport:

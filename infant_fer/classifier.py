@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.checkpoint_loading import crop_spec, loaded, one_clear_error
-from infant_fer.checkpoints import resolve
+from infant_fer.checkpoints.loading import crop_spec, loaded, one_clear_error
+from infant_fer.checkpoints.sources import resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.explain.speed import faster_copy
-from infant_fer.faces import Face
+from infant_fer.face import Face
 from infant_fer.labels import (
     AFFECTS,
     AGE_GROUPS,

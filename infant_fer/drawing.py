@@ -37,8 +37,8 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> n
         return photo_rgb.copy()
     values = face.aligned.map_to_photo(face.explanation.saliency.for_display(), photo_rgb.shape[:2]).clip(0, 1)
     colours = _colour_table()[(values * 255).astype(np.uint8)]
-    cover = (strength * np.sqrt(values))[..., None]
-    canvas = (photo_rgb * (1 - cover) + colours * cover).astype(np.uint8)
+    occluder = (strength * np.sqrt(values))[..., None]
+    canvas = (photo_rgb * (1 - occluder) + colours * occluder).astype(np.uint8)
     side = face.aligned.crop_rgb.shape[0]
     corners = face.aligned.to_photo(np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64) - 0.5)
     _polyline(canvas, corners, WHITE, 1, closed=True)

@@ -22,14 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from infant_fer.training.datasets import read_pictures
-    from infant_fer.training.evaluation import evaluate
-    from infant_fer.training.evaluation_page import evaluation_page
-    from infant_fer.training.scores import mcnemar, scores
+    from infant_fer.data.datasets import read_labeled_images
+    from infant_fer.evaluation.comparison import evaluate
+    from infant_fer.evaluation.scores import mcnemar, scores
+    from infant_fer.evaluation.sections import evaluation_page
 
     if options.heads and options.part == "all":
         raise DatasetError("--heads measures one part of the research data: test, dev or train.")
-    pictures = read_pictures(options.data, options.classes, options.pictures, options.cache)
+    pictures = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
     found = evaluate(options.checkpoints, pictures, options.part, options.cache, options.split, options.ensemble)
     first, *_ = found.answers.values()
     against = mcnemar(first, found.answers)
@@ -47,15 +47,15 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _print_heads(options: argparse.Namespace) -> None:
     """The other heads of this project's own model, on the research data that has labels for them."""
-    from infant_fer.checkpoint_loading import loaded_checkpoint
+    from infant_fer.checkpoints.loading import loaded_checkpoint
     from infant_fer.models.infant_face import InfantFaceModel
-    from infant_fer.training.ours.data import load
-    from infant_fer.training.ours.figures import measure
-    from infant_fer.training.ours.run import plain
+    from infant_fer.training.infant_face.data import load
+    from infant_fer.training.infant_face.figures import measure
+    from infant_fer.training.infant_face.run import plain
 
     model, _, _, name = loaded_checkpoint(options.checkpoints[0])
     if not isinstance(model, InfantFaceModel) or model.geometry is None:
-        raise CheckpointError(f"{name} is not of the recipe ours: it has no further heads to measure.")
+        raise CheckpointError(f"{name} is not of the recipe infant_face: it has no further heads to measure.")
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
     print(json.dumps(measure(model, loaded, loaded.infants.split == options.part), indent=1, default=plain))
 

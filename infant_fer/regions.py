@@ -101,7 +101,7 @@ def share_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
     return {part: float(share) for part, share in zip(PARTS, sums / sums.sum(), strict=True)}
 
 
-def emphasis_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
+def density_ratio_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
     """Give each of PARTS its share of a saliency map over its share of the crop's area: 1 is neither more nor less.
 
     Large parts have large shares by their size alone; this tells what a map stresses. A part not in the crop has 0.

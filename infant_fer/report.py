@@ -10,7 +10,7 @@ from typing import Any
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import Prediction
 from infant_fer.explain.saliency import SaliencyMap
-from infant_fer.faces import Face
+from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.regions import PART_WORDS
 from infant_fer.trust.notes import CLEAR_PROBABILITY

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.faces import Face
+from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.report import FaceReport, Report
 

@@ -9,9 +9,9 @@ import torch
 import transformers as hf
 
 from infant_fer.labels import AFFECTS
-from infant_fer.training import bases
+from infant_fer.training import pretrained as bases
 from infant_fer.training.batches import Crops
-from infant_fer.training.recipes import Settings
+from infant_fer.training.config import TrainingConfig
 from infant_fer.training.trainer import fit
 from tests.made_data import drawn_face
 
@@ -21,12 +21,12 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 def main(batch: int, out: Path) -> None:
     bases.SHAPES["tiny"] = lambda: hf.ViTConfig(image_size=32, patch_size=8, **SIZES)
     torch.manual_seed(0)
-    base = bases.load_base("random:tiny", AFFECTS, 32)
+    base = bases.load_pretrained("random:tiny", AFFECTS, 32)
     classes = np.arange(32) % 3
     crops = Crops(
         np.stack([drawn_face(AFFECTS[c], n, 32) for n, c in enumerate(classes)]), np.eye(3, dtype=np.float32)[classes]
     )
-    settings = Settings(epochs=6, batch=batch, learning_rate=1e-3, warmup=0.0, precision="float32")
+    settings = TrainingConfig(epochs=6, batch=batch, learning_rate=1e-3, warmup=0.0, precision="float32")
     history = fit(base, crops, crops, settings, out.parent / f"run{batch}", 0, resume=False)
     if int(torch.distributed.get_rank()) == 0:
         out.write_text(json.dumps([entry["eval_dev_loss"] for entry in history if "eval_dev_loss" in entry]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from infant_fer.audit.factors import FACTORS
 from infant_fer.audit.matched import CLEAR, Picture, infants, matched_sets
 from infant_fer.errors import CheckpointError, InfantFERError, SyntheticError
-from infant_fer.synthetic.mesh_data import HOW_TO_GET, is_installed
+from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
 
 HOW_TO_MEASURE = "The audit measures with what training needs: pip install -r requirements-train.txt"
 
@@ -38,7 +38,7 @@ def _audit(options: argparse.Namespace) -> None:
     from infant_fer.audit.reading import read_all  # torch takes seconds; --help and a wrong word should not wait for it
     from infant_fer.audit.record import audited
     from infant_fer.audit.report import audit_page, audit_plot, audit_text
-    from infant_fer.checkpoints import resolve
+    from infant_fer.checkpoints.sources import resolve
 
     seeds = infants(options.infants, options.seed)
     pictures = matched_sets(seeds, options.expressions, options.factors)
@@ -61,7 +61,7 @@ def _audit(options: argparse.Namespace) -> None:
 def _write_card(folder: Path, audit: dict) -> None:
     """Put audit.json beside the weights and its section into the card, each whole or not at all."""
     from infant_fer.audit.section import with_audit
-    from infant_fer.checkpoint_safety import CARD
+    from infant_fer.checkpoints.safety import CARD
 
     card = folder / CARD
     text = card.read_text("utf-8") if card.is_file() else ""

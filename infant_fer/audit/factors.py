@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infant_fer.synthetic.covers import COVERS
 from infant_fer.synthetic.lab import TONES as LAB_TONES
+from infant_fer.synthetic.occluders import COVERS
 from infant_fer.synthetic.scene import Light, View
 
 PLAIN = ""  # the factor and the level of the picture in which nothing was changed

@@ -11,7 +11,7 @@ import numpy as np
 from infant_fer.audit.factors import FACTORS
 from infant_fer.audit.matched import Picture
 from infant_fer.audit.reading import Reading
-from infant_fer.training.metrics import Share
+from infant_fer.metrics import Proportion
 
 RESAMPLES = 2_000
 
@@ -35,10 +35,10 @@ class Movement:
 
     factor: str
     level: str
-    flips: Share  # label differs from the reference picture's, of the pairs in which both faces were found
+    flips: Proportion  # label differs from the reference picture's, of the pairs in which both faces were found
     change: Change  # of the probability of the reference picture's label, over the same pairs
-    lost: Share  # no face found, of the pairs whose reference face was found
-    agreement: Share  # label is the rendered affect, of the faces found at this level
+    lost: Proportion  # no face found, of the pairs whose reference face was found
+    agreement: Proportion  # label is the rendered affect, of the faces found at this level
     turns: dict[str, int]  # "positive → neutral": count, the most frequent first
 
 
@@ -54,7 +54,7 @@ def movements(readings: Sequence[Reading], seed: int = 0) -> list[Movement]:
     ]
 
 
-def plain_agreement(readings: Iterable[Reading]) -> Share:
+def plain_agreement(readings: Iterable[Reading]) -> Proportion:
     """How often the label is the rendered affect where nothing was changed."""
     return _agreement([reading for reading in readings if not reading.picture.factor])
 
@@ -87,14 +87,14 @@ def _movement(factor: str, level: str, answered: Mapping[Picture, Reading], seed
     return Movement(
         factor,
         level,
-        Share(len(flipped), len(found)),
+        Proportion(len(flipped), len(found)),
         mean_change(differences, seed),
-        Share(len(pairs) - len(found), len(pairs)),
+        Proportion(len(pairs) - len(found), len(pairs)),
         _agreement(at_level),
         dict(Counter(f"{before} → {after}" for before, after in flipped).most_common()),
     )
 
 
-def _agreement(readings: Sequence[Reading]) -> Share:
+def _agreement(readings: Sequence[Reading]) -> Proportion:
     found = [reading for reading in readings if reading.label]
-    return Share(sum(reading.label == reading.rendered_affect for reading in found), len(found))
+    return Proportion(sum(reading.label == reading.rendered_affect for reading in found), len(found))

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from infant_fer.analyzer import Analyzer
 from infant_fer.audit.matched import Picture, Scene
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.many import worker_pool
 from infant_fer.synthetic.portrait import render
+from infant_fer.synthetic.render_jobs import worker_pool
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
 
 def rendered(scene: Scene) -> np.ndarray:
     """(S, S, 3) uint8 sRGB: the picture of a scene."""
-    return render(scene.infant.express(scene.actions), scene.view, scene.light, scene.size, scene.cover).image
+    return render(scene.infant.express(scene.actions), scene.view, scene.light, scene.size, scene.occluder).image
 
 
 def file_name(picture: Picture) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from infant_fer.audit.factors import FACTORS, Factor
 from infant_fer.audit.movement import Change, Movement, movements, plain_agreement
 from infant_fer.audit.reading import Reading
-from infant_fer.training.metrics import Share
+from infant_fer.metrics import Proportion
 
 CAUTION = (
     "Renders are not people. This shows how sensitive the model is to one change at a time on rendered faces, not how fair it is "
@@ -28,8 +28,8 @@ class Audit:
     infants: int
     expressions: tuple[str, ...]
     pictures: int
-    without_face: Share  # of all pictures
-    plain_agreement: Share  # label is the rendered affect, of the faces found in plain pictures
+    without_face: Proportion  # of all pictures
+    plain_agreement: Proportion  # label is the rendered affect, of the faces found in plain pictures
     movements: tuple[Movement, ...]
 
     def by_factor(self) -> list[tuple[Factor, list[Movement]]]:
@@ -74,7 +74,7 @@ def audited(checkpoint: str, readings: Sequence[Reading], seed: int) -> Audit:
         len(infants),
         tuple(dict.fromkeys(reading.picture.expression for reading in readings)),
         len(readings),
-        Share(sum(reading.label is None for reading in readings), len(readings)),
+        Proportion(sum(reading.label is None for reading in readings), len(readings)),
         plain_agreement(readings),
         tuple(movements(readings, seed)),
     )
@@ -92,7 +92,7 @@ def _level(movement: Movement, is_reference: bool) -> dict:
     }
 
 
-def _share(share: Share) -> dict:
+def _share(share: Proportion) -> dict:
     return {
         "count": share.right,
         "n": share.n,

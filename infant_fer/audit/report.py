@@ -10,10 +10,10 @@ from infant_fer.audit.matched import Picture
 from infant_fer.audit.movement import Change, Movement
 from infant_fer.audit.reading import rendered
 from infant_fer.audit.record import CAUTION, Audit
+from infant_fer.evaluation.plots import level_panels
+from infant_fer.evaluation.report_page import facts, picture, report_page, share_words, table
 from infant_fer.images import data_url
-from infant_fer.training.metrics import Share
-from infant_fer.training.plots import level_panels
-from infant_fer.training.report_page import facts, picture, report_page, share_words, table
+from infant_fer.metrics import Proportion
 
 HEAD = ("label flips", "change of its probability", "faces lost", "agrees with the rendering")
 EXAMPLE_PX = 160  # as wide as shown
@@ -70,7 +70,7 @@ def _what_was_read(audit: Audit) -> str:
     return words + (f"\nThe label flips most with {flips}." if flips else "\nNo label flips.")
 
 
-def _counted(share: Share) -> str:
+def _counted(share: Proportion) -> str:
     return share_words(share) if share.n else "–"
 
 

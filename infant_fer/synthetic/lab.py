@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.covers import sample_cover
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.infant import Infant, sample_infant
+from infant_fer.synthetic.occluders import sample_occluder
 from infant_fer.synthetic.portrait import Portrait, render
 from infant_fer.synthetic.scene import Light, View
 
@@ -71,7 +71,7 @@ class LabSettings:
     age: float = 0.6  # 0 newborn, 1 toddler
     tone: float = 0.2  # of the skin, 0 light, 1 dark
     tears: float = 0.0
-    cover: str | None = None  # of COVERS
+    occluder: str | None = None  # of COVERS
     azimuth: float = Light.azimuth
     elevation: float = Light.elevation
     brightness: float = Light.exposure
@@ -90,8 +90,8 @@ def portrait(settings: LabSettings, size: int = SIZE_PX) -> Portrait:
     """Render what the settings say; only what they say differs between two portraits of one seed."""
     view = View(yaw=settings.yaw, pitch=settings.pitch, background=settings.seed)
     light = Light(settings.azimuth, settings.elevation, **LAMP, exposure=settings.brightness)
-    cover = settings.cover and sample_cover(np.random.default_rng(settings.seed), settings.cover)
-    return render(infant(settings).express(settings.actions, settings.tears), view, light, size, cover or None)
+    occluder = settings.occluder and sample_occluder(np.random.default_rng(settings.seed), settings.occluder)
+    return render(infant(settings).express(settings.actions, settings.tears), view, light, size, occluder or None)
 
 
 def infant(settings: LabSettings) -> Infant:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from infant_fer.synthetic.camera import landmarks, photographed, projected
-from infant_fer.synthetic.covers import Cover
-from infant_fer.synthetic.head import LEVELS, head
 from infant_fer.synthetic.infant import Mesh
-from infant_fer.synthetic.lighting import irradiance
-from infant_fer.synthetic.points import Points, rise
-from infant_fer.synthetic.rasteriser import NOTHING, Fragments, rasterise
+from infant_fer.synthetic.mesh.head import LEVELS, head
+from infant_fer.synthetic.mesh.solid import Solid, solid
+from infant_fer.synthetic.occluders import Occluder
 from infant_fer.synthetic.scene import Light, View, background
-from infant_fer.synthetic.solid import Solid, solid
-from infant_fer.synthetic.surface import EYE_SHARP, Surface, surface
+from infant_fer.synthetic.shading.camera import landmarks, photographed, projected
+from infant_fer.synthetic.shading.lighting import irradiance
+from infant_fer.synthetic.shading.points import Points, rise
+from infant_fer.synthetic.shading.rasteriser import NOTHING, Fragments, rasterise
+from infant_fer.synthetic.shading.surface import EYE_SHARP, Surface, surface
 
 FINER = 1.5  # pixels drawn along a side for each that is kept
 SMALL_PX = 192  # pictures up to this side show no edge of a mesh refined once less
@@ -35,22 +35,22 @@ class Portrait:
     actions: dict[str, float]
 
 
-def render(mesh: Mesh, view: View, light: Light, size: int = 512, cover: Cover | None = None) -> Portrait:
+def render(mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occluder | None = None) -> Portrait:
     """Draw a face, with something before it if `cover` is given. The same arguments give the same bytes on one machine."""
     levels, fine = LEVELS if size > SMALL_PX else LEVELS - 1, round(size * FINER)
-    coarse = solid(head(LEVELS - 1), mesh, view, cover)
-    whole = solid(head(levels), mesh, view, cover) if levels != LEVELS - 1 else coarse
+    coarse = solid(head(LEVELS - 1), mesh, view, occluder)
+    whole = solid(head(levels), mesh, view, occluder) if levels != LEVELS - 1 else coarse
     light_at = irradiance(whole, light, coarse)
     points_px, depth = projected(whole.vertices, view, fine)
     shown = rasterise(points_px, depth, whole.triangles, fine)
-    picture = _shaded(whole, mesh, view, light, cover, shown, light_at)
+    picture = _shaded(whole, mesh, view, light, occluder, shown, light_at)
     picture = _with_lashes(picture, head(levels).lashes, mesh, shown, points_px, depth, fine)
     return Portrait(
         photographed(picture, view, size), landmarks(mesh, view, size), _part_map(whole, shown, size), mesh.actions
     )
 
 
-def _shaded(whole: Solid, mesh, view, light, cover, shown: Fragments, light_at) -> np.ndarray:
+def _shaded(whole: Solid, mesh, view, light, occluder, shown: Fragments, light_at) -> np.ndarray:
     """(F, F, 3) float32 linear RGB: albedo under scattered light, folds, highlights, on the background."""
     covered = shown.triangle != NOTHING
     each = shown.triangle[covered]
@@ -59,7 +59,7 @@ def _shaded(whole: Solid, mesh, view, light, cover, shown: Fragments, light_at) 
     )
     uv = np.einsum("pk,pkc->pc", shown.barycentric[covered], whole.uv[each])
     points = Points(at[:, :3], at[:, 12:15], whole.part[each], uv)
-    painted = surface(points, mesh, cover)
+    painted = surface(points, mesh, occluder)
     normal, fold = _folded(at[:, 3:6], painted.relief, covered, view)
     arriving = _scattered(at[:, 6:9], painted.skin, covered, view)
     turned = 1 + 0.9 * ((normal - at[:, 3:6]) @ light.direction.astype(np.float32))

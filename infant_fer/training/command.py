@@ -7,14 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
-from infant_fer.training.experiment import Experiment, Result, compare, run
-from infant_fer.training.outcome import write_outcome
+from infant_fer.training.artifacts import write_artifacts
+from infant_fer.training.config import INFANT_FACE, changed, read_recipe, recipe_names
+from infant_fer.training.experiment import ExperimentConfig, ExperimentResult, compare, run
 from infant_fer.training.processes import is_first
-from infant_fer.training.recipes import OURS, changed, read_recipe, recipe_names
 
 # Options of the other recipes.
-NOT_OURS = ("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures")
-NOT_OURS += ("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery")
+OTHER_RECIPES_ONLY = (
+    "base",
+    "compare",
+    "epochs",
+    "set",
+    "size",
+    "split",
+    "folds",
+    "average_folds",
+    "classes",
+    "pictures",
+)
+OTHER_RECIPES_ONLY += ("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery")
 
 
 def train(options: Namespace, command: str) -> None:
@@ -25,19 +36,21 @@ def train(options: Namespace, command: str) -> None:
         raise DatasetError(
             "--gallery shows private pictures in the report, which --push-to-hub would publish. Leave one away."
         )
-    if options.recipe == OURS:
+    if options.recipe == INFANT_FACE:
         _ours(options, command)
     else:
         _fine_tuned(options, command)
     if options.push_to_hub and is_first():
-        from infant_fer.hub import upload
+        from infant_fer.checkpoints.hub import upload
 
         print(f"uploaded to {upload(options.output, options.push_to_hub)}")
 
 
 def _fine_tuned(options: Namespace, command: str) -> None:
     if options.no_test:
-        raise DatasetError("--no-test is for the recipe ours; the others measure the test part with the checkpoint.")
+        raise DatasetError(
+            "--no-test is for the recipe infant_face; the others measure the test part with the checkpoint."
+        )
     asked = experiment(options, command)
     log(f"recipe {options.recipe}: {asked.settings}")
     result, scores = compare(asked, options.compare, log) if options.compare else (run(asked, log), {})
@@ -53,7 +66,7 @@ def log(sentence: str) -> None:
         print(sentence, flush=True)
 
 
-def experiment(options: Namespace, command: str) -> Experiment:
+def experiment(options: Namespace, command: str) -> ExperimentConfig:
     """The recipe with what the command line changes of it. Raises DatasetError."""
     recipe = read_recipe(options.recipe)
     settings = changed(recipe.settings, options.set)
@@ -62,7 +75,7 @@ def experiment(options: Namespace, command: str) -> Experiment:
     folds = recipe.folds if options.folds is None else options.folds
     if options.average_folds and not folds:
         raise DatasetError("--average-folds needs --folds.")
-    return Experiment(
+    return ExperimentConfig(
         data=options.data,
         base=options.base or recipe.base,
         output=options.output,
@@ -87,26 +100,26 @@ def experiment(options: Namespace, command: str) -> Experiment:
     )
 
 
-def _finish(result: Result, asked: Experiment, show_faces: bool, scores: dict[str, float]) -> None:
+def _finish(result: ExperimentResult, asked: ExperimentConfig, show_faces: bool, scores: dict[str, float]) -> None:
     result = replace(result, provenance={**result.provenance, "compared": scores} if scores else result.provenance)
-    write_outcome(result, asked.output, show_faces)
+    write_artifacts(result, asked.output, show_faces)
     for part, answers in result.answers.items():
         print(f"{part}: {answers.accuracy}")
     print(f"written to {asked.output}: the checkpoint, metrics.json and report.html")
 
 
 def _ours(options: Namespace, command: str) -> None:
-    asked = [name for name in NOT_OURS if getattr(options, name)]
+    asked = [name for name in OTHER_RECIPES_ONLY if getattr(options, name)]
     if asked:
         named = ", ".join("--" + name.replace("_", "-") for name in asked)
         raise DatasetError(
-            f"The recipe ours takes no {named}: its settings stand in infant_fer/training/recipes/ours.toml."
+            f"The recipe infant_face takes no {named}: its settings stand in infant_fer/training/recipes/infant_face.toml."
         )
-    from infant_fer.training.ours.run import Run
-    from infant_fer.training.ours.run import run as run_ours
+    from infant_fer.training.infant_face.run import RunConfig
+    from infant_fer.training.infant_face.run import run as run_ours
 
     run_ours(
-        Run(
+        RunConfig(
             data=Path(options.data),
             output=options.output,
             cache=options.cache,

@@ -7,30 +7,30 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.evaluation.predictions import Predictions
 from infant_fer.models.ensemble import ensemble_of
-from infant_fer.training.answers import Answers
-from infant_fer.training.bases import Base
-from infant_fer.training.material import Material
+from infant_fer.training.pretrained import PretrainedModel
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     """One answer for every picture, by models that never saw its infant (the mean over the repeats), and the folds' models."""
 
-    answers: Answers
-    bases: tuple[Base, ...]
+    answers: Predictions
+    bases: tuple[PretrainedModel, ...]
 
     @property
-    def average(self) -> Base:
+    def average(self) -> PretrainedModel:
         """All folds' models as one checkpoint."""
         return replace(self.bases[0], model=ensemble_of([base.model for base in self.bases]))
 
 
 def cross_validated(
-    material: Material,
+    material: AlignedDataset,
     drawn: Sequence[np.ndarray],
-    fitted: Callable[[int, np.ndarray], Base],
-    answers: Callable[[Base, Material], Answers],
+    fitted: Callable[[int, np.ndarray], PretrainedModel],
+    answers: Callable[[PretrainedModel, AlignedDataset], Predictions],
     log: Callable[[str], None],
     keep: bool = False,
 ) -> CrossValidation:
@@ -48,5 +48,5 @@ def cross_validated(
         if keep or not bases:
             bases.append(base)
     shares = summed / summed.sum(1, keepdims=True)
-    pooled = Answers(pictures.labels, shares, pictures.truth, pictures.members, pictures.subgroups)
+    pooled = Predictions(pictures.labels, shares, pictures.truth, pictures.members, pictures.subgroups)
     return CrossValidation(pooled, tuple(bases))

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from infant_fer.data.aligned_dataset import AlignedDataset, aligned_dataset, targets
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, without_leaks
+from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation.baselines import fitted
+from infant_fer.evaluation.predictions import Predictions, predict
+from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
-from infant_fer.training.answers import Answers, answers_of
-from infant_fer.training.baselines import fitted
-from infant_fer.training.bases import Base, load_base
+from infant_fer.models.luminance import luminance_crops
 from infant_fer.training.batches import Crops
+from infant_fer.training.config import TrainingConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validated
-from infant_fer.training.datasets import read_pictures
-from infant_fer.training.leakage import Leaks, leaks, refuse_leaks, without_leaks
-from infant_fer.training.luminance import grey_crops
-from infant_fer.training.material import Material, found_material, targets
-from infant_fer.training.metrics import Share
-from infant_fer.training.pictures import Pictures
+from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.processes import first_alone, is_first
 from infant_fer.training.provenance import begin, provenance
-from infant_fer.training.recipes import Settings
-from infant_fer.training.splits import check_classes, folds, fraction, split
 from infant_fer.training.trainer import fit
 
 Log = Callable[[str], None]
@@ -34,13 +34,13 @@ FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the train pictures, for the curve over t
 
 
 @dataclass(frozen=True)
-class Experiment:
+class ExperimentConfig:
     """What one run is asked for; everything but data, base and output has a default."""
 
     data: str
     base: str
     output: Path
-    settings: Settings = field(default_factory=Settings)
+    settings: TrainingConfig = field(default_factory=TrainingConfig)
     split: str = "subject"
     folds: int = 0  # of a cross-validation beside the split; its pooled answers go into the report
     repeats: int = 1
@@ -67,37 +67,37 @@ class Experiment:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class ExperimentResult:
     """What a run gives: the trained base, the answers for dev and test, the pooled folds, and how it came about."""
 
-    base: Base
-    answers: dict[str, Answers]  # dev, test; cross-validation
+    base: PretrainedModel
+    answers: dict[str, Predictions]  # dev, test; cross-validation
     history: list[dict]
     provenance: dict
-    baselines: dict[str, Answers]
+    baselines: dict[str, Predictions]
     # Accuracy on the held-out part over the number of train pictures; empty unless asked for.
-    size_curve: dict[int, Share]
+    size_curve: dict[int, Proportion]
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
-    pictures: Pictures  # all that were used
+    pictures: LabeledImages  # all that were used
     parts: np.ndarray  # (N,) str: their parts; what averaged folds call dev is train
 
     @property
-    def measured(self) -> tuple[str, Answers]:
+    def measured(self) -> tuple[str, Predictions]:
         """The held-out part that the report is about, and the answers for it: test where there is one, else dev."""
         part = "test" if "test" in self.answers else "dev"
         return part, self.answers[part]
 
 
-def run(asked: Experiment, log: Log = print) -> Result:
+def run(asked: ExperimentConfig, log: Log = print) -> ExperimentResult:
     """Train and measure; nothing is written but the run's folder. Raises DatasetError and CheckpointError."""
     start = time.monotonic()
-    pictures = read_pictures(asked.data, asked.classes, asked.pictures, asked.cache)
+    pictures = read_labeled_images(asked.data, asked.classes, asked.pictures, asked.cache)
     for sentence in pictures.left_out:
         log(f"left out: {sentence}")
     base = _seeded_base(asked, pictures.labels)
     log(f"base: {base}")
     with first_alone():
-        material = found_material(pictures, base.crop, asked.cache, asked.whole_pictures, log)
+        material = aligned_dataset(pictures, base.crop, asked.cache, asked.whole_pictures, log)
     parts, across = _parted(material, asked, log)
     seen = material.rows(np.isin(parts, ("train", "dev"))) if asked.average_folds else material
     drawn = _drawn_folds(seen.pictures, asked)
@@ -122,10 +122,12 @@ def run(asked: Experiment, log: Log = print) -> Result:
     crops = {name: rows.crops for name, rows in held_out.items()}
     baselines = _baselines(train, measured)
     parts = np.where((parts == "dev") & asked.average_folds, "train", parts)
-    return Result(base, answers, history, told, baselines, curve, crops, material.pictures, parts)
+    return ExperimentResult(base, answers, history, told, baselines, curve, crops, material.pictures, parts)
 
 
-def compare(asked: Experiment, bases: Sequence[str], log: Log = print) -> tuple[Result, dict[str, float]]:
+def compare(
+    asked: ExperimentConfig, bases: Sequence[str], log: Log = print
+) -> tuple[ExperimentResult, dict[str, float]]:
     """Train several bases alike; gives the one with the best dev accuracy, and every base's. Raises what `run` does.
 
     Averaged folds have seen the dev part; they are compared by the cross-validation.
@@ -141,12 +143,12 @@ def compare(asked: Experiment, bases: Sequence[str], log: Log = print) -> tuple[
     return results[max(scores, key=scores.get)], scores
 
 
-def _seeded_base(asked: Experiment, labels: tuple[str, ...]) -> Base:
+def _seeded_base(asked: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
     torch.manual_seed(asked.seed)  # new heads and random weights are drawn
-    return load_base(asked.base, labels, asked.size)
+    return load_pretrained(asked.base, labels, asked.size)
 
 
-def _parted(material: Material, asked: Experiment, log: Log) -> tuple[np.ndarray, Leaks]:
+def _parted(material: AlignedDataset, asked: ExperimentConfig, log: Log) -> tuple[np.ndarray, Leaks]:
     """(N,) str: the checked parts of the split, and what lies across them all the same."""
     parts = split(material.pictures, asked.split, asked.seed)
     parts = without_leaks(material.pictures, parts) if asked.drop_leaks else parts
@@ -157,13 +159,13 @@ def _parted(material: Material, asked: Experiment, log: Log) -> tuple[np.ndarray
         raise DatasetError(
             f"The split {asked.split!r} has no test part, and averaged folds have seen the rest. Use --split subject."
         )
-    found = leaks(material.pictures, parts, grey_crops(material.crops))
+    found = leaks(material.pictures, parts, luminance_crops(material.crops))
     log(f"across the parts: {found}")
     refuse_leaks(found, asked.allow_leakage or asked.split in ("thesis", "holdout"))
     return parts, found
 
 
-def _drawn_folds(pictures: Pictures, asked: Experiment) -> list[np.ndarray]:
+def _drawn_folds(pictures: LabeledImages, asked: ExperimentConfig) -> list[np.ndarray]:
     """The splits of the cross-validation; what is wrong with them is told before anything is trained."""
     if asked.average_folds and asked.folds * asked.repeats > MOST_MEMBERS:
         raise DatasetError(
@@ -175,7 +177,9 @@ def _drawn_folds(pictures: Pictures, asked: Experiment) -> list[np.ndarray]:
     return drawn
 
 
-def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment, folder: Path) -> list[dict]:
+def _fitted(
+    base: PretrainedModel, material: AlignedDataset, parts: np.ndarray, asked: ExperimentConfig, folder: Path
+) -> list[dict]:
     """Train on one split; dev chooses the epoch. Without a dev part the train part takes its place: nothing held out may."""
     train, dev = (material.rows(parts == name) for name in ("train", "dev"))
     dev = dev if len(dev.pictures) else train
@@ -184,8 +188,10 @@ def _fitted(base: Base, material: Material, parts: np.ndarray, asked: Experiment
     return fit(base, *crops, asked.settings, folder, asked.seed, asked.resume)
 
 
-def _folded(asked: Experiment, material: Material, drawn: list[np.ndarray], log: Log) -> CrossValidation | None:
-    def fitted_base(number: int, parts: np.ndarray) -> Base:
+def _folded(
+    asked: ExperimentConfig, material: AlignedDataset, drawn: list[np.ndarray], log: Log
+) -> CrossValidation | None:
+    def fitted_base(number: int, parts: np.ndarray) -> PretrainedModel:
         base = _seeded_base(asked, material.pictures.labels)
         _fitted(base, material, parts, asked, asked.folder / f"fold-{number}")
         return base
@@ -194,8 +200,8 @@ def _folded(asked: Experiment, material: Material, drawn: list[np.ndarray], log:
 
 
 def _size_curve(
-    asked: Experiment, material: Material, fewer: list[np.ndarray], measured: Material, log: Log
-) -> dict[int, Share]:
+    asked: ExperimentConfig, material: AlignedDataset, fewer: list[np.ndarray], measured: AlignedDataset, log: Log
+) -> dict[int, Proportion]:
     curve = {}
     for parts in fewer:
         count = int((parts == "train").sum())
@@ -206,16 +212,16 @@ def _size_curve(
     return curve
 
 
-def _answers(base: Base, rows: Material) -> Answers:
-    return answers_of(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
+def _answers(base: PretrainedModel, rows: AlignedDataset) -> Predictions:
+    return predict(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
 
 
-def _baselines(train: Material, measured: Material) -> dict[str, Answers]:
+def _baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
     """What the model must beat, on the same pictures. Needs a face of every class in the train pictures."""
     rows = measured.pictures
     seen = train.geometry[train.found], train.pictures.truth[train.found]
     answers = fitted(*seen, len(rows.labels), measured.geometry, measured.found)
     return {
-        name: Answers(rows.labels, probabilities, rows.truth, rows.members, rows.subgroups)
+        name: Predictions(rows.labels, probabilities, rows.truth, rows.members, rows.subgroups)
         for name, probabilities in answers.items()
     }

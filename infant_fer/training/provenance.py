@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.leakage import Leaks, digests
 from infant_fer.errors import DatasetError
-from infant_fer.training.bases import Base
 from infant_fer.training.hardware import machine
-from infant_fer.training.leakage import Leaks, digests
-from infant_fer.training.material import Material
-from infant_fer.training.pictures import Pictures
+from infant_fer.training.pretrained import PretrainedModel
 
 if TYPE_CHECKING:
-    from infant_fer.training.experiment import Experiment
+    from infant_fer.training.experiment import ExperimentConfig
 
 SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its part
 STARTED_FILE = "started.json"  # in a run's folder
 HERE_ONLY = ("command", "torch", "machine")  # may differ when a run is gone on with
 
 
-def provenance(asked: Experiment, base: Base, material: Material, parts: np.ndarray, across: Leaks) -> dict:
+def provenance(
+    asked: ExperimentConfig, base: PretrainedModel, material: AlignedDataset, parts: np.ndarray, across: Leaks
+) -> dict:
     """What the card and `metrics.json` tell of a run, known before it trains; `across` are the leaks of its split."""
     listing = "\n".join(f"{part} {member}" for part, member in zip(parts, material.pictures.members, strict=True))
     return {
@@ -72,7 +74,7 @@ def begin(folder: Path, told: dict, resume: bool) -> None:
     file.write_text(json.dumps(told, indent=1), "utf-8")
 
 
-def write_split(folder: Path, pictures: Pictures, parts: np.ndarray) -> None:
+def write_split(folder: Path, pictures: LabeledImages, parts: np.ndarray) -> None:
     """Write the part of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not by their names."""
     with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
@@ -80,7 +82,7 @@ def write_split(folder: Path, pictures: Pictures, parts: np.ndarray) -> None:
         rows.writerows(sorted((digest, part) for digest, part in zip(digests(pictures), parts, strict=True) if part))
 
 
-def read_split(folder: Path, pictures: Pictures) -> np.ndarray | None:
+def read_split(folder: Path, pictures: LabeledImages) -> np.ndarray | None:
     """(N,) str: the parts that these pictures had when the checkpoint in `folder` was trained, "" for others; None when it
     tells no split, or knows none of these pictures.
     """

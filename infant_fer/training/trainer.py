@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from infant_fer.metrics import balanced_accuracy
 from infant_fer.training.averaging import Average
-from infant_fer.training.bases import Base
 from infant_fer.training.batches import Collator, Crops, EpochSampler
+from infant_fer.training.config import TrainingConfig
 from infant_fer.training.hardware import has_bfloat16
-from infant_fer.training.metrics import balanced_accuracy
+from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.processes import several
-from infant_fer.training.recipes import Settings
 
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
 HEAD_RATE = 10  # the head alone learns at this multiple of the rate
@@ -28,7 +28,9 @@ MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
 HEADS = frozenset(("classifier", "affect", "head"))
 
 
-def fit(base: Base, train: Crops, dev: Crops, settings: Settings, folder: Path, seed: int, resume: bool) -> list[dict]:
+def fit(
+    base: PretrainedModel, train: Crops, dev: Crops, settings: TrainingConfig, folder: Path, seed: int, resume: bool
+) -> list[dict]:
     """Train `base.model` in place, keep the epoch with the best dev accuracy, and give the history of both steps.
 
     Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest of them is gone on from, to the same result.
@@ -39,7 +41,9 @@ def fit(base: Base, train: Crops, dev: Crops, settings: Settings, folder: Path, 
     return history + _step(base, train, dev, settings, folder / "whole", seed, resume, head_only=False)
 
 
-def _step(base, train, dev, settings: Settings, folder: Path, seed: int, resume: bool, head_only: bool) -> list[dict]:
+def _step(
+    base, train, dev, settings: TrainingConfig, folder: Path, seed: int, resume: bool, head_only: bool
+) -> list[dict]:
     for name, parameter in base.model.named_parameters():
         parameter.requires_grad_(not head_only or _is_head(name))
     trainer = ExpressionTrainer(
@@ -60,7 +64,7 @@ def _step(base, train, dev, settings: Settings, folder: Path, seed: int, resume:
 class ExpressionTrainer(Trainer):
     """Trainer whose targets are distributions. Predictions and the kept weights are those of the average, if there is one."""
 
-    def __init__(self, settings: Settings, **kwargs):
+    def __init__(self, settings: TrainingConfig, **kwargs):
         super().__init__(**kwargs)
         self.settings = settings
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, so accumulation divides it
@@ -154,7 +158,7 @@ class _Averaging(TrainerCallback):
         self.average.update(model.module if hasattr(model, "module") else model)
 
 
-def parameter_groups(model: torch.nn.Module, settings: Settings, rate: float) -> list[dict]:
+def parameter_groups(model: torch.nn.Module, settings: TrainingConfig, rate: float) -> list[dict]:
     """Groups of trainable parameters by depth and kind; the head learns at `rate`, each layer below at a share of the next."""
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     layers = list(dict.fromkeys(filter(None, map(_layer, (name for name, _ in model.named_parameters())))))
@@ -193,7 +197,7 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((answers == truth).mean()), "balanced_accuracy": balanced_accuracy(answers, truth)}
 
 
-def _arguments(settings: Settings, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
+def _arguments(settings: TrainingConfig, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return TrainingArguments(

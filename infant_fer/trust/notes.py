@@ -7,7 +7,7 @@ import numpy as np
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import Prediction
-from infant_fer.faces import Face
+from infant_fer.face import Face
 
 SMALL_FACE_PX = 64  # brow to chin in the photo; below it the crop is mostly interpolation
 TURNED_DEGREES = 35.0  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away

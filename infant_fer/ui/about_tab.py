@@ -6,8 +6,8 @@ import re
 
 import gradio as gr
 
+from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
-from infant_fer.ui.shelf import Shelf
 
 ABOUT = """
 ## What this page does
@@ -35,22 +35,22 @@ To cite this software: *infant_fer, open reading of infants' facial expressions*
 NO_CARD = "This checkpoint has no model card: nothing is known of its data and its limits."
 
 
-def build_about_tab(shelf: Shelf, checkpoint: gr.Dropdown, loaded) -> None:
+def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loaded) -> None:
     """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
     gr.Markdown(ABOUT)
     with gr.Accordion("Model card of the chosen checkpoint", open=True):
-        card = gr.Markdown(_card(shelf, shelf.choices[0][1]), elem_id="card")
+        card = gr.Markdown(_card(registry, registry.choices[0][1]), elem_id="card")
 
     def on_checkpoint(source: str) -> str:
         try:
-            return _card(shelf, source)
+            return _card(registry, source)
         except InfantFERError as error:
             return str(error)
 
     loaded.then(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
 
 
-def _card(shelf: Shelf, source: str) -> str:
+def _card(registry: CheckpointRegistry, source: str) -> str:
     """The checkpoint's README without its YAML front matter."""
-    text = shelf.analyzer(source).classifier.card
+    text = registry.analyzer(source).classifier.card
     return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip() or NO_CARD

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
 from infant_fer.report_html import headline_html, notes_html, probability_bars
 from infant_fer.ui.lines import KEY_HEIGHT, key, line
-from infant_fer.ui.photo_reading import read_photo, told
 from infant_fer.ui.photo_tab import PhotoTab
+from infant_fer.ui.photo_view import read_photo, told
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
-from infant_fer.ui.shelf import Shelf
 
 SMOOTHING_SECONDS = 1.0
 CHART_WIDTH, CHART_HEIGHT = 300, 80
@@ -28,7 +28,7 @@ PAUSED = '<div class="ife"><p>Paused: frames are dropped unread until you switch
 LOOKING = '<div class="ife"><h2>No face in view</h2><p>Bring the face closer, with light on it.</p></div>'
 
 
-def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
+def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
     """Lay out the tab and wire stream, switch and freeze."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
@@ -51,7 +51,7 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
         session = sessions.get(request.session_hash)
         if frame is None or not session.live:
             return gr.skip(), gr.skip()
-        answer = read_frame(shelf, session, frame, checkpoint)
+        answer = read_frame(registry, session, frame, checkpoint)
         return answer if session.live else (gr.skip(), gr.skip())  # switched off meanwhile
 
     def on_switch(live: bool, request: gr.Request):
@@ -62,7 +62,7 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
         session = sessions.get(request.session_hash)
         if session.frame is None:
             raise told("There is no frame yet. Start the camera first.")
-        return [*read_photo(shelf, session, session.frame, checkpoint), gr.update(selected="photo")]
+        return [*read_photo(registry, session, session.frame, checkpoint), gr.update(selected="photo")]
 
     private = {"api_visibility": "private"}
     camera.stream(
@@ -79,11 +79,11 @@ def build_live_tab(shelf: Shelf, sessions: SessionStore, photo_tab: PhotoTab, ta
     photo_tab.explain_after(frozen)
 
 
-def read_frame(shelf: Shelf, session: Session, frame: Photo, checkpoint: str) -> tuple:
+def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, checkpoint: str) -> tuple:
     """Read one webcam frame; gives the picture with its overlay and the smoothed reading as HTML."""
     session.frame = frame
     try:
-        report = shelf.analyzer(checkpoint).analyze(session.frame, thorough=False)
+        report = registry.analyzer(checkpoint).analyze(session.frame, thorough=False)
     except InfantFERError as error:
         raise told(error) from None
     if not report.faces:

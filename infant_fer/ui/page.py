@@ -9,20 +9,20 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
+from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.images import MAX_BYTES, Photo
 from infant_fer.report_html import STYLE
-from infant_fer.synthetic.mesh_data import is_installed
+from infant_fer.synthetic.mesh.data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
-from infant_fer.ui.lab_style import LAB_STYLE
-from infant_fer.ui.lab_tab import build_lab_tab
+from infant_fer.ui.lab.style import LAB_STYLE
+from infant_fer.ui.lab.tab import build_lab_tab
 from infant_fer.ui.live_tab import build_live_tab
-from infant_fer.ui.photo_reading import told
 from infant_fer.ui.photo_tab import build_photo_tab
+from infant_fer.ui.photo_view import told
 from infant_fer.ui.privacy import PrivacyMiddleware
 from infant_fer.ui.private_image import PrivateImage, part_uploads
 from infant_fer.ui.sessions import SessionStore
-from infant_fer.ui.shelf import Shelf
 
 TITLE = "infant_fer"
 INTRODUCTION = (
@@ -46,24 +46,24 @@ NO_LAB = (
 )
 
 
-def build_page(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
+def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> gr.Blocks:
     """Build the page; nothing is served yet. The lab is there when what it needs is installed."""
     with_lab, lab_sessions = is_installed(), SessionStore()
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Tabs(selected="photo") as tabs:
             with gr.Tab("Photo", id="photo"):
-                photo_tab = build_photo_tab(shelf, sessions, examples)
+                photo_tab = build_photo_tab(registry, sessions, examples)
             with gr.Tab("Live", id="live"):
-                build_live_tab(shelf, sessions, photo_tab, tabs)
+                build_live_tab(registry, sessions, photo_tab, tabs)
             if with_lab:
                 with gr.Tab("Lab", id="lab") as tab:
-                    build_lab_tab(shelf, lab_sessions, photo_tab.checkpoint, tab)
+                    build_lab_tab(registry, lab_sessions, photo_tab.checkpoint, tab)
             with gr.Tab("About", id="about"):
                 if not with_lab:
                     gr.Markdown(NO_LAB)
-                build_about_tab(shelf, photo_tab.checkpoint, photo_tab.loaded)
-        _add_endpoint(page, shelf)
+                build_about_tab(registry, photo_tab.checkpoint, photo_tab.loaded)
+        _add_endpoint(page, registry)
         _forget_with(page, (sessions, lab_sessions))
     return page
 
@@ -121,7 +121,7 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, block: bo
     return url
 
 
-def _add_endpoint(page: gr.Blocks, shelf: Shelf) -> None:
+def _add_endpoint(page: gr.Blocks, registry: CheckpointRegistry) -> None:
     """`/analyze`: a photo in, the report as JSON out; the checkpoint is optional."""
 
     def analyze(photo: Photo | None, checkpoint: str | None, request: gr.Request) -> dict:
@@ -130,11 +130,11 @@ def _add_endpoint(page: gr.Blocks, shelf: Shelf) -> None:
         if photo is None:
             raise told("Send a photo.")
         try:
-            return json.loads(shelf.analyzer(checkpoint or shelf.choices[0][1]).analyze(photo).to_json())
+            return json.loads(registry.analyzer(checkpoint or registry.choices[0][1]).analyze(photo).to_json())
         except InfantFERError as error:
             raise told(error) from None
 
     photo = PrivateImage(visible=False, label="photo")
-    checkpoint = gr.Dropdown(shelf.choices, value=shelf.choices[0][1], visible=False, label="checkpoint")
+    checkpoint = gr.Dropdown(registry.choices, value=registry.choices[0][1], visible=False, label="checkpoint")
     report = gr.JSON(visible=False, label="report")
     gr.Button(visible=False).click(analyze, [photo, checkpoint], [report], api_name="analyze")

@@ -9,12 +9,13 @@ from pathlib import Path
 import gradio as gr
 
 from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import OVERLAYS
 from infant_fer.explain import METHODS
 from infant_fer.images import Photo, load_photo
 from infant_fer.labels import AFFECTS
 from infant_fer.ui.downloads import KINDS, SAVE_JS, download
-from infant_fer.ui.photo_reading import (
+from infant_fer.ui.photo_view import (
     HIDE,
     WAITING,
     choose_face,
@@ -25,8 +26,7 @@ from infant_fer.ui.photo_reading import (
     redrawn,
 )
 from infant_fer.ui.private_image import PrivateImage
-from infant_fer.ui.sessions import Look, SessionStore
-from infant_fer.ui.shelf import Shelf
+from infant_fer.ui.sessions import DisplayOptions, SessionStore
 
 PREDICTED = "the predicted one"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -77,15 +77,15 @@ class _Settings:
     close_up: gr.Checkbox
 
 
-def build_photo_tab(shelf: Shelf, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
+def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
     """Lay out the tab and wire its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
             inputs = _lay_out_inputs(examples)
         with gr.Column(scale=5, min_width=320):
             results = _lay_out_results()
-    settings = _lay_out_settings(shelf)
-    return _wire(shelf, sessions, inputs, results, settings)
+    settings = _lay_out_settings(registry)
+    return _wire(registry, sessions, inputs, results, settings)
 
 
 def _lay_out_inputs(examples: list[Path]) -> _Inputs:
@@ -131,11 +131,13 @@ def _lay_out_results() -> _Results:
     return _Results(landmarks, saliency, face, answer, legend, cancel, saves, gr.JSON(visible=False))
 
 
-def _lay_out_settings(shelf: Shelf) -> _Settings:
-    look = Look()
+def _lay_out_settings(registry: CheckpointRegistry) -> _Settings:
+    look = DisplayOptions()
     asked = ExplanationSettings()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        checkpoint = gr.Dropdown(shelf.choices, value=shelf.choices[0][1], label="Checkpoint", elem_id="checkpoint")
+        checkpoint = gr.Dropdown(
+            registry.choices, value=registry.choices[0][1], label="Checkpoint", elem_id="checkpoint"
+        )
         with gr.Row():
             target = gr.Dropdown([PREDICTED, *AFFECTS], value=PREDICTED, label="Class to explain", elem_id="target")
             methods = [(method.title, name) for name, method in METHODS.items()]
@@ -155,20 +157,22 @@ def _lay_out_settings(shelf: Shelf) -> _Settings:
     return _Settings(checkpoint, target, method, samples, noise, seed, overlay, strength, close_up)
 
 
-def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Results, settings: _Settings) -> PhotoTab:
+def _wire(
+    registry: CheckpointRegistry, sessions: SessionStore, inputs: _Inputs, results: _Results, settings: _Settings
+) -> PhotoTab:
     def on_photo(photo: Photo | None, checkpoint: str, request: gr.Request):
-        return read_photo(shelf, sessions.get(request.session_hash), photo, checkpoint)
+        return read_photo(registry, sessions.get(request.session_hash), photo, checkpoint)
 
     def on_example(path: Path):
         def event(checkpoint: str, request: gr.Request):
-            return read_photo(shelf, sessions.get(request.session_hash), load_photo(path), checkpoint)
+            return read_photo(registry, sessions.get(request.session_hash), load_photo(path), checkpoint)
 
         return event
 
     def on_checkpoint(checkpoint: str, request: gr.Request, progress=gr.Progress()):
         session = sessions.get(request.session_hash)
         photo = session.report.photo if session.report else None
-        return read_photo(shelf, session, photo, checkpoint, lambda share, words: progress(share, desc=words))
+        return read_photo(registry, session, photo, checkpoint, lambda share, words: progress(share, desc=words))
 
     def on_face(number: int, request: gr.Request):
         return choose_face(sessions.get(request.session_hash), int(number))
@@ -179,14 +183,14 @@ def _wire(shelf: Shelf, sessions: SessionStore, inputs: _Inputs, results: _Resul
 
     def on_look(overlay: str, strength: float, close_up: bool, request: gr.Request):
         session = sessions.get(request.session_hash)
-        session.look = Look(overlay, strength, close_up)
+        session.look = DisplayOptions(overlay, strength, close_up)
         return redrawn(session)
 
     def on_explain(checkpoint, target, method, samples, noise, seed, request: gr.Request, progress=gr.Progress()):
         asked = ExplanationSettings(
             method, None if target == PREDICTED else target, int(samples), noise, int(seed or 0)
         )
-        yield from explained(shelf, sessions.get(request.session_hash), checkpoint, asked, progress)
+        yield from explained(registry, sessions.get(request.session_hash), checkpoint, asked, progress)
 
     def on_stop(request: gr.Request):
         sessions.get(request.session_hash).stop_map()

@@ -30,7 +30,7 @@ class LiveReading:
 
 
 @dataclass(frozen=True)
-class Look:
+class DisplayOptions:
     """How the two pictures are drawn."""
 
     overlay: str = OVERLAYS[0]
@@ -47,12 +47,12 @@ class Session:
     turn: int = 0
     asked: int = 0  # photos so far; the answer for one that is no longer the newest is not shown
     drawn: tuple | None = None  # the last map that is whole: its turn, checkpoint and settings
-    look: Look = Look()
+    look: DisplayOptions = DisplayOptions()
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
     wanted: tuple[LabSettings, str] | None = None  # in the lab: the newest portrait asked for, and the checkpoint
-    walking: bool = False  # in the lab: whether the walk under way is to go on
+    interpolating: bool = False  # in the lab: whether the walk under way is to go on
     used_at: float = 0.0
 
     def show(self, report: Report | None) -> None:

@@ -1,0 +1,1 @@
+"""Where do weights come from, and are they safe to load?"""

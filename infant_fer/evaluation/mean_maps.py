@@ -1,0 +1,92 @@
+"""Where does a checkpoint look for each class? The mean SmoothGrad map over several faces, in the frame all crops share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from infant_fer.alignment import AlignedFace
+from infant_fer.classifier import AffectClassifier
+from infant_fer.explain import smoothgrad
+from infant_fer.face_detection import FaceDetector
+from infant_fer.labels import AFFECTS
+from infant_fer.regions import OUTLINES, PARTS, part_map, share_per_part
+
+FACES_EACH = 10
+SAMPLES = 25
+FINDING_SIZE = 288  # px; crops are enlarged to it for finding the mesh again
+
+
+@dataclass(frozen=True, eq=False)
+class MeanMap:
+    """One affect's mean map (S, S) over `n` faces, the mean mesh (478, 2) in crop pixels, and the share per face part."""
+
+    affect: str
+    values: np.ndarray
+    landmarks_px: np.ndarray
+    shares: dict[str, float]
+    n: int
+
+
+def mean_maps(
+    classifier: AffectClassifier, finder: FaceDetector, crops: np.ndarray, affects: np.ndarray, seed: int = 0
+) -> list[MeanMap]:
+    """Explain up to FACES_EACH of the (N, S, S, 3) crops of every affect, (N,) str, for that affect.
+
+    The image stream alone is explained. Crops in which no mesh is found again do not count; an affect without any has
+    no map.
+    """
+    order = np.random.default_rng(seed).permutation(len(crops))
+    maps = []
+    for affect in AFFECTS:
+        found = []
+        for index in order[affects[order] == affect]:
+            if len(found) == FACES_EACH:
+                break
+            landmarks = _mesh(finder, crops[index])
+            if landmarks is not None:
+                found.append((_map(classifier, crops[index], affect, seed), landmarks))
+        if found:
+            maps.append(_mean(affect, *zip(*found, strict=True)))
+    return maps
+
+
+def draw_mean_maps(maps: list[MeanMap]) -> bytes:
+    """PNG of the maps beside each other under the mean face's outlines; no photograph is in it."""
+    figure = Figure(figsize=(2.6 * len(maps), 3.0), layout="constrained")
+    for axes, each in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
+        axes.imshow(each.values, cmap="inferno", vmin=0)
+        for path in (path for paths in OUTLINES.values() for path in paths):
+            axes.plot(*each.landmarks_px[list(path)].T, color="white", linewidth=0.8)
+        axes.set(title=f"{each.affect} (n = {each.n})", xlim=(0, len(each.values)), ylim=(len(each.values), 0))
+        axes.set_axis_off()
+    FigureCanvasAgg(figure)
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=120, facecolor="white")
+    return stream.getvalue()
+
+
+def _mesh(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:
+    """(478, 2) in crop pixels; None when no face is found again."""
+    scale = FINDING_SIZE / crop_rgb.shape[0]
+    faces = finder.find(cv2.resize(crop_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
+    return faces[0].landmarks_px / scale if faces else None
+
+
+def _map(classifier: AffectClassifier, crop_rgb: np.ndarray, affect: str, seed: int) -> np.ndarray:
+    aligned = AlignedFace(crop_rgb, np.eye(2, 3))
+    *_, last = smoothgrad(
+        classifier.score_of(affect, aligned), classifier.pixel_values(aligned), affect, SAMPLES, seed=seed
+    )
+    return last.values
+
+
+def _mean(affect: str, values: tuple[np.ndarray, ...], meshes: tuple[np.ndarray, ...]) -> MeanMap:
+    shares = [share_per_part(each, part_map(mesh, len(each))) for each, mesh in zip(values, meshes, strict=True)]
+    mean_shares = {part: float(np.mean([share[part] for share in shares])) for part in PARTS}
+    return MeanMap(affect, np.mean(values, axis=0), np.mean(meshes, axis=0), mean_shares, len(values))

@@ -1,0 +1,54 @@
+"""What is a face? Its landmarks, blendshapes and head pose in the photo's frame, and the landmark indices shared by all modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+BLENDSHAPE_COUNT = 51  # without "_neutral", which is always about 0
+
+# Eye corners and mouth corners of the 478-point mesh; "right" is the infant's right, at the left of the picture.
+RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS = (33, 133), (362, 263), (61, 291)
+
+
+@dataclass(frozen=True)
+class HeadPose:
+    """Head rotation in degrees: yaw > 0 towards the picture's right, pitch > 0 up, roll > 0 clockwise in the picture."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of one photo, in the photo's frame.
+
+    landmarks_px: (478, 2) float32, x right and y down in pixels. blendshapes: MediaPipe's 51 scores in 0..1 by name
+    (without "_neutral"), proxies of some action units.
+    """
+
+    landmarks_px: np.ndarray
+    blendshapes: Mapping[str, float]
+    pose: HeadPose
+
+    @cached_property
+    def box_xyxy(self) -> tuple[float, float, float, float]:
+        """The landmarks' bounding box in pixels, left, top, right, bottom; may leave the photo."""
+        low, high = self.landmarks_px.min(0), self.landmarks_px.max(0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    @property
+    def height_px(self) -> float:
+        """Longer side of the box in pixels: brow to chin for an upright face."""
+        left, top, right, bottom = self.box_xyxy
+        return max(right - left, bottom - top)
+
+    @cached_property
+    def anchors_px(self) -> np.ndarray:
+        """(3, 2) float32: right eye centre, left eye centre, mouth centre (means of the corners, so a blink or a cry moves them little)."""
+        corners = (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS)
+        return np.stack([self.landmarks_px[list(pair)].mean(0) for pair in corners])

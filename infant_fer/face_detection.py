@@ -1,0 +1,173 @@
+"""Where are the faces? The only importer of mediapipe."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+
+import mediapipe as mp
+import numpy as np
+from mediapipe.tasks.python import BaseOptions, vision
+
+from infant_fer.checkpoints.face_bundle import read_bundle
+from infant_fer.face import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
+from infant_fer.face_search import (
+    View,
+    believed,
+    bordered_views,
+    disagreement,
+    filtered_views,
+    focus_views,
+    grouped,
+    tile_views,
+    upright_view,
+)
+
+MAX_FACES = 5
+SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
+TILT_DEGREES = 30.0  # beyond it the mesh of an unturned view begins to slip
+SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
+
+
+class FaceDetector:
+    """Find infants' faces in a photo. Thread-safe; holds about 40 MB."""
+
+    def __init__(self, bundle: Path | None = None):
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_buffer=read_bundle(bundle)),
+            num_faces=MAX_FACES,
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+        atexit.register(_leave_to_the_system, weakref.ref(self._landmarker))
+        self._lock = threading.Lock()
+
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+        """Find up to five faces, the one most likely meant first (large and central); none is an empty list.
+
+        `photo_rgb` is (H, W, 3) uint8. When a plain look finds nothing and `thorough` is set, the search goes on with a
+        border round the photo and quarter turns (tight crops, lying infants), then with filtered and enlarged views
+        whose finds must be confirmed; that costs about a second.
+        """
+        faces = self._look(View(photo_rgb, np.eye(2, 3)))
+        if not faces and thorough:
+            faces = self._searched(photo_rgb)
+        faces = [self._straightened(photo_rgb, face) for face in faces]
+        return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
+
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+        """Find faces beside the `known` ones in enlarged views, for which `find` had no need; costs about a second."""
+        faces = _merged([*known, *self._confirmed(photo_rgb, tile_views(photo_rgb))])[len(known) :]
+        beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
+        return [self._straightened(photo_rgb, face) for face in beside]
+
+    def _first(self, views: Iterable[View]) -> list[Face]:
+        """The faces of the first view that has any."""
+        return next((faces for view in views if (faces := self._look(view))), [])
+
+    def _searched(self, photo_rgb: np.ndarray) -> list[Face]:
+        """What further views show; where the first of them shows small faces only, others may be unseen yet."""
+        faces = self._first(bordered_views(photo_rgb))
+        if not faces:
+            return self._confirmed(photo_rgb, filtered_views(photo_rgb)) or self._confirmed(
+                photo_rgb, tile_views(photo_rgb)
+            )
+        if all(face.height_px < SMALL_SHARE * max(photo_rgb.shape) for face in faces):
+            return _merged([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb))])
+        return faces
+
+    def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View]) -> list[Face]:
+        """Faces that several of the views, or close looks at a find, agree on."""
+        finds = [face for view in views for face in self._look(view)]
+        groups = grouped([face.landmarks_px for face in finds])
+        faces = (self._close_look(photo_rgb, [finds[index] for index in group]) for group in groups)
+        return [face for face in faces if face]
+
+    def _straightened(self, photo_rgb: np.ndarray, face: Face) -> Face:
+        """A strongly tilted face again, from views turned upright, where the mesh fits better."""
+        for _ in range(2):
+            if abs(face.pose.roll) < TILT_DEGREES:
+                return face
+            again = self._look(upright_view(photo_rgb, face.landmarks_px, face.pose.roll))
+            near = [other for other in again if disagreement(other.landmarks_px, face.landmarks_px) < SAME_FACE]
+            if not near:
+                return face
+            face = near[0]
+        return face
+
+    def _close_look(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
+        """The best find of one place after close looks at it, or None when they do not bear it out."""
+        points = [face.landmarks_px for face in group]
+        middle = np.median(points, 0)
+        typical = min(group, key=lambda face: disagreement(face.landmarks_px, middle))
+        focus = [face for view in focus_views(photo_rgb, middle, typical.pose.roll) for face in self._look(view)]
+        if not believed(points, [face.landmarks_px for face in focus]):
+            return None
+        return min([typical, *focus], key=lambda face: disagreement(face.landmarks_px, middle))
+
+    def _look(self, view: View) -> list[Face]:
+        """Run the landmarker on one view of the photo; the faces are given in the photo's frame."""
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(view.rgb))
+        with self._lock:
+            result = self._landmarker.detect(image)
+        size_wh = np.array([view.rgb.shape[1], view.rgb.shape[0]], np.float32)
+        return [
+            _face(landmarks, blendshapes, matrix, size_wh, view.to_photo)
+            for landmarks, blendshapes, matrix in zip(
+                result.face_landmarks,
+                result.face_blendshapes,
+                result.facial_transformation_matrixes,
+                strict=True,
+            )
+        ]
+
+
+def _leave_to_the_system(landmarker: weakref.ref) -> None:
+    """At exit mediapipe 0.10.33 closes through an executor that Python has already shut down, and prints a traceback."""
+    if (living := landmarker()) is not None:
+        living._handle = None
+
+
+def _face(landmarks, blendshapes, matrix, size_wh: np.ndarray, view_to_photo: np.ndarray) -> Face:
+    points = np.array([(point.x, point.y) for point in landmarks], np.float32) * size_wh
+    points = (points @ view_to_photo[:, :2].T + view_to_photo[:, 2]).astype(np.float32)
+    scores = {c.category_name: float(c.score) for c in blendshapes if c.category_name != "_neutral"}
+    return Face(points, scores, _pose(matrix, points))
+
+
+def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
+    """Yaw and pitch from MediaPipe's metric rotation; roll from the eyes in the photo, so that it survives rotated views."""
+    rotation = np.asarray(matrix)[:3, :3]
+    forward = rotation[:, 2] / np.linalg.norm(rotation[:, 2])
+    yaw = np.degrees(np.arctan2(forward[0], forward[2]))
+    pitch = np.degrees(np.arcsin(np.clip(forward[1], -1, 1)))
+    eyes = points[list(LEFT_EYE_CORNERS)].mean(0) - points[list(RIGHT_EYE_CORNERS)].mean(0)
+    return HeadPose(float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
+
+
+def _merged(faces: list[Face]) -> list[Face]:
+    """Each face once: of two at one place the first stays."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _is_part_of(face: Face, other: Face) -> bool:
+    """Whether a find has its centre in another face's box: an eye or an ear that looks like a face of its own."""
+    left, top, right, bottom = face.box_xyxy
+    x, y = (left + right) / 2, (top + bottom) / 2
+    return other.box_xyxy[0] < x < other.box_xyxy[2] and other.box_xyxy[1] < y < other.box_xyxy[3]
+
+
+def _prominence(face: Face, shape: tuple[int, ...]) -> float:
+    """Area weighted by nearness to the photo's centre: what a person who takes a picture of an infant most likely means."""
+    height, width = shape[:2]
+    left, top, right, bottom = face.box_xyxy
+    offset = np.hypot((left + right) / 2 / width - 0.5, (top + bottom) / 2 / height - 0.5)
+    return (right - left) * (bottom - top) * float(np.exp(-2 * offset**2))

@@ -1,0 +1,1 @@
+"""The shape of a rendered infant: base mesh, morph targets, occluders and landmarks."""

@@ -1,0 +1,1 @@
+"""Colour and light of a rendered infant, from surface points to pixels."""

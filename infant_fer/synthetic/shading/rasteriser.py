@@ -1,0 +1,88 @@
+"""Which triangle does each pixel show? A z-buffer, compiled with numba."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from infant_fer.synthetic.shading.compiled import compiled
+
+NOTHING = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Fragments:
+    """What an (H, W) picture shows: the nearest triangle of each pixel, where in it the pixel lies, and how far it is."""
+
+    triangle: np.ndarray  # (H, W) int32, NOTHING where no triangle is
+    barycentric: np.ndarray  # (H, W, 3) float32
+    depth: np.ndarray  # (H, W) float32, infinite where no triangle is
+
+    def interpolated(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+        """(P, C) float32: per-vertex values (V, C) at the covered pixels, row by row."""
+        covered = self.triangle != NOTHING
+        corners = triangles[self.triangle[covered]]
+        return compiled(_mixed)(values.astype(np.float32), corners, self.barycentric[covered])
+
+
+def rasterise(
+    points_px: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size: int, front_only: bool = True
+) -> Fragments:
+    """Draw triangles (T, 3) over points (V, 2), x right and y down, into a square; smaller depth (V,) is nearer.
+
+    With `front_only` those are left out that turn their back, that is, run clockwise on the page.
+    """
+    shown = Fragments(
+        np.full((size, size), NOTHING, np.int32),
+        np.zeros((size, size, 3), np.float32),
+        np.full((size, size), np.inf, np.float32),
+    )
+    corners = np.ascontiguousarray(triangles, np.int32)
+    compiled(_fill)(
+        np.ascontiguousarray(points_px, np.float32), np.ascontiguousarray(depth, np.float32), corners, front_only,
+        shown.triangle, shown.barycentric, shown.depth,
+    )  # fmt: skip
+    return shown
+
+
+def depth_map(points_px: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size: int) -> np.ndarray:
+    """(S, S) float32: the nearest depth of each pixel, from both sides of the triangles."""
+    return rasterise(points_px, depth, triangles, size, front_only=False).depth
+
+
+def _fill(points, depth, triangles, front_only, index, barycentric, nearest):
+    size = index.shape[0]
+    for t in range(len(triangles)):
+        a, b, c = triangles[t]
+        ax, ay, bx, by, cx, cy = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-9 or (front_only and area > 0):
+            continue
+        left, right = max(0, int(np.ceil(min(ax, bx, cx) - 0.5))), min(size - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        top, bottom = max(0, int(np.ceil(min(ay, by, cy) - 0.5))), min(size - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                px, py = x + 0.5, y + 0.5
+                second = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
+                third = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area
+                first = 1 - second - third
+                if first < -1e-5 or second < -1e-5 or third < -1e-5:
+                    continue
+                z = first * depth[a] + second * depth[b] + third * depth[c]
+                if z < nearest[y, x]:
+                    nearest[y, x] = z
+                    index[y, x] = t
+                    barycentric[y, x, 0], barycentric[y, x, 1], barycentric[y, x, 2] = first, second, third
+
+
+def _mixed(values, corners, weights):
+    out = np.empty((len(corners), values.shape[1]), np.float32)
+    for p in range(len(corners)):
+        for c in range(values.shape[1]):
+            out[p, c] = (
+                weights[p, 0] * values[corners[p, 0], c]
+                + weights[p, 1] * values[corners[p, 1], c]
+                + weights[p, 2] * values[corners[p, 2], c]
+            )
+    return out

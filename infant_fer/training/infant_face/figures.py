@@ -1,0 +1,112 @@
+"""The figures of one checkpoint on one split of the infants' table, beside the baselines'."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from infant_fer import metrics
+from infant_fer.evaluation.baselines import fitted
+from infant_fer.labels import AFFECTS, AGE_GROUPS
+from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
+from infant_fer.training.infant_face.data import Data
+from infant_fer.training.infant_face.manifest import UNKNOWN, MultiHeadImages
+from infant_fer.training.infant_face.pretraining import emotion_logits
+from infant_fer.training.infant_face.rows import outputs
+
+SOURCES = ("utkface", "web", "fer2013")
+NEUTRAL, NEGATIVE = AFFECTS.index("neutral"), AFFECTS.index("negative")
+
+
+def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
+    """Every figure of the card over the chosen rows of one split: accuracies of fusion, streams and baselines, other heads."""
+    answer, infants = outputs(model, data.infant_faces), data.infants
+    faces = data.infant_faces
+    predictions = {
+        "this checkpoint": answer.logits.argmax(1).numpy(),
+        "image stream alone": answer.image_logits.argmax(1).numpy(),
+        "geometry stream alone": answer.geometry_logits.argmax(1).numpy(),
+        **baselines(faces.geometry.numpy(), faces.found.numpy(), infants),
+    }
+    split = str(infants.split[chosen][0])
+    rated = chosen & (infants.affect != UNKNOWN)
+    right = {name: predicted[rated] == infants.affect[rated] for name, predicted in predictions.items()}
+    return {
+        "accuracy": {name: accuracies(predicted, infants, chosen) for name, predicted in predictions.items()},
+        "recall": recalls(predictions["this checkpoint"], infants, chosen),
+        "heads": {
+            **head_figures(answer, model.config.logit_temperature, infants, chosen),
+            **usable_aucs(model, answer, data, split),
+        },
+        "emotions of FER2013": fer_accuracy(model, data, split),
+        "McNemar p": {name: metrics.mcnemar(right["this checkpoint"], other) for name, other in right.items()},
+    }
+
+
+def baselines(geometry: np.ndarray, found: np.ndarray, manifest: MultiHeadImages) -> dict[str, np.ndarray]:
+    """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
+    train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
+    answers = fitted(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
+    return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
+
+
+def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, split: str) -> dict[str, float]:
+    """Usable infants of a split against its unusable rows and older faces: above eight years, and four to eight."""
+    infants, older = data.infants.split == split, data.older.split == split
+    scores, usable = answer.usable_logit.numpy()[infants], data.infants.usable[infants]
+    aucs = {}
+    for name, chosen in (("over 8", older & (data.older.usable == 0)), ("of 4 to 8", older & (data.older.usable != 0))):
+        others = outputs(model, data.older_faces.rows(chosen)).usable_logit.numpy()
+        truth = np.concatenate([usable, np.zeros(len(others))])
+        aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
+            np.concatenate([scores, others]), truth
+        )
+    return aucs
+
+
+def fer_accuracy(model: InfantFaceModel, data: Data, split: str) -> metrics.Proportion:
+    """Seven emotions of FER2013's public test (dev) or private test (test)."""
+    chosen = data.fer.split == split
+    return metrics.accuracy(
+        emotion_logits(model, data.fer_faces.rows(chosen).grey).argmax(1).numpy(), data.fer.emotion[chosen]
+    )
+
+
+def accuracies(predicted: np.ndarray, manifest: MultiHeadImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
+    """Accuracy per source and over all of the chosen rows that have an affect; `predicted` is (N,) over the manifest."""
+    rated = chosen & (manifest.affect != UNKNOWN)
+    shares = {
+        source: metrics.accuracy(predicted[rows], manifest.affect[rows])
+        for source in SOURCES
+        if (rows := rated & (manifest.source == source)).any()
+    }
+    return {**shares, "all": metrics.accuracy(predicted[rated], manifest.affect[rated])}
+
+
+def head_figures(
+    output: InfantFaceOutput, temperature: float, manifest: MultiHeadImages, chosen: np.ndarray
+) -> dict[str, float]:
+    """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
+    rated = chosen & (manifest.affect != UNKNOWN)
+    probabilities, truth = metrics.softmax(output.logits.numpy()[rated] / temperature), manifest.affect[rated]
+    pair = np.isin(truth, (NEUTRAL, NEGATIVE))
+    pair_score = np.log(probabilities[pair, NEGATIVE] / probabilities[pair, NEUTRAL].clip(1e-12))
+    known = chosen & ~np.isnan(manifest.valence_arousal[:, 0]) & (manifest.usable == 1)
+    valence, arousal = output.valence_arousal.numpy()[known].T
+    return {
+        "balanced accuracy": metrics.balanced_accuracy(probabilities.argmax(1), truth),
+        "AUC negative against neutral": metrics.auc(pair_score, truth[pair] == NEGATIVE),
+        "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
+        "expected calibration error": metrics.calibration_error(probabilities, truth),
+        "concordance of valence": metrics.concordance(valence, manifest.valence_arousal[known, 0]),
+        "concordance of arousal": metrics.concordance(arousal, manifest.valence_arousal[known, 1]),
+    }
+
+
+def recalls(predicted: np.ndarray, manifest: MultiHeadImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
+    """Accuracy per true class and per age group over the chosen rows."""
+    rated = chosen & (manifest.affect != UNKNOWN)
+    groups = {f"{name} faces": rated & (manifest.affect == index) for index, name in enumerate(AFFECTS)}
+    groups |= {f"age group {name}": rated & (manifest.age == index) for index, name in enumerate(AGE_GROUPS)}
+    return {
+        name: metrics.accuracy(predicted[rows], manifest.affect[rows]) for name, rows in groups.items() if rows.any()
+    }

@@ -1,0 +1,131 @@
+"""From faces in general to infants: the image stream and all its heads at once, with soft labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.augmentation import partly_mild
+from infant_fer.training.averaging import Average
+from infant_fer.training.infant_face.manifest import UNKNOWN
+from infant_fer.training.infant_face.pretraining import step
+from infant_fer.training.infant_face.rows import Faces, as_input, joined
+
+
+@dataclass(frozen=True)
+class FinetuningConfig:
+    """What the fine-tuning does, saved with the run."""
+
+    epochs: int = 10  # of the infants' rows; half a minute each on two cores
+    infants: int = 80  # pictures of each kind in a batch
+    older: int = 16  # for the age and usable heads
+    emotions: int = 64  # of FER2013, so that the seven emotions are not forgotten
+    learning_rate: float = 1e-3  # the peak, then down along a cosine
+    mild: float = 0.0  # share of each batch that is changed mildly only
+    weight_decay: float = 0.05
+    ema: float = 0.99
+    warmup: float = 0.1
+    valence_weight: float = 0.5
+    emotion_weight: float = 0.5
+    other_weight: float = 0.3  # age, usable, eyes closed, mouth covered
+    rare_weight: float = 3.0  # how much more often infants' rows are drawn that are unusable or have the mouth covered
+
+
+def finetune(
+    model: InfantFaceModel,
+    infants: Faces,
+    older: Faces,
+    emotions: Faces,
+    settings: FinetuningConfig,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+    line: int = 0,
+) -> InfantFaceModel:
+    """Train image stream and heads of a copy of `model` on infants, older faces and FER2013 together (EMA weights).
+
+    It computes where `model` lies. `line` of the terminal shows the progress. Raises nothing of its own; the geometry stream
+    is left as it is.
+    """
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    average = Average(model, settings.ema)
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
+    weights, steps = _row_weights(infants, settings), len(infants) // settings.infants
+    infants, older, emotions = (each.on(model.device) for each in (infants, older, emotions))
+    trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: rate(done, settings.epochs * steps, settings.warmup)
+    )
+    for epoch in range(settings.epochs):
+        start, total = time.monotonic(), 0.0
+        model.train()
+        for _ in tqdm(range(steps), f"Fine-tuning {epoch + 1}", unit="step", position=line, leave=False, disable=None):
+            batch = joined(
+                [
+                    infants.rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
+                    older.rows(random.choice(len(older), settings.older, replace=False)),
+                    emotions.rows(random.choice(len(emotions), settings.emotions, replace=False)),
+                ]
+            )
+            loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
+            step(optimizer, loss, model)
+            schedule.step()
+            average.update(model)
+            total += float(loss.detach())
+        log(f"fine-tuning epoch {epoch + 1}: loss {total / steps:.3f}, {time.monotonic() - start:.0f} s")
+    return average.model.eval()
+
+
+def rate(done: int, steps: int, warmup: float) -> float:
+    """Learning-rate factor: up linearly over the first `warmup` share, then down along a cosine to 0."""
+    share = (done + 1) / max(1, steps)
+    return (
+        share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
+    )
+
+
+def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of (B, C) logits with distributions; rows that sum to 0 are unknown and do not count."""
+    return -(target * logits.float().log_softmax(1)).sum() / target.sum().clamp_min(1)
+
+
+def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningConfig) -> torch.Tensor:
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        answer = model(as_input(partly_mild(batch.grey[:, None].float() / 255, settings.mild)))
+    loss = soft_cross_entropy(answer.image_logits, batch.affect_soft)
+    loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion_soft)
+    loss = loss + settings.valence_weight * _known(F.smooth_l1_loss, answer.valence_arousal, batch.valence_arousal)
+    others = F.cross_entropy(answer.age_logits.float(), batch.age, ignore_index=UNKNOWN)
+    for logit, truth in (
+        (answer.usable_logit, batch.usable),
+        (answer.eyes_closed_logit, batch.eyes_closed),
+        (answer.mouth_covered_logit, batch.mouth_covered),
+    ):
+        others = others + _known(F.binary_cross_entropy_with_logits, logit, truth)
+    return loss + settings.other_weight * others
+
+
+def _known(loss: Callable, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    known = ~target.isnan()
+    return loss(prediction.float()[known], target[known]) if known.any() else prediction.sum() * 0
+
+
+def _row_weights(rows: Faces, settings: FinetuningConfig) -> np.ndarray:
+    """Draw rarer affects more often, by the square root of their rarity; rows without an affect as often as the mean."""
+    counts = rows.affect_soft.sum(0).clamp_min(1e-6)
+    per_class = (counts.sum() / counts).sqrt()
+    known = rows.affect_soft.sum(1) > 0
+    weights = torch.where(known, rows.affect_soft @ per_class, per_class.mean()).double()
+    rare = (rows.usable == 0) | (rows.mouth_covered == 1)
+    weights = torch.where(rare, settings.rare_weight * weights, weights).numpy()
+    return weights / weights.sum()

@@ -1,0 +1,117 @@
+"""The recipe `ours`: several networks, each taught by FER2013 first and then by infants; temperature on dev, figures, a card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infant_fer import metrics
+from infant_fer.evaluation.scores import as_json
+from infant_fer.models.infant_face import InfantFaceModel, joined
+from infant_fer.training.hardware import machine
+from infant_fer.training.infant_face.card import model_card
+from infant_fer.training.infant_face.config import RecipeConfig, recipe
+from infant_fer.training.infant_face.data import Data, load
+from infant_fer.training.infant_face.figures import measure
+from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
+from infant_fer.training.infant_face.manifest import UNKNOWN
+from infant_fer.training.infant_face.members import TrainingContext, networks
+from infant_fer.training.infant_face.rows import outputs
+from infant_fer.training.saving import write_checkpoint
+
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": 96, "width": 96},
+    "resample": 2,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+HOW = (
+    "{} networks, each taught FER2013's seven emotions first, then with all heads on the infants (raters' votes as soft "
+    "labels) beside FER2013; the released answer is their mean. The geometry stream learnt by itself"
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run is asked for."""
+
+    data: Path
+    output: Path
+    cache: Path
+    runs: Path = Path("runs")  # finished members are kept here
+    resume: bool = False  # take from there what was made with the same settings
+    seed: int = 0
+    test: bool = True  # measure on the test rows: once, for a checkpoint that is released
+    command: str = ""
+    learning: RecipeConfig = field(default_factory=recipe)
+
+
+def run(asked: RunConfig, log: Callable[[str], None] = print) -> dict:
+    """Make and measure a checkpoint folder; gives the figures. An existing output folder is replaced at the very end."""
+    data = load(asked.data, asked.cache, log)
+    kept = asked.runs / asked.output.name
+    made = networks(
+        TrainingContext(asked.data, asked.cache, data.digest(), asked.learning, asked.seed, kept, asked.resume)
+    )
+    model = joined([each.model for each in made])
+    dev, test = data.infants.split == "dev", data.infants.split == "test"
+    train_geometry(
+        model,
+        data.infant_faces.rows(data.infants_kept & (data.infants.usable == 1)),
+        asked.learning.geometry,
+        asked.seed,
+    )
+    fuse(model, data.infant_faces.rows(dev))
+    model.requires_grad_(False)
+    model.config.logit_temperature = _temperature(model, data)
+    results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if asked.test else {})
+    results["run"] = _provenance(asked, [each.minutes for each in made])
+    save(model, results, asked.output)
+    for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
+        log(f"dev {source}: {share}")
+    return results
+
+
+def save(model: InfantFaceModel, results: dict, output: Path) -> None:
+    """Write the checkpoint folder with its figures and card."""
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
+        (folder / "metrics.json").write_text(json.dumps(results, indent=1, default=plain), "utf-8")
+        (folder / "README.md").write_text(model_card(output.name, results), "utf-8")
+
+    write_checkpoint(output, write)
+
+
+def _temperature(model: InfantFaceModel, data: Data) -> float:
+    rated = (data.infants.split == "dev") & (data.infants.affect != UNKNOWN)
+    logits = outputs(model, data.infant_faces.rows(rated)).logits.numpy()
+    return metrics.fit_temperature(logits, data.infants.affect[rated])
+
+
+def _provenance(asked: RunConfig, minutes: list[float]) -> dict:
+    return {
+        "command": asked.command,
+        "minutes": [round(each, 1) for each in minutes],
+        "seed": asked.seed,
+        "how": HOW.format(asked.learning.members),
+        "learning": asdict(asked.learning),
+        "torch": torch.__version__,
+        "machine": machine(),
+    }
+
+
+def plain(figure: metrics.Proportion | np.generic) -> object:
+    """What JSON can hold of a figure."""
+    return figure.item() if isinstance(figure, np.generic) else as_json(figure)

@@ -1,0 +1,1 @@
+"""The Lab tab: a rendered infant moved by sliders."""

@@ -1,0 +1,200 @@
+"""The Lab tab: an infant rendered from sliders, the model's answer to it, and the walk between two expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints.registry import CheckpointRegistry
+from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.interpolation import STEPS, actions_at
+from infant_fer.synthetic.lab import actions_of, drawn_age_and_tone
+from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
+from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face
+from infant_fer.ui.photo_view import HIDE
+from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.sessions import SessionStore
+
+INTRODUCTION = (
+    "Move a face and see how the answer moves. This is a **rendered infant, not a real one**. "
+    "Begin with an expression, then change it:"
+)
+WALK = "The infant above, its light and its cover; only the face changes, in equal steps."
+LESSONS = """
+### For lessons
+1. **Which movement alone flips the answer?** Begin with *neutral*, move one slider, and put it back before the next. Guess first:
+   is it the mouth, the eyes or the brows? Then see whether it is the same for another infant.
+2. **Does the skin tone change the answer?** Keep everything else and move only the tone, then only the light. An answer that moves
+   tells something about the model, not about infants. One infant proves little: try several before you conclude anything.
+3. **Where does the map look?** Compare the bright places for *smile* and *cry*, then put a hand or a dummy before the face.
+   Is the map bright where you would look yourself?
+
+A render is simpler than a face: what holds here need not hold for photos. A named expression says what the face does, not what
+an infant feels.
+"""
+QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}  # the newest wins
+
+
+@dataclass(frozen=True)
+class _Results:
+    face: PrivateImage
+    saliency: PrivateImage
+    short: gr.HTML
+    answer: gr.HTML
+    legend: gr.HTML
+
+
+@dataclass(frozen=True)
+class _Interpolation:
+    start: gr.Dropdown
+    end: gr.Dropdown
+    go: gr.Button
+    stop: gr.Button
+    shown: gr.HTML
+    step: gr.Slider
+
+
+def build_lab_tab(registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab) -> None:
+    """Lay out the tab and wire its events; `sessions` are the lab's own, beside those of the photos."""
+    gr.Markdown(INTRODUCTION)
+    expressions = lay_out_expressions()
+    with gr.Row(equal_height=False, elem_id="lab-bench"):
+        with gr.Column(scale=5, min_width=320, elem_id="lab-results"):
+            results = _lay_out_results()
+        with gr.Column(scale=4, min_width=320):
+            controls = lay_out_controls()
+    interpolate = _lay_out_walk()
+    gr.Markdown(LESSONS)
+    render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
+    _wire_starts(expressions, controls, render_after)
+    _wire_walk(registry, sessions, checkpoint, controls, interpolate, render_after)
+
+
+def _lay_out_results() -> _Results:
+    with gr.Column(elem_id="lab-pictures"):
+        with gr.Row():
+            face = _picture("Rendered infant, not a real one", "lab-face")
+            saliency = _picture("What weighed in the answer", "lab-map")
+        short = gr.HTML("", elem_id="lab-short", padding=False)
+    return _Results(face, saliency, short, gr.HTML(PREPARING, elem_id="lab-answer"), gr.HTML("", elem_id="lab-legend"))
+
+
+def _picture(words: str, name: str) -> PrivateImage:
+    """A picture with its words below it: a label upon it would cover a small face."""
+    with gr.Column(min_width=140):
+        picture = PrivateImage(label=words, show_label=False, interactive=False, buttons=[], elem_id=name)
+        gr.HTML(f'<div class="lab-caption">{words}</div>', padding=False)
+    return picture
+
+
+def _lay_out_walk() -> _Interpolation:
+    with gr.Accordion("A walk from one expression to another", elem_id="lab-walk"):
+        gr.Markdown(WALK)
+        with gr.Row():
+            start = gr.Dropdown(list(EXPRESSIONS), value="open smile", label="From", min_width=120, elem_id="lab-from")
+            end = gr.Dropdown(list(EXPRESSIONS), value="cry", label="To", min_width=120, elem_id="lab-to")
+        go = gr.Button("Walk", variant="primary", elem_id="lab-go")
+        stop = gr.Button("Stop the walk", visible=False, size="sm", elem_id="lab-stop")
+        shown = gr.HTML("", elem_id="lab-walked")
+        step = gr.Slider(
+            1, STEPS, 1, step=1, label="Put a step of this walk on the sliders above", buttons=[], elem_id="lab-step",
+            info="To see where the map looks before and after the answer changes",
+        )  # fmt: skip
+    return _Interpolation(start, end, go, stop, shown, step)
+
+
+def _wire(
+    registry: CheckpointRegistry,
+    sessions: SessionStore,
+    checkpoint: gr.Dropdown,
+    tab: gr.Tab,
+    controls: Controls,
+    results: _Results,
+) -> Callable[[object], None]:
+    """Render when the tab is opened or a control moved; gives a way to have that done after another event."""
+
+    def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
+        return read_portrait(registry, sessions.get(request.session_hash), lab_settings(values), checkpoint, overlay)
+
+    def on_explain(checkpoint: str, request: gr.Request, progress=gr.Progress()):
+        session = sessions.get(request.session_hash)
+        yield from drawn_map(registry, session, checkpoint, ExplanationSettings(), progress)
+
+    def on_overlay(overlay: str, request: gr.Request):
+        return redrawn_face(sessions.get(request.session_hash), overlay)
+
+    render = {
+        "fn": on_change,
+        "inputs": [checkpoint, controls.overlay, *controls.inputs],
+        "outputs": [results.face, results.saliency, results.short, results.answer, results.legend],
+        **QUIET,
+        "show_progress": "minimal",
+        "show_progress_on": [results.face],
+    }
+    explain = {
+        "fn": on_explain,
+        "inputs": [checkpoint],
+        "outputs": [results.saliency, results.answer, results.legend],
+        "concurrency_id": "explain",  # shared with the photos: one map at a time
+        "concurrency_limit": 1,
+        **QUIET,
+    }
+    moved = [event for slider in controls.sliders for event in (slider.input, slider.release)]  # keys send no release
+    gr.on([tab.select, controls.occluder.input, *moved], **render).success(**explain)
+    controls.overlay.input(on_overlay, [controls.overlay], [results.face], **QUIET)
+    return lambda event: event.success(**render).success(**explain)
+
+
+def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_after: Callable) -> None:
+    """Named expressions and infants put the sliders where they are."""
+
+    def on_expression(name: str):
+        return lambda: list(actions_of(name).values())
+
+    def on_infant(further: int):
+        def event(seed: int | None):
+            number = (int(seed or 0) + further) % (MOST_SEED + 1)
+            return number, *drawn_age_and_tone(number)
+
+        return event
+
+    for name, button in expressions.items():
+        render_after(button.click(on_expression(name), None, controls.movements, **QUIET))
+    for trigger, further in ((controls.seed.input, 0), (controls.another.click, 1)):
+        person = [controls.seed, controls.age, controls.tone]
+        render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
+
+
+def _wire_walk(
+    registry: CheckpointRegistry,
+    sessions: SessionStore,
+    checkpoint: gr.Dropdown,
+    controls: Controls,
+    interpolate: _Interpolation,
+    render_after: Callable,
+) -> None:
+    def on_walk(request: gr.Request, checkpoint: str, start: str, end: str, *values):
+        session = sessions.get(request.session_hash)
+        yield from interpolated(registry, session, lab_settings(values), start, end, checkpoint)
+
+    def on_stop(request: gr.Request):
+        sessions.get(request.session_hash).interpolating = False
+        return HIDE
+
+    def on_step(start: str, end: str, number: int):
+        return list(actions_at(start, end, int(number)).values())
+
+    walked_from = [checkpoint, interpolate.start, interpolate.end, *controls.inputs]
+    interpolate.go.click(on_walk, walked_from, [interpolate.shown, interpolate.stop], **QUIET)
+    interpolate.stop.click(on_stop, None, [interpolate.stop], queue=False, **QUIET)
+    stepped = gr.on(
+        [interpolate.step.input, interpolate.step.release],
+        on_step,
+        [interpolate.start, interpolate.end, interpolate.step],
+        controls.movements,
+        **QUIET,
+    )
+    render_after(stepped)

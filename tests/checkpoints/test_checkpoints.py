@@ -1,0 +1,164 @@
+"""Which checkpoint folders are sound, which are refused, and which ship."""
+
+import json
+import re
+import shutil
+import struct
+
+import pytest
+
+from infant_fer.checkpoints import sources as checkpoints
+from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded, resolve
+from tests.tiny_checkpoints import edit, refusal, save_tiny
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A sound checkpoint folder that a test may spoil."""
+    return shutil.copytree(tiny, tmp_path / "faces")
+
+
+def test_a_sound_folder_is_given_back_as_it_is(folder):
+    checkpoint = resolve(folder)
+    assert (checkpoint.path, checkpoint.name, checkpoint.revision) == (folder, "faces", None)
+    assert checkpoint.card == "# A tiny checkpoint\n"
+
+
+def test_a_folder_without_a_card_has_an_empty_one(folder):
+    (folder / "README.md").unlink()
+    assert resolve(folder).card == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "code of its own"),
+        ({"_attn_implementation_internal": "someone/kernel"}, "code of its own"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantised"),
+        ({"model_type": "brand_new"}, "model type 'brand_new'"),
+        ({"model_type": "llama"}, "model type 'llama'"),
+        ({"model_type": None}, "model type None"),
+        ({"model_type": ["vit"]}, "model type ['vit']"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"hidden_size": -5}, "hidden_size"),
+        ({"hidden_size": 10**6}, "hidden_size"),
+        ({"image_size": 100_000}, "image_size"),
+        ({"image_size": [32, 100_000]}, "image_size"),
+        ({"anything": [[10**12]]}, "anything"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps"),
+        ({"id2label": None}, "names no classes"),
+        ({"id2label": {}}, "names no classes"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "unnamed classes"),
+        ({"id2label": {"0": "cat", "1": "dog"}}, "'cat' is no affect and no emotion"),
+        ({"id2label": {"0": "happy", "1": "sad"}}, "no neutral"),
+        ({"id2label": {"0": "happy", "2": "neutral", "3": "sad"}}, "without a gap"),
+        ({"id2label": {"a": "happy"}}, "without a gap"),
+        ({"id2label": {str(index): "happy" for index in range(1000)}}, "1000 classes"),
+        ({"face_crop": {"size": 10**6}}, "face_crop"),
+        ({"face_crop": {"size": 32, "__class__": "x"}}, "face_crop"),
+        ({"face_crop": {"size": 32, "margin": -1}}, "face_crop"),
+        ({"logit_temperature": 0}, "logit_temperature"),
+        ({"logit_temperature": -1.5}, "logit_temperature"),
+        ({"logit_temperature": "warm"}, "logit_temperature"),
+    ],
+)
+def test_an_unsafe_config_is_refused(folder, changes, words):
+    edit(folder / "config.json", **changes)
+    assert words in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"auto_map": {"AutoImageProcessor": "evil.Processor"}}, "code of its own"),
+        ({"size": {"height": 100_000, "width": 32}}, "size = 100000"),
+        ({"size": 0}, "size = 0"),
+    ],
+)
+def test_an_unsafe_preprocessor_is_refused(folder, changes, words):
+    edit(folder / "preprocessor_config.json", **changes)
+    assert words in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff\xfe", "[" * 100_000])
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_settings_that_are_no_json_object_are_refused(folder, file, text):
+    (folder / file).write_bytes(text.encode("latin-1"))
+    assert file in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, file):
+    (folder / file).unlink()
+    assert file in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl", "last.ckpt"])
+def test_weights_that_can_run_code_are_refused(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"{name}, a format that can run code" in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"short",
+        b"\x80\x04\x95" + b"pickle" * 20,
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+    ],
+)
+def test_weights_that_are_no_safetensors_are_refused(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    assert "damaged or no safetensors file" in refusal(resolve, folder)
+
+
+def test_weights_cut_short_are_refused(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert "damaged" in refusal(resolve, folder)
+
+
+def test_shards_are_accepted_and_a_lost_one_is_named(tmp_path):
+    folder = save_tiny(tmp_path / "shards", max_shard_size="20KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert resolve(folder).path == folder
+    shards[1].unlink()
+    assert shards[1].name in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/passwd", "model.bin", ""])
+def test_an_index_that_points_elsewhere_is_refused(folder, shard):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    assert "names no safetensors files beside it" in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("source", ["no_such_folder", "/no/such/folder", "a/b/c", "http://host/a/b", "../x/y", "a b/c"])
+def test_what_is_neither_folder_nor_id_is_refused(source):
+    assert "no folder and no Hub id" in refusal(resolve, source)
+
+
+def test_embedded_checkpoints_come_default_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "EMBEDDED_ROOT", tmp_path)
+    assert embedded() == []
+    assert "No checkpoint ships" in refusal(resolve)
+    for name in ("another", checkpoints.DEFAULT_NAME, "no_checkpoint"):
+        (tmp_path / name).mkdir()
+    for name in ("another", checkpoints.DEFAULT_NAME):
+        (tmp_path / name / "config.json").touch()
+    assert [path.name for path in embedded()] == [checkpoints.DEFAULT_NAME, "another"]
+
+
+def test_the_default_checkpoint_ships_and_is_sound():
+    assert resolve().path.name == checkpoints.DEFAULT_NAME
+
+
+def test_known_checkpoints_are_well_formed():
+    assert len({known.source for known in KNOWN}) == len(KNOWN)
+    for known in KNOWN:
+        assert HUB_ID.fullmatch(known.source)
+        assert known.revision is None or re.fullmatch("[0-9a-f]{40}", known.revision)

@@ -1,0 +1,361 @@
+"""The classifier on tiny random checkpoints of many families, and on weights and settings that do not fit."""
+
+import json
+import shutil
+import socket
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageClassification, ViTImageProcessorPil
+
+from infant_fer import classifier as classifier_module
+from infant_fer.alignment import AlignedFace, CropSpec
+from infant_fer.checkpoints import loading as checkpoint_loading
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import CheckpointError
+from infant_fer.explain import smoothgrad, speed
+from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from tests.tiny_checkpoints import FAMILIES, SEVEN, SHUFFLED_AFFECTS, save_tiny
+
+EIGHT = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+NEGATIVE = ("angry", "disgust", "fear", "sad")
+
+
+def load(folder, **options) -> AffectClassifier:
+    return AffectClassifier.from_pretrained(folder, device="cpu", **options)
+
+
+def crop(kind: str = "noise", size: int = 32, seed: int = 0) -> AlignedFace:
+    pixels = {
+        "black": np.zeros((size, size, 3), np.uint8),
+        "white": np.full((size, size, 3), 255, np.uint8),
+        "noise": np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8),
+    }
+    return AlignedFace(pixels[kind], np.eye(2, 3))
+
+
+def edit(file, **changes):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def refusal(folder, **options) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load(folder, **options)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def vit_folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp("vit"))
+
+
+@pytest.fixture(scope="module")
+def vit(vit_folder):
+    """Seven emotions, 32 px."""
+    return load(vit_folder)
+
+
+@pytest.fixture
+def folder(vit_folder, tmp_path):
+    """A sound checkpoint folder that a test may spoil."""
+    return shutil.copytree(vit_folder, tmp_path / "faces")
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory):
+    """The project's own architecture, tiny: mirrored views, a temperature, no geometry stream."""
+    folder = tmp_path_factory.mktemp("own")
+    config = InfantFaceConfig(
+        image_size=32, stem_width=4, widths=(4, 8), blocks_per_stage=1, transformer_layers=1, attention_heads=2
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = InfantFaceModel(config).eval()
+        torch.nn.init.normal_(model.readers[0].affect.weight, std=1.0)
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+# --- families and labels ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_as_its_own_model_does(family, tmp_path):
+    classifier = load(save_tiny(tmp_path, family, SHUFFLED_AFFECTS))
+    assert classifier.crop == CropSpec(size=32)
+    pixels = classifier.pixel_values(crop())
+    assert pixels.shape == (1, 3, 32, 32)
+    reference = AutoModelForImageClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        expected = reference(pixel_values=pixels).logits.softmax(-1)[0].tolist()
+    prediction = classifier.predict(crop())
+    assert list(prediction.probabilities) == list(AFFECTS)
+    for name, probability in zip(SHUFFLED_AFFECTS, expected, strict=True):
+        assert prediction.probabilities[name] == pytest.approx(probability, abs=1e-5)
+    assert prediction.label == SHUFFLED_AFFECTS[int(np.argmax(expected))]
+    assert prediction.emotions is None
+
+
+@pytest.mark.parametrize("labels", [SEVEN, EIGHT])
+def test_emotions_are_shown_and_summed_into_affect(labels, tmp_path):
+    prediction = load(save_tiny(tmp_path, "vit", labels)).predict(crop())
+    emotions, sums = prediction.emotions, prediction.probabilities
+    assert len(emotions) == len(labels)
+    assert sum(emotions.values()) == pytest.approx(1, abs=1e-9)
+    assert sums["positive"] == pytest.approx(emotions["happy"])
+    assert sums["neutral"] == pytest.approx(emotions["neutral"] + emotions["surprise"])
+    assert sums["negative"] == pytest.approx(
+        sum(emotions[name] for name in (*NEGATIVE, "contempt") if name in emotions)
+    )
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "noise"])
+@pytest.mark.parametrize("family", ["vit", "resnet"])
+def test_probabilities_are_finite_and_sum_to_one(family, kind, tmp_path):
+    probabilities = load(save_tiny(tmp_path, family)).predict(crop(kind)).probabilities
+    assert all(0 <= probability <= 1 for probability in probabilities.values())
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-12)
+
+
+def test_pixels_are_normalised_as_the_checkpoint_says(vit):
+    assert torch.all(vit.pixel_values(crop("white")) == 1)
+    assert torch.all(vit.pixel_values(crop("black")) == -1)
+
+
+def test_pixels_are_not_moved_even_where_the_processor_would_scale_and_cut(tmp_path):
+    classifier = load(save_tiny(tmp_path, "mobilenet_v2"))
+    noise = crop()
+    pixels = classifier.pixel_values(noise)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels, noise.crop_rgb / 127.5 - 1, atol=1e-5)
+
+
+def test_repeats_are_bit_equal(vit_folder, vit):
+    first = vit.predict(crop())
+    assert vit.predict(crop()) == first
+    assert load(vit_folder).predict(crop()) == first
+    assert vit.predict(crop(seed=1)) != first
+
+
+def test_extreme_logits_still_give_probabilities(vit):
+    logits = torch.full((7,), -3e38)
+    logits[3] = 3e38
+    assert vit.prediction(logits).probabilities == {"positive": 1.0, "neutral": 0.0, "negative": 0.0}
+
+
+# --- settings of the checkpoint --------------------------------------------------------------------------------------
+
+
+def test_the_mirror_image_is_averaged_in_where_the_checkpoint_asks(folder, vit):
+    edit(folder / "config.json", test_time_mirror=True)
+    noise = crop()
+    mirrored = AlignedFace(noise.crop_rgb[:, ::-1].copy(), np.eye(2, 3))
+    both = load(folder)
+    expected = (vit.output(noise) + vit.output(mirrored)) / 2
+    torch.testing.assert_close(both.output(noise), expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(vit.output(noise), expected, atol=1e-3)
+    torch.testing.assert_close(both.output(mirrored), both.output(noise), atol=1e-5, rtol=0)
+
+
+def test_the_temperature_divides_the_logits(folder, vit):
+    edit(folder / "config.json", logit_temperature=2.5)
+    expected = (vit.output(crop()).double() / 2.5).softmax(-1).tolist()
+    assert list(load(folder).predict(crop()).emotions.values()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_our_own_architecture_gives_all_its_heads(own_folder):
+    classifier = load(own_folder)
+    prediction = classifier.predict(crop())
+    assert set(prediction.emotions) == set(EMOTIONS)
+    assert set(prediction.age_groups) == set(AGE_GROUPS)
+    assert sum(prediction.emotions.values()) == pytest.approx(1)
+    assert -2 <= prediction.valence <= 2
+    assert 0 <= prediction.arousal <= 2
+    assert 0 <= prediction.usable <= 1
+    assert 0 <= prediction.eyes_closed <= 1
+    assert 0 <= prediction.mouth_covered <= 1
+    assert prediction.streams is None  # it has an image stream only
+    assert classifier.output(crop()).logits.shape == (3,)
+
+
+def test_the_crop_is_the_configs_where_it_names_one(folder):
+    edit(folder / "config.json", face_crop={"size": 32, "margin": 0.4})
+    assert load(folder).crop == CropSpec(32, 0.4)
+
+
+def test_a_crop_that_the_processor_contradicts_is_refused(folder):
+    edit(folder / "config.json", face_crop={"size": 48, "margin": 0.4})
+    assert "48 px in config.json and 32 px in preprocessor_config.json" in refusal(folder)
+
+
+def test_pictures_that_are_not_square_are_refused(folder):
+    edit(folder / "preprocessor_config.json", size={"height": 32, "width": 48})
+    assert "only square ones are possible" in refusal(folder)
+
+
+def test_name_labels_and_card_come_from_the_folder(folder):
+    classifier = load(folder)
+    assert (classifier.name, classifier.labels) == ("faces", SEVEN)
+    assert classifier.card == "# A tiny checkpoint\n"
+
+
+def test_auto_takes_a_device_that_is_there(vit_folder, monkeypatch):
+    assert AffectClassifier.from_pretrained(vit_folder).device in ("cpu", "cuda", "mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert classifier_module._device("auto") == "cuda"
+    assert classifier_module._device("cuda:1") == "cuda:1"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert classifier_module._device("auto") == "cpu"
+    with pytest.raises(CheckpointError, match="no device 'cuda' here"):
+        classifier_module._device("cuda")
+
+
+def test_an_unknown_dtype_is_refused(vit_folder):
+    assert "choose auto or float32" in refusal(vit_folder, dtype="float8")
+
+
+# --- what does not fit -----------------------------------------------------------------------------------------------
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    edit(folder / "config.json", intermediate_size=96)
+    assert "do not fit its config.json" in refusal(folder)
+
+
+def test_weights_that_lack_a_parameter_are_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.bias"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "such as classifier.bias" in refusal(folder)
+
+
+def test_another_number_of_classes_than_the_weights_have_is_refused(folder):
+    edit(folder / "config.json", id2label=dict(enumerate(AFFECTS)), label2id={})
+    assert "do not fit its config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_at_once(folder, value):
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"][0, 0] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "gave no finite answer; its weights are damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"patch_size": 0}),
+        ("config.json", {"hidden_size": 0}),
+        ("config.json", {"hidden_size": "large"}),
+        ("config.json", {"image_size": []}),
+        ("config.json", {"hidden_act": "no such function"}),
+        ("config.json", {"dtype": [0]}),
+        ("config.json", {"num_channels": 1}),
+        ("preprocessor_config.json", {"image_processor_type": "NoSuchProcessor"}),
+        ("preprocessor_config.json", {"image_mean": [0.5]}),
+        ("preprocessor_config.json", {"image_std": "x"}),
+        ("preprocessor_config.json", {"rescale_factor": "x"}),
+        ("preprocessor_config.json", {"size": {"height": 40, "width": 40}}),
+    ],
+)
+def test_settings_that_cannot_work_give_one_sentence(folder, file, changes):
+    edit(folder / file, **changes)
+    assert refusal(folder).startswith(("faces could not be loaded", "The weights of faces do not fit", "faces wants"))
+
+
+def test_too_many_parameters_are_refused_before_memory_is_taken(folder, monkeypatch):
+    monkeypatch.setattr(checkpoint_loading, "MAX_PARAMETERS", 1000)
+    assert "parameters; at most" in refusal(folder)
+
+
+def test_loading_runs_no_code_of_the_folder_and_makes_no_connection(folder, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    marker = folder / "ran"
+    for name in ("modeling_vit.py", "image_processing_vit.py", "configuration_vit.py", "__init__.py"):
+        (folder / name).write_text(f"open({str(marker)!r}, 'w')\n")
+    (folder / "pytorch_model.bin").write_bytes(b"not to be opened")
+    load(folder).predict(crop())
+    assert not marker.exists()
+
+
+# --- what is explained -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("affect", AFFECTS)
+def test_the_score_of_emotions_is_their_logsumexp(vit_folder, affect):
+    exact = load(vit_folder, dtype="float32")
+    members = {"positive": ("happy",), "neutral": ("neutral", "surprise"), "negative": NEGATIVE}[affect]
+    logits = exact.output(crop())[[SEVEN.index(name) for name in members]]
+    score = exact.score_of(affect, crop())(exact.pixel_values(crop()))
+    assert score.shape == (1,)
+    assert float(score) == pytest.approx(float(logits.exp().sum().log()), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_score_has_a_gradient_at_the_pixels_and_none_at_the_weights(family, tmp_path):
+    classifier = load(save_tiny(tmp_path, family), dtype="float32")
+    pixels = classifier.pixel_values(crop()).requires_grad_()
+    classifier.score_of("positive", crop())(pixels).sum().backward()
+    assert torch.isfinite(pixels.grad).all()
+    assert pixels.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in classifier._model.parameters())
+
+
+def test_an_affect_that_is_none_has_no_score(vit):
+    with pytest.raises(CheckpointError, match="knows no 'happy'"):
+        vit.score_of("happy", crop())
+
+
+def lower_precision_where(monkeypatch, seconds: float, folder) -> torch.dtype:
+    """The dtype in which a classifier explains when bfloat16 takes so long and float32 one second a batch."""
+    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, seconds][: len(models)])
+    return next(load(folder)._model_to_explain().parameters()).dtype
+
+
+def test_bfloat16_explains_only_where_it_was_measured_faster(vit_folder, monkeypatch):
+    assert lower_precision_where(monkeypatch, 0.5, vit_folder) == torch.bfloat16
+    assert lower_precision_where(monkeypatch, 0.99, vit_folder) == torch.float32
+    assert lower_precision_where(monkeypatch, 2.0, vit_folder) == torch.float32
+
+
+def test_the_choice_is_measured_once_and_never_where_float32_is_asked_for(vit_folder, monkeypatch):
+    calls = []
+    monkeypatch.setattr(classifier_module, "faster_copy", lambda model, size: calls.append(size) or model)
+    load(vit_folder, dtype="float32").score_of("positive", crop())
+    assert calls == []
+    classifier = load(vit_folder)
+    for affect in AFFECTS:
+        classifier.score_of(affect, crop())
+    assert calls == [32]
+
+
+def test_predictions_stay_float32_when_explanations_do_not(vit_folder, vit, monkeypatch):
+    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, 0.5])
+    classifier = load(vit_folder)
+    classifier.score_of("positive", crop())
+    assert classifier.predict(crop()) == vit.predict(crop())
+
+
+def test_the_map_in_bfloat16_is_the_map_in_float32(vit_folder, monkeypatch):
+    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, 0.5])
+    maps = []
+    for dtype in ("auto", "float32"):
+        classifier = load(vit_folder, dtype=dtype)
+        score = classifier.score_of("negative", crop())
+        *_, whole = smoothgrad(score, classifier.pixel_values(crop()), "negative", n=20, seed=3)
+        maps.append(whole.values.ravel())
+    assert not np.array_equal(*maps)
+    assert maps[0] @ maps[1] / np.linalg.norm(maps[0]) / np.linalg.norm(maps[1]) >= 0.99

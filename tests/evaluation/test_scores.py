@@ -1,0 +1,129 @@
+"""Scores known by hand, the overfitting verdict and the plots."""
+
+import json
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infant_fer.errors import DatasetError
+from infant_fer.evaluation import plots
+from infant_fer.evaluation.predictions import Predictions
+from infant_fer.evaluation.scores import brier, ensemble, mcnemar, scores, subgroup_accuracies, top_two
+from infant_fer.labels import AFFECTS
+from infant_fer.training.learning_curves import Epoch, epochs_of, overfitting
+
+
+def answers(probabilities, truth, labels=AFFECTS, **subgroups) -> Predictions:
+    members = tuple(f"{n}.jpg" for n in range(len(truth)))
+    columns = {name: np.array(values) for name, values in subgroups.items()}
+    return Predictions(tuple(labels), np.array(probabilities, float), np.array(truth), members, columns)
+
+
+FOUR = answers(
+    [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.5, 0.1, 0.4]],
+    [0, 1, 2, 2],
+    source=["web", "web", "cam", "cam"],
+)
+
+
+def test_scores_by_hand():
+    found = scores(FOUR)
+    assert found["accuracy"]["right"] == 2
+    assert found["per class"]["negative"]["value"] == 0
+    assert found["balanced accuracy"] == pytest.approx(2 / 3)
+    assert found["variance over classes"] == pytest.approx(2 / 9)
+    assert found["per subgroup"]["source"]["web"]["value"] == 1
+    assert (top_two(FOUR).right, top_two(FOUR).n) == (4, 4)
+    assert brier(np.array([[0.8, 0.2]]), np.array([0])) == pytest.approx(0.08)
+    # negative over neutral: 0.3 / 0.5 for the neutral one, 0.3 / 0.6 and 0.4 / 0.1 for the negative ones
+    assert found["AUC negative against neutral"] == 0.5
+    assert subgroup_accuracies(FOUR, "source")["cam"].right == 0
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_class_that_never_occurs_is_none_and_no_number():
+    found = scores(answers([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], [0, 0]))
+    assert found["per class"]["negative"]["value"] is None
+    assert found["AUC negative against neutral"] is None
+    assert found["balanced accuracy"] == 1
+
+
+def test_emotions_are_summed_into_affects_for_the_aucs():
+    found = scores(answers([[0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.2, 0.7, 0.1]], [0, 2, 1], ["happy", "sad", "neutral"]))
+    assert found["AUC positive against the rest"] == 1
+    assert found["AUC negative against neutral"] == 1
+
+
+def test_an_ensemble_averages_and_weighs():
+    first, second = answers([[1, 0, 0]], [0]), answers([[0, 1, 0]], [0])
+    np.testing.assert_allclose(ensemble([first, second]).probabilities, [[0.5, 0.5, 0]])
+    np.testing.assert_allclose(ensemble([first, second], [3, 1]).probabilities, [[0.75, 0.25, 0]])
+    with pytest.raises(DatasetError, match="same classes"):
+        ensemble([first, answers([[1, 0, 0]], [0], ["happy", "sad", "fear"])])
+
+
+def test_mcnemar_needs_the_same_pictures():
+    assert mcnemar(FOUR, {"itself": FOUR}) == {"itself": 1.0}
+    with pytest.raises(DatasetError, match="same pictures"):
+        mcnemar(FOUR, {"other": FOUR.rows(np.array([True, False, True, True]))})
+
+
+def epoch(number, train, dev, dev_loss) -> Epoch:
+    return Epoch(number, 1 - train, train, dev_loss, dev)
+
+
+def test_learning_by_heart_is_said():
+    found = overfitting([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8), epoch(3, 1.0, 0.7, 0.9)])
+    assert found.kept_epoch == 2
+    assert found.gap == pytest.approx(0.2)
+    assert found.divergence == 3
+    assert "much better than new ones" in found.verdict
+    assert "epoch 3" in found.verdict
+    sound = overfitting([epoch(1, 0.8, 0.78, 0.6), epoch(2, 0.85, 0.84, 0.62)])
+    assert sound.divergence is None
+    assert "carries over" in sound.verdict
+    assert "not yet learned" in overfitting([epoch(1, 0.4, 0.4, 1.1)]).verdict
+
+
+def test_epochs_come_from_the_last_step_of_the_history():
+    def logged(part, number, step):
+        scores_ = {f"eval_{part}_loss": 0.5, f"eval_{part}_accuracy": 0.75}
+        return {"epoch": number, "step_of_two": step, **scores_}
+
+    history = [
+        logged(part, number, step) for step in ("head", "whole") for number in (1.0, 2.0) for part in ("dev", "train")
+    ]
+    history += [{"epoch": 2.0, "loss": 0.1, "step_of_two": "whole"}]
+    assert epochs_of(history) == [Epoch(1.0, 0.5, 0.75, 0.5, 0.75), Epoch(2.0, 0.5, 0.75, 0.5, 0.75)]
+    assert epochs_of([]) == []
+
+
+def test_every_plot_is_a_picture():
+    shares = {name: FOUR.accuracy for name in ("one", "two")}
+    counts = {"train": dict.fromkeys(AFFECTS, 3), "dev": dict.fromkeys(AFFECTS, 1), "test": dict.fromkeys(AFFECTS, 0)}
+    drawn = [
+        plots.confusion_matrix(FOUR),
+        plots.reliability_diagram(FOUR),
+        plots.accuracy_bars(shares),
+        plots.learning_curves([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8)]),
+        plots.class_counts(counts),
+        plots.pixel_values(np.random.default_rng(0).normal(size=(4, 3, 8, 8))),
+        plots.size_curve({50: FOUR.accuracy, 100: FOUR.accuracy}),
+    ]
+    for png in drawn:
+        picture = Image.open(BytesIO(png))
+        assert picture.format == "PNG"
+        assert min(picture.size) > 150
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
+    from infant_fer.evaluation.comparison import _in_terms_of
+
+    seven = answers(
+        [[0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1]], [0], ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+    )
+    asked = type("Asked", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
+    np.testing.assert_allclose(_in_terms_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])

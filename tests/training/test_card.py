@@ -1,0 +1,75 @@
+"""What a released checkpoint says of itself: its card, its figures, the recipe that made it."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from infant_fer import metrics
+from infant_fer.errors import DatasetError
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face import run as ours
+from infant_fer.training.infant_face.card import model_card
+from infant_fer.training.infant_face.config import recipe
+from infant_fer.training.infant_face.run import save
+from tests.conftest import ROOT
+
+
+def results() -> dict:
+    """Made figures in the form of `ours.run`'s."""
+    share = metrics.Proportion(47, 50)
+    accuracy = {
+        "this checkpoint": {"web": share, "all": share},
+        "majority class": {"web": metrics.Proportion(20, 50), "all": share},
+    }
+    figures = {"accuracy": accuracy, "recall": {"neutral faces": share}, "heads": {"balanced accuracy": 0.93}}
+    run = {
+        "command": "python train.py --recipe infant_face",
+        "seed": 0,
+        "minutes": [70.0, 71.0],
+        "machine": "two cores",
+        "torch": "2",
+        "how": "the image stream on infants",
+        "learning": {"members": 2},
+    }
+    others = {"emotions of FER2013": share, "McNemar p": {"this checkpoint": 1.0, "majority class": 0.001}}
+    return {"test": {**figures, **others}, "run": run}
+
+
+def test_the_card_says_how_many_and_how_sure():
+    card = model_card("net", results())
+    for needed in ("94.0 % (84–98)", "web (n = 50)", "40.0 %", "Not a medical device", "research and teaching only"):
+        assert needed in card
+    assert card.startswith("---\n")
+    assert "model-index" in card.split("---")[1]
+    assert "python train.py --recipe infant_face" in card
+    assert "test rows were measured once" in card
+    untested = results()
+    untested["dev"] = untested.pop("test")
+    assert "test rows were not measured" in model_card("net", untested)
+
+
+def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
+    model = InfantFaceModel(InfantFaceConfig(stem_width=8, widths=(8, 16, 32), geometry_size=6))
+
+    def full(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "model_card", full)
+        with pytest.raises(DatasetError, match="disk full"):
+            save(model, results(), tmp_path / "final")
+    assert not (tmp_path / "final").exists()
+    save(model, results(), tmp_path / "final")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()}
+    assert set(before) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json"}
+    assert json.loads(before["metrics.json"])["test"]["accuracy"]["this checkpoint"]["web"]["n"] == 50
+    monkeypatch.setattr(ours, "model_card", full)
+    with pytest.raises(DatasetError, match="disk full"):
+        save(model, results(), tmp_path / "final")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
+
+
+def test_the_recipe_says_what_made_the_embedded_checkpoint():
+    made = json.loads((ROOT / "checkpoints/infant-fer-small/metrics.json").read_text("utf-8"))["run"]
+    assert made["learning"] == json.loads(json.dumps(asdict(recipe())))

@@ -1,0 +1,242 @@
+"""The recipe `ours` on made pictures: what it learns, what must not leak, what it leaves behind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from infant_fer.alignment import CropSpec, align_face
+from infant_fer.classifier import AffectClassifier
+from infant_fer.data import face_cache as faces_cache
+from infant_fer.data.face_cache import FaceTable
+from infant_fer.face import BLENDSHAPE_COUNT
+from infant_fer.face_detection import FaceDetector
+from infant_fer.images import load_image
+from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+from infant_fer.models.geometry import EDGES, POINTS, geometry_features
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.models.luminance import luminance_crops
+from infant_fer.training.infant_face import run as ours
+from infant_fer.training.infant_face.config import RecipeConfig
+from infant_fer.training.infant_face.data import load
+from infant_fer.training.infant_face.finetuning import FinetuningConfig
+from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
+from infant_fer.training.infant_face.geometry_stream import GeometryConfig, train_geometry
+from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.pretraining import PretrainingConfig
+from infant_fer.training.infant_face.rows import Faces, outputs
+from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
+
+GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def made_faces(count: int = 16, geometry_size: int = 12) -> Faces:
+    """Drawn faces whose first geometry features tell the affect too."""
+    classes = [n % 3 for n in range(count)]
+    soft = torch.eye(3)[classes]
+    geometry = torch.randn(count, geometry_size, generator=seeded()) * 0.1
+    geometry[:, :3] += soft
+    return Faces(
+        grey=luminance_crops(np.stack([drawn_face(AFFECTS[index], n) for n, index in enumerate(classes)])),
+        geometry=geometry,
+        found=torch.ones(count, dtype=torch.bool),
+        affect_soft=soft,
+        emotion_soft=torch.eye(7)[[EMOTIONS.index(("happy", "neutral", "sad")[index]) for index in classes]],
+        valence_arousal=torch.stack([1.0 - soft.argmax(1), torch.full((count,), 0.5)], 1),
+        age=torch.full((count,), AGE_GROUPS.index("baby")),
+        usable=torch.ones(count),
+        eyes_closed=torch.zeros(count),
+        mouth_covered=torch.zeros(count),
+    )
+
+
+def new_model(seed: int = 7) -> InfantFaceModel:
+    torch.manual_seed(seed)
+    return InfantFaceModel(InfantFaceConfig(stem_width=8, widths=(8, 16, 32), blocks_per_stage=1, geometry_size=12))
+
+
+def test_the_geometry_stream_learns_from_found_faces_alone():
+    faces = made_faces(48)
+    misleading = replace(faces, geometry=faces.geometry.roll(1, 0), found=torch.zeros(48, dtype=torch.bool))
+    both = Faces(
+        *(torch.cat([getattr(part, name) for part in (faces, misleading)]) for name in Faces.__dataclass_fields__)
+    )
+    model = new_model()
+    train_geometry(model, both, GeometryConfig(epochs=40, batch=16, learning_rate=1e-2, weight_decay=0.01))
+    answer = outputs(model, faces)
+    assert answer.geometry_logits.argmax(1).tolist() == faces.affect_soft.argmax(1).tolist()
+    torch.testing.assert_close(model.geometry.mean, faces.geometry.mean(0))
+
+
+def test_a_class_nine_times_rarer_is_drawn_three_times_as_often():
+    soft = torch.eye(3)[[0] * 9 + [1] * 9 + [2]]
+    weights = row_weights(replace(made_faces(19), affect_soft=soft), FinetuningConfig())
+    assert weights.sum() == pytest.approx(1)
+    assert weights[-1] / weights[0] == pytest.approx(3, rel=1e-4)
+
+
+# --- a whole run ------------------------------------------------------------------------------------------------------
+
+
+def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
+    """Put faces into the cache as if they had been found."""
+    manifest = read(folder)
+    file = folder / "cache" / f"faces-{faces_cache._key(manifest, CropSpec(), adults=read is not read_infants)}.npz"
+    file.parent.mkdir(exist_ok=True)
+    faces_cache._save(FaceTable(crops, geometry.astype(np.float32), np.ones(len(manifest), bool)), file)
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory) -> Path:
+    """Made data of all three sets. FER2013's train part holds a dev infant and a darkened, mirrored copy of a test one."""
+    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    rows, crops = [], []
+    for number in range(36):
+        affect, split = AFFECTS[number % 3], ("train", "train", "dev", "test")[number // 9]
+        votes = [2.0 * (name == affect) for name in AFFECTS] + [0]
+        file = "fer2013/train/fear/dev.jpg" if number == 20 else f"infants/web/{number:02}.jpg"
+        rows.append(infant_row(file, split, affect, votes, valence=str(1 - number % 3)))
+        noise = random.integers(0, 255, (8, 8, 3)).repeat(12, 0).repeat(12, 1)  # drawn faces alone are near-duplicates
+        crops.append((drawn_face(affect, number) // 2 + noise // 2).astype(np.uint8))
+    rows[0] |= {"affect": "unusable", "p_positive": 0}
+    write_zip(folder / "infants.zip", {})
+    older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
+    write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
+    fer = [
+        f"fer2013/{part}/{emotion}/{n}.jpg"
+        for part in ("private_test", "public_test", "train")
+        for emotion in EMOTIONS
+        for n in "12"
+    ]
+    fer += ["fer2013/train/fear/dev.jpg", "fer2013/train/sad/copy.jpg"]
+    write_zip(folder / "fer2013.zip", dict.fromkeys(fer, b""))
+    write_table(folder, rows)
+    geometry = np.stack([random.normal(size=GEOMETRY_SIZE) for _ in crops])
+    store(folder, read_infants, np.stack(crops), geometry)
+    store(
+        folder, read_older, random.integers(0, 255, (48, 96, 96, 3), np.uint8), random.normal(size=(48, GEOMETRY_SIZE))
+    )
+    strangers = {name: random.integers(0, 255, (96, 96, 3), np.uint8) for name in fer}
+    # The dev infant keeps a stranger's look, so only its name tells; the copy is known by its looks alone.
+    strangers["fer2013/train/sad/copy.jpg"] = (crops[30][:, ::-1] * 0.8).astype(np.uint8)
+    store(
+        folder, read_fer2013, np.stack([strangers[name] for name in sorted(fer)]), np.zeros((len(fer), GEOMETRY_SIZE))
+    )
+    return folder
+
+
+SHORT = FinetuningConfig(epochs=1, infants=8, older=4, emotions=4, mild=0.25)
+LEARNING = RecipeConfig(
+    members=2,
+    pretraining=(PretrainingConfig(((1, 64), (1, 96)), batch=8), PretrainingConfig(((1, 64),), mild=0.5, batch=8)),
+    fine_tuning=SHORT,
+    geometry=GeometryConfig(epochs=2, batch=8),
+)
+
+
+def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **settings) -> ours.RunConfig:
+    return ours.RunConfig(
+        data=folder,
+        output=folder / name,
+        cache=folder / "cache",
+        runs=folder / "runs",
+        learning=learning,
+        command="python train.py --recipe infant_face",
+        **settings,
+    )
+
+
+def test_no_held_out_infant_is_pretrained_on(data_folder):
+    data = load(data_folder, data_folder / "cache", log=lambda _: None)
+    kept = {name for name, keep in zip(data.fer.members, data.fer_kept, strict=True) if keep}
+    assert kept == {name for name in data.fer.members if "/train/" in name and Path(name).stem in "12"}
+
+
+@pytest.fixture(scope="module")
+def finished(data_folder) -> tuple[Path, dict]:
+    asked = small_run(data_folder, "made")
+    return asked.output, ours.run(asked, log=lambda _: None)
+
+
+def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
+    folder, _ = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json",
+    }  # fmt: skip
+    classifier = AffectClassifier.from_pretrained(folder, device="cpu")
+    assert classifier.crop == CropSpec()
+    assert "research and teaching only" in classifier.card
+    assert "Figures on the test rows" in classifier.card
+    stored = json.loads((folder / "metrics.json").read_text("utf-8"))
+    assert stored["test"]["accuracy"]["this checkpoint"]["all"]["n"] == 9
+    assert stored["run"]["learning"]["members"] == 2
+    assert json.loads((folder / "config.json").read_text("utf-8"))["members"] == 2
+
+
+def test_the_released_model_averages_its_members(finished, data_folder):
+    kept = data_folder / "runs" / "made"
+    members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "fine-tuned").eval() for n in (1, 2)]
+    released, crops = InfantFaceModel.from_pretrained(finished[0]).eval(), torch.rand(4, 3, 96, 96, generator=seeded())
+    with torch.inference_mode():
+        expected = [member(crops * 2 - 1) for member in members]
+        answer = released(crops * 2 - 1)
+    assert not torch.equal(expected[0].emotion_logits, expected[1].emotion_logits)
+    for name in ("image_logits", "emotion_logits", "valence_arousal", "usable_logit"):
+        torch.testing.assert_close(answer[name], (expected[0][name] + expected[1][name]) / 2)
+
+
+def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
+    """On the rendered portraits, which are in colour; geometry and mirror image included."""
+    folder = tmp_path / "outspoken"
+    model = InfantFaceModel.from_pretrained(finished[0])
+    for head in (*(reader.affect for reader in model.readers), model.geometry.layers[-1]):
+        torch.nn.init.normal_(head.weight.data, generator=seeded())  # hardly trained, it would say the same of all
+    ours.save(model, finished[1], folder)
+    classifier = AffectClassifier.from_pretrained(folder, device="cpu")
+    photos, finder = [load_image(path) for path in sorted(EXAMPLES.glob("*.jpg"))], FaceDetector()
+    found = [finder.find(photo)[0] for photo in photos]
+    aligned = [align_face(photo, face, CropSpec()) for photo, face in zip(photos, found, strict=True)]
+    grey = luminance_crops(np.stack([face.crop_rgb for face in aligned]))
+    geometry = torch.from_numpy(np.stack([geometry_features(face) for face in found]))
+    rows = replace(made_faces(len(found)), grey=grey, geometry=geometry)
+    expected = outputs(model, rows).logits
+    assert expected.std(0).min() > 0.02  # else any two roads would agree
+    for index, face in enumerate(found):
+        torch.testing.assert_close(classifier.output(aligned[index], face).logits, expected[index], rtol=0, atol=1e-4)
+
+
+def test_the_test_rows_can_be_left_alone(data_folder):
+    learning = replace(LEARNING, members=1, pretraining=LEARNING.pretraining[:1])
+    asked = small_run(data_folder, "tried", learning, seed=3, test=False)
+    results = ours.run(asked, log=lambda _: None)
+    assert "test" not in results
+    assert "Figures on the dev rows" in (asked.output / "README.md").read_text("utf-8")
+
+
+def test_what_was_made_before_is_used_again_with_the_same_settings_only(finished, data_folder):
+    asked = small_run(data_folder, "made", resume=True, test=False)
+    steps = ("pretrained-1", "pretrained-2", "fine-tuned")
+
+    def times() -> dict[str, list[int]]:
+        files = {step: [asked.runs / f"made/member-{n}/{step}/settings.json" for n in (1, 2)] for step in steps}
+        return {step: [file.stat().st_mtime_ns for file in each] for step, each in files.items()}
+
+    first = times()
+    again = ours.run(asked, log=lambda _: None)
+    assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
+    assert times() == first
+    other = replace(LEARNING, fine_tuning=replace(SHORT, learning_rate=5e-4))
+    ours.run(replace(asked, learning=other), log=lambda _: None)
+    assert [step for step in steps if all(a != b for a, b in zip(times()[step], first[step], strict=True))] == [
+        "fine-tuned"
+    ]

