@@ -26,7 +26,7 @@ from infant_fer.labels import (
     sum_to_affect,
 )
 from infant_fer.models.geometry import geometry_features
-from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
+from infant_fer.models.infant_face import InfantFaceModel
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ class AffectClassifier:
         self.crop = crop_spec(model.config, processor, name)
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self._mirror = bool(getattr(model.config, "test_time_mirror", False))
         self.temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
         self._explained = self._model if _checked_dtype(dtype) == "float32" else None  # else chosen at first use
         self._choosing = threading.Lock()
@@ -111,23 +110,15 @@ class AffectClassifier:
         """
         return self.prediction(self.output(aligned, face))
 
-    @torch.inference_mode()
-    def output(self, aligned: AlignedFace, face: Face | None = None) -> InfantFaceOutput | torch.Tensor:
-        """What the model says of one face, without a batch axis: all heads of the project's own model, else the logits.
-
-        Logits are averaged over the crop and, if the checkpoint asks for it, its mirror image (geometry unchanged).
-        """
-        pixels = self.pixel_values(aligned)
-        views = torch.cat([pixels, pixels.flip(-1)]) if self._mirror else pixels
-        output = self._model(pixel_values=views, **self._geometry(face, len(views)))
-        if not isinstance(output, InfantFaceOutput):
-            return output.logits.float().mean(0)
-        return InfantFaceOutput(**{name: value.float().mean(0) for name, value in output.items()})
+    def output(self, aligned: AlignedFace, face: Face | None = None) -> dict[str, torch.Tensor]:
+        """Return every head's output for one face, without a batch axis; see forward_crops."""
+        geometry = geometry_features(face)[None] if face is not None and _takes_geometry(self._model) else None
+        heads = forward_crops(self._model, self._processor, aligned.crop_rgb[None], geometry)
+        return {name: values[0] for name, values in heads.items()}
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
-        """(1, 3, S, S) float32: the crop scaled and normalised as the checkpoint wants it; no pixel is moved."""
-        tensors = self._processor(images=aligned.crop_rgb, do_resize=False, do_center_crop=False, return_tensors="pt")
-        return tensors["pixel_values"].to(self.device)
+        """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
+        return model_inputs(self._processor, aligned.crop_rgb[None]).to(self.device)
 
     def score_of(
         self, affect: str, aligned: AlignedFace, face: Face | None = None
@@ -148,27 +139,24 @@ class AffectClassifier:
 
         return score
 
-    def prediction(self, output: InfantFaceOutput | torch.Tensor) -> Prediction:
-        """Turn what `output` gave into probabilities. Raises CheckpointError when it is not finite."""
-        own = isinstance(output, InfantFaceOutput)
-        logits = output.logits if own else output
-        if not all(bool(torch.isfinite(part).all()) for part in (output.values() if own else (output,))):
+    def prediction(self, heads: dict[str, torch.Tensor]) -> Prediction:
+        """Turn what `output` returned into probabilities. Raises CheckpointError when it is not finite."""
+        if not all(bool(torch.isfinite(values).all()) for values in heads.values()):
             raise CheckpointError(
                 f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
             )
         named = dict.fromkeys(map(canonical_label, self.labels), 0.0)
-        shares = (logits.double() / self.temperature).softmax(-1).tolist()
+        shares = (heads["logits"].double() / self.temperature).softmax(-1).tolist()
         for name, share in zip(self.labels, shares, strict=True):
             named[canonical_label(name)] += share
         totals = sum_to_affect(named)
         probabilities = {affect: totals[affect] / sum(totals.values()) for affect in AFFECTS}
         label = max(probabilities, key=probabilities.get)
-        if own:
-            return Prediction(label, probabilities, **_other_heads(output, AFFECTS.index(label)))
-        return Prediction(label, probabilities, emotions=named if is_emotions(self.labels) else None)
+        optional = {"emotions": named} if is_emotions(self.labels) else {}
+        return Prediction(label, probabilities, **optional, **_optional_heads(heads, AFFECTS.index(label)))
 
     def _geometry(self, face: Face | None, count: int) -> dict[str, torch.Tensor]:
-        if face is None or not isinstance(self._model, InfantFaceModel) or self._model.geometry is None:
+        if face is None or not _takes_geometry(self._model):
             return {}
         features = torch.from_numpy(geometry_features(face)).to(self.device)
         return {"geometry": features.expand(count, -1)}
@@ -181,24 +169,84 @@ class AffectClassifier:
             return self._explained
 
 
-def _other_heads(output: InfantFaceOutput, chosen: int) -> dict:
-    valence, arousal = output.valence_arousal.tolist()
-    heads = {
-        "emotions": dict(zip(EMOTIONS, output.emotion_logits.double().softmax(-1).tolist(), strict=True)),
-        "valence": min(max(valence, -2.0), 2.0),
-        "arousal": min(max(arousal, 0.0), 2.0),
-        "age_groups": dict(zip(AGE_GROUPS, output.age_logits.double().softmax(-1).tolist(), strict=True)),
-        "usable": float(output.usable_logit.sigmoid()),
-        "eyes_closed": float(output.eyes_closed_logit.sigmoid()),
-        "mouth_covered": float(output.mouth_covered_logit.sigmoid()),
-    }
-    if output.geometry_logits is None:
-        return heads
-    parts = {"image": output.image_logits, "geometry": output.geometry_logits}
-    sizes = {name: float((part - part.mean()).abs()[chosen]) for name, part in parts.items()}
-    total = sum(sizes.values())
-    shares = {name: size / total if total else 0.5 for name, size in sizes.items()}
-    return {**heads, "streams": shares}
+def model_inputs(processor, crops: np.ndarray) -> torch.Tensor:
+    """Return (N, 3, S, S) float32 for (N, S, S, 3) uint8 crops, as the checkpoint's processor scales and normalizes them.
+
+    Crops have the model's size already: nothing is resized or cut.
+    """
+    return processor(images=list(crops), do_resize=False, do_center_crop=False, return_tensors="pt")["pixel_values"]
+
+
+@torch.inference_mode()
+def forward_crops(
+    model: torch.nn.Module,
+    processor,
+    crops: np.ndarray,
+    geometry: np.ndarray | None = None,
+    found: np.ndarray | None = None,
+    batch_size: int = 64,
+) -> dict[str, torch.Tensor]:
+    """Return the output of every head of `model` for N ≥ 1 crops: (N, ...) float32 tensors on the CPU, "logits" among them.
+
+    `crops` are (N, S, S, 3) uint8. A model with a geometry stream also takes (N, G) float32 `geometry`; where the (N,)
+    bool `found` is False the image stream answers alone. If the config sets `test_time_mirror`, outputs are averaged
+    over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
+    model is put in evaluation mode and computes on its own device. Logits are not divided by the temperature.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    mirror = bool(getattr(model.config, "test_time_mirror", False))
+    step = max(1, batch_size // 2) if mirror else batch_size
+    batches = []
+    for start in range(0, len(crops), step):
+        rows = slice(start, start + step)
+        views = model_inputs(processor, crops[rows]).to(device)
+        count, streams = len(views), {}
+        views = torch.cat([views, views.flip(-1)]) if mirror else views
+        if geometry is not None and _takes_geometry(model):
+            present = np.ones(count, bool) if found is None else found[rows]
+            repeats = len(views) // count
+            streams["geometry"] = torch.from_numpy(geometry[rows]).to(device).repeat(repeats, 1)
+            streams["found"] = torch.from_numpy(present).to(device).repeat(repeats)
+        output = model(pixel_values=views, **streams)
+        batches.append({name: _mean_over_views(output[name], count) for name in _heads(output, len(views))})
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _heads(output, count: int) -> list[str]:
+    """Return the names of a model output's tensors that have one row per view."""
+    return [
+        name for name, values in output.items() if isinstance(values, torch.Tensor) and values.shape[:1] == (count,)
+    ]
+
+
+def _mean_over_views(values: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the (count, ...) float32 mean of (views · count, ...) outputs, on the CPU."""
+    return values.float().unflatten(0, (-1, count)).mean(0).cpu()
+
+
+def _takes_geometry(model: torch.nn.Module) -> bool:
+    return isinstance(model, InfantFaceModel) and model.geometry is not None
+
+
+def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:
+    """Return the fields of Prediction that the model's further heads fill; a head that it lacks fills none."""
+    fields = {}
+    for field, head, names in (("emotions", "emotion_logits", EMOTIONS), ("age_groups", "age_logits", AGE_GROUPS)):
+        if head in heads:
+            fields[field] = dict(zip(names, heads[head].double().softmax(-1).tolist(), strict=True))
+    for field in ("usable", "eyes_closed", "mouth_covered"):
+        if f"{field}_logit" in heads:
+            fields[field] = float(heads[f"{field}_logit"].sigmoid())
+    if "valence_arousal" in heads:
+        valence, arousal = heads["valence_arousal"].tolist()
+        fields |= {"valence": min(max(valence, -2.0), 2.0), "arousal": min(max(arousal, 0.0), 2.0)}
+    if "geometry_logits" in heads:
+        streams = {"image": heads["image_logits"], "geometry": heads["geometry_logits"]}
+        sizes = {name: float((logits - logits.mean()).abs()[chosen]) for name, logits in streams.items()}
+        total = sum(sizes.values())
+        fields["streams"] = {name: size / total if total else 0.5 for name, size in sizes.items()}
+    return fields
 
 
 def _device(asked: str) -> str:

@@ -8,12 +8,9 @@ import numpy as np
 import torch
 
 from infant_fer import metrics
+from infant_fer.classifier import forward_crops
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.metrics import Proportion
-from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.training.batches import Collator, Crops
-
-BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +40,6 @@ class Predictions:
         return metrics.accuracy(self.predicted, self.truth)
 
 
-@torch.inference_mode()
 def predict(
     model: torch.nn.Module,
     processor,
@@ -52,24 +48,8 @@ def predict(
     geometry: np.ndarray | None = None,
     found: np.ndarray | None = None,
 ) -> Predictions:
-    """Ask a model in float32 about (N, S, S, 3) uint8 crops, as the app does: mirrored too if its config asks for it.
-
-    A model with a geometry stream gets the (N, G) `geometry` of those faces that were `found`.
-    """
-    model.eval()
-    mirrored = bool(getattr(model.config, "test_time_mirror", False))
+    """Return the model's probabilities for (N, S, S, 3) uint8 crops, as the app computes them; see forward_crops."""
     temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-    logits = []
-    loader = torch.utils.data.DataLoader(Crops(crops, pictures.target), BATCH, collate_fn=Collator(processor))
-    for start, part in zip(range(0, len(crops), BATCH), loader, strict=True):
-        pixels = part["pixel_values"].to(model.device)
-        answer = model(pixel_values=pixels).logits
-        if mirrored:
-            answer = (answer + model(pixel_values=pixels.flip(-1)).logits) / 2
-        if geometry is not None and isinstance(model, InfantFaceModel) and model.geometry is not None:
-            rows = slice(start, start + BATCH)
-            seen = torch.from_numpy(found[rows, None]).to(model.device)
-            answer = answer + seen * model.geometry(torch.from_numpy(geometry[rows]).to(model.device))
-        logits.append(answer)
-    probabilities = (torch.cat(logits).double() / temperature).softmax(1).cpu().numpy()
+    logits = forward_crops(model, processor, crops, geometry, found)["logits"]
+    probabilities = (logits.double() / temperature).softmax(1).numpy()
     return Predictions(pictures.labels, probabilities, pictures.truth, pictures.members, pictures.subgroups)

@@ -95,15 +95,23 @@ class InfantFaceModel(PreTrainedModel):
         """Layers keep torch's own initialisation; the model is trained from scratch."""
 
     def forward(
-        self, pixel_values: torch.Tensor, geometry: torch.Tensor | None = None, labels: torch.Tensor | None = None, **_
+        self,
+        pixel_values: torch.Tensor,
+        geometry: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        found: torch.Tensor | None = None,
+        **_,
     ) -> InfantFaceOutput:
-        """Read B crops, (B, 3, S, S) in -1..1; `geometry` (B, G) or None for the image stream alone.
+        """Return every head's output for B crops, (B, 3, S, S) in -1..1; `geometry` (B, G) or None for the image alone.
 
-        `labels` are class indices (B,) or distributions (B, 3); with them the loss is the cross-entropy of the fusion.
+        Where the (B,) bool `found` is False the geometry does not count. `labels` are class indices (B,) or
+        distributions (B, 3); with them the loss is the cross-entropy of the fusion.
         """
         read = [reader(pixel_values) for reader in self.readers]
         answers = {name: torch.stack([answer[name] for answer in read]).mean(0) for name in read[0]}
         geometry_logits = self.geometry(geometry) if self.geometry is not None and geometry is not None else None
+        if geometry_logits is not None and found is not None:
+            geometry_logits = geometry_logits * found[:, None]
         image_logits = answers["image_logits"]
         logits = image_logits if geometry_logits is None else image_logits + geometry_logits
         return InfantFaceOutput(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
@@ -45,8 +44,7 @@ def check_saved(folder: Path, crops: np.ndarray, probabilities: np.ndarray) -> N
     """
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     for crop, expected in zip(crops, probabilities, strict=True):
-        output = classifier.output(AlignedFace(crop, np.eye(2, 3)))
-        logits = output if isinstance(output, torch.Tensor) else output.logits
+        logits = classifier.output(AlignedFace(crop, np.eye(2, 3)))["logits"]
         answer = (logits.double() / classifier.temperature).softmax(-1).numpy()
         if np.abs(answer - expected).max() > SAME_LOGITS:
             raise DatasetError(f"{folder} answers otherwise after loading ({answer} for {expected}); it is not kept.")

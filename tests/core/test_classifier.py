@@ -13,7 +13,7 @@ from transformers import AutoModelForImageClassification, ViTImageProcessorPil
 from infant_fer import classifier as classifier_module
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints import loading as checkpoint_loading
-from infant_fer.classifier import AffectClassifier
+from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError
 from infant_fer.explain import smoothgrad, speed
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
@@ -146,7 +146,7 @@ def test_repeats_are_bit_equal(vit_folder, vit):
 def test_extreme_logits_still_give_probabilities(vit):
     logits = torch.full((7,), -3e38)
     logits[3] = 3e38
-    assert vit.prediction(logits).probabilities == {"positive": 1.0, "neutral": 0.0, "negative": 0.0}
+    assert vit.prediction({"logits": logits}).probabilities == {"positive": 1.0, "neutral": 0.0, "negative": 0.0}
 
 
 # --- settings of the checkpoint --------------------------------------------------------------------------------------
@@ -157,15 +157,15 @@ def test_the_mirror_image_is_averaged_in_where_the_checkpoint_asks(folder, vit):
     noise = crop()
     mirrored = AlignedFace(noise.crop_rgb[:, ::-1].copy(), np.eye(2, 3))
     both = load(folder)
-    expected = (vit.output(noise) + vit.output(mirrored)) / 2
-    torch.testing.assert_close(both.output(noise), expected, atol=1e-5, rtol=0)
-    assert not torch.allclose(vit.output(noise), expected, atol=1e-3)
-    torch.testing.assert_close(both.output(mirrored), both.output(noise), atol=1e-5, rtol=0)
+    expected = (vit.output(noise)["logits"] + vit.output(mirrored)["logits"]) / 2
+    torch.testing.assert_close(both.output(noise)["logits"], expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(vit.output(noise)["logits"], expected, atol=1e-3)
+    torch.testing.assert_close(both.output(mirrored)["logits"], both.output(noise)["logits"], atol=1e-5, rtol=0)
 
 
 def test_the_temperature_divides_the_logits(folder, vit):
     edit(folder / "config.json", logit_temperature=2.5)
-    expected = (vit.output(crop()).double() / 2.5).softmax(-1).tolist()
+    expected = (vit.output(crop())["logits"].double() / 2.5).softmax(-1).tolist()
     assert list(load(folder).predict(crop()).emotions.values()) == pytest.approx(expected, abs=1e-9)
 
 
@@ -181,7 +181,7 @@ def test_our_own_architecture_gives_all_its_heads(own_folder):
     assert 0 <= prediction.eyes_closed <= 1
     assert 0 <= prediction.mouth_covered <= 1
     assert prediction.streams is None  # it has an image stream only
-    assert classifier.output(crop()).logits.shape == (3,)
+    assert classifier.output(crop())["logits"].shape == (3,)
 
 
 def test_the_crop_is_the_configs_where_it_names_one(folder):
@@ -298,7 +298,7 @@ def test_loading_runs_no_code_of_the_folder_and_makes_no_connection(folder, monk
 def test_the_score_of_emotions_is_their_logsumexp(vit_folder, affect):
     exact = load(vit_folder, dtype="float32")
     members = {"positive": ("happy",), "neutral": ("neutral", "surprise"), "negative": NEGATIVE}[affect]
-    logits = exact.output(crop())[[SEVEN.index(name) for name in members]]
+    logits = exact.output(crop())["logits"][[SEVEN.index(name) for name in members]]
     score = exact.score_of(affect, crop())(exact.pixel_values(crop()))
     assert score.shape == (1,)
     assert float(score) == pytest.approx(float(logits.exp().sum().log()), abs=1e-5)
@@ -359,3 +359,60 @@ def test_the_map_in_bfloat16_is_the_map_in_float32(vit_folder, monkeypatch):
         maps.append(whole.values.ravel())
     assert not np.array_equal(*maps)
     assert maps[0] @ maps[1] / np.linalg.norm(maps[0]) / np.linalg.norm(maps[1]) >= 0.99
+
+
+# --- many crops ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_streams():
+    """A tiny model of the project's own architecture with a geometry stream of 5 features, and its processor."""
+    config = InfantFaceConfig(
+        image_size=32, stem_width=4, widths=(4, 8), blocks_per_stage=1, transformer_layers=1, attention_heads=2,
+        geometry_size=5, geometry_width=8,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return InfantFaceModel(config).train(), ViTImageProcessorPil(size={"height": 32, "width": 32})
+
+
+def test_many_crops_get_every_head_mirrored_and_geometry_where_a_face_was_found(two_streams):
+    model, processor = two_streams
+    random = np.random.default_rng(0)
+    crops = random.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    geometry, found = random.normal(size=(5, 5)).astype(np.float32), np.array([True, False, True, True, False])
+    heads = forward_crops(model, processor, crops, geometry, found, batch_size=4)
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        views = [model.eval()(view, torch.from_numpy(geometry)) for view in (pixels, pixels.flip(-1))]
+    mean = {name: (views[0][name] + views[1][name]) / 2 for name in views[0]}
+    mean["geometry_logits"] *= torch.from_numpy(found)[:, None]
+    mean["logits"] = mean["image_logits"] + mean["geometry_logits"]
+    assert set(heads) == set(mean)
+    for name, expected in mean.items():
+        torch.testing.assert_close(heads[name], expected, rtol=0, atol=1e-5)
+    assert (views[0].logits - views[1].logits).abs().max() > 1e-3
+    without = forward_crops(model, processor, crops)
+    torch.testing.assert_close(without["logits"], mean["image_logits"], rtol=0, atol=1e-5)
+    assert "geometry_logits" not in without
+
+
+@pytest.mark.parametrize("family", ["vit", "mobilenet_v2"])
+def test_one_forward_pass_serves_one_crop_and_many(family, tmp_path):
+    classifier = load(save_tiny(tmp_path, family))
+    crops = [crop(seed=seed) for seed in range(3)]
+    many = forward_crops(classifier._model, classifier._processor, np.stack([one.crop_rgb for one in crops]))
+    assert set(many) == {"logits"}
+    for one, logits in zip(crops, many["logits"], strict=True):
+        torch.testing.assert_close(classifier.output(one)["logits"], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_a_checkpoint_lacks_leaves_its_fields_empty(own_folder):
+    classifier = load(own_folder)
+    heads = classifier.output(crop())
+    whole = classifier.prediction(heads)
+    del heads["age_logits"], heads["valence_arousal"], heads["usable_logit"]
+    lacking = classifier.prediction(heads)
+    assert (lacking.age_groups, lacking.valence, lacking.arousal, lacking.usable) == (None, None, None, None)
+    assert (lacking.probabilities, lacking.emotions) == (whole.probabilities, whole.emotions)
+    assert lacking.infant

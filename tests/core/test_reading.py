@@ -223,4 +223,4 @@ def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyze
             trained = (
                 model(pixels, geometry[index][None]).logits + model(pixels.flip(-1), geometry[index][None]).logits
             ) / 2
-        torch.testing.assert_close(app.logits, trained[0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(app["logits"], trained[0], rtol=0, atol=1e-4)

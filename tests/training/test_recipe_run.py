@@ -212,7 +212,9 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     expected = outputs(model, rows).logits
     assert expected.std(0).min() > 0.02  # else any two roads would agree
     for index, face in enumerate(found):
-        torch.testing.assert_close(classifier.output(aligned[index], face).logits, expected[index], rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            classifier.output(aligned[index], face)["logits"], expected[index], rtol=0, atol=1e-4
+        )
 
 
 def test_the_test_rows_can_be_left_alone(data_folder):

@@ -142,7 +142,7 @@ def test_the_app_gives_training_s_logits(fitted, tmp_path):
     for index in range(6):
         crop = np.repeat(rows.grey[index].numpy()[..., None], 3, 2)
         answer = classifier.output(AlignedFace(crop, np.eye(2, 3)))
-        torch.testing.assert_close(answer.logits, expected.logits[index], atol=1e-4, rtol=0)
+        torch.testing.assert_close(answer["logits"], expected.logits[index], atol=1e-4, rtol=0)
 
 
 def test_saving_and_loading_changes_nothing(fitted, tmp_path):
