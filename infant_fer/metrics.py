@@ -1,96 +1,178 @@
-"""How good is an answer? Accuracies with intervals, and the other figures of a model card."""
+"""Compute accuracies with 95 % intervals, ranking, calibration and agreement: the figures of every report.
+
+scikit-learn and scipy.stats are imported inside the functions, so that importing this module stays cheap.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from scipy.special import softmax
 
-Z95 = 1.959964  # two-sided 95 % of the normal distribution
+RESAMPLES = 2_000  # of a bootstrap; its interval then moves by about 0.1 points between two seeds
+LEVEL = 0.95
+TEMPERATURES = (0.3, 5.0)  # bounds within which a temperature is sought
+
+
+class ProportionDict(TypedDict):
+    """The one JSON form of a proportion; `infants` is present when the interval is a bootstrap over so many infants."""
+
+    value: float | None
+    right: int
+    n: int
+    interval95: list[float]
 
 
 @dataclass(frozen=True)
 class Proportion:
-    """A share of `n` cases with its 95 % Wilson interval."""
+    """`right` of `n` cases, with a 95 % interval.
+
+    The interval is Wilson's (1927), or, if `infants` is given, a bootstrap over infants, `bootstrap_interval`.
+    """
 
     right: int
     n: int
+    infants: int | None = None  # in how many infants the n cases are
+    bootstrap_interval: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, right: np.ndarray, infants: np.ndarray | None = None) -> Proportion:
+        """Count the true entries of (N,) bool. Bootstrap over `infants`, (N,) of any dtype, if one has several cases."""
+        count = len(np.unique(infants)) if infants is not None else len(right)
+        if count == len(right):
+            return cls(int(np.sum(right)), len(right))
+        return cls(int(np.sum(right)), len(right), count, cluster_interval(right, infants))
 
     @property
     def value(self) -> float:
-        """The share itself; NaN when there is no case."""
+        """Return right / n, NaN without a case."""
         return self.right / self.n if self.n else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson 1927: stays inside 0..1 and holds for small n."""
+        """Return the 95 % interval, (0, 1) without a case."""
+        return self.bootstrap_interval or wilson_interval(self.right, self.n)
+
+    def to_dict(self) -> ProportionDict:
+        """Return plain data for JSON, with None for an undefined value."""
+        plain = {"value": self.value if self.n else None, "right": self.right, "n": self.n}
+        plain["interval95"] = [float(end) for end in self.interval]
+        return plain if self.infants is None else {**plain, "infants": self.infants}
+
+    @classmethod
+    def from_dict(cls, plain: ProportionDict) -> Proportion:
+        """Read what `to_dict` wrote."""
+        infants = plain.get("infants")
+        return cls(plain["right"], plain["n"], infants, tuple(plain["interval95"]) if infants else None)
+
+    @property
+    def short(self) -> str:
+        """Return one table cell: value, interval and n; a dash without a case."""
         if not self.n:
-            return 0.0, 1.0
-        centre = (self.value + Z95**2 / (2 * self.n)) / (1 + Z95**2 / self.n)
-        half = (
-            Z95 / (1 + Z95**2 / self.n) * math.sqrt(self.value * (1 - self.value) / self.n + Z95**2 / (4 * self.n**2))
-        )
-        return centre - half, centre + half
+            return "–"
+        low, high = self.interval
+        return f"{self.value * 100:.1f} % ({low * 100:z.0f}–{high * 100:.0f}), n = {self.n}"
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.value * 100:.1f} % (n = {self.n}, 95 % interval {low * 100:.1f}–{high * 100:.1f})"
+        of = f"{self.n}" if self.infants is None else f"{self.n} of {self.infants} infants"
+        return f"{self.value * 100:.1f} % (n = {of}, 95 % interval {low * 100:.1f}–{high * 100:.1f})"
 
 
-def accuracy(predicted: np.ndarray, truth: np.ndarray) -> Proportion:
-    """Share of equal entries of two (N,) arrays."""
-    return Proportion(int((predicted == truth).sum()), len(truth))
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval (1927), which stays inside 0..1 and holds for small n; (0, 1) without a case."""
+    from scipy.stats import binomtest
+
+    if not n:
+        return 0.0, 1.0
+    low, high = binomtest(right, n).proportion_ci(LEVEL, "wilson")
+    return float(low), float(high)
+
+
+def cluster_interval(right: np.ndarray, infants: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap of the mean of (N,) values in 0..1 that draws infants, not cases (Efron 1979).
+
+    Where every resample would be the same (all cases right, or wrong, or one infant only) it is Wilson's interval for as
+    many cases as there are infants.
+    """
+    values = np.asarray(right, float)
+    _, number = np.unique(infants, return_inverse=True)
+    sums, counts = np.bincount(number, values), np.bincount(number)
+    if len(counts) < 2 or values.std() == 0:
+        return wilson_interval(round(values.mean() * len(counts)), len(counts)) if len(values) else (0.0, 1.0)
+    return bootstrap_interval(sums, counts, seed)
+
+
+def bootstrap_interval(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap over clusters of a mean, from each cluster's (K,) sum and (K,) count."""
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
+def accuracy(predicted: np.ndarray, truth: np.ndarray, infants: np.ndarray | None = None) -> Proportion:
+    """Return the proportion of equal entries of two (N,) arrays; `infants` as in `Proportion.of`."""
+    return Proportion.of(predicted == truth, infants)
 
 
 def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Mean recall over the classes that occur."""
-    return float(balanced_accuracy_score(truth, predicted))
+    """Return the mean recall over the classes that occur."""
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
 
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Chance that a positive case scores above a negative one; NaN when one kind is missing."""
+    """Return the probability that a positive case scores above a negative one, NaN when one kind is missing."""
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(truth, scores)) if len(np.unique(truth)) == 2 else float("nan")
 
 
 def concordance(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Lin's concordance correlation coefficient (1989) of two (N,) arrays."""
+    """Return Lin's concordance correlation coefficient (1989) of two (N,) arrays."""
     covariance = ((predicted - predicted.mean()) * (truth - truth.mean())).mean()
     return float(2 * covariance / (predicted.var() + truth.var() + (predicted.mean() - truth.mean()) ** 2))
 
 
 def negative_log_likelihood(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Mean of -log p of the true class; (N, C) and (N,)."""
-    return float(-np.log(probabilities[np.arange(len(truth)), truth].clip(1e-12)).mean())
+    """Return the mean of -log p of the true class, from (N, C) probabilities and (N,) indices."""
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(truth, probabilities, labels=range(probabilities.shape[1])))
+
+
+def brier_score(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean squared distance of (N, C) probabilities from the truth, 0 to 2 (Brier 1950)."""
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(truth, probabilities, labels=range(probabilities.shape[1]), scale_by_half=False))
 
 
 def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017): |confidence - accuracy| over equal-width bins, weighted by their size."""
+    """Return the expected calibration error (Guo et al. 2017): |confidence - accuracy| over equal-width bins, weighted."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in np.unique(which)
-    ]
-    return float(sum(gaps))
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(number, confidence, bins) - np.bincount(number, right, bins)
+    return float(np.abs(gaps).sum() / len(truth))
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
-    """Exact two-sided p that two classifiers err equally often on the same cases (McNemar 1947); (N,) bool each."""
+    """Return the exact two-sided p that two classifiers err equally often on the same cases (McNemar 1947); (N,) bool."""
+    from scipy.stats import binomtest
+
     only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
-    n, k = only_first + only_second, min(only_first, only_second)
-    if n == 0:
-        return 1.0
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    differing = only_first + only_second
+    return float(binomtest(only_first, differing).pvalue) if differing else 1.0
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The divisor of (N, C) logits with the least negative log-likelihood, on a grid of 0.3 to 5 (Guo et al. 2017)."""
-    grid = np.geomspace(0.3, 5.0, 120)
-    return float(min(grid, key=lambda divisor: negative_log_likelihood(softmax(logits / divisor), truth)))
+    """Return the divisor of (N, C) logits, within TEMPERATURES, of the least negative log-likelihood (Guo et al. 2017)."""
+    from scipy.optimize import minimize_scalar
 
+    def loss(log_divisor: float) -> float:
+        return negative_log_likelihood(softmax(np.float64(logits) / np.exp(log_divisor), axis=1), truth)
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of (N, C) logits."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))

@@ -11,7 +11,7 @@ from infant_fer.audit.movement import Change, Movement
 from infant_fer.audit.reading import rendered
 from infant_fer.audit.record import CAUTION, Audit
 from infant_fer.evaluation.plots import level_panels
-from infant_fer.evaluation.report_page import facts, picture, report_page, share_words, table
+from infant_fer.evaluation.report_page import facts, picture, report_page, table
 from infant_fer.images import data_url
 from infant_fer.metrics import Proportion
 
@@ -62,16 +62,16 @@ def audit_page(audit: Audit, example: Picture) -> str:
 def _what_was_read(audit: Audit) -> str:
     words = (
         f"{audit.checkpoint}: {audit.pictures} pictures of {audit.infants} rendered infants "
-        f"({', '.join(audit.expressions)}; seed {audit.seed}). No face in {share_words(audit.without_face)}."
+        f"({', '.join(audit.expressions)}; seed {audit.seed}). No face in {audit.without_face.short}."
     )
     plain, strongest = audit.plain_agreement, audit.strongest()
-    words += f" Plain pictures read as rendered: {share_words(plain)}." if plain.n else ""
-    flips = "; ".join(f"{each.factor}, {each.level}: {share_words(each.flips)}" for each in strongest)
+    words += f" Plain pictures read as rendered: {plain.short}." if plain.n else ""
+    flips = "; ".join(f"{each.factor}, {each.level}: {each.flips.short}" for each in strongest)
     return words + (f"\nThe label flips most with {flips}." if flips else "\nNo label flips.")
 
 
 def _counted(share: Proportion) -> str:
-    return share_words(share) if share.n else "–"
+    return share.short
 
 
 def _line(parts: tuple[str, ...], widths: tuple[int, ...]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from infant_fer.audit.report import HEAD
-from infant_fer.evaluation.report_page import share_words
 from infant_fer.metrics import Proportion
 
 HEADING, NEXT = "## Audit with rendered infants", "## Data and licence"
@@ -57,4 +56,4 @@ def _row(level: dict) -> str:
 
 
 def _counted(share: dict) -> str:
-    return share_words(Proportion(share["count"], share["n"])) if share["n"] else "–"
+    return Proportion(share["count"], share["n"]).short

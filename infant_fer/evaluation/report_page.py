@@ -57,12 +57,6 @@ def picture(png: bytes, caption: str) -> str:
     return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def share_words(share: Proportion) -> str:
-    """A share with its interval and n."""
-    low, high = share.interval
-    return f"{share.value * 100:.1f} % ({low * 100:z.0f}–{high * 100:.0f}), n = {share.n}"
-
-
 def gallery(answers: Predictions, crops: np.ndarray) -> str:
     """The surest wrong answers with their (N, S, S, 3) faces. Only for the owner of the pictures: it shows them."""
     wrong = np.flatnonzero(answers.predicted != answers.truth)
@@ -79,7 +73,7 @@ def gallery(answers: Predictions, crops: np.ndarray) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, Proportion):
-        return f'<td class="number">{share_words(value)}</td>'
+        return f'<td class="number">{value.short}</td>'
     if isinstance(value, float):
         return f'<td class="number">{value:.3f}</td>'
     return f"<td>{escape('–' if value is None else str(value))}</td>"

@@ -32,17 +32,17 @@ def scores(answers: Predictions) -> dict:
         "macro recall": recall,
         "macro F1": f1,
         "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
-        "Brier score": brier(probabilities, truth),
+        "Brier score": metrics.brier_score(probabilities, truth),
         "expected calibration error": metrics.calibration_error(probabilities, truth),
         **affect_aucs(answers),
     }
     return {
-        "accuracy": as_json(answers.accuracy),
-        "right among the two most probable": as_json(top_two(answers)),
+        "accuracy": answers.accuracy.to_dict(),
+        "right among the two most probable": top_two(answers).to_dict(),
         **{name: _finite(value) for name, value in figures.items()},
-        "per class": {name: as_json(share) for name, share in zip(answers.labels, recalls, strict=True)},
+        "per class": {name: share.to_dict() for name, share in zip(answers.labels, recalls, strict=True)},
         "per subgroup": {
-            column: {value: as_json(share) for value, share in subgroup_accuracies(answers, column).items()}
+            column: {value: share.to_dict() for value, share in subgroup_accuracies(answers, column).items()}
             for column in answers.subgroups
         },
     }
@@ -52,11 +52,6 @@ def top_two(answers: Predictions) -> Proportion:
     """How often the truth is among the two most probable classes."""
     best = np.argsort(-answers.probabilities, axis=1)[:, :2]
     return Proportion(int((best == answers.truth[:, None]).any(1).sum()), len(answers.truth))
-
-
-def brier(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Mean squared distance of (N, C) probabilities from the truth, 0 to 2 (Brier 1950)."""
-    return float(((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(1).mean())
 
 
 def affect_aucs(answers: Predictions) -> dict[str, float]:
@@ -98,11 +93,6 @@ def ensemble(parts: Sequence[Predictions], weights: Sequence[float] | None = Non
     if any(part.labels != first.labels or part.members != first.members for part in parts):
         raise DatasetError("Only checkpoints with the same classes, asked about the same pictures, can be averaged.")
     return replace(first, probabilities=np.average([part.probabilities for part in parts], axis=0, weights=weights))
-
-
-def as_json(share: Proportion) -> dict:
-    """A share as JSON says it."""
-    return {"value": _finite(share.value), "right": share.right, "n": share.n, "interval95": list(share.interval)}
 
 
 def _finite(value: float) -> float | None:

@@ -13,7 +13,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
 from infant_fer.evaluation.report_page import facts, gallery, picture, report_page, table
-from infant_fer.evaluation.scores import as_json, scores
+from infant_fer.evaluation.scores import scores
 from infant_fer.evaluation.sections import accuracy_table, answer_sections
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
@@ -32,7 +32,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
     """Write `output` whole or not at all; `show_faces` puts misclassified faces into the report. Raises DatasetError."""
     figures = {name: scores(answers) for name, answers in result.answers.items()}
     part, measured = result.measured
-    curve = {count: as_json(share) for count, share in result.size_curve.items()}
+    curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
 
     def write(folder: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from infant_fer.evaluation.report_page import share_words
 from infant_fer.evaluation.scores import mcnemar, scores
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.infant_face.card import USE
@@ -32,7 +31,7 @@ def run_card(name: str, result: ExperimentResult) -> str:
             USE,
             f"## Figures on {part}\n",
             "| | accuracy with 95 % interval (Wilson) |\n|---|---|",
-            *(f"| {each} | {share_words(answers.accuracy)} |" for each, answers in _rows(result).items()),
+            *(f"| {each} | {answers.accuracy.short} |" for each, answers in _rows(result).items()),
             "",
             *(f"- {key}: {value:.3f}" for key, value in scores(measured).items() if isinstance(value, float)),
             "- exact McNemar p against " + "; ".join(f"{key}: {p:.2g}" for key, p in _against(result).items()),

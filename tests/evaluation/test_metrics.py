@@ -25,6 +25,7 @@ def test_metrics_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4]])
     assert metrics.calibration_error(probabilities, np.array([0, 1])) == pytest.approx((0.1 + 0.6) / 2)
     assert metrics.negative_log_likelihood(probabilities, np.array([0, 0])) == pytest.approx(-np.log([0.9, 0.6]).mean())
+    assert metrics.brier_score(np.array([[0.8, 0.2]]), np.array([0])) == pytest.approx(0.08)
     logits = np.log(np.array([[0.99, 0.01]] * 10))
     assert metrics.fit_temperature(logits, np.array([0] * 7 + [1] * 3)) > 3  # far too sure
 
@@ -32,7 +33,7 @@ def test_metrics_by_hand():
 def test_the_temperature_undoes_overconfidence():
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (4000, 3))
-    truth = np.array([random.choice(3, p=row) for row in metrics.softmax(logits)])
+    truth = np.array([random.choice(3, p=row) for row in metrics.softmax(logits, axis=1)])
     assert metrics.fit_temperature(logits, truth) == pytest.approx(1, rel=0.1)
     assert metrics.fit_temperature(logits * 3, truth) == pytest.approx(3, rel=0.1)
 
@@ -40,3 +41,29 @@ def test_the_temperature_undoes_overconfidence():
 def test_auc_of_one_kind_is_unknown():
     assert metrics.auc(np.array([0.1, 0.9, 0.8]), np.array([0, 1, 0])) == 1
     assert math.isnan(metrics.auc(np.array([0.1, 0.9]), np.array([1, 1])))
+
+
+def test_pictures_of_one_infant_do_not_count_as_independent():
+    """Ten infants with ten pictures each, all ten right or all ten wrong: the interval is that of ten cases, not of 100."""
+    infants, right = np.repeat(np.arange(10), 10), np.repeat([True] * 8 + [False] * 2, 10)
+    shown = metrics.Proportion.of(right, infants)
+    low, high = shown.interval
+    assert (shown.right, shown.n, shown.infants) == (80, 100, 10)
+    assert high - low > 2.5 * np.diff(metrics.wilson_interval(80, 100))[0]
+    assert (low, high) == pytest.approx((0.5, 1.0), abs=0.051)  # 2.5 % and 97.5 % quantiles of a binomial of 10 and 0.8
+    assert metrics.Proportion.from_dict(shown.to_dict()) == shown
+
+
+def test_an_infant_of_one_picture_each_gives_wilsons_interval():
+    right = np.array([True, False, True, True])
+    assert metrics.Proportion.of(right, np.array(["a", "b", "c", "d"])) == metrics.Proportion(3, 4)
+
+
+def test_all_right_is_no_certainty_and_counts_infants():
+    shown = metrics.Proportion.of(np.ones(20, bool), np.repeat([0, 1], 10))
+    assert shown.interval == metrics.wilson_interval(2, 2)
+
+
+def test_a_proportion_of_no_case_is_none_in_json():
+    assert metrics.Proportion(0, 0).to_dict() == {"value": None, "right": 0, "n": 0, "interval95": [0.0, 1.0]}
+    assert metrics.Proportion(0, 0).short == "–"

@@ -10,7 +10,7 @@ from PIL import Image
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
-from infant_fer.evaluation.scores import brier, ensemble, mcnemar, scores, subgroup_accuracies, top_two
+from infant_fer.evaluation.scores import ensemble, mcnemar, scores, subgroup_accuracies, top_two
 from infant_fer.labels import AFFECTS
 from infant_fer.training.learning_curves import Epoch, epochs_of, overfitting
 
@@ -36,7 +36,6 @@ def test_scores_by_hand():
     assert found["variance over classes"] == pytest.approx(2 / 9)
     assert found["per subgroup"]["source"]["web"]["value"] == 1
     assert (top_two(FOUR).right, top_two(FOUR).n) == (4, 4)
-    assert brier(np.array([[0.8, 0.2]]), np.array([0])) == pytest.approx(0.08)
     # negative over neutral: 0.3 / 0.5 for the neutral one, 0.3 / 0.6 and 0.4 / 0.1 for the negative ones
     assert found["AUC negative against neutral"] == 0.5
     assert subgroup_accuracies(FOUR, "source")["cam"].right == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import softmax
 
 from infant_fer import metrics
 from infant_fer.evaluation.baselines import fitted
@@ -87,7 +88,7 @@ def head_figures(
 ) -> dict[str, float]:
     """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
     rated = chosen & (manifest.affect != UNKNOWN)
-    probabilities, truth = metrics.softmax(output.logits.numpy()[rated] / temperature), manifest.affect[rated]
+    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature), manifest.affect[rated]
     pair = np.isin(truth, (NEUTRAL, NEGATIVE))
     pair_score = np.log(probabilities[pair, NEGATIVE] / probabilities[pair, NEUTRAL].clip(1e-12))
     known = chosen & ~np.isnan(manifest.valence_arousal[:, 0]) & (manifest.usable == 1)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from infant_fer import metrics
-from infant_fer.evaluation.scores import as_json
 from infant_fer.models.infant_face import InfantFaceModel, joined
 from infant_fer.training.hardware import machine
 from infant_fer.training.infant_face.card import model_card
@@ -114,4 +113,4 @@ def _provenance(asked: RunConfig, minutes: list[float]) -> dict:
 
 def plain(figure: metrics.Proportion | np.generic) -> object:
     """What JSON can hold of a figure."""
-    return figure.item() if isinstance(figure, np.generic) else as_json(figure)
+    return figure.item() if isinstance(figure, np.generic) else figure.to_dict()
