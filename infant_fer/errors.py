@@ -21,5 +21,9 @@ class DatasetError(InfantFERError):
     """The training data cannot be used as it stands."""
 
 
+class OutputError(InfantFERError):
+    """A file or folder cannot be written where it should be, or would destroy what is not ours."""
+
+
 class SyntheticError(InfantFERError):
     """A synthetic infant cannot be made as asked."""
