@@ -1,15 +1,16 @@
-"""Which checkpoints does this page offer, and which are loaded? Visitors choose from the operator's list only."""
+"""Which checkpoints does a page offer, and which are loaded? Visitors choose from the operator's list only, by public names."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.face_bundle import face_bundle
-from infant_fer.checkpoints.sources import KNOWN, embedded
+from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.face_detection import FaceDetector
@@ -19,68 +20,105 @@ MAX_LOADED = 2  # a ViT-Base takes 350 MB
 
 @dataclass(frozen=True)
 class CheckpointEntry:
-    """One entry of the list: the source given to the loader and the words shown."""
+    """A checkpoint that visitors may choose.
+
+    `source` is what the loader gets (a folder or a Hub id) and stays on the server; `name` is unique and public; `title` is shown.
+    """
 
     source: str
+    name: str
     title: str
     revision: str | None = None
 
 
-def available_checkpoints(asked: list[str]) -> list[CheckpointEntry]:
-    """The list of a page: what the operator asked for, what ships with the project, and the known ones of the Hub."""
-    listed = [CheckpointEntry(source, source) for source in asked]
-    listed += [CheckpointEntry(str(folder), folder.name) for folder in embedded()]
-    listed += [
-        CheckpointEntry(known.source, f"{known.source} ({known.note}; downloads when chosen)") for known in KNOWN
+def available_checkpoints(configured: Sequence[str] = ()) -> list[CheckpointEntry]:
+    """Return the operator's checkpoints, those that ship with the project and the known ones of the Hub, in that order.
+
+    A folder is named by its last part, never by its path; further folders of the same name get a number.
+    """
+    entries = [CheckpointEntry(source, _public_name(source), "") for source in configured]
+    entries += [CheckpointEntry(str(folder), folder.name, "") for folder in embedded()]
+    entries += [
+        CheckpointEntry(
+            known.source, known.source, f"{known.source} ({known.note}; downloads when chosen)", known.revision
+        )
+        for known in KNOWN
     ]
-    return list({offer.source: offer for offer in reversed(listed)}.values())[::-1]
+    by_source: dict[str, CheckpointEntry] = {}
+    for entry in entries:
+        by_source.setdefault(_identity(entry.source), entry)
+    names: dict[str, int] = {}
+    unique = []
+    for entry in by_source.values():
+        count = names[entry.name] = names.get(entry.name, 0) + 1
+        name = entry.name if count == 1 else f"{entry.name} ({count})"
+        unique.append(replace(entry, name=name, title=entry.title or name))
+    return unique
+
+
+def _public_name(source: str) -> str:
+    is_hub_id = HUB_ID.fullmatch(source) and not Path(source).is_dir()
+    return source if is_hub_id else Path(source).resolve().name
+
+
+def _identity(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).is_dir() else source
 
 
 class CheckpointRegistry:
-    """Load offered checkpoints on demand and keep the latest two. Thread-safe."""
+    """Load the available checkpoints on demand and keep the latest two. Thread-safe."""
 
-    def __init__(self, available_checkpoints: list[CheckpointEntry], device: str = "auto"):
-        self.available_checkpoints = available_checkpoints
+    def __init__(self, entries: Sequence[CheckpointEntry], device: str = "auto"):
+        self._entries = {entry.name: entry for entry in entries}
         self._device = device
-        self._face_finder = FaceDetector(face_bundle())
+        self._face_detector = FaceDetector(face_bundle())
         self._loaded: OrderedDict[str, Analyzer] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
-        self._loading = {offer.source: threading.Lock() for offer in available_checkpoints}  # held through a download
+        self._loading = {name: threading.Lock() for name in self._entries}  # held through a download
 
     @property
     def choices(self) -> list[tuple[str, str]]:
-        """(title, source) pairs for a dropdown; the first is the default."""
-        return [(offer.title, offer.source) for offer in self.available_checkpoints]
+        """(title, name) pairs for a dropdown; the first is the default."""
+        return [(entry.title, entry.name) for entry in self._entries.values()]
 
-    def analyzer(self, source: str, on_progress: Callable[[float, str], None] | None = None) -> Analyzer:
-        """The analyzer of an offered checkpoint; the first use may download, while other visitors go on with theirs.
+    @property
+    def default(self) -> str:
+        """The name of the checkpoint that is used until a visitor chooses another one."""
+        return next(iter(self._entries))
 
-        Raises CheckpointError.
+    def analyzer(self, name: str, on_progress: Callable[[float, str], None] | None = None) -> Analyzer:
+        """Return the analyzer of an available checkpoint; its first use may download, while other visitors go on with theirs.
+
+        Raises CheckpointError for a name that is not in the list and for a checkpoint that cannot be loaded.
         """
-        offer = next((offer for offer in self.available_checkpoints if offer.source == source), None)
-        if offer is None:
+        entry = self._entries.get(name)
+        if entry is None:
             raise CheckpointError("This page does not offer that checkpoint. Choose one from its list.")
-        loaded = self._kept(source)
+        loaded = self.loaded(name)
         if loaded is not None:
             return loaded
-        with self._loading[source]:
-            return self._kept(source) or self._keep(source, self._load(offer, on_progress))
+        with self._loading[name]:
+            return self.loaded(name) or self._keep(name, self._load(entry, on_progress))
 
-    def _load(self, offer: CheckpointEntry, on_progress: Callable[[float, str], None] | None) -> Analyzer:
-        classifier = AffectClassifier.from_pretrained(
-            offer.source, revision=offer.revision, device=self._device, on_progress=on_progress
-        )
-        return Analyzer(self._face_finder, classifier)
-
-    def _kept(self, source: str) -> Analyzer | None:
+    def loaded(self, name: str) -> Analyzer | None:
+        """Return the analyzer of a checkpoint if it is in memory; never loads."""
         with self._lock:
-            if source in self._loaded:
-                self._loaded.move_to_end(source)
-            return self._loaded.get(source)
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+            return self._loaded.get(name)
 
-    def _keep(self, source: str, analyzer: Analyzer) -> Analyzer:
+    def _load(self, entry: CheckpointEntry, on_progress: Callable[[float, str], None] | None) -> Analyzer:
+        try:
+            classifier = AffectClassifier.from_pretrained(
+                entry.source, revision=entry.revision, device=self._device, on_progress=on_progress
+            )
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(entry.source, entry.name)) from None
+        return Analyzer(self._face_detector, classifier)
+
+    def _keep(self, name: str, analyzer: Analyzer) -> Analyzer:
         with self._lock:
-            self._loaded[source] = analyzer
+            self._loaded[name] = analyzer
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
         return analyzer

@@ -39,7 +39,7 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
     """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
     gr.Markdown(ABOUT)
     with gr.Accordion("Model card of the chosen checkpoint", open=True):
-        card = gr.Markdown(_card(registry, registry.choices[0][1]), elem_id="card")
+        card = gr.Markdown(_card(registry, registry.default), elem_id="card")
 
     def on_checkpoint(source: str) -> str:
         try:

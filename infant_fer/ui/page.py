@@ -130,11 +130,11 @@ def _add_endpoint(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         if photo is None:
             raise told("Send a photo.")
         try:
-            return json.loads(registry.analyzer(checkpoint or registry.choices[0][1]).analyze(photo).to_json())
+            return json.loads(registry.analyzer(checkpoint or registry.default).analyze(photo).to_json())
         except InfantFERError as error:
             raise told(error) from None
 
     photo = PrivateImage(visible=False, label="photo")
-    checkpoint = gr.Dropdown(registry.choices, value=registry.choices[0][1], visible=False, label="checkpoint")
+    checkpoint = gr.Dropdown(registry.choices, value=registry.default, visible=False, label="checkpoint")
     report = gr.JSON(visible=False, label="report")
     gr.Button(visible=False).click(analyze, [photo, checkpoint], [report], api_name="analyze")

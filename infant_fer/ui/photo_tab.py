@@ -135,9 +135,7 @@ def _lay_out_settings(registry: CheckpointRegistry) -> _Settings:
     look = DisplayOptions()
     asked = ExplanationSettings()
     with gr.Accordion("Settings", open=False, elem_id="settings"):
-        checkpoint = gr.Dropdown(
-            registry.choices, value=registry.choices[0][1], label="Checkpoint", elem_id="checkpoint"
-        )
+        checkpoint = gr.Dropdown(registry.choices, value=registry.default, label="Checkpoint", elem_id="checkpoint")
         with gr.Row():
             target = gr.Dropdown([PREDICTED, *AFFECTS], value=PREDICTED, label="Class to explain", elem_id="target")
             methods = [(method.title, name) for name, method in METHODS.items()]

@@ -30,8 +30,8 @@ GUARDED = textwrap.dedent(
     with private_upload_folder():
         from infant_fer.ui.page import build_page, launch
         from infant_fer.ui.sessions import SessionStore
-        from infant_fer.checkpoints.registry import Shelf, offers
-        page = build_page(Shelf(offers([])), SessionStore(), [])
+        from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+        page = build_page(CheckpointRegistry(available_checkpoints()), SessionStore(), [])
         url = launch(page, port=0 or None, block=False)
         import gradio_client
         client = gradio_client.Client(url, download_files=False, analytics_enabled=False, verbose=False)

@@ -1,14 +1,10 @@
 """What a visitor sees of photos, maps and webcam frames, and in which order; without a browser."""
 
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.checkpoints.registry import CheckpointEntry, CheckpointRegistry
-from infant_fer.classifier import AffectClassifier
 from infant_fer.images import Photo, load_photo
 from infant_fer.ui.live_tab import read_frame, reading_html
 from infant_fer.ui.photo_view import clicked_face, explained, read_photo, shown
@@ -92,26 +88,3 @@ def test_a_wavering_reading_is_not_clear():
     html = reading_html([LiveReading(1.0, unsure)], 1.0)
     assert "Not clear" in html
     assert html.count("stroke-dasharray") == 6  # three lines and their key
-
-
-def test_nobody_waits_for_another_visitor_s_download(monkeypatch):
-    may_end, real = threading.Event(), AffectClassifier.from_pretrained
-
-    def slow(source, **options):
-        if source == "slow":
-            assert may_end.wait(60)
-        return real(**options)
-
-    monkeypatch.setattr(AffectClassifier, "from_pretrained", slow)
-    registry = CheckpointRegistry([CheckpointEntry("quick", "quick"), CheckpointEntry("slow", "slow")])
-    quick, loaded = registry.analyzer("quick"), []
-    others = [threading.Thread(target=lambda: loaded.append(registry.analyzer("slow"))) for _ in range(2)]
-    for thread in others:
-        thread.start()
-    began = time.monotonic()
-    assert registry.analyzer("quick") is quick
-    assert time.monotonic() - began < 5
-    may_end.set()
-    for thread in others:
-        thread.join(60)
-    assert loaded[0] is loaded[1]  # the second waited for the first's

@@ -169,6 +169,15 @@ def test_headers_and_switches(page_server):
         assert httpx.get(url + address).status_code in (403, 404), address
 
 
+def test_config_and_api_schema_show_no_path_of_the_server(page_server):
+    for address in ("config", "gradio_api/info"):
+        answer = httpx.get(page_server[0] + address)
+        assert answer.status_code == 200
+        assert "infant-fer-small" in answer.text
+        assert str(EXAMPLES.parent) not in answer.text
+        assert str(page_server[1]) not in answer.text
+
+
 def test_gps_goes_in_and_comes_out_nowhere(analyzer, tmp_path):
     from infant_fer.report_html import report_page
     from infant_fer.ui.downloads import KINDS, download

@@ -1,0 +1,68 @@
+"""What a page's visitors see of the checkpoints, and what is loaded when."""
+
+import shutil
+import threading
+import time
+
+import pytest
+
+from infant_fer.checkpoints.registry import CheckpointEntry, CheckpointRegistry, available_checkpoints
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import CheckpointError
+
+
+def test_names_and_titles_show_no_path(tiny, tmp_path):
+    (tmp_path / "a").mkdir()
+    first, second = tmp_path / "model", tmp_path / "a" / "model"
+    for folder in (first, second):
+        shutil.copytree(tiny, folder)
+    entries = available_checkpoints(
+        [str(first), f"{first}/", str(second), str(tmp_path / "missing"), "owner/name@main"]
+    )
+    names = [entry.name for entry in entries]
+    assert names[:4] == ["model", "model (2)", "missing", "owner/name@main"]
+    assert len(set(names)) == len(names)
+    assert not any(str(tmp_path) in text for entry in entries for text in (entry.name, entry.title))
+    registry = CheckpointRegistry(entries)
+    assert registry.default == "model"
+    assert registry.analyzer("model (2)").classifier.name == "model"
+    for name in ("missing", str(second), "/etc"):
+        with pytest.raises(CheckpointError) as refused:
+            registry.analyzer(name)
+        assert str(tmp_path) not in str(refused.value)
+
+
+def test_known_checkpoints_are_loaded_at_their_pinned_revision(monkeypatch):
+    revisions, real = [], AffectClassifier.from_pretrained
+
+    def loaded(source, revision=None, **options):
+        revisions.append(revision)
+        return real()
+
+    monkeypatch.setattr(AffectClassifier, "from_pretrained", loaded)
+    pinned = "1a1a6dcc90944ffcf5819641963caf2226d69aab"
+    CheckpointRegistry(available_checkpoints()).analyzer("motheecreator/vit-Facial-Expression-Recognition")
+    assert revisions == [pinned]
+
+
+def test_nobody_waits_for_another_visitor_s_download(monkeypatch):
+    may_end, real = threading.Event(), AffectClassifier.from_pretrained
+
+    def slow(source, **options):
+        if source == "slow":
+            assert may_end.wait(60)
+        return real(**options)
+
+    monkeypatch.setattr(AffectClassifier, "from_pretrained", slow)
+    registry = CheckpointRegistry([CheckpointEntry(name, name, name) for name in ("quick", "slow")])
+    quick, loaded = registry.analyzer("quick"), []
+    others = [threading.Thread(target=lambda: loaded.append(registry.analyzer("slow"))) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    began = time.monotonic()
+    assert registry.analyzer("quick") is quick
+    assert time.monotonic() - began < 5
+    may_end.set()
+    for thread in others:
+        thread.join(60)
+    assert loaded[0] is loaded[1]  # the second waited for the first's
