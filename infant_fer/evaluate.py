@@ -37,7 +37,7 @@ def _measure(options: argparse.Namespace) -> None:
         print(f"{name}: {answers.accuracy}" + (f", McNemar p {against[name]:.2g}" if number else ""))
     if options.json:
         options.json.write_text(
-            json.dumps({name: scores(each) for name, each in found.answers.items()}, indent=1), "utf-8"
+            json.dumps({name: scores(each).to_dict() for name, each in found.answers.items()}, indent=1), "utf-8"
         )
     if options.report:
         options.report.write_text(evaluation_page(found, options.gallery), "utf-8")

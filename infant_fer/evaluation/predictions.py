@@ -1,8 +1,9 @@
-"""What did a model answer, and what would have been right? All that an evaluation needs."""
+"""Hold a model's probabilities for N images beside the truth: what every score, plot and report is computed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,46 +11,123 @@ import torch
 from infant_fer import metrics
 from infant_fer.classifier import forward_crops
 from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.errors import DatasetError
 from infant_fer.metrics import Proportion
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's probabilities for N pictures beside the truth."""
+    """A model's probabilities for N images beside the truth."""
 
     labels: tuple[str, ...]
     probabilities: np.ndarray  # (N, C) float64, rows sum to 1
     truth: np.ndarray  # (N,) int
-    members: tuple[str, ...]  # names of the pictures
+    members: tuple[str, ...]  # names of the images
+    subject: np.ndarray  # (N,): the infant in each image
     subgroups: dict[str, np.ndarray]  # further columns, (N,) str each
 
+    @classmethod
+    def of(cls, images: LabeledImages, probabilities: np.ndarray) -> Predictions:
+        """Join (N, C) probabilities with the labels of the N images they are for."""
+        return cls(images.labels, probabilities, images.truth, images.members, images.subject, images.subgroups)
+
     def rows(self, chosen: np.ndarray) -> Predictions:
-        """Some of the answers, by mask."""
-        members = tuple(member for member, taken in zip(self.members, chosen, strict=True) if taken)
-        subgroups = {name: values[chosen] for name, values in self.subgroups.items()}
-        return Predictions(self.labels, self.probabilities[chosen], self.truth[chosen], members, subgroups)
+        """Select images by (N,) bool mask."""
+        return replace(
+            self,
+            probabilities=self.probabilities[chosen],
+            truth=self.truth[chosen],
+            members=tuple(member for member, taken in zip(self.members, chosen, strict=True) if taken),
+            subject=self.subject[chosen],
+            subgroups={name: values[chosen] for name, values in self.subgroups.items()},
+        )
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) int: the most probable class."""
+        """Return the most probable class, (N,) int."""
         return self.probabilities.argmax(1)
 
     @property
     def accuracy(self) -> Proportion:
-        """The share of right answers."""
-        return metrics.accuracy(self.predicted, self.truth)
+        """Return the proportion of correct predictions."""
+        return metrics.accuracy(self.predicted, self.truth, self.subject)
+
+
+@dataclass(frozen=True)
+class RepeatedAccuracy:
+    """The mean accuracy of several models over the same `n` images; the 95 % interval is a bootstrap over infants."""
+
+    values: tuple[float, ...]  # one accuracy per repeat
+    n: int
+    interval: tuple[float, float]
+
+    @property
+    def value(self) -> float:
+        """Return the mean over the repeats."""
+        return float(np.mean(self.values))
+
+    @property
+    def deviation(self) -> float | None:
+        """Return the standard deviation over the repeats, None for a single one."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        return {
+            "value": self.value,
+            "n": self.n,
+            "interval95": list(self.interval),
+            "per repeat": list(self.values),
+            "standard deviation over repeats": self.deviation,
+        }
+
+    @property
+    def short(self) -> str:
+        """Return one table cell: mean, interval, n and the spread over the repeats."""
+        low, high = self.interval
+        words = f"{self.value * 100:.1f} % ({low * 100:.0f}–{high * 100:.0f}), n = {self.n}"
+        if self.deviation is None:
+            return words
+        return f"{words}, mean of {len(self.values)} repeats, standard deviation {self.deviation * 100:.1f}"
+
+    def __str__(self) -> str:
+        return self.short
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedPredictions:
+    """Predictions for the same images by each repeat of a cross-validation. Repeats are scored singly, never averaged."""
+
+    repeats: tuple[Predictions, ...]
+
+    @property
+    def accuracy(self) -> RepeatedAccuracy:
+        """Return the accuracy of a single model: the mean over the repeats, with their spread."""
+        right = np.stack([each.predicted == each.truth for each in self.repeats])  # (R, N)
+        interval = metrics.cluster_interval(right.mean(0), self.repeats[0].subject)
+        return RepeatedAccuracy(tuple(right.mean(1).tolist()), right.shape[1], interval)
 
 
 def predict(
     model: torch.nn.Module,
     processor,
-    pictures: LabeledImages,
+    images: LabeledImages,
     crops: np.ndarray,
     geometry: np.ndarray | None = None,
     found: np.ndarray | None = None,
 ) -> Predictions:
-    """Return the model's probabilities for (N, S, S, 3) uint8 crops, as the app computes them; see forward_crops."""
-    temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+    """Return calibrated probabilities for `images` from their (N, S, S, 3) crops; arguments as in `forward_crops`."""
     logits = forward_crops(model, processor, crops, geometry, found)["logits"]
-    probabilities = (logits.double() / temperature).softmax(1).numpy()
-    return Predictions(pictures.labels, probabilities, pictures.truth, pictures.members, pictures.subgroups)
+    temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+    return Predictions.of(images, (logits.double() / temperature).softmax(1).numpy())
+
+
+def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
+    """Return the (weighted) mean of several models' probabilities for the same images.
+
+    Raises DatasetError when classes or images differ.
+    """
+    first = members[0]
+    if any(each.labels != first.labels or each.members != first.members for each in members):
+        raise DatasetError("Only checkpoints with the same classes, measured on the same images, can be averaged.")
+    return replace(first, probabilities=np.average([each.probabilities for each in members], axis=0, weights=weights))

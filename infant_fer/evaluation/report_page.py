@@ -9,7 +9,7 @@ from html import escape
 import cv2
 import numpy as np
 
-from infant_fer.evaluation.predictions import Predictions
+from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy
 from infant_fer.images import data_url
 from infant_fer.metrics import Proportion
 
@@ -72,7 +72,7 @@ def gallery(answers: Predictions, crops: np.ndarray) -> str:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, Proportion):
+    if isinstance(value, Proportion | RepeatedAccuracy):
         return f'<td class="number">{value.short}</td>'
     if isinstance(value, float):
         return f'<td class="number">{value:.3f}</td>'

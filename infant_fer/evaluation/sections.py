@@ -8,7 +8,7 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.comparison import Evaluation
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.evaluation.report_page import facts, gallery, picture, report_page, table
-from infant_fer.evaluation.scores import mcnemar, scores, subgroup_accuracies
+from infant_fer.evaluation.scores import figures, mcnemar, subgroup_accuracies, top_two
 
 CAUTION = (
     "Labels are what people saw in a picture; nobody asked the infant. Not a medical device. Below a few hundred held-out "
@@ -43,8 +43,8 @@ def answer_sections(measured: Predictions) -> list[tuple[str, str]]:
     shown = picture(plots.confusion_matrix(measured), "Truth and answers.") + picture(
         plots.reliability_diagram(measured), "Is an answer of 80 % right in 80 %? Points on the line say yes."
     )
-    figures = facts({name: value for name, value in scores(measured).items() if not isinstance(value, dict)})
-    return [("Answers", shown), ("Classes and subgroups", _subgroups(measured)), ("Further figures", figures)]
+    measures = facts({"right among the two most probable": top_two(measured), **figures(measured)})
+    return [("Answers", shown), ("Classes and subgroups", _subgroups(measured)), ("Further figures", measures)]
 
 
 def _subgroups(measured: Predictions) -> str:

@@ -13,7 +13,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
 from infant_fer.evaluation.report_page import facts, gallery, picture, report_page, table
-from infant_fer.evaluation.scores import scores
+from infant_fer.evaluation.scores import repeated_scores, scores
 from infant_fer.evaluation.sections import accuracy_table, answer_sections
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
@@ -30,7 +30,9 @@ PICTURED = 200  # faces whose pixel values are drawn
 
 def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = False) -> None:
     """Write `output` whole or not at all; `show_faces` puts misclassified faces into the report. Raises DatasetError."""
-    figures = {name: scores(answers) for name, answers in result.answers.items()}
+    figures = {name: scores(answers).to_dict() for name, answers in result.answers.items()}
+    if result.cross_validation:
+        figures["cross-validation"] = repeated_scores(result.cross_validation)
     part, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
@@ -52,9 +54,8 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     """The report page of a run."""
     part, measured = result.measured
     run = result.provenance
-    further = {key: answers for key, answers in result.answers.items() if key != part}
     sections = [
-        ("In short", accuracy_table(measured, result.baselines, part, further)),
+        ("In short", accuracy_table(measured, result.baselines, part, result.further)),
         *answer_sections(measured),
         ("Training", _training(result)),
         ("Where it looks", _map_section(maps)),

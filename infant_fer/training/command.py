@@ -103,7 +103,7 @@ def experiment(options: Namespace, command: str) -> ExperimentConfig:
 def _finish(result: ExperimentResult, asked: ExperimentConfig, show_faces: bool, scores: dict[str, float]) -> None:
     result = replace(result, provenance={**result.provenance, "compared": scores} if scores else result.provenance)
     write_artifacts(result, asked.output, show_faces)
-    for part, answers in result.answers.items():
+    for part, answers in {**result.answers, **result.further}.items():
         print(f"{part}: {answers.accuracy}")
     print(f"written to {asked.output}: the checkpoint, metrics.json and report.html")
 

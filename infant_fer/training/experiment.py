@@ -17,13 +17,13 @@ from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, without_leaks
 from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.baselines import fitted
-from infant_fer.evaluation.predictions import Predictions, predict
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, predict
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
 from infant_fer.models.luminance import luminance_crops
 from infant_fer.training.batches import Crops
 from infant_fer.training.config import TrainingConfig
-from infant_fer.training.cross_validation import CrossValidation, cross_validated
+from infant_fer.training.cross_validation import CrossValidation, cross_validate
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.processes import first_alone, is_first
 from infant_fer.training.provenance import begin, provenance
@@ -71,7 +71,8 @@ class ExperimentResult:
     """What a run gives: the trained base, the answers for dev and test, the pooled folds, and how it came about."""
 
     base: PretrainedModel
-    answers: dict[str, Predictions]  # dev, test; cross-validation
+    answers: dict[str, Predictions]  # dev, test
+    cross_validation: RepeatedPredictions | None
     history: list[dict]
     provenance: dict
     baselines: dict[str, Predictions]
@@ -86,6 +87,12 @@ class ExperimentResult:
         """The held-out part that the report is about, and the answers for it: test where there is one, else dev."""
         part = "test" if "test" in self.answers else "dev"
         return part, self.answers[part]
+
+    @property
+    def further(self) -> dict[str, Predictions | RepeatedPredictions]:
+        """Return the predictions for other images than those of `measured`."""
+        others = {name: answers for name, answers in self.answers.items() if name != self.measured[0]}
+        return others | ({"cross-validation": self.cross_validation} if self.cross_validation else {})
 
 
 def run(asked: ExperimentConfig, log: Log = print) -> ExperimentResult:
@@ -112,8 +119,6 @@ def run(asked: ExperimentConfig, log: Log = print) -> ExperimentResult:
     names = ("test",) if asked.average_folds else ("dev", "test")  # the folds were trained on dev
     held_out = {name: material.rows(parts == name) for name in names if (parts == name).any()}
     answers = {name: _answers(base, rows) for name, rows in held_out.items()}
-    if folded:
-        answers["cross-validation"] = folded.answers
     train, measured = material.rows(parts == "train"), held_out.get("test", held_out.get("dev"))
     told["minutes"] = round((time.monotonic() - start) / 60, 1)
     curve = _size_curve(asked, material, fewer, measured, log)
@@ -122,7 +127,8 @@ def run(asked: ExperimentConfig, log: Log = print) -> ExperimentResult:
     crops = {name: rows.crops for name, rows in held_out.items()}
     baselines = _baselines(train, measured)
     parts = np.where((parts == "dev") & asked.average_folds, "train", parts)
-    return ExperimentResult(base, answers, history, told, baselines, curve, crops, material.pictures, parts)
+    repeated = folded and folded.predictions
+    return ExperimentResult(base, answers, repeated, history, told, baselines, curve, crops, material.pictures, parts)
 
 
 def compare(
@@ -132,14 +138,17 @@ def compare(
 
     Averaged folds have seen the dev part; they are compared by the cross-validation.
     """
-    part, results = "cross-validation" if asked.average_folds else "dev", {}
+    results = {}
     for base in bases:
         log(f"--- {base}")
         name = f"{asked.output.name}-{base.replace('/', '-').replace(':', '-')}"
         results[base] = run(replace(asked, base=base, output=asked.output.with_name(name)), log)
-        if part not in results[base].answers:
+        if not asked.average_folds and "dev" not in results[base].answers:
             raise DatasetError(f"The split {asked.split!r} has no dev part to compare by. Use --split subject.")
-    scores = {base: result.answers[part].accuracy.value for base, result in results.items()}
+    scores = {
+        base: (result.cross_validation if asked.average_folds else result.answers["dev"]).accuracy.value
+        for base, result in results.items()
+    }
     return results[max(scores, key=scores.get)], scores
 
 
@@ -196,7 +205,12 @@ def _folded(
         _fitted(base, material, parts, asked, asked.folder / f"fold-{number}")
         return base
 
-    return cross_validated(material, drawn, fitted_base, _answers, log, asked.average_folds) if drawn else None
+    def held_out_predictions(base: PretrainedModel, held_out: np.ndarray) -> Predictions:
+        return _answers(base, material.rows(held_out))
+
+    if not drawn:
+        return None
+    return cross_validate(material.pictures, drawn, fitted_base, held_out_predictions, log, asked.average_folds)
 
 
 def _size_curve(
@@ -221,7 +235,4 @@ def _baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pre
     rows = measured.pictures
     seen = train.geometry[train.found], train.pictures.truth[train.found]
     answers = fitted(*seen, len(rows.labels), measured.geometry, measured.found)
-    return {
-        name: Predictions(rows.labels, probabilities, rows.truth, rows.members, rows.subgroups)
-        for name, probabilities in answers.items()
-    }
+    return {name: Predictions.of(rows, probabilities) for name, probabilities in answers.items()}

@@ -99,7 +99,10 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
     assert classifier.crop.size == 32
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["run"]["counts"]["train"]["positive"] > 0
-    assert metrics["figures"]["cross-validation"]["accuracy"]["n"] == 36  # repeats do not make more pictures
+    repeated = metrics["figures"]["cross-validation"]
+    assert repeated["accuracy"]["n"] == 36  # repeats do not make more images
+    assert repeated["accuracy"]["per repeat"] == [each["accuracy"]["value"] for each in repeated["repeats"]]
+    assert len(repeated["repeats"]) == 2
     assert [int(count) % 3 for count in metrics["size curve"]] == [0, 0, 0, 0]  # whole infants
     held_out = metrics["figures"]["test"]["accuracy"]
     assert list(metrics["size curve"].values())[-1] == held_out

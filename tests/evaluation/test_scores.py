@@ -9,16 +9,17 @@ from PIL import Image
 
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
-from infant_fer.evaluation.predictions import Predictions
-from infant_fer.evaluation.scores import ensemble, mcnemar, scores, subgroup_accuracies, top_two
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, ensemble
+from infant_fer.evaluation.scores import mcnemar, repeated_scores, scores, subgroup_accuracies, top_two
 from infant_fer.labels import AFFECTS
 from infant_fer.training.learning_curves import Epoch, epochs_of, overfitting
 
 
-def answers(probabilities, truth, labels=AFFECTS, **subgroups) -> Predictions:
+def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:
     members = tuple(f"{n}.jpg" for n in range(len(truth)))
     columns = {name: np.array(values) for name, values in subgroups.items()}
-    return Predictions(tuple(labels), np.array(probabilities, float), np.array(truth), members, columns)
+    subject = np.array(members if subject is None else subject)
+    return Predictions(tuple(labels), np.array(probabilities, float), np.array(truth), members, subject, columns)
 
 
 FOUR = answers(
@@ -29,7 +30,7 @@ FOUR = answers(
 
 
 def test_scores_by_hand():
-    found = scores(FOUR)
+    found = scores(FOUR).to_dict()
     assert found["accuracy"]["right"] == 2
     assert found["per class"]["negative"]["value"] == 0
     assert found["balanced accuracy"] == pytest.approx(2 / 3)
@@ -43,14 +44,16 @@ def test_scores_by_hand():
 
 
 def test_a_class_that_never_occurs_is_none_and_no_number():
-    found = scores(answers([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], [0, 0]))
+    found = scores(answers([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], [0, 0])).to_dict()
     assert found["per class"]["negative"]["value"] is None
     assert found["AUC negative against neutral"] is None
     assert found["balanced accuracy"] == 1
 
 
 def test_emotions_are_summed_into_affects_for_the_aucs():
-    found = scores(answers([[0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.2, 0.7, 0.1]], [0, 2, 1], ["happy", "sad", "neutral"]))
+    found = scores(
+        answers([[0.5, 0.4, 0.1], [0.1, 0.2, 0.7], [0.2, 0.7, 0.1]], [0, 2, 1], ["happy", "sad", "neutral"])
+    ).to_dict()
     assert found["AUC positive against the rest"] == 1
     assert found["AUC negative against neutral"] == 1
 
@@ -65,7 +68,7 @@ def test_an_ensemble_averages_and_weighs():
 
 def test_mcnemar_needs_the_same_pictures():
     assert mcnemar(FOUR, {"itself": FOUR}) == {"itself": 1.0}
-    with pytest.raises(DatasetError, match="same pictures"):
+    with pytest.raises(DatasetError, match="same images"):
         mcnemar(FOUR, {"other": FOUR.rows(np.array([True, False, True, True]))})
 
 
@@ -126,3 +129,28 @@ def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
     )
     asked = type("Asked", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
     np.testing.assert_allclose(_in_terms_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])
+
+
+def test_repeats_of_a_cross_validation_are_scored_singly():
+    """Three repeats with 2, 2 and 2 of 3 right, each wrong about another image; their mean would be right about all."""
+    right, wrong = [0.6, 0.4], [0.45, 0.55]
+    repeats = [answers([wrong if n == m else right for n in range(3)], [0] * 3, AFFECTS[:2]) for m in range(3)]
+    assert ensemble(repeats).accuracy.value == 1
+    found = RepeatedPredictions(tuple(repeats)).accuracy
+    assert found.value == pytest.approx(2 / 3)
+    assert found.deviation == pytest.approx(0)
+    assert found.n == 3
+    uneven = RepeatedPredictions((*repeats[:2], answers([right] * 3, [0] * 3, AFFECTS[:2])))
+    assert uneven.accuracy.deviation == pytest.approx(np.std([2 / 3, 2 / 3, 1], ddof=1))
+    plain = repeated_scores(uneven)
+    assert plain["accuracy"]["per repeat"] == pytest.approx([2 / 3, 2 / 3, 1])
+    assert [each["accuracy"]["right"] for each in plain["repeats"]] == [2, 2, 3]
+    json.dumps(plain, allow_nan=False)
+
+
+def test_the_interval_of_repeats_counts_infants():
+    """20 images of two infants, one of which is always misread: nearly nothing is known."""
+    half = answers([[0.9, 0.1]] * 20, [0] * 10 + [1] * 10, AFFECTS[:2], subject=["a"] * 10 + ["b"] * 10)
+    assert RepeatedPredictions((half, half)).accuracy.interval == (0, 1)
+    assert half.accuracy.interval == (0, 1)
+    assert scores(half).to_dict()["accuracy"]["infants"] == 2
