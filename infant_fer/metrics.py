@@ -94,15 +94,16 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 def cluster_interval(right: np.ndarray, infants: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap of the mean of (N,) values in 0..1 that draws infants, not cases (Efron 1979).
 
-    Where every resample would be the same (all cases right, or wrong, or one infant only) it is Wilson's interval for as
-    many cases as there are infants.
+    It is widened to hold Wilson's interval of N independent cases; where all resamples are alike (all cases right, or one
+    infant only), Wilson's interval of as many cases as there are infants.
     """
     values = np.asarray(right, float)
     _, number = np.unique(infants, return_inverse=True)
     sums, counts = np.bincount(number, values), np.bincount(number)
-    if len(counts) < 2 or values.std() == 0:
-        return wilson_interval(round(values.mean() * len(counts)), len(counts)) if len(values) else (0.0, 1.0)
-    return bootstrap_interval(sums, counts, seed)
+    low, high = bootstrap_interval(sums, counts, seed)
+    independent = len(values) if high > low else len(counts)
+    wilson = wilson_interval(round(values.mean() * independent), independent)
+    return min(low, wilson[0]), max(high, wilson[1])
 
 
 def bootstrap_interval(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from infant_fer.data.face_cache import face_table
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.splits import split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.baselines import fitted
+from infant_fer.evaluation.baselines import baseline_probabilities
 from infant_fer.evaluation.predictions import Predictions, ensemble, predict
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.training.provenance import read_split
@@ -102,5 +102,5 @@ def _dev_accuracies(answers: dict[str, Predictions], parts: np.ndarray) -> list[
 
 def _baselines(pictures: LabeledImages, geometry, found, parts: np.ndarray) -> dict[str, Predictions]:
     train = (parts == "train") & found
-    shares = fitted(geometry[train], pictures.truth[train], len(pictures.labels), geometry, found)
+    shares = baseline_probabilities(geometry[train], pictures.truth[train], len(pictures.labels), geometry, found)
     return {name: Predictions.of(pictures, each) for name, each in shares.items()}

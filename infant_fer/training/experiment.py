@@ -16,7 +16,7 @@ from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, without_leaks
 from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.baselines import fitted
+from infant_fer.evaluation.baselines import baseline_probabilities
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, predict
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
@@ -234,5 +234,5 @@ def _baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pre
     """What the model must beat, on the same pictures. Needs a face of every class in the train pictures."""
     rows = measured.pictures
     seen = train.geometry[train.found], train.pictures.truth[train.found]
-    answers = fitted(*seen, len(rows.labels), measured.geometry, measured.found)
+    answers = baseline_probabilities(*seen, len(rows.labels), measured.geometry, measured.found)
     return {name: Predictions.of(rows, probabilities) for name, probabilities in answers.items()}

@@ -67,3 +67,12 @@ def test_all_right_is_no_certainty_and_counts_infants():
 def test_a_proportion_of_no_case_is_none_in_json():
     assert metrics.Proportion(0, 0).to_dict() == {"value": None, "right": 0, "n": 0, "interval95": [0.0, 1.0]}
     assert metrics.Proportion(0, 0).short == "–"
+
+
+def test_an_interval_is_never_narrower_than_that_of_independent_cases():
+    """Every infant has one case right of three, so no resample differs."""
+    shown = metrics.Proportion.of(np.tile([True, False, False], 4), np.repeat(np.arange(4), 3))
+    assert shown.interval == metrics.wilson_interval(1, 4)
+    low, high = metrics.Proportion.of(np.tile([True, False], 50), np.repeat(np.arange(2), [49, 51])).interval
+    wilson = metrics.wilson_interval(50, 100)
+    assert low <= wilson[0] < wilson[1] <= high

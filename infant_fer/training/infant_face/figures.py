@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from infant_fer import metrics
-from infant_fer.evaluation.baselines import fitted
+from infant_fer.evaluation.baselines import baseline_probabilities
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.infant_face.data import Data
@@ -46,7 +46,7 @@ def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
 def baselines(geometry: np.ndarray, found: np.ndarray, manifest: MultiHeadImages) -> dict[str, np.ndarray]:
     """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
     train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
-    answers = fitted(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
+    answers = baseline_probabilities(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
     return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
