@@ -56,7 +56,7 @@ def faces(n: int) -> Faces:
 
 
 @pytest.fixture(scope="module")
-def baseline_probabilities() -> InfantFaceModel:
+def fitted() -> InfantFaceModel:
     """A small model after forty rounds over sixteen pictures."""
     torch.manual_seed(0)
     rows = faces(16)
@@ -150,7 +150,7 @@ def test_saving_and_loading_changes_nothing(fitted, tmp_path):
     again = InfantFaceModel.from_pretrained(tmp_path).eval()
     rows = faces(4)
     pixels = as_input(rows.grey[:, None].float() / 255)
-    for name, value in baseline_probabilities(pixels, rows.geometry).items():
+    for name, value in fitted(pixels, rows.geometry).items():
         torch.testing.assert_close(again(pixels, rows.geometry)[name], value, atol=1e-6, rtol=0)
 
 
