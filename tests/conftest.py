@@ -17,6 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests on one worker of pytest-xdist, and all tests of the page on the same one (`--dist loadgroup`)."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group("page" if folder == "ui" else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def analyzer():
     """The real pipeline with the embedded checkpoint."""

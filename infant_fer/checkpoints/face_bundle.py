@@ -9,13 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infant_fer.checkpoints.hub import SECONDS_TO_ANSWER
+from infant_fer.checkpoints.sources import EMBEDDED_ROOT
 from infant_fer.errors import FaceModelError
 
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 BUNDLE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
-LOCAL_BUNDLE = Path(__file__).resolve().parents[2] / "checkpoints" / "face_landmarker.task"
+LOCAL_BUNDLE = EMBEDDED_ROOT / "face_landmarker.task"
 MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
 
 

@@ -10,7 +10,8 @@ from infant_fer.checkpoints.hub import HubRevision, Progress, download, download
 from infant_fer.checkpoints.safety import CARD, check_folder
 from infant_fer.errors import CheckpointError
 
-EMBEDDED_ROOT = Path(__file__).resolve().parents[2] / "checkpoints"
+_PACKAGED = Path(__file__).with_name("embedded")  # an installed wheel carries the checkpoints here
+EMBEDDED_ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"
 DEFAULT_NAME = "infant-fer-small"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
