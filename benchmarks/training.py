@@ -22,8 +22,8 @@ import torch
 from infant_fer.labels import AFFECTS
 from infant_fer.training.batches import Crops
 from infant_fer.training.config import TrainingConfig, read_recipe
-from infant_fer.training.hardware import has_bfloat16
 from infant_fer.training.pretrained import RANDOM, load_pretrained
+from infant_fer.training.runtime import has_bfloat16
 from infant_fer.training.trainer import fit
 
 MOST_SECONDS = {"cpu": 15 * 60, "gpu": 30}

@@ -10,7 +10,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.training.artifacts import write_artifacts
 from infant_fer.training.config import INFANT_FACE, changed, read_recipe, recipe_names
 from infant_fer.training.experiment import ExperimentConfig, ExperimentResult, compare, run
-from infant_fer.training.processes import is_first
+from infant_fer.training.runtime import is_main_process, log
 
 # Options of the other recipes.
 OTHER_RECIPES_ONLY = (
@@ -40,7 +40,7 @@ def train(options: Namespace, command: str) -> None:
         _ours(options, command)
     else:
         _fine_tuned(options, command)
-    if options.push_to_hub and is_first():
+    if options.push_to_hub and is_main_process():
         from infant_fer.checkpoints.hub import upload
 
         print(f"uploaded to {upload(options.output, options.push_to_hub)}")
@@ -56,14 +56,8 @@ def _fine_tuned(options: Namespace, command: str) -> None:
     result, scores = compare(asked, options.compare, log) if options.compare else (run(asked, log), {})
     for base, score in scores.items():
         log(f"{base}: dev accuracy {score:.3f}")
-    if is_first():
+    if is_main_process():
         _finish(result, asked, options.gallery, scores)
-
-
-def log(sentence: str) -> None:
-    """Print, in one of several processes."""
-    if is_first():
-        print(sentence, flush=True)
 
 
 def experiment(options: Namespace, command: str) -> ExperimentConfig:

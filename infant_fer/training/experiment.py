@@ -25,8 +25,8 @@ from infant_fer.training.batches import Crops
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validate
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
-from infant_fer.training.processes import first_alone, is_first
 from infant_fer.training.provenance import begin, provenance
+from infant_fer.training.runtime import is_main_process, main_process_first
 from infant_fer.training.trainer import fit
 
 Log = Callable[[str], None]
@@ -103,15 +103,15 @@ def run(asked: ExperimentConfig, log: Log = print) -> ExperimentResult:
         log(f"left out: {sentence}")
     base = _seeded_base(asked, pictures.labels)
     log(f"base: {base}")
-    with first_alone():
+    with main_process_first():
         material = aligned_dataset(pictures, base.crop, asked.cache, asked.whole_pictures, log)
     parts, across = _parted(material, asked, log)
     seen = material.rows(np.isin(parts, ("train", "dev"))) if asked.average_folds else material
     drawn = _drawn_folds(seen.pictures, asked)
     fewer = [fraction(material.pictures, parts, share, asked.seed) for share in FRACTIONS if asked.size_curve]
     told = provenance(asked, base, material, parts, across)
-    with first_alone():  # the others must not write before the folder is empty
-        if is_first():
+    with main_process_first():  # the others must not write before the folder is empty
+        if is_main_process():
             begin(asked.folder, told, asked.resume)
     history = [] if asked.average_folds else _fitted(base, material, parts, asked, asked.folder)
     folded = _folded(asked, seen, drawn, log)

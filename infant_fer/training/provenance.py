@@ -17,8 +17,8 @@ from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.leakage import Leaks, digests
 from infant_fer.errors import DatasetError
-from infant_fer.training.hardware import machine
 from infant_fer.training.pretrained import PretrainedModel
+from infant_fer.training.runtime import machine
 
 if TYPE_CHECKING:
     from infant_fer.training.experiment import ExperimentConfig

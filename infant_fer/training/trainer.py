@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from infant_fer.metrics import balanced_accuracy
-from infant_fer.training.averaging import Average
 from infant_fer.training.batches import Collator, Crops, EpochSampler
 from infant_fer.training.config import TrainingConfig
-from infant_fer.training.hardware import has_bfloat16
+from infant_fer.training.optimization import averaged_model, is_head, parameter_groups, set_updates
 from infant_fer.training.pretrained import PretrainedModel
-from infant_fer.training.processes import several
+from infant_fer.training.runtime import has_bfloat16, is_distributed
 
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
 HEAD_RATE = 10  # the head alone learns at this multiple of the rate
 SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measured
-NUMBERED = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the name's start
-MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
-HEADS = frozenset(("classifier", "affect", "head"))
 
 
 def fit(
@@ -45,7 +41,7 @@ def _step(
     base, train, dev, settings: TrainingConfig, folder: Path, seed: int, resume: bool, head_only: bool
 ) -> list[dict]:
     for name, parameter in base.model.named_parameters():
-        parameter.requires_grad_(not head_only or _is_head(name))
+        parameter.requires_grad_(not head_only or is_head(name))
     trainer = ExpressionTrainer(
         settings,
         model=base.model,
@@ -72,7 +68,7 @@ class ExpressionTrainer(Trainer):
         target = kwargs["train_dataset"].target
         rarity = target.sum() / target.sum(0).clamp_min(1e-6) / target.shape[1]
         self.class_weights = rarity if settings.class_weights else torch.ones(target.shape[1])
-        self.average = Average(self.model, settings.ema) if settings.ema else None
+        self.average = averaged_model(self.model, settings.ema) if settings.ema else None
         if self.average is not None:
             self.add_callback(_Averaging(self.average))
 
@@ -94,7 +90,9 @@ class ExpressionTrainer(Trainer):
     def create_optimizer(self, model=None):
         """AdamW with decay on matrices only and, when asked for, a smaller rate for each layer further below."""
         if self.optimizer is None:
-            groups = parameter_groups(self.model, self.settings, self.args.learning_rate)
+            groups = parameter_groups(
+                self.model, self.args.learning_rate, self.settings.weight_decay, self.settings.layer_decay
+            )
             self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
         return self.optimizer
 
@@ -124,14 +122,14 @@ class ExpressionTrainer(Trainer):
         if self.args.should_save:
             _save_weights(self.model, folder / WEIGHTS)
             if self.average is not None:
-                _save_weights(self.average.model, folder / AVERAGED)
+                _save_weights(self.average.module, folder / AVERAGED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
         self.model.load_state_dict(load_file(folder / WEIGHTS))
         if self.average is not None:
-            self.average.model.load_state_dict(load_file(folder / AVERAGED))
-            self.average.steps = int(folder.name.split("-")[-1])
+            self.average.module.load_state_dict(load_file(folder / AVERAGED))
+            set_updates(self.average, int(folder.name.split("-")[-1]))
 
     def _load_best_model(self):
         file = WEIGHTS if self.average is None else AVERAGED
@@ -143,7 +141,7 @@ class ExpressionTrainer(Trainer):
             yield
             return
         own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.model.state_dict())
+        self.model.load_state_dict(self.average.module.state_dict())
         try:
             yield
         finally:
@@ -151,40 +149,15 @@ class ExpressionTrainer(Trainer):
 
 
 class _Averaging(TrainerCallback):
-    def __init__(self, average: Average):
+    def __init__(self, average: AveragedModel):
         self.average = average
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        self.average.update(model.module if hasattr(model, "module") else model)
-
-
-def parameter_groups(model: torch.nn.Module, settings: TrainingConfig, rate: float) -> list[dict]:
-    """Groups of trainable parameters by depth and kind; the head learns at `rate`, each layer below at a share of the next."""
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    layers = list(dict.fromkeys(filter(None, map(_layer, (name for name, _ in model.named_parameters())))))
-    depth = {name: layers.index(layer) if (layer := _layer(name)) else -1 for name, _ in trained}
-    top = max(1, len(layers))
-    groups: dict[tuple, dict] = {}
-    for name, parameter in trained:
-        below = 0 if _is_head(name) else top - depth[name]
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        group = {"params": [], "lr": rate * settings.layer_decay**below, "weight_decay": decay}
-        groups.setdefault((below, decay), group)["params"].append(parameter)
-    return list(groups.values())
+        self.average.update_parameters(model.module if hasattr(model, "module") else model)
 
 
 def _save_weights(model: torch.nn.Module, file: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
-
-
-def _layer(name: str) -> str | None:
-    """The numbered layer that a parameter belongs to, without the network of an ensemble; None before and after them."""
-    found = NUMBERED.match(f".{MEMBER.sub('', name)}")
-    return found.group() if found else None
-
-
-def _is_head(name: str) -> bool:
-    return not HEADS.isdisjoint(name.split("."))
 
 
 def _some(train: Crops) -> Crops:
@@ -212,7 +185,7 @@ def _arguments(settings: TrainingConfig, folder: Path, seed: int, head_only: boo
         warmup_steps=settings.warmup,
         bf16=bfloat16,
         use_cpu=not accelerated,
-        ddp_backend="gloo" if several() and not accelerated else None,
+        ddp_backend="gloo" if is_distributed() and not accelerated else None,
         seed=seed,
         eval_strategy="epoch",
         save_strategy="epoch",

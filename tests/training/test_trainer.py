@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil
 
 from infant_fer.errors import DatasetError
@@ -20,8 +21,9 @@ from infant_fer.training import pretrained as bases
 from infant_fer.training import trainer
 from infant_fer.training.batches import Collator, Crops, EpochSampler, normalised
 from infant_fer.training.config import TrainingConfig, changed, read_recipe, recipe_names
+from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import fit, parameter_groups
+from infant_fer.training.trainer import fit
 from tests.made_data import drawn_face
 from tests.tiny_checkpoints import FAMILIES, save_tiny
 
@@ -108,38 +110,53 @@ def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
     assert not torch.equal(seen[False], before)
 
 
-def test_lower_layers_learn_at_smaller_rates():
-    settings = replace(QUICK, layer_decay=0.5, weight_decay=0.1)
-    model = base().model
-    groups = parameter_groups(model, settings, 1.0)
-    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
-    named = dict(model.named_parameters())
-    assert rates[id(named["classifier.weight"])] == 1.0
-    layers = {name: rates[id(p)] for name, p in named.items()}
-    upper, lower = (next(v for k, v in layers.items() if f".{n}." in k and "layer" in k) for n in (1, 0))
-    assert (upper, lower) == (0.5, 0.25)
-    assert next(v for k, v in layers.items() if "patch_embeddings" in k) == 0.125
-    assert sum(len(group["params"]) for group in groups) == len(named)
+def rates_of(model, decay: float) -> dict[str, float]:
+    """The learning rate of every parameter at a head's rate of 1, by name."""
+    groups = parameter_groups(model, 1.0, weight_decay=0.1, layer_decay=decay)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert all((group["weight_decay"] > 0) == (p.ndim > 1) for group in groups for p in group["params"])
-
-
-def test_the_project_s_own_layers_come_in_their_order():
-    model = InfantFaceModel(InfantFaceConfig(widths=(8, 16), blocks_per_stage=1, transformer_layers=2, members=2))
-    groups = parameter_groups(model, replace(QUICK, layer_decay=0.5), 1.0)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
-    named = {name: rates[id(p)] for name, p in model.named_parameters()}
+    return {name: rates[id(p)] for name, p in model.named_parameters()}
+
+
+def test_lower_layers_learn_at_smaller_rates():
+    rates = rates_of(base().model, 0.5)
+    assert rates["classifier.weight"] == 1.0
+    assert rates["vit.layernorm.weight"] == 1.0  # it follows the last layer, so it learns as fast as the head
+    upper, lower = (next(v for k, v in rates.items() if f".{n}." in k and "layer" in k) for n in (1, 0))
+    assert (upper, lower) == (0.5, 0.25)
+    assert next(v for k, v in rates.items() if "patch_embeddings" in k) == 0.125
+
+
+def test_the_layers_of_the_embedded_architecture_come_in_their_order():
+    model = InfantFaceModel(InfantFaceConfig(widths=(8, 16), blocks_per_stage=1, transformer_layers=2, members=2))
+    rates = rates_of(model, 0.5)
     for reader in ("readers.0.", "readers.1."):
         order = ("affect.weight", "image.layers.1.norm1.weight", "image.layers.0.norm1.weight")
         order += ("image.stages.1.first.0.weight", "image.stages.0.first.0.weight", "image.stem.0.weight")
-        assert [named[reader + name] for name in order] == [0.5**below for below in range(6)]
+        assert [rates[reader + name] for name in order] == [0.5**below for below in range(6)]
+        assert rates[reader + "image.norm.weight"] == 1.0
 
 
-def test_predictions_are_those_of_the_averaged_weights(tmp_path):
-    learner = base()
-    start = weights(learner.model)
-    fit(learner, drawn(16), drawn(6), replace(QUICK, ema=0.999999, epochs=1), tmp_path, 0, resume=False)
-    moved = (weights(learner.model) - start).abs().max()
-    assert 0 < moved < 0.05  # an average over two steps, the first of which counts more
+def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
+    learner, crops, dev = base(), drawn(16), drawn(6, 50)
+    average = weights(learner.model)
+    settings = replace(QUICK, ema=0.5, epochs=2, batch=16, learning_rate=1e-2, schedule="constant")
+    history = fit(learner, crops, dev, settings, tmp_path, 0, resume=False)
+    averages = []
+    for number, decay in ((1, 2 / 11), (2, 3 / 12)):  # one step an epoch, each with its warm-up decay
+        own = base(1).model
+        own.load_state_dict(load_file(tmp_path / "whole" / f"checkpoint-{number}" / trainer.WEIGHTS))
+        average = torch.lerp(average, weights(own), 1 - decay)
+        assert (average - weights(own)).abs().max() > 1e-3
+        averages.append(average)
+    scores = [entry["eval_dev_accuracy"] for entry in history if "eval_dev_accuracy" in entry]
+    kept = averages[int(np.argmax(scores))]
+    torch.testing.assert_close(weights(learner.model), kept, rtol=0, atol=1e-6)
+    measured = next(entry["eval_dev_loss"] for entry in history if entry.get("eval_dev_accuracy") == max(scores))
+    pixels = Collator(learner.processor)([dev[index] for index in range(len(dev))])["pixel_values"]
+    loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, dev.target)
+    assert measured == pytest.approx(float(loss), abs=1e-4)
 
 
 def test_samplers_depend_on_seed_and_epoch_only():

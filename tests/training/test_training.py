@@ -15,12 +15,12 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.models.luminance import luminance_crops
-from infant_fer.training.averaging import Average
 from infant_fer.training.infant_face.distillation import distill_emotions
-from infant_fer.training.infant_face.finetuning import FinetuningConfig, finetune, rate, soft_cross_entropy
+from infant_fer.training.infant_face.finetuning import FinetuningConfig, finetune, rate
 from infant_fer.training.infant_face.geometry_stream import GeometryConfig, fuse, train_geometry
 from infant_fer.training.infant_face.rows import Faces, as_input, outputs
 from infant_fer.training.infant_face.run import PROCESSOR
+from infant_fer.training.optimization import averaged_model, soft_cross_entropy
 
 AFFECT = "readers.0.affect.weight"
 
@@ -171,12 +171,14 @@ def test_the_learning_rate_rises_and_falls():
 
 
 def test_the_average_moves_by_its_share():
-    model = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(model.weight)
-    average = Average(model, decay=0.1)
-    torch.nn.init.ones_(model.weight)
-    average.update(model)  # (1 + 1) / (10 + 1) exceeds the decay of 0.1
-    assert float(average.model.weight) == pytest.approx(0.9)
-    average.update(model)
-    assert float(average.model.weight) == pytest.approx(0.99)
-    assert float(model.weight.detach()) == 1
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.BatchNorm1d(1))
+    torch.nn.init.zeros_(model[0].weight)
+    average = averaged_model(model, decay=0.24)
+    torch.nn.init.ones_(model[0].weight)
+    model[1].running_mean.fill_(5.0)
+    for expected in (1 - 2 / 11, 1 - 2 / 11 * 0.24, 1 - 2 / 11 * 0.24**2):  # warm-up decays: 2/11, 3/12, 4/13
+        average.update_parameters(model)
+        assert float(average.module[0].weight) == pytest.approx(expected, abs=1e-6)
+    assert float(average.module[1].running_mean) == 5  # buffers are copied
+    assert float(model[0].weight.detach()) == 1
+    assert not any(parameter.requires_grad for parameter in average.parameters())

@@ -15,10 +15,9 @@ from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
-from infant_fer.training.averaging import Average
 from infant_fer.training.infant_face.manifest import UNKNOWN
-from infant_fer.training.infant_face.pretraining import step
 from infant_fer.training.infant_face.rows import Faces, as_input, joined
+from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def finetune(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    average = Average(model, settings.ema)
+    average = averaged_model(model, settings.ema)
     model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
     weights, steps = _row_weights(infants, settings), len(infants) // settings.infants
     infants, older, emotions = (each.on(model.device) for each in (infants, older, emotions))
@@ -80,10 +79,10 @@ def finetune(
             loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
             step(optimizer, loss, model)
             schedule.step()
-            average.update(model)
+            average.update_parameters(model)
             total += float(loss.detach())
         log(f"fine-tuning epoch {epoch + 1}: loss {total / steps:.3f}, {time.monotonic() - start:.0f} s")
-    return average.model.eval()
+    return average.module.eval()
 
 
 def rate(done: int, steps: int, warmup: float) -> float:
@@ -92,11 +91,6 @@ def rate(done: int, steps: int, warmup: float) -> float:
     return (
         share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
     )
-
-
-def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of (B, C) logits with distributions; rows that sum to 0 are unknown and do not count."""
-    return -(target * logits.float().log_softmax(1)).sum() / target.sum().clamp_min(1)
 
 
 def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningConfig) -> torch.Tensor:

@@ -17,12 +17,12 @@ import torch
 
 from infant_fer.alignment import CropSpec
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training.hardware import accelerator
 from infant_fer.training.infant_face.config import RecipeConfig
 from infant_fer.training.infant_face.data import Data, load
 from infant_fer.training.infant_face.distillation import distill_emotions
 from infant_fer.training.infant_face.finetuning import finetune
 from infant_fer.training.infant_face.pretraining import pretrain
+from infant_fer.training.runtime import accelerator
 
 SETTINGS_FILE = "settings.json"
 

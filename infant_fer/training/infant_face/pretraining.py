@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
-from infant_fer.training.averaging import Average
 from infant_fer.training.infant_face.rows import as_input
+from infant_fer.training.optimization import averaged_model, parameter_groups, step
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,16 @@ def pretrain(
     model = copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last)
     grey, labels = grey.to(model.device), torch.from_numpy(emotion).long().to(model.device)
     sides = [side for epochs, side in settings.stages for _ in range(epochs)]
-    optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, settings.learning_rate, settings.weight_decay), lr=settings.learning_rate
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         settings.learning_rate,
         total_steps=len(sides) * (len(grey) // settings.batch) + 1,
         pct_start=settings.warmup,
     )
-    average = Average(model, settings.ema)
+    average = averaged_model(model, settings.ema)
     for epoch, side in enumerate(sides):
         began = time.monotonic()
         model.train()
@@ -72,10 +74,10 @@ def pretrain(
             loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
             step(optimizer, loss, model)
             schedule.step()
-            average.update(model)
-        score = (emotion_logits(average.model, dev_grey, side).argmax(1).numpy() == dev_emotion).mean()
+            average.update_parameters(model)
+        score = (emotion_logits(average.module, dev_grey, side).argmax(1).numpy() == dev_emotion).mean()
         log(f"pretraining epoch {epoch + 1} at {side} px: dev {score:.3f}, {time.monotonic() - began:.0f} s")
-    return average.model
+    return average.module
 
 
 @torch.inference_mode()
@@ -88,21 +90,6 @@ def emotion_logits(model: InfantFaceModel, grey: torch.Tensor, side: int | None 
         with torch.autocast(model.device.type, dtype=torch.bfloat16):
             parts.append((model(pictures).emotion_logits.float() + model(pictures.flip(-1)).emotion_logits.float()) / 2)
     return torch.cat(parts).cpu()
-
-
-def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:
-    """One optimizer step with the gradient's norm held at 5."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-    optimizer.step()
-
-
-def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices and filters; none for biases and norms."""
-    large = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    small = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [{"params": large, "weight_decay": weight_decay}, {"params": small, "weight_decay": 0.0}]
 
 
 def _resized(grey: torch.Tensor, side: int) -> torch.Tensor:

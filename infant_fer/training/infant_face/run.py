@@ -12,7 +12,6 @@ import torch
 
 from infant_fer import metrics
 from infant_fer.models.infant_face import InfantFaceModel, joined
-from infant_fer.training.hardware import machine
 from infant_fer.training.infant_face.card import model_card
 from infant_fer.training.infant_face.config import RecipeConfig, recipe
 from infant_fer.training.infant_face.data import Data, load
@@ -21,6 +20,7 @@ from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
 from infant_fer.training.infant_face.manifest import UNKNOWN
 from infant_fer.training.infant_face.members import TrainingContext, networks
 from infant_fer.training.infant_face.rows import outputs
+from infant_fer.training.runtime import machine
 from infant_fer.training.saving import write_checkpoint
 
 PROCESSOR = {
