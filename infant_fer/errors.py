@@ -25,5 +25,9 @@ class OutputError(InfantFERError):
     """A file or folder cannot be written where it should be, or would destroy what is not ours."""
 
 
+class TrainingError(InfantFERError):
+    """A training run ended early."""
+
+
 class SyntheticError(InfantFERError):
     """A synthetic infant cannot be made as asked."""

@@ -1,36 +1,77 @@
-"""What is left behind by a run? The checkpoint folder with its card, metrics.json and report.html, checked by loading it."""
+"""What does a run write? A checkpoint folder with card, metrics and report, whole or not at all, checked by loading it."""
 
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.face_bundle import face_bundle
 from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
 from infant_fer.evaluation.report_page import facts, gallery, picture, report_page, table
 from infant_fer.evaluation.scores import repeated_scores, scores
 from infant_fer.evaluation.sections import accuracy_table, answer_sections
 from infant_fer.face_detection import FaceDetector
+from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import run_card
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.learning_curves import epochs_of, overfitting
-from infant_fer.training.provenance import write_split
-from infant_fer.training.saving import check_saved, write_checkpoint
+from infant_fer.training.provenance import SPLIT_FILE, write_split
 
-CHECKED = 8  # faces whose answers are compared after loading
-PICTURED = 200  # faces whose pixel values are drawn
+# Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
+OWN_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
+OWN_FILES += ("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE)
+MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
+CHECKED_FACES = 8  # whose predictions are compared after loading
+SHOWN_FACES = 200  # whose pixel values are drawn
+
+
+def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder, then give it the name `output`; on any failure an earlier checkpoint stays as it was.
+
+    Of an earlier checkpoint only OWN_FILES are replaced. Raises OutputError when `output` is not ours or cannot be
+    written, for example on a full disk.
+    """
+    check_output_folder(output)
+    partial = output.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        partial.mkdir(parents=True)
+        write(partial)
+        replace_folder(partial, output, OWN_FILES)
+    except OSError as error:
+        raise OutputError(f"{output} could not be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # it has another name when all went well
+
+
+def check_saved(folder: Path, crops: np.ndarray, probabilities: np.ndarray) -> None:
+    """Load a folder as the app does and compare its predictions for (N, S, S, 3) crops with (N, C) `probabilities`.
+
+    Raises DatasetError when they differ by more than MAX_PROBABILITY_CHANGE.
+    """
+    classifier = AffectClassifier.from_pretrained(folder, device="cpu")
+    for crop, expected in zip(crops, probabilities, strict=True):
+        output = classifier.output(AlignedFace(crop, np.eye(2, 3)))
+        logits = output if isinstance(output, torch.Tensor) else output.logits
+        loaded = (logits.double() / classifier.temperature).softmax(-1).numpy()
+        if np.abs(loaded - expected).max() > MAX_PROBABILITY_CHANGE:
+            raise DatasetError(f"The saved model predicts {loaded} instead of {expected}; {folder} is not kept.")
 
 
 def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = False) -> None:
     """Write `output` whole or not at all; `show_faces` puts misclassified faces into the report. Raises DatasetError."""
-    figures = {name: scores(answers).to_dict() for name, answers in result.answers.items()}
+    figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
     if result.cross_validation:
         figures["cross-validation"] = repeated_scores(result.cross_validation)
     part, measured = result.measured
@@ -41,9 +82,9 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         result.base.model.save_pretrained(folder)
         result.base.processor.save_pretrained(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
-        write_split(folder, result.pictures, result.parts)
+        write_split(folder, result.pictures, result.splits)
         (folder / "README.md").write_text(run_card(output.name, result), "utf-8")
-        check_saved(folder, result.crops[part][:CHECKED], measured.probabilities[:CHECKED])
+        check_saved(folder, result.crops[part][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
         maps = _maps(folder, result)
         (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")
 
@@ -76,7 +117,7 @@ def _training(result: ExperimentResult) -> str:
     if result.size_curve:
         html += picture(plots.size_curve(result.size_curve), f"What more pictures bring: accuracy on {part}.")
     pixels = normalised(
-        torch.from_numpy(result.crops[part][:PICTURED]).permute(0, 3, 1, 2) / 255, result.base.processor
+        torch.from_numpy(result.crops[part][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
     )
     return html + picture(plots.pixel_values(pixels.numpy()), "What the model is fed, after normalisation.")
 

@@ -1,18 +1,18 @@
-"""How is a model trained? Each recipe is a TOML file beside this one: command, expected time and score, settings."""
+"""How is a model trained? Settings and recipes; each recipe is a TOML file: command, expected time and score, settings."""
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
 from infant_fer.training.mixing import MIXINGS
 
-FOLDER = Path(__file__).parent / "recipes"
-INFANT_FACE = (
-    "infant_face"  # several heads and two streams at once: its settings and its road are those of training/infant_face
-)
+RECIPES = Path(__file__).parent / "recipes"
+INFANT_FACE = "infant_face"  # trains several heads and two streams at once, see training/infant_face
+RECIPE_ALIASES = {"ours": INFANT_FACE}  # the recipe's earlier name
 CHOICES = {
     "schedule": ("linear", "cosine", "constant"),
     "sampler": ("plain", "weighted", "undersampled"),
@@ -24,7 +24,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a fine-tuning does, saved with the run. The defaults are those of a careful small fine-tuning."""
+    """Settings of one fine-tuning, saved with the run; the defaults suit a small data set."""
 
     epochs: int = 5
     head_epochs: int = 0  # of a first step that trains the head alone, at ten times the rate
@@ -33,9 +33,9 @@ class TrainingConfig:
     auto_batch: bool = False  # halve the batch until it fits into memory
     learning_rate: float = 5e-5
     schedule: str = "linear"
-    warmup: float = 0.1  # share of the steps
+    warmup: float = 0.1  # fraction of the steps
     weight_decay: float = 0.01
-    layer_decay: float = 1.0  # each layer below another learns at this share of its rate (BEiT, Bao et al. 2022)
+    layer_decay: float = 1.0  # factor on the rate from one layer to the next below (BEiT, Bao et al. 2022)
     label_smoothing: float = 0.0
     soft_labels: bool = True  # votes as targets, where the data has them
     class_weights: bool = False  # rarer classes count more in the loss
@@ -45,6 +45,53 @@ class TrainingConfig:
     ema: float = 0.0  # decay of the averaged weights; 0 is off
     early_stopping: int = 0  # epochs without a better dev score; 0 is off
     precision: str = "auto"  # bfloat16 where the processor has it
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures are used, and how they are split."""
+
+    source: str  # folder, archive, table or Hub id
+    classes: tuple[str, ...] | None = None
+    pictures: tuple[Path, ...] = ()  # where the pictures of a table are
+    split: str = "subject"
+    whole_pictures: bool = False  # use a picture in which no face was found, instead of leaving it out
+    drop_leaks: bool = False  # train without pictures whose infant is held out
+    allow_leakage: bool = False
+    cache: Path = Path("data-cache")
+
+
+@dataclass(frozen=True)
+class FoldsConfig:
+    """The cross-validation beside the split; `count` 0 is none."""
+
+    count: int = 0
+    repeats: int = 1
+    average: bool = False  # the checkpoint is the average of the folds, which never see the test split
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One run of `experiment.run`; everything but data, base and output has a default."""
+
+    data: DataConfig
+    base: str
+    output: Path
+    settings: TrainingConfig = field(default_factory=TrainingConfig)
+    folds: FoldsConfig = field(default_factory=FoldsConfig)
+    size: int | None = None  # side of the crops in px, for random weights
+    teacher: str | None = None  # checkpoint whose probabilities become half of each target
+    size_curve: bool = False  # train on parts of the train pictures too
+    resume: bool = False
+    seed: int = 0
+    runs: Path = Path("runs")
+    recipe: str = ""
+    command: str = ""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run keeps its steps."""
+        return run_folder(self.runs, self.output)
 
 
 @dataclass(frozen=True)
@@ -62,34 +109,39 @@ class Recipe:
     average_folds: bool = False
 
 
+def run_folder(runs: Path, output: Path) -> Path:
+    """Return the folder for the steps of a run, one for each absolute output."""
+    return runs / f"{output.name}-{hashlib.sha256(str(output.resolve()).encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
 def recipe_names() -> tuple[str, ...]:
-    """The names of all recipes."""
-    return tuple(sorted(file.stem for file in FOLDER.glob("*.toml")))
+    """Return the names of all recipes."""
+    return tuple(sorted(file.stem for file in RECIPES.glob("*.toml")))
 
 
 def read_recipe(name: str) -> Recipe:
     """Read a recipe by its name. Raises DatasetError for settings it cannot have."""
-    told = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
-    return Recipe(name=name, **{**told, "settings": checked(TrainingConfig(**told["settings"]))})
+    table = tomllib.loads((RECIPES / f"{name}.toml").read_text("utf-8"))
+    return Recipe(name=name, **{**table, "settings": validated(TrainingConfig(**table["settings"]))})
 
 
-def changed(settings: TrainingConfig, changes: list[str]) -> TrainingConfig:
-    """Apply "name=value" words to settings. Raises DatasetError naming the word that does not fit."""
-    types = {field.name: type(getattr(settings, field.name)) for field in fields(TrainingConfig)}
+def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig:
+    """Return settings with "name=value" changes. Raises DatasetError naming the change that does not fit."""
+    types = {each.name: type(getattr(settings, each.name)) for each in fields(TrainingConfig)}
     for change in changes:
-        name, equals, value = change.partition("=")
+        name, equals, text = change.partition("=")
         if name not in types or not equals:
             raise DatasetError(f"{change!r} is no setting; write NAME=VALUE with one of {', '.join(types)}.")
         try:
-            read = value.lower() in ("1", "true", "yes") if types[name] is bool else types[name](value)
+            value = text.lower() in ("1", "true", "yes") if types[name] is bool else types[name](text)
         except ValueError:
-            raise DatasetError(f"{name} must be a {types[name].__name__}; {value!r} was given.") from None
-        settings = replace(settings, **{name: read})
-    return checked(settings)
+            raise DatasetError(f"{name} must be a {types[name].__name__}; {text!r} was given.") from None
+        settings = replace(settings, **{name: value})
+    return validated(settings)
 
 
-def checked(settings: TrainingConfig) -> TrainingConfig:
-    """The settings, if they make sense. Raises DatasetError."""
+def validated(settings: TrainingConfig) -> TrainingConfig:
+    """Return the settings unchanged. Raises DatasetError when they make no sense."""
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise DatasetError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(map(repr, choices))}.")

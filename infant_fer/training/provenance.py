@@ -1,4 +1,4 @@
-"""How did a run come about? What its card tells, what a resumed run must share with it, and which pictures it was trained on."""
+"""How did a run come about? What its card says, what a resumed run must share with it, and which pictures were in which split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,78 +16,85 @@ from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.leakage import Leaks, digests
 from infant_fer.errors import DatasetError
+from infant_fer.files import check_output_folder
+from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.runtime import machine
 
-if TYPE_CHECKING:
-    from infant_fer.training.experiment import ExperimentConfig
-
-SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its part
+SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its split
 STARTED_FILE = "started.json"  # in a run's folder
-HERE_ONLY = ("command", "torch", "machine")  # may differ when a run is gone on with
+MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
 def provenance(
-    asked: ExperimentConfig, base: PretrainedModel, material: AlignedDataset, parts: np.ndarray, across: Leaks
+    config: ExperimentConfig, base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, across: Leaks
 ) -> dict:
-    """What the card and `metrics.json` tell of a run, known before it trains; `across` are the leaks of its split."""
-    listing = "\n".join(f"{part} {member}" for part, member in zip(parts, material.pictures.members, strict=True))
+    """Return what the card and `metrics.json` say of a run before it trains; `across` are the leaks of its split."""
+    pictures = dataset.pictures
+    listing = "\n".join(f"{split} {member}" for split, member in zip(splits, pictures.members, strict=True))
     return {
-        "command": asked.command,
-        "recipe": asked.recipe,
+        "command": config.command,
+        "recipe": config.recipe,
         "base": str(base),
-        "data": Path(asked.data).name,
-        "labels": list(material.pictures.labels),
-        "split": asked.split,
+        "data": Path(config.data.source).name,
+        "labels": list(pictures.labels),
+        "split": config.data.split,
         "split_sha256": hashlib.sha256(listing.encode()).hexdigest(),
-        "counts": {name: material.pictures.rows(parts == name).counts() for name in ("train", "dev", "test")},
-        "subjects_known": material.pictures.subjects_known,
+        "counts": {name: pictures.rows(splits == name).counts() for name in ("train", "dev", "test")},
+        "subjects_known": pictures.subjects_known,
         "pairs across the parts": across.counts(),
-        "folds": asked.folds,
-        "repeats": asked.repeats,
-        "teacher": asked.teacher and Path(asked.teacher).name,
-        "seed": asked.seed,
-        "settings": asdict(asked.settings),
+        "folds": config.folds.count,
+        "repeats": config.folds.repeats,
+        "teacher": config.teacher and Path(config.teacher).name,
+        "seed": config.seed,
+        "settings": asdict(config.settings),
         "crop": asdict(base.crop),
         "torch": torch.__version__,
         "machine": machine(),
     }
 
 
-def begin(folder: Path, told: dict, resume: bool) -> None:
-    """Note what the run in `folder` is; the steps of an older one are deleted, or a later `resume` would take them up.
+def start_run(folder: Path, description: dict, resume: bool) -> None:
+    """Record what the run in `folder` is, after deleting the steps of an earlier one, which a later resume would take up.
 
-    Raises DatasetError when the run to go on with was asked for something else.
+    Raises DatasetError when the run to resume differs in anything but MAY_DIFFER, and OutputError when the folder holds
+    what no run has written.
     """
-    file, told = folder / STARTED_FILE, json.loads(json.dumps(told))
+    file, description = folder / STARTED_FILE, json.loads(json.dumps(description))
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
-        other = [name for name in told if name not in HERE_ONLY and told[name] != before.get(name)]
+        other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:
             raise DatasetError(
-                f"The run to go on with had another {', another '.join(other)}. Give the same command, or start anew without --resume."
+                f"The run to resume had another {', another '.join(other)}. Give the same command, or start anew without --resume."
             )
-    if not resume:
+    else:
+        check_output_folder(folder, lambda place: (place / STARTED_FILE).is_file())
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(told, indent=1), "utf-8")
+    file.write_text(json.dumps(description, indent=1), "utf-8")
 
 
-def write_split(folder: Path, pictures: LabeledImages, parts: np.ndarray) -> None:
-    """Write the part of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not by their names."""
+def write_split(folder: Path, pictures: LabeledImages, splits: np.ndarray) -> None:
+    """Write the split of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not their names."""
     with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(("sha256", "part"))
-        rows.writerows(sorted((digest, part) for digest, part in zip(digests(pictures), parts, strict=True) if part))
+        rows.writerow(("sha256", "split"))
+        rows.writerows(
+            sorted((digest, split) for digest, split in zip(digests(pictures), splits, strict=True) if split)
+        )
 
 
 def read_split(folder: Path, pictures: LabeledImages) -> np.ndarray | None:
-    """(N,) str: the parts that these pictures had when the checkpoint in `folder` was trained, "" for others; None when it
-    tells no split, or knows none of these pictures.
+    """Return the (N,) str splits that these pictures had when the checkpoint in `folder` was trained, "" for others.
+
+    None when the folder has no SPLIT_FILE, or that knows none of these pictures.
     """
     if not (folder / SPLIT_FILE).is_file():
         return None
     with (folder / SPLIT_FILE).open(newline="", encoding="utf-8") as stream:
-        told = {row["sha256"]: row["part"] for row in csv.DictReader(stream)}
-    parts = np.array([told.get(digest, "") for digest in digests(pictures)], dtype="<U5")
-    return parts if parts.astype(bool).any() else None
+        rows = list(csv.DictReader(stream))
+    column = "split" if rows and "split" in rows[0] else "part"  # its name in older checkpoints
+    known = {row["sha256"]: row[column] for row in rows}
+    splits = np.array([known.get(digest, "") for digest in digests(pictures)], dtype="<U5")
+    return splits if splits.astype(bool).any() else None

@@ -20,12 +20,13 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.data import face_cache as faces_cache
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import FaceTable
-from infant_fer.errors import DatasetError
+from infant_fer.errors import OutputError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
-from infant_fer.training import saving
-from tests.tiny_checkpoints import save_tiny
+from infant_fer.training.config import run_folder
+from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit
 
 
@@ -116,8 +117,9 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
 @pytest.mark.slow
 def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    old = tmp_path / "runs" / "best-random-tiny" / "whole" / "checkpoint-99"
-    old.mkdir(parents=True)
+    old = run_folder(tmp_path / "runs", tmp_path / "best-random-tiny")
+    (old / "whole" / "checkpoint-99").mkdir(parents=True)
+    (old / "started.json").write_text("{}")
     words = ["--data", labelled, "--size", 32, "--split", "subject", "--cache", cache, "--recipe", "mobile"]
     words += ["--compare", "random:tiny", "random:mobilenet-v2", "--epochs", 1, "--output", tmp_path / "best"]
     assert call(monkeypatch, train_script, *words) == 0
@@ -126,7 +128,7 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     best = max(run["compared"], key=run["compared"].get)
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
-    assert not old.exists()  # else a later --resume would go on with an older run
+    assert not (old / "whole" / "checkpoint-99").exists()  # else a later --resume would go on with an older run
 
 
 @pytest.mark.slow
@@ -262,16 +264,19 @@ def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("kept")
+    save_tiny(tmp_path / "out", labels=AFFECTS)
+    edit(tmp_path / "out" / "config.json", face_crop={"size": 32})
+    (tmp_path / "out" / "metrics.json").write_text("{}")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
 
     def full(folder):
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(DatasetError, match="No space left on device"):
-        saving.write_checkpoint(tmp_path / "out", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        artifacts.write_checkpoint(tmp_path / "out", full)
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "old").read_text() == "kept"
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
 def test_folds_become_one_checkpoint_that_answers_with_their_mean(tmp_path):

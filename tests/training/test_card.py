@@ -6,9 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from infant_fer import metrics
-from infant_fer.errors import DatasetError
+from infant_fer.errors import OutputError
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training.infant_face import run as ours
+from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.card import model_card
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.infant_face.run import save
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 
 def results() -> dict:
-    """Made figures in the form of `ours.run`'s."""
+    """Made figures in the form of `infant_face.run`'s."""
     share = metrics.Proportion(47, 50)
     accuracy = {
         "this checkpoint": {"web": share, "all": share},
@@ -56,16 +56,16 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ours, "model_card", full)
-        with pytest.raises(DatasetError, match="disk full"):
+        patch.setattr(recipe_run, "model_card", full)
+        with pytest.raises(OutputError, match="disk full"):
             save(model, results(), tmp_path / "final")
     assert not (tmp_path / "final").exists()
     save(model, results(), tmp_path / "final")
     before = {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()}
     assert set(before) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json"}
     assert json.loads(before["metrics.json"])["test"]["accuracy"]["this checkpoint"]["web"]["n"] == 50
-    monkeypatch.setattr(ours, "model_card", full)
-    with pytest.raises(DatasetError, match="disk full"):
+    monkeypatch.setattr(recipe_run, "model_card", full)
+    with pytest.raises(OutputError, match="disk full"):
         save(model, results(), tmp_path / "final")
     assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
 

@@ -1,4 +1,4 @@
-"""The recipe `ours` on made pictures: what it learns, what must not leak, what it leaves behind."""
+"""The recipe infant_face on made pictures: what it learns, what must not leak, what it leaves behind."""
 
 import json
 from dataclasses import replace
@@ -19,14 +19,19 @@ from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import EDGES, POINTS, geometry_features
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.models.luminance import luminance_crops
-from infant_fer.training.infant_face import run as ours
-from infant_fer.training.infant_face.config import RecipeConfig
+from infant_fer.training.config import run_folder
+from infant_fer.training.infant_face import run as recipe_run
+from infant_fer.training.infant_face.config import (
+    FinetuningConfig,
+    GeometryConfig,
+    PretrainingConfig,
+    RecipeConfig,
+    RunConfig,
+)
 from infant_fer.training.infant_face.data import load
-from infant_fer.training.infant_face.finetuning import FinetuningConfig
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
-from infant_fer.training.infant_face.geometry_stream import GeometryConfig, train_geometry
+from infant_fer.training.infant_face.geometry_stream import train_geometry
 from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
-from infant_fer.training.infant_face.pretraining import PretrainingConfig
 from infant_fer.training.infant_face.rows import Faces, outputs
 from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
 
@@ -144,8 +149,8 @@ LEARNING = RecipeConfig(
 )
 
 
-def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **settings) -> ours.RunConfig:
-    return ours.RunConfig(
+def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **settings) -> RunConfig:
+    return RunConfig(
         data=folder,
         output=folder / name,
         cache=folder / "cache",
@@ -164,8 +169,8 @@ def test_no_held_out_infant_is_pretrained_on(data_folder):
 
 @pytest.fixture(scope="module")
 def finished(data_folder) -> tuple[Path, dict]:
-    asked = small_run(data_folder, "made")
-    return asked.output, ours.run(asked, log=lambda _: None)
+    config = small_run(data_folder, "made")
+    return config.output, recipe_run.run(config, log=lambda _: None)
 
 
 def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
@@ -184,7 +189,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
 
 
 def test_the_released_model_averages_its_members(finished, data_folder):
-    kept = data_folder / "runs" / "made"
+    kept = run_folder(data_folder / "runs", data_folder / "made")
     members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "fine-tuned").eval() for n in (1, 2)]
     released, crops = InfantFaceModel.from_pretrained(finished[0]).eval(), torch.rand(4, 3, 96, 96, generator=seeded())
     with torch.inference_mode():
@@ -201,7 +206,7 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     model = InfantFaceModel.from_pretrained(finished[0])
     for head in (*(reader.affect for reader in model.readers), model.geometry.layers[-1]):
         torch.nn.init.normal_(head.weight.data, generator=seeded())  # hardly trained, it would say the same of all
-    ours.save(model, finished[1], folder)
+    recipe_run.save(model, finished[1], folder)
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     photos, finder = [load_image(path) for path in sorted(EXAMPLES.glob("*.jpg"))], FaceDetector()
     found = [finder.find(photo)[0] for photo in photos]
@@ -219,26 +224,29 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
 
 def test_the_test_rows_can_be_left_alone(data_folder):
     learning = replace(LEARNING, members=1, pretraining=LEARNING.pretraining[:1])
-    asked = small_run(data_folder, "tried", learning, seed=3, test=False)
-    results = ours.run(asked, log=lambda _: None)
+    config = small_run(data_folder, "tried", learning, seed=3, test=False)
+    results = recipe_run.run(config, log=lambda _: None)
     assert "test" not in results
-    assert "Figures on the dev rows" in (asked.output / "README.md").read_text("utf-8")
+    assert "Figures on the dev rows" in (config.output / "README.md").read_text("utf-8")
 
 
 def test_what_was_made_before_is_used_again_with_the_same_settings_only(finished, data_folder):
-    asked = small_run(data_folder, "made", resume=True, test=False)
+    config = small_run(data_folder, "made", resume=True, test=False)
     steps = ("pretrained-1", "pretrained-2", "fine-tuned")
 
     def times() -> dict[str, list[int]]:
-        files = {step: [asked.runs / f"made/member-{n}/{step}/settings.json" for n in (1, 2)] for step in steps}
+        files = {
+            step: [run_folder(config.runs, config.output) / f"member-{n}/{step}/settings.json" for n in (1, 2)]
+            for step in steps
+        }
         return {step: [file.stat().st_mtime_ns for file in each] for step, each in files.items()}
 
     first = times()
-    again = ours.run(asked, log=lambda _: None)
+    again = recipe_run.run(config, log=lambda _: None)
     assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
     assert times() == first
     other = replace(LEARNING, fine_tuning=replace(SHORT, learning_rate=5e-4))
-    ours.run(replace(asked, learning=other), log=lambda _: None)
+    recipe_run.run(replace(config, learning=other), log=lambda _: None)
     assert [step for step in steps if all(a != b for a, b in zip(times()[step], first[step], strict=True))] == [
         "fine-tuned"
     ]

@@ -20,7 +20,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import pretrained as bases
 from infant_fer.training import trainer
 from infant_fer.training.batches import Collator, Crops, EpochSampler, normalised
-from infant_fer.training.config import TrainingConfig, changed, read_recipe, recipe_names
+from infant_fer.training.config import TrainingConfig, read_recipe, recipe_names, with_changes
 from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import fit
@@ -156,7 +156,7 @@ def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
     measured = next(entry["eval_dev_loss"] for entry in history if entry.get("eval_dev_accuracy") == max(scores))
     pixels = Collator(learner.processor)([dev[index] for index in range(len(dev))])["pixel_values"]
     loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, dev.target)
-    assert measured == pytest.approx(float(loss), abs=1e-4)
+    assert measured == pytest.approx(loss.item(), abs=1e-4)
 
 
 def test_samplers_depend_on_seed_and_epoch_only():
@@ -199,7 +199,7 @@ def test_a_head_for_the_same_classes_is_kept(tmp_path):
     assert not turned.whole  # the same size, but another order
 
 
-def test_recipes_can_be_read_and_changed():
+def test_recipes_can_be_read_and_with_changes():
     assert set(recipe_names()) == {"thesis", "iface", "mobile", "affectnet", "infant_face"}
     for name in set(recipe_names()) - {"infant_face"}:
         recipe = read_recipe(name)
@@ -208,7 +208,7 @@ def test_recipes_can_be_read_and_changed():
         assert recipe.expected_score
     thesis = read_recipe("thesis")
     assert (thesis.settings.epochs, thesis.settings.batch, thesis.split) == (5, 32, "thesis")
-    assert changed(thesis.settings, ["batch=8", "class_weights=yes", "ema=0.9"]) == replace(
+    assert with_changes(thesis.settings, ["batch=8", "class_weights=yes", "ema=0.9"]) == replace(
         thesis.settings, batch=8, class_weights=True, ema=0.9
     )
 
@@ -216,7 +216,7 @@ def test_recipes_can_be_read_and_changed():
 @pytest.mark.parametrize("word", ["batch", "batches=3", "batch=many", "mixing=blend", "epochs=0"])
 def test_settings_that_do_not_exist_are_refused(word):
     with pytest.raises(DatasetError):
-        changed(TrainingConfig(), [word])
+        with_changes(TrainingConfig(), [word])
 
 
 @pytest.mark.slow

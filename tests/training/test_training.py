@@ -15,9 +15,9 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.models.luminance import luminance_crops
-from infant_fer.training.infant_face.distillation import distill_emotions
-from infant_fer.training.infant_face.finetuning import FinetuningConfig, finetune, rate
-from infant_fer.training.infant_face.geometry_stream import GeometryConfig, fuse, train_geometry
+from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
+from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, rate
+from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
 from infant_fer.training.infant_face.rows import Faces, as_input, outputs
 from infant_fer.training.infant_face.run import PROCESSOR
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy

@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,28 +14,22 @@ from tqdm import tqdm
 
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
+from infant_fer.training.infant_face.config import FinetuningConfig
 from infant_fer.training.infant_face.manifest import UNKNOWN
-from infant_fer.training.infant_face.rows import Faces, as_input, joined
+from infant_fer.training.infant_face.rows import Faces, as_input, joined, outputs
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
 
+LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities
 
-@dataclass(frozen=True)
-class FinetuningConfig:
-    """What the fine-tuning does, saved with the run."""
 
-    epochs: int = 10  # of the infants' rows; half a minute each on two cores
-    infants: int = 80  # pictures of each kind in a batch
-    older: int = 16  # for the age and usable heads
-    emotions: int = 64  # of FER2013, so that the seven emotions are not forgotten
-    learning_rate: float = 1e-3  # the peak, then down along a cosine
-    mild: float = 0.0  # share of each batch that is changed mildly only
-    weight_decay: float = 0.05
-    ema: float = 0.99
-    warmup: float = 0.1
-    valence_weight: float = 0.5
-    emotion_weight: float = 0.5
-    other_weight: float = 0.3  # age, usable, eyes closed, mouth covered
-    rare_weight: float = 3.0  # how much more often infants' rows are drawn that are unusable or have the mouth covered
+def distill_emotions(model: InfantFaceModel, faces: Faces) -> Faces:
+    """Return the faces with emotion targets that are half their labels and half a pretrained model's probabilities.
+
+    Fine-tuning then keeps what the pretraining learned (Li and Hoiem 2017). Every face must have a label.
+    """
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        emotion = outputs(model, faces).emotion_logits.float().softmax(1)
+    return faces.with_targets(faces.affect_soft, LABEL_SHARE * faces.emotion_soft + (1 - LABEL_SHARE) * emotion)
 
 
 def finetune(

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.nn import functional as F
 
 from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
+from infant_fer.training.infant_face.config import GeometryConfig
 from infant_fer.training.infant_face.rows import Faces, outputs
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
-
-
-@dataclass(frozen=True)
-class GeometryConfig:
-    """What the training of the geometry stream does, saved with the run; seconds on one core."""
-
-    epochs: int = 30
-    batch: int = 128
-    learning_rate: float = 2e-3  # OneCycle's peak
-    weight_decay: float = 0.3
-    noise: float = 0.15  # in standard deviations of each feature
 
 
 def train_geometry(model: InfantFaceModel, faces: Faces, settings: GeometryConfig, seed: int = 0) -> None:

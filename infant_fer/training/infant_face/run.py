@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,17 @@ import torch
 
 from infant_fer import metrics
 from infant_fer.models.infant_face import InfantFaceModel, joined
+from infant_fer.training.artifacts import write_checkpoint
+from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.card import model_card
-from infant_fer.training.infant_face.config import RecipeConfig, recipe
+from infant_fer.training.infant_face.config import RunConfig
 from infant_fer.training.infant_face.data import Data, load
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
 from infant_fer.training.infant_face.manifest import UNKNOWN
-from infant_fer.training.infant_face.members import TrainingContext, networks
+from infant_fer.training.infant_face.members import TrainingContext, train_members
 from infant_fer.training.infant_face.rows import outputs
 from infant_fer.training.runtime import machine
-from infant_fer.training.saving import write_checkpoint
 
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
@@ -40,42 +41,24 @@ HOW = (
 )
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """What one run is asked for."""
-
-    data: Path
-    output: Path
-    cache: Path
-    runs: Path = Path("runs")  # finished members are kept here
-    resume: bool = False  # take from there what was made with the same settings
-    seed: int = 0
-    test: bool = True  # measure on the test rows: once, for a checkpoint that is released
-    command: str = ""
-    learning: RecipeConfig = field(default_factory=recipe)
-
-
-def run(asked: RunConfig, log: Callable[[str], None] = print) -> dict:
-    """Make and measure a checkpoint folder; gives the figures. An existing output folder is replaced at the very end."""
-    data = load(asked.data, asked.cache, log)
-    kept = asked.runs / asked.output.name
-    made = networks(
-        TrainingContext(asked.data, asked.cache, data.digest(), asked.learning, asked.seed, kept, asked.resume)
+def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
+    """Train, measure and write a checkpoint; return its figures. Raises InfantFERError with one sentence."""
+    data = load(config.data, config.cache, log)
+    folder = run_folder(config.runs, config.output)
+    context = TrainingContext(
+        config.data, config.cache, data.digest(), config.learning, config.seed, folder, config.resume
     )
-    model = joined([each.model for each in made])
+    members = train_members(context)
+    model = joined([each.model for each in members])
     dev, test = data.infants.split == "dev", data.infants.split == "test"
-    train_geometry(
-        model,
-        data.infant_faces.rows(data.infants_kept & (data.infants.usable == 1)),
-        asked.learning.geometry,
-        asked.seed,
-    )
+    usable = data.infants_kept & (data.infants.usable == 1)
+    train_geometry(model, data.infant_faces.rows(usable), config.learning.geometry, config.seed)
     fuse(model, data.infant_faces.rows(dev))
     model.requires_grad_(False)
     model.config.logit_temperature = _temperature(model, data)
-    results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if asked.test else {})
-    results["run"] = _provenance(asked, [each.minutes for each in made])
-    save(model, results, asked.output)
+    results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if config.test else {})
+    results["run"] = _provenance(config, [each.minutes for each in members])
+    save(model, results, config.output)
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
         log(f"dev {source}: {share}")
     return results
@@ -99,13 +82,13 @@ def _temperature(model: InfantFaceModel, data: Data) -> float:
     return metrics.fit_temperature(logits, data.infants.affect[rated])
 
 
-def _provenance(asked: RunConfig, minutes: list[float]) -> dict:
+def _provenance(config: RunConfig, minutes: list[float]) -> dict:
     return {
-        "command": asked.command,
+        "command": config.command,
         "minutes": [round(each, 1) for each in minutes],
-        "seed": asked.seed,
-        "how": HOW.format(asked.learning.members),
-        "learning": asdict(asked.learning),
+        "seed": config.seed,
+        "how": HOW.format(config.learning.members),
+        "learning": asdict(config.learning),
         "torch": torch.__version__,
         "machine": machine(),
     }
