@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from infant_fer.evaluation.scores import mcnemar, scores
+from infant_fer.evaluation.scores import figures, mcnemar
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.infant_face.card import USE
 
@@ -30,10 +31,10 @@ def run_card(name: str, result: ExperimentResult) -> str:
             "Load it with the `infant_fer` package or `transformers`.\n",
             USE,
             f"## Figures on {part}\n",
-            "| | accuracy with 95 % interval (Wilson) |\n|---|---|",
+            "| | accuracy with 95 % interval |\n|---|---|",
             *(f"| {each} | {answers.accuracy.short} |" for each, answers in _rows(result).items()),
             "",
-            *(f"- {key}: {value:.3f}" for key, value in scores(measured).items() if isinstance(value, float)),
+            *(f"- {key}: {value:.3f}" for key, value in figures(measured).items() if isfinite(value)),
             "- exact McNemar p against " + "; ".join(f"{key}: {p:.2g}" for key, p in _against(result).items()),
             "",
             "## Data and licence\n",

@@ -88,7 +88,7 @@ def head_figures(
 ) -> dict[str, float]:
     """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
     rated = chosen & (manifest.affect != UNKNOWN)
-    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature), manifest.affect[rated]
+    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature, axis=1), manifest.affect[rated]
     pair = np.isin(truth, (NEUTRAL, NEGATIVE))
     pair_score = np.log(probabilities[pair, NEGATIVE] / probabilities[pair, NEUTRAL].clip(1e-12))
     known = chosen & ~np.isnan(manifest.valence_arousal[:, 0]) & (manifest.usable == 1)
