@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 BLENDSHAPE_COUNT = 51  # without "_neutral", which is always about 0
+LANDMARK_COUNT = 478  # of MediaPipe's mesh, irises included
 
 # Eye corners and mouth corners of the 478-point mesh; "right" is the infant's right, at the left of the picture.
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS = (33, 133), (362, 263), (61, 291)

@@ -7,6 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from infant_fer.alignment import CropSpec
+from infant_fer.data import face_cache
+from infant_fer.data.image_store import ImageStore
+from infant_fer.data.labeled_images import LabeledImages, own_subjects
+from infant_fer.face import LANDMARK_COUNT
+from infant_fer.labels import AFFECTS
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COLUMNS = ["file", "source", "split", "affect", "p_positive", "p_neutral", "p_negative", "p_surprise"]
 COLUMNS += ["emotion_1", "valence", "arousal", "age", "flags"]
@@ -34,6 +41,31 @@ def write_zip(archive: Path, members: dict[str, bytes]) -> Path:
         for name, data in members.items():
             opened.writestr(name, data)
     return archive
+
+
+def unlabelled(files: list[str]) -> LabeledImages:
+    """Files without labels or subjects, all of the class "positive"."""
+    count = len(files)
+    target = np.eye(len(AFFECTS), dtype=np.float32)[[0] * count]
+    columns = {"truth": np.zeros(count, int), "target": target, "subject": own_subjects(count)}
+    return LabeledImages((None,) * count, tuple(files), AFFECTS, **columns, split=np.full(count, ""), subgroups={})
+
+
+def store_faces(images: ImageStore, cache: Path, crops: np.ndarray, geometry: np.ndarray, adults: bool = False) -> None:
+    """Put faces into the cache as if they had been found: (N, S, S, 3) crops of CropSpec(S) with (N, G) geometry."""
+    job = face_cache._Job(images, CropSpec(crops.shape[1]), cache / f"faces-{face_cache._key(images, adults)}", adults)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for start in job.starts:
+        rows = slice(start, start + face_cache.SHARD)
+        count = len(crops[rows])
+        face_cache._save(
+            job.faces_file(start),
+            fault=np.full(count, ""),
+            landmarks_px=np.zeros((count, LANDMARK_COUNT, 2), np.float32),
+            geometry=geometry[rows].astype(np.float32),
+            found=np.ones(count, bool),
+        )
+        face_cache._save(job.crops_file(start), crops=crops[rows])
 
 
 def drawn_face(affect: str, seed: int, size: int = 96) -> np.ndarray:

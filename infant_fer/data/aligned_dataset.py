@@ -1,75 +1,71 @@
-"""What is there to train on? The pictures of a data set that are used, with their faces and targets."""
+"""What does training see? The aligned faces of a data set beside its labels: the one container of crops."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import Dataset
 
-from infant_fer.alignment import CropSpec
-from infant_fer.data.face_cache import face_table
 from infant_fer.data.labeled_images import LabeledImages
-from infant_fer.data.near_duplicates import near_pairs
+from infant_fer.data.leakage import near_pairs
 from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.predictions import predict
 from infant_fer.models.luminance import luminance_crops
-from infant_fer.training.pretrained import load_pretrained
 
-NAMED = 10  # pictures without a face that the log names
-TEACHING = 0.5  # share of the teacher's answers in a target
+MAX_NAMED = 10  # pictures that one line of the log names
 
 
 @dataclass(frozen=True, eq=False)
-class AlignedDataset:
-    """N pictures and their aligned faces."""
+class AlignedDataset(Dataset):
+    """N aligned faces with their labels; as a torch dataset, an item is {"crop": (3, S, S) uint8, "labels": (C,) float32}.
+
+    Where no face was found, the crop is the whole picture and landmarks and geometry are 0.
+    """
 
     pictures: LabeledImages
-    crops: np.ndarray  # (N, S, S, 3) uint8
-    geometry: np.ndarray  # (N, G) float32, 0 where no face was found
+    crops: np.ndarray  # (N, S, S, 3) uint8 RGB
+    geometry: np.ndarray  # (N, G) float32, see models.geometry
+    landmarks_px: np.ndarray  # (N, 478, 2) float32 in the frame of the decoded photo
     found: np.ndarray  # (N,) bool
 
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        crop = torch.from_numpy(self.crops[index]).permute(2, 0, 1)
+        return {"crop": crop, "labels": torch.from_numpy(self.pictures.target[index])}
+
     def rows(self, chosen: np.ndarray) -> AlignedDataset:
-        """Some of them, by mask."""
-        return AlignedDataset(self.pictures.rows(chosen), self.crops[chosen], self.geometry[chosen], self.found[chosen])
+        """Return some of the rows, by mask or indices."""
+        arrays = (self.crops, self.geometry, self.landmarks_px, self.found)
+        return AlignedDataset(self.pictures.rows(chosen), *(array[chosen] for array in arrays))
+
+    def with_target(self, target: np.ndarray) -> AlignedDataset:
+        """Return the same faces with other (N, C) float32 targets."""
+        return replace(self, pictures=replace(self.pictures, target=target))
 
 
-def aligned_dataset(
-    pictures: LabeledImages, spec: CropSpec, cache: Path, whole_pictures: bool, log: Callable[[str], None]
-) -> AlignedDataset:
-    """Find the faces; pictures without one are named and left out, or used whole. Near-duplicates become one subject.
+def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[[str], None]) -> AlignedDataset:
+    """Return the rows to train and measure on: those with a face, or all if `whole_pictures` is set.
 
-    Raises DatasetError when no face is found at all.
+    Near-duplicates become one subject. Raises DatasetError when no face was found at all.
     """
-    table = face_table(pictures, spec, cache)
-    if lacking := [member for member, found in zip(pictures.members, table.found, strict=True) if not found]:
+    if not dataset.found.all():
+        names = named([dataset.pictures.where(index) for index in np.flatnonzero(~dataset.found)])
         what = "used whole" if whole_pictures else "left out"
-        names = ", ".join(lacking[:NAMED]) + " ..." * (len(lacking) > NAMED)
-        log(f"no face in {len(lacking)} of {len(pictures)} pictures, {what}: {names}")
-    kept = table.found | whole_pictures
-    if not kept.any():
+        log(f"no face in {(~dataset.found).sum()} of {len(dataset)} pictures, {what}: {names}")
+    kept = dataset.rows(dataset.found | whole_pictures)
+    if not len(kept):
         raise DatasetError("No face was found in any picture. Use --whole-pictures if they are faces cut out already.")
-    if not pictures.subjects_known:
+    if not kept.pictures.subjects_known:
         log("the data set does not tell its infants apart: only near-duplicates are kept together")
-    rows = pictures.rows(kept)
-    rows = replace(rows, subject=joined_subjects(rows.subject, near_pairs(luminance_crops(table.crops[kept]))))
-    return AlignedDataset(rows, table.crops[kept], table.geometry[kept], table.found[kept])
+    subject = joined_subjects(kept.pictures.subject, near_pairs(luminance_crops(kept.crops)))
+    return replace(kept, pictures=replace(kept.pictures, subject=subject))
 
 
-def targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path) -> np.ndarray:
-    """(N, C) targets: votes or plain classes, mixed with a teacher's answers when one is named.
-
-    The teacher is a checkpoint with the same classes; it sees its own crops. Raises CheckpointError and DatasetError.
-    """
-    pictures = train.pictures
-    target = pictures.target if soft else np.eye(len(pictures.labels), dtype=np.float32)[pictures.truth]
-    if teacher is None:
-        return target
-    loaded = load_pretrained(teacher, pictures.labels)
-    if not loaded.whole:
-        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(pictures.labels)}.")
-    crops = train.crops if loaded.crop.size == train.crops.shape[1] else face_table(pictures, loaded.crop, cache).crops
-    taught = predict(loaded.model, loaded.processor, pictures, crops).probabilities
-    return ((1 - TEACHING) * target + TEACHING * taught).astype(np.float32)
+def named(names: list[str]) -> str:
+    """Return the first names as a list for people."""
+    return ", ".join(names[:MAX_NAMED]) + ", ..." * (len(names) > MAX_NAMED)

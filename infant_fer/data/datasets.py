@@ -1,15 +1,17 @@
-"""Which pictures is training asked to use? Folders, archives, tables and Hub data sets become one kind of `Pictures`."""
+"""Which pictures are there to train on? Folders, archives, tables and Hub data sets become LabeledImages."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from infant_fer.data.hub_dataset import fetched_archive
-from infant_fer.data.image_store import archive_members
+from infant_fer.data.image_store import Place, archive_members, folder_files, printable
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
@@ -21,11 +23,20 @@ from infant_fer.data.labeled_images import (
 )
 from infant_fer.data.tables import read_subjects, read_table
 from infant_fer.errors import DatasetError
+from infant_fer.files import PICTURE_SUFFIXES
+from infant_fer.images import PHOTO_SUFFIXES
 from infant_fer.labels import canonical_label
 
-PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic"])
 TABLES = ("manifest.csv", "infants.csv")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+# Dates, times and what cameras and phones call their pictures tell no infant: 2024-03-01, 20240301_1530, IMG_0001.
+DATE = re.compile(
+    r"(?<!\d)(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d(?:[-_. T]?[0-2]\d[-_.:]?[0-5]\d(?:[-_.:]?[0-5]\d)?)?(?!\d)"
+)
+CAMERA = re.compile(
+    r"(?<![a-z])(?:img|dsc[nf]?|dcim|pxl|mvi|vid|wa|photo|picture|pic|image|screenshot|frame)[-_ ]*\d+(?!\d)",
+    re.IGNORECASE,
+)
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 LAYOUTS = (
     "Give a folder or zip of pictures with the label in their names (Pos12.jpg, 03_happy.png), of one folder per label, "
@@ -39,67 +50,71 @@ def read_labeled_images(
     """Read the data set at `source`; the layouts are those of LAYOUTS.
 
     City Infant Faces and Tromsø Infant Faces are folders of labelled names; FER2013 and any ImageFolder are folders of
-    folders. A table's pictures are sought beside it, in the archives beside it, and by file name in `pictures`.
-    `classes` keeps only those labels. Hub data sets are kept in `cache`. Raises DatasetError naming the offending file.
+    folders. A table's pictures are searched beside it, in the archives beside it, and by the ends of their paths in
+    `pictures`. `classes` keeps only those labels. Hub data sets are kept in `cache`. Raises DatasetError naming the file.
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
         return read_table(path, classes, pictures)
-    if path.is_dir() and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
+    if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return read_table(table, classes, pictures)
-    if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if _is_picture(str(file.relative_to(path)))]
-        found = _from_layout([(None, str(file), file.relative_to(path).parts) for file in files], source, classes)
-        return read_subjects(found, path / "subjects.csv")
-    if path.is_file():
+    if os.path.isdir(path):
+        files, locked = folder_files(path)
+        files = [((None, str(file)), file.relative_to(path).parts) for file in files]
+        skipped = tuple(f"the folder {name}, which cannot be opened" for name in locked)
+        return read_subjects(_from_layout(files, source, classes, skipped), path)
+    if os.path.isfile(path):
         return _from_archive(path, source, classes)
     if HUB_ID.fullmatch(str(source)) and not path.is_absolute() and cache is not None:
         return _from_archive(fetched_archive(str(source), cache), source, classes)
-    raise DatasetError(f"There is no data at {source}. {LAYOUTS}")
+    raise DatasetError(f"There is no data at {printable(source)}. {LAYOUTS}")
 
 
 def _from_archive(archive: Path, source: str | Path, classes: Sequence[str] | None) -> LabeledImages:
-    members = [name for name in archive_members(archive) if _is_picture(name)]
-    return _from_layout([(archive, name, PurePosixPath(name).parts) for name in members], source, classes)
+    members = archive_members(archive)
+    return _from_layout([((archive, name), PurePosixPath(name).parts) for name in members], source, classes, ())
 
 
-def _is_picture(name: str) -> bool:
-    inner = PurePosixPath(name.replace("\\", "/"))
-    hidden = any(part.startswith((".", "__MACOSX")) for part in inner.parts)
-    return inner.suffix.lower() in PICTURE_SUFFIXES and not hidden
-
-
-def _from_layout(files: list[tuple[Path | None, str, tuple[str, ...]]], source, classes) -> LabeledImages:
-    """Labels, subjects and splits from the files' relative paths, all of one depth below what they share."""
+def _from_layout(
+    files: list[tuple[Place, tuple[str, ...]]], source, classes: Sequence[str] | None, skipped: tuple[str, ...]
+) -> LabeledImages:
+    """Read labels, subjects and splits from the files' relative paths, all of one depth below what they share."""
+    files = [(place, parts) for place, parts in files if not any(each.startswith((".", "__MACOSX")) for each in parts)]
+    suffixes = [PurePosixPath(parts[-1]).suffix.lower() for _, parts in files]
+    undecoded = Counter(each for each in suffixes if each in PICTURE_SUFFIXES - PHOTO_SUFFIXES)
+    skipped += tuple(f"{count} {suffix} pictures, which cannot be read" for suffix, count in undecoded.items())
+    files = [each for each, suffix in zip(files, suffixes, strict=True) if suffix in PHOTO_SUFFIXES]
     if not files:
-        raise DatasetError(f"{source} holds no picture. {LAYOUTS}")
-    shared = _shared_depth([parts for *_, parts in files])
-    rows = [_row(member, parts[shared:]) for _, member, parts in files]
-    if len({len(parts) - shared for *_, parts in files}) > 1:
-        odd = next(member for _, member, parts in files if len(parts) != len(files[0][2]))
-        raise DatasetError(f"{odd} lies at another depth than {files[0][1]}. {LAYOUTS}")
-    labels, subjects, splits = (list(column) for column in zip(*rows, strict=True))
+        without = f" (left out: {'; '.join(skipped)})" if skipped else ""
+        raise DatasetError(f"{printable(source)} holds no picture{without}. {LAYOUTS}")
+    shared = _shared_depth([parts for _, parts in files])
+    rows = [_row(parts[shared:]) for _, parts in files]
+    if len({len(parts) for _, parts in files}) > 1:
+        odd = next(place for place, parts in files if len(parts) != len(files[0][1]))
+        raise DatasetError(f"{printable(odd[1])} is at another depth than {printable(files[0][0][1])}. {LAYOUTS}")
+    labels, guesses, splits = (list(column) for column in zip(*rows, strict=True))
     names = classes_of(labels, classes)
-    kept = np.array([label in names for label in labels])
+    kept = np.isin(labels, names)
     truth = np.array([names.index(label) if label in names else 0 for label in labels])
-    own = own_subjects(len(files))
+    subject, known, note = _subjects(guesses)
     everything = LabeledImages(
-        archives=tuple(archive for archive, *_ in files),
-        members=tuple(member for _, member, _ in files),
+        archives=tuple(archive for (archive, _), _ in files),
+        members=tuple(member for (_, member), _ in files),
         labels=names,
         truth=truth,
         target=one_hot(truth, len(names)),
-        subject=np.array([subject or own[index] for index, subject in enumerate(subjects)]),
+        subject=subject,
         split=np.array(splits),
         subgroups={},
-        subjects_known=all(subjects),
-        left_out=() if kept.all() else (f"{(~kept).sum()} pictures of other labels",),
+        subjects_known=known,
+        left_out=skipped + (() if kept.all() else (f"{(~kept).sum()} pictures of other labels",)),
+        notes=(note,) if note else (),
     )
     return everything.rows(kept)
 
 
 def _shared_depth(parts: list[tuple[str, ...]]) -> int:
-    """How many leading folders all files share, such as a zip's only folder; never one that names a label or a split."""
+    """Return how many leading folders all files share, such as a zip's only folder; never one that names a label or a split."""
     depth = 0
     while all(len(each) > depth + 1 for each in parts) and len({each[depth] for each in parts}) == 1:
         if canonical_label(parts[0][depth]) in ORDER or parts[0][depth].lower() in SPLIT_NAMES:
@@ -108,28 +123,51 @@ def _shared_depth(parts: list[tuple[str, ...]]) -> int:
     return depth
 
 
-def _row(member: str, parts: tuple[str, ...]) -> tuple[str, str, str]:
-    """(label, subject or "", split or "") of one file by its path."""
+def _row(parts: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return (label, subject or "", split or "") of one file by its path."""
+    name = printable("/".join(parts))
     if len(parts) == 1:
         return *label_in_name(parts[0]), ""
     if len(parts) == 2:
-        return known_label(parts[0], member), "", ""
+        return known_label(parts[0], name), "", ""
     if len(parts) == 3 and parts[0].lower() in SPLIT_NAMES:
-        return known_label(parts[1], member), "", SPLIT_NAMES[parts[0].lower()]
-    raise DatasetError(f"{member} fits no known layout. {LAYOUTS}")
+        return known_label(parts[1], name), "", SPLIT_NAMES[parts[0].lower()]
+    raise DatasetError(f"{name} fits no known layout. {LAYOUTS}")
 
 
 def label_in_name(name: str) -> tuple[str, str]:
-    """Label and subject of a picture's file name: "03_happy.png" gives ("happy", "03"), "Pos12.jpg" ("positive", "").
+    """Return label and possible subject of a file name: ("happy", "03") for "03_happy.png", ("positive", "") for "Pos12.jpg".
 
-    The subject is what stands before the label if there is a number in it; a number after the label counts pictures.
-    Raises DatasetError when there is no label or more than one.
+    The subject is what stands before the label, dates and camera numbers left out, if there is a number in it; a number
+    after the label counts pictures. Raises DatasetError when there is no label or more than one.
     """
-    words = WORDS.findall(PurePosixPath(name).stem)
+    words = WORDS.findall(CAMERA.sub(" ", DATE.sub(" ", PurePosixPath(name).stem)))
     places = [index for index, word in enumerate(words) if canonical_label(word) in ORDER]
     if len({canonical_label(words[index]) for index in places}) != 1:
-        told = "no label" if not places else "more than one label"
-        raise DatasetError(f"The name {name} tells {told}. {LAYOUTS}")
+        found = "no label" if not places else "more than one label"
+        raise DatasetError(f"The name {printable(name)} has {found}. {LAYOUTS}")
     before = words[: places[0]]
     subject = "_".join(before) if any(word.isdigit() for word in before) else ""
     return canonical_label(words[places[0]]), subject
+
+
+def _subjects(guesses: list[str]) -> tuple[np.ndarray, bool, str]:
+    """Return (N,) subjects by what file names say, whether they are known, and a note for the log if any is guessed.
+
+    Names that occur once each are counters, not infants: a name counts as a subject only when it repeats, and subjects
+    are known only when every picture has a name and there are at most half as many names as pictures, but more than one.
+    """
+    counts = Counter(guess for guess in guesses if guess)
+    own = own_subjects(len(guesses))
+    subject = np.array([guess if counts[guess] > 1 else own[index] for index, guess in enumerate(guesses)])
+    known = all(guesses) and 1 < len(counts) <= len(guesses) / 2
+    if not counts:
+        return subject, False, ""
+    advice = "if that is wrong, name each picture's infant in subjects.csv (file,subject)"
+    if known:
+        return (
+            subject,
+            True,
+            f"infants guessed from the file names: {len(counts)}, such as {next(iter(counts))!r}; {advice}",
+        )
+    return subject, False, f"the file names may name infants, such as {next(iter(counts))!r}, but not of all; {advice}"

@@ -1,114 +1,181 @@
-"""Faces found and aligned once, by the app's own functions, and kept on disk for every later run."""
+"""Find and align the faces of a data set once, as the app does, and keep them on disk for every later run."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from infant_fer.alignment import CropSpec, align_face, whole_picture
-from infant_fer.checkpoints.sources import resolve
+from infant_fer.analyzer import Analyzer
+from infant_fer.checkpoints.face_bundle import face_bundle, read_bundle
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.aligned_dataset import AlignedDataset, named
 from infant_fer.data.image_store import ImageStore
+from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.errors import DatasetError, ImageError
-from infant_fer.face import Face
+from infant_fer.face import LANDMARK_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
+from infant_fer.files import write_atomically
 from infant_fer.images import load_image
-from infant_fer.models.geometry import geometry_features
+from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
 
-VERSION = "2"  # raise it when finding, aligning or the geometry features change
+# Raise these when what they name changes: older caches are then left alone. The choice among several faces depends on
+# the embedded checkpoint's weights too, but not the key: a run may replace them, and must still find its own faces.
+DETECTION, FACE_CHOICE, GEOMETRY, ALIGNMENT = 1, 1, 1, 1
+SHARD = 64  # pictures in one file: so much work is lost at most when a run is stopped
 
 
-@dataclass(frozen=True, eq=False)
-class FaceTable:
-    """The faces of a data set, row by row: crops (N, S, S, 3) uint8, geometry (N, G) float32, and whether a face was found.
+def align_images(
+    images: LabeledImages, spec: CropSpec, cache: Path, adults: bool = False, log: Callable[[str], None] = print
+) -> AlignedDataset:
+    """Return the aligned faces of all pictures that can be read; they are found on all cores and kept as they are found.
 
-    Where none was, the whole picture is the crop and the geometry is 0.
+    Of several faces in a picture the one that Analyzer puts first counts: the first infant's, after a second search where
+    the first shows no infant. In pictures of `adults` the most prominent face counts. Pictures that cannot be read are
+    left out, counted and named. Raises DatasetError, and FaceModelError when the landmark bundle is missing or damaged.
     """
+    job = _Job(ImageStore(images.archives, images.members), spec, cache / f"faces-{_key(images, adults)}", adults)
+    missing = [
+        start for start in job.starts if not (job.faces_file(start).is_file() and job.crops_file(start).is_file())
+    ]
+    if missing:
+        read_bundle(face_bundle())  # a worker that cannot start would only be a broken pool
+        _find(job, missing)
+    faces = [_load(job.faces_file(start)) for start in job.starts]
+    fault, landmarks, geometry, found = (
+        np.concatenate([shard[name] for shard in faces]) for name in ("fault", "landmarks_px", "geometry", "found")
+    )
+    crops = np.concatenate([_load(job.crops_file(start))["crops"] for start in job.starts])
+    dataset, readable = AlignedDataset(images, crops, geometry, landmarks, found), fault == ""
+    if not readable.any():
+        raise DatasetError(f"None of the {len(images)} pictures could be read. The first: {fault[0]}")
+    if readable.all():
+        return dataset
+    log(
+        f"{(~readable).sum()} of {len(images)} pictures cannot be read and are left out: {named(list(fault[~readable]))}"
+    )
+    return dataset.rows(readable)
 
-    crops: np.ndarray
-    geometry: np.ndarray
-    found: np.ndarray
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to find the faces of one shard."""
+
+    images: ImageStore
+    spec: CropSpec
+    folder: Path
+    adults: bool
+
+    @property
+    def starts(self) -> range:
+        return range(0, len(self.images), SHARD)
+
+    def faces_file(self, start: int) -> Path:
+        return self.folder / f"faces-{start:07}.npz"
+
+    def crops_file(self, start: int) -> Path:
+        return self.folder / f"crops-{self.spec.size}-{self.spec.margin:g}-{ALIGNMENT}-{start:07}.npz"
 
 
-def face_table(pictures: ImageStore, spec: CropSpec, folder: Path, adults: bool = False) -> FaceTable:
-    """The pictures' faces, from the cache's folder or, the first time, found on all cores with a progress bar.
-
-    Of several faces in a picture the first that the embedded checkpoint takes for an infant's counts, as in the app; in
-    pictures of `adults` the most prominent.
-    """
-    file = folder / f"faces-{_key(pictures, spec, adults)}.npz"
-    if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _save(_found_faces(pictures, spec, adults), file)
-    with np.load(file) as stored:
-        return FaceTable(stored["crops"], stored["geometry"], stored["found"])
-
-
-def _key(pictures: ImageStore, spec: CropSpec, adults: bool = False) -> str:
-    """A hash of the archives' and files' contents, the members' names, the crop, and what chooses among several faces."""
-    digest = hashlib.sha256(f"{VERSION} {spec}".encode())
-    if not adults:
-        digest.update((resolve().path / "model.safetensors").read_bytes())
-    for archive in sorted({archive for archive in pictures.archives if archive is not None}):
+def _key(images: ImageStore, adults: bool) -> str:
+    """Return a hash of the pictures and of how a face is found in them; not of the crop, which needs no new search."""
+    digest = hashlib.sha256(f"{DETECTION} {FACE_CHOICE} {GEOMETRY} {adults} {SHARD}".encode())
+    for archive in sorted({archive for archive in images.archives if archive is not None}):
         with archive.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    for index, archive in enumerate(pictures.archives):
-        if archive is None:
-            digest.update(hashlib.sha256(pictures.read(index)).digest())
-    digest.update("\n".join(pictures.members).encode())
+    for index, archive in enumerate(images.archives):
+        name = images.digest(index) if archive is None else images.members[index]  # a file may be moved
+        digest.update(f"{name}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def _found_faces(pictures: ImageStore, spec: CropSpec, adults: bool) -> FaceTable:
-    count = len(pictures)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), _start_worker, (pictures, spec, adults)) as pool:
-        rows = list(
-            tqdm(pool.imap(_one_face, range(count), chunksize=16), total=count, unit="face", desc="Finding faces")
-        )
-    geometry_size = next((len(row[1]) for row in rows if row[2]), 0)
-    geometry = np.stack([row[1] if row[2] else np.zeros(geometry_size, np.float32) for row in rows])
-    return FaceTable(np.stack([row[0] for row in rows]), geometry, np.array([row[2] for row in rows]))
-
-
-def _start_worker(pictures: ImageStore, spec: CropSpec, adults: bool) -> None:
-    global _worker
-    _worker = (FaceDetector(), pictures, spec, adults)
-
-
-def _one_face(index: int) -> tuple[np.ndarray, np.ndarray | None, bool]:
-    finder, pictures, spec, adults = _worker
+def _find(job: _Job, missing: list[int]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    processes = min(os.cpu_count() or 1, len(missing))
     try:
-        picture = load_image(pictures.read(index))
-    except ImageError as error:
-        raise DatasetError(f"{pictures.where(index)}: {error}") from None
-    faces = finder.find(picture)
-    if not faces:
-        return whole_picture(picture, spec).crop_rgb, None, False
-    face = faces[0] if adults or len(faces) == 1 else _infants_face(picture, faces)
-    return align_face(picture, face, spec).crop_rgb, geometry_features(face), True
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with (
+            tqdm(total=len(missing) * SHARD, unit="face", desc="Finding faces") as progress,
+            ProcessPoolExecutor(processes, spawn, _start_worker, (job.adults,)) as pool,
+        ):
+            futures = [pool.submit(_fill_shard, job, start) for start in missing]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    progress.update(SHARD)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise DatasetError(
+            "A process that finds faces ended before its time, perhaps for lack of memory. "
+            "Run the same command again: it goes on with the faces found so far."
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"The faces could not be kept in {job.folder}: {error.strerror or error}.") from None
 
 
-def _infants_face(picture: np.ndarray, faces: list[Face]) -> Face:
-    """The first infant's face; the most prominent one where none looks like an infant's."""
-    classifier = _embedded()
-    read = ((face, classifier.predict(align_face(picture, face, classifier.crop), face)) for face in faces)
-    return next((face for face, prediction in read if prediction.infant), faces[0])
+def _start_worker(adults: bool) -> None:
+    global _detector, _analyzer
+    torch.set_num_threads(1)  # there is a process for every core
+    _detector = FaceDetector()
+    _analyzer = None if adults else Analyzer(_detector, AffectClassifier.from_pretrained(device="cpu"))
 
 
-@cache
-def _embedded() -> AffectClassifier:
-    return AffectClassifier.from_pretrained(device="cpu")
+def _fill_shard(job: _Job, start: int) -> None:
+    """Find and align the faces of one shard, and write them."""
+    indices = range(start, min(start + SHARD, len(job.images)))
+    file, side = job.faces_file(start), job.spec.size
+    known = _load(file) if file.is_file() else None
+    shape = len(indices)
+    fault = np.full(shape, "", object)
+    landmarks, geometry = np.zeros((shape, LANDMARK_COUNT, 2), np.float32), np.zeros((shape, GEOMETRY_SIZE), np.float32)
+    found, crops = np.zeros(shape, bool), np.zeros((shape, side, side, 3), np.uint8)
+    for row, index in enumerate(indices):
+        try:
+            photo_rgb = load_image(job.images.read(index))
+        except (DatasetError, ImageError) as error:
+            fault[row] = str(error) if isinstance(error, DatasetError) else f"{job.images.where(index)}: {error}"
+            continue
+        if known is not None:
+            face = Face(known["landmarks_px"][row], {}, HeadPose(0, 0, 0)) if known["found"][row] else None
+        elif (face := _found_face(photo_rgb)) is not None:
+            landmarks[row], geometry[row], found[row] = face.landmarks_px, geometry_features(face), True
+        crops[row] = (
+            whole_picture(photo_rgb, job.spec) if face is None else align_face(photo_rgb, face, job.spec)
+        ).crop_rgb
+    if known is None:
+        _save(file, fault=fault.astype(str), landmarks_px=landmarks, geometry=geometry, found=found)
+    _save(job.crops_file(start), crops=crops)
 
 
-def _save(table: FaceTable, file: Path) -> None:
-    """Write whole or not at all."""
-    partial = file.with_suffix(".part.npz")
-    np.savez(partial, crops=table.crops, geometry=table.geometry, found=table.found)
-    partial.replace(file)
+def _found_face(photo_rgb: np.ndarray) -> Face | None:
+    if _analyzer is None:
+        return next(iter(_detector.find(photo_rgb)), None)
+    return next((read.face for read in _analyzer.analyze(photo_rgb).faces), None)
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DatasetError(f"{file} is damaged ({error}). Delete it and run the same command again.") from None
+
+
+def _save(file: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(file, buffer.getvalue())

@@ -1,9 +1,9 @@
-"""What is a data set of labelled pictures? Names, targets, subjects and splits, whatever layout they were read from."""
+"""What is a data set of labelled pictures? Labels, targets, subjects and splits, whatever layout they were read from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,44 +19,49 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
+UNKNOWN = -100  # an index that is not known; torch's ignore_index
+
+
 @dataclass(frozen=True, eq=False)
 class LabeledImages(ImageStore):
-    """N pictures of one data set, each with a label.
+    """N pictures of one data set, each with a label, and perhaps with targets of further heads.
 
-    A picture whose subject is not known is its own subject; a split that is not told is "".
+    A distribution that sums to 0, an index of UNKNOWN and a value of NaN mean that a target is not known: it does not
+    count in training or in a score. A picture whose subject is not known is its own subject.
     """
 
     labels: tuple[str, ...]  # the C classes, canonical names
-    truth: np.ndarray  # (N,) int index into labels
+    truth: np.ndarray  # (N,) int index into labels, or UNKNOWN
     target: np.ndarray  # (N, C) float32 distributions: votes where there are some, else all on the truth
     subject: np.ndarray  # (N,) str
-    split: np.ndarray  # (N,) str: train, dev, test or ""
+    split: np.ndarray  # (N,) str: train, dev, test, or "" where the source says none
     subgroups: dict[str, np.ndarray]  # further columns, (N,) str each
     subjects_known: bool = False
-    left_out: tuple[str, ...] = ()  # sentences on what the source holds and this does not
+    left_out: tuple[str, ...] = ()  # what the source holds and this does not, for the log
+    notes: tuple[str, ...] = ()  # what was guessed, in sentences for the log
+    heads: dict[str, np.ndarray] = field(default_factory=dict)  # (N, ...) targets of further heads by name
 
     def rows(self, chosen: np.ndarray) -> LabeledImages:
-        """Some of the pictures, by mask or indices."""
+        """Return some of the pictures, by mask or indices."""
         index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name in ARRAYS}
         return replace(
             self,
             archives=tuple(self.archives[i] for i in index),
             members=tuple(self.members[i] for i in index),
-            subgroups={name: values[index] for name, values in self.subgroups.items()},
-            **arrays,
+            **{name: getattr(self, name)[index] for name in ("truth", "target", "subject", "split")},
+            **{
+                name: {key: values[index] for key, values in getattr(self, name).items()}
+                for name in ("subgroups", "heads")
+            },
         )
 
     def counts(self) -> dict[str, int]:
-        """How many pictures each class has."""
+        """Return how many pictures each class has."""
         return {name: int((self.truth == index).sum()) for index, name in enumerate(self.labels)}
 
 
-ARRAYS = ("truth", "target", "subject", "split")
-
-
 def known_label(word: str, where: str) -> str:
-    """The project's word for a label; raises DatasetError naming the picture when it is neither affect nor emotion."""
+    """Return the canonical name of a label. Raises DatasetError naming the picture when it is neither affect nor emotion."""
     label = canonical_label(word)
     if label not in ORDER:
         raise DatasetError(
@@ -65,11 +70,11 @@ def known_label(word: str, where: str) -> str:
     return label
 
 
-def classes_of(labels: Sequence[str], asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The classes that are asked for, or all that occur, in the project's order. Raises DatasetError."""
+def classes_of(labels: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the wanted classes, or all that occur, in the order of ORDER. Raises DatasetError."""
     occurring = set(labels)
-    classes = tuple(dict.fromkeys(name for name in ORDER if name in (occurring if asked is None else set(asked))))
-    if asked is not None and (missing := [name for name in asked if name not in occurring]):
+    classes = tuple(dict.fromkeys(name for name in ORDER if name in (occurring if wanted is None else set(wanted))))
+    if wanted is not None and (missing := [name for name in wanted if name not in occurring]):
         raise DatasetError(f"No picture has the label {missing[0]}. There are {', '.join(sorted(occurring))}.")
     if len(classes) < 2:
         raise DatasetError(f"All pictures have the label {', '.join(classes)}; at least two classes are needed.")
@@ -77,10 +82,10 @@ def classes_of(labels: Sequence[str], asked: Sequence[str] | None) -> tuple[str,
 
 
 def one_hot(truth: np.ndarray, count: int) -> np.ndarray:
-    """(N, C) float32 with all weight on the truth."""
+    """Return (N, C) float32 distributions with all weight on the truth."""
     return np.eye(count, dtype=np.float32)[truth]
 
 
 def own_subjects(count: int) -> np.ndarray:
-    """(N,) str: a subject of its own for every picture."""
+    """Return (N,) str: a subject of its own for every picture."""
     return np.array([f"picture {index}" for index in range(count)])

@@ -1,21 +1,31 @@
-"""Does a held-out part hold what was trained on? The same infant, the same file, the same picture in another crop."""
+"""Does a held-out split hold what was trained on? The same infant, the same file, the same photograph in another crop."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
+from torch.nn import functional as F
 
+from infant_fer.data.image_store import ImageStore, printable
 from infant_fer.data.labeled_images import LabeledImages
-from infant_fer.data.near_duplicates import near_pairs
+from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
+
+# Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups lie above; those across
+# splits were looked at: all 25 show one photograph twice.
+NEAR_DUPLICATE = 0.95
+THUMBNAIL = 16
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """Pairs of pictures across parts of a split, as ((member, part), (member, part))."""
+    """Infants, files and photographs that are in more than one split, one pair of pictures as the example of each.
+
+    A pair is ("NAME [SPLIT]", "NAME [SPLIT]"), of two splits. The order of the pictures plays no part.
+    """
 
     same_subject: tuple[tuple[str, str], ...]
     same_file: tuple[tuple[str, str], ...]
@@ -23,11 +33,11 @@ class Leaks:
 
     @property
     def kinds(self) -> dict[str, tuple[tuple[str, str], ...]]:
-        """The pairs by what they share, in words."""
+        """Return the examples by what each pair shares."""
         return {"same infant": self.same_subject, "same file": self.same_file, "same picture": self.near_duplicate}
 
     def counts(self) -> dict[str, int]:
-        """How many pairs of each kind there are."""
+        """Return how many infants, files and photographs are in more than one split."""
         return {name: len(pairs) for name, pairs in self.kinds.items()}
 
     def __str__(self) -> str:
@@ -37,31 +47,33 @@ class Leaks:
         )
 
 
-def leaks(pictures: LabeledImages, parts: np.ndarray, grey: torch.Tensor) -> Leaks:
-    """Compare the (N,) parts of a split with each other; `grey` is (N, S, S), the aligned crops. "" is no part."""
-    return Leaks(
-        _across(pictures, parts, _pairs_of(pictures.subject)),
-        _across(pictures, parts, _pairs_of(digests(pictures))),
-        _across(pictures, parts, near_pairs(grey)),
-    )
+def leaks(pictures: LabeledImages, splits: np.ndarray, luminance: torch.Tensor) -> Leaks:
+    """Compare the (N,) `splits` with each other; pictures whose split is "" are not used and do not count.
+
+    `luminance` is (N, S, S), of the aligned crops.
+    """
+    used = splits != ""
+    pictures, splits, luminance = pictures.rows(used), splits[used], luminance[torch.from_numpy(used)]
+    photographs = joined_subjects(np.arange(len(pictures)).astype(str), near_pairs(luminance))
+    return Leaks(*(_across(pictures, splits, keys) for keys in (pictures.subject, digests(pictures), photographs)))
 
 
-def digests(pictures: LabeledImages) -> np.ndarray:
-    """(N,) str: SHA-256 of every picture's file."""
-    return np.array([hashlib.sha256(pictures.read(index)).hexdigest() for index in range(len(pictures))])
+def digests(pictures: ImageStore) -> np.ndarray:
+    """Return the (N,) str SHA-256 of every picture's file."""
+    return np.array([pictures.digest(index) for index in range(len(pictures))])
 
 
-def without_leaks(pictures: LabeledImages, parts: np.ndarray) -> np.ndarray:
-    """(N,) str: the split without the train pictures whose subject is in dev or test, and dev's whose subject is in test."""
-    kept = parts.copy()
-    for part, held_out in (("dev", ("test",)), ("train", ("dev", "test"))):
+def without_leaks(pictures: LabeledImages, splits: np.ndarray) -> np.ndarray:
+    """Return the (N,) splits without the train pictures whose subject is in dev or test, and dev's whose subject is in test."""
+    kept = splits.copy()
+    for name, held_out in (("dev", ("test",)), ("train", ("dev", "test"))):
         subjects = pictures.subject[np.isin(kept, held_out)]
-        kept[(kept == part) & np.isin(pictures.subject, subjects)] = ""
+        kept[(kept == name) & np.isin(pictures.subject, subjects)] = ""
     return kept
 
 
 def refuse_leaks(found: Leaks, allowed: bool) -> None:
-    """Raise DatasetError for a leaking split that was not asked for in so many words."""
+    """Raise DatasetError for splits that leak, unless that is `allowed`."""
     if any(found.counts().values()) and not allowed:
         raise DatasetError(
             f"Train, dev and test are not apart: {found}. Use --split subject, --drop-leaks to train without them, "
@@ -69,13 +81,38 @@ def refuse_leaks(found: Leaks, allowed: bool) -> None:
         )
 
 
-def _across(pictures: LabeledImages, parts: np.ndarray, pairs: np.ndarray) -> tuple[tuple[str, str], ...]:
-    apart = [(i, j) for i, j in pairs if parts[i] != parts[j] and parts[i] and parts[j]]
-    return tuple((f"{pictures.members[i]} [{parts[i]}]", f"{pictures.members[j]} [{parts[j]}]") for i, j in apart)
+def unlike(luminance: torch.Tensor, held_out: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
+    """Return which of the (N, S, S) crops, (N,) bool, are no near-duplicate of (M, S, S) held-out ones, mirrored or not."""
+    wanted = torch.cat([_thumbnails(held_out), _thumbnails(held_out.flip(-1))])
+    nearest = [(chunk @ wanted.T).amax(1) for chunk in _thumbnails(luminance).split(4096)]
+    return (torch.cat(nearest) < limit).numpy()
 
 
-def _pairs_of(keys: np.ndarray) -> np.ndarray:
-    """(P, 2): each row with the next row of the same key, enough to show every key that crosses parts, and its first row."""
-    order = np.argsort(keys, kind="stable")
-    same = keys[order][1:] == keys[order][:-1]
-    return np.stack([order[:-1][same], order[1:][same]], 1)
+def near_pairs(luminance: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
+    """Return the (P, 2) int pairs i < j of (N, S, S) crops that show one photograph, mirrored or not."""
+    count = len(luminance)
+    rows = torch.cat([_thumbnails(luminance), _thumbnails(luminance.flip(-1))])
+    found = [torch.zeros((0, 2), dtype=torch.long)]
+    for start in range(0, count, 2048):
+        first, second = torch.where(rows[start : min(start + 2048, count)] @ rows.T >= limit)
+        pairs = torch.stack([first + start, second % count], 1)
+        found.append(pairs[pairs[:, 0] < pairs[:, 1]])
+    return torch.cat(found).unique(dim=0).numpy()
+
+
+def _thumbnails(luminance: torch.Tensor) -> torch.Tensor:
+    """Return (N, 256) float32 rows of mean 0 and length 1."""
+    small = [F.adaptive_avg_pool2d(chunk[:, None].float(), THUMBNAIL).flatten(1) for chunk in luminance.split(2048)]
+    rows = torch.cat(small)
+    rows = rows - rows.mean(1, keepdim=True)
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+def _across(pictures: LabeledImages, splits: np.ndarray, keys: np.ndarray) -> tuple[tuple[str, str], ...]:
+    """Return, for each key that occurs in several splits, its first picture by name and the first of another split."""
+    rows = pd.DataFrame({"member": pictures.members, "split": splits, "key": keys}).sort_values(["member", "split"])
+    firsts = rows.drop_duplicates(["key", "split"])  # one picture for each split of each key
+    crossing = firsts[firsts.duplicated("key", keep=False)].groupby("key", sort=False)
+    return tuple(
+        tuple(f"{printable(row.member)} [{row.split}]" for row in group.head(2).itertuples()) for _, group in crossing
+    )

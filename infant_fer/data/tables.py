@@ -1,15 +1,16 @@
-"""What does a CSV table say of pictures? Labels or votes, subjects, splits, and where the files lie."""
+"""What does a CSV table say of pictures? Labels or votes, subjects, splits, and where the files are."""
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from infant_fer.data.image_store import archive_members
+from infant_fer.data.image_store import PictureIndex, Place, archive_members, printable, relative_parts
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
@@ -25,7 +26,7 @@ from infant_fer.labels import AFFECTS, canonical_label
 FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "group", "infant")
 NO_CLASS = ("", "mixed", "unusable")  # rows that say so have no label
 VOTES = "p_"  # columns p_<class> hold a distribution
-MOST_SUBGROUPS = 8  # a column with more values is no subgroup
+MAX_SUBGROUPS = 8  # a column with more values is no subgroup
 
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
@@ -35,131 +36,163 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     A column `affect` gives the three affects unless `classes` says otherwise; rows of other labels are left out and
     counted. Raises DatasetError naming line and file.
     """
-    rows = _rows(table)
-    file, label, subject = (_column(rows[0], names) for names in (FILES, LABELS, SUBJECTS))
-    if file is None or (label is None and not any(name.startswith(VOTES) for name in rows[0])):
-        raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows[0])}.")
-    words = [_label(row, label, f"Line {number} of {table} ({row[file]})") for number, row in enumerate(rows, 2)]
+    rows = read_rows(table)
+    file, label, subject = (_column(rows, names) for names in (FILES, LABELS, SUBJECTS))
+    votes = [name for name in rows if name.startswith(VOTES)]
+    if file is None or (label is None and not votes):
+        raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows)}.")
+    where = [f"Line {number} of {table} ({printable(name)})" for number, name in enumerate(rows[file], 2)]
+    words = _labels_of_votes(rows, where) if label is None else rows[label].tolist()
+    words = ["" if word in NO_CLASS else known_label(word, at) for word, at in zip(words, where, strict=True)]
     names = classes_of([word for word in words if word], AFFECTS if classes is None and label == "affect" else classes)
-    kept = [index for index, word in enumerate(words) if word in names]
-    rows, words = [rows[index] for index in kept], [words[index] for index in kept]
-    truth = np.array([names.index(word) for word in words])
-    places = _located([row[file] for row in rows], table, pictures)
+    kept = np.isin(words, names)
+    others = rows.loc[~kept, label].map(canonical_label).value_counts(sort=False) if label is not None else {}
+    rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
+    places, notes = _located(rows[file].tolist(), table, pictures)
+    subjects = rows[subject].to_numpy(str) if subject else np.full(len(rows), "")
     return LabeledImages(
         archives=tuple(archive for archive, _ in places),
         members=tuple(member for _, member in places),
         labels=names,
         truth=truth,
-        target=_votes(rows, names, truth),
-        subject=np.array([row.get(subject) or own for row, own in zip(rows, own_subjects(len(rows)), strict=True)]),
-        split=np.array([_split(row.get("split") or "", row[file]) for row in rows]),
-        subgroups=_subgroups(rows, {file, label, subject, "split"}),
-        subjects_known=subject is not None and all(row[subject] for row in rows),
-        left_out=tuple(f"{len(w)} rows labelled {name or 'with nothing'}" for name, w in _others(table, label, names)),
+        target=_targets(rows, names, truth),
+        subject=np.where(subjects == "", own_subjects(len(rows)), subjects),
+        split=_splits(rows, file),
+        subgroups=_subgroups(rows, {file, label, subject, "split", *votes}),
+        subjects_known=bool((subjects != "").all()),
+        left_out=tuple(f"{count} rows labelled {name or 'with nothing'}" for name, count in others.items()),
+        notes=notes,
     )
 
 
-def read_subjects(pictures: LabeledImages, table: Path) -> LabeledImages:
-    """Take the subjects from a table of `file` and `subject` beside a folder's pictures, if there is one."""
+def read_subjects(pictures: LabeledImages, folder: Path) -> LabeledImages:
+    """Take the subjects from subjects.csv (`file`, `subject`) in the pictures' `folder`, if there is one.
+
+    A file is given by its path in the folder, or by the end of one that no other picture shares. Raises DatasetError.
+    """
+    table = folder / "subjects.csv"
     if not table.is_file():
         return pictures
-    told = {row["file"]: row["subject"] for row in _rows(table) if {"file", "subject"} <= row.keys()}
-    names = [PurePosixPath(member).name for member in pictures.members]
-    if missing := [name for name in names if name not in told]:
-        raise DatasetError(f"{table} names no subject for {missing[0]}. It needs the columns file and subject.")
-    own = own_subjects(len(names))
-    subject = np.array([told[name] or own for name, own in zip(names, own, strict=True)])
-    return replace(pictures, subject=subject, subjects_known=all(told[name] for name in names))
+    rows, index, subjects = read_rows(table), PictureIndex(()), {}
+    if not {"file", "subject"} <= set(rows):
+        raise DatasetError(f"{table} needs the columns file and subject; it has {', '.join(rows)}.")
+    for member in pictures.members:
+        index.add(Path(member).relative_to(folder).parts, (None, member))
+    for file, subject in zip(rows["file"], rows["subject"], strict=True):
+        place = index.find(file, whole=True)
+        if place is not None and subjects.setdefault(place[1], subject) != subject:
+            raise DatasetError(f"{table} names two subjects for {printable(file)}: {subjects[place[1]]} and {subject}.")
+    if missing := [member for member in pictures.members if member not in subjects]:
+        raise DatasetError(f"{table} names no subject for {printable(missing[0])}.")
+    known = np.array([subjects[member] for member in pictures.members])
+    subject = np.where(known == "", own_subjects(len(known)), known)
+    return replace(pictures, subject=subject, subjects_known=bool((known != "").all()), notes=())
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def read_rows(table: Path) -> pd.DataFrame:
+    """Return a CSV table (UTF-8, commas) as text without surrounding blanks; an empty cell is "". Raises DatasetError."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} could not be read as a table: {error}.") from None
-    if not rows:
+        rows = pd.read_csv(
+            table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
+        )
+    except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise DatasetError(f"{table} could not be read as a table: {str(error).strip()}.") from None
+    if not len(rows):
         raise DatasetError(f"{table} has no rows.")
-    return [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
+    return rows.rename(columns=str.strip).apply(lambda column: column.fillna("").str.strip())
 
 
-def _column(row: dict[str, str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in row), None)
+def _column(rows: pd.DataFrame, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in rows), None)
 
 
-def _label(row: dict[str, str], column: str | None, where: str) -> str:
-    """The row's label, or "" when it has none; without a label column, the class with most votes."""
-    if column is None:
-        votes = {
-            name.removeprefix(VOTES): _number(value, where) for name, value in row.items() if name.startswith(VOTES)
-        }
-        word = max(votes, key=votes.get) if any(votes.values()) else ""
-    else:
-        word = row[column]
-    return "" if word in NO_CLASS else known_label(word, where)
+def _labels_of_votes(rows: pd.DataFrame, where: list[str]) -> list[str]:
+    """Return the class with most votes of each row, or "" where there are none."""
+    names = [name.removeprefix(VOTES) for name in rows if name.startswith(VOTES)]
+    votes = _votes(rows, names, where)
+    return [names[row.argmax()] if row.any() else "" for row in votes]
 
 
-def _others(table: Path, label: str | None, names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    if label is None:
-        return []
-    words = [canonical_label(row[label]) for row in _rows(table)]
-    return [(word, [w for w in words if w == word]) for word in dict.fromkeys(words) if word not in names]
-
-
-def _votes(rows: list[dict[str, str]], names: Sequence[str], truth: np.ndarray) -> np.ndarray:
-    """(N, C) float32 shares of the votes; all on the truth where the table has no votes for some class, or none at all."""
+def _targets(rows: pd.DataFrame, names: Sequence[str], truth: np.ndarray) -> np.ndarray:
+    """Return (N, C) float32 shares of the votes; all on the truth where the table has no votes for some class, or none at all."""
     hard = one_hot(truth, len(names))
-    if not all(VOTES + name in rows[0] for name in names):
+    if not all(VOTES + name in rows for name in names):
         return hard
-    votes = np.array([[_number(row[VOTES + name], name) for name in names] for row in rows], np.float32)
+    votes = _votes(rows, names, [f"Row {index}" for index in rows.index])
     total = votes.sum(1, keepdims=True)
     return np.where(total > 0, votes / np.maximum(total, 1e-9), hard).astype(np.float32)
 
 
-def _number(text: str, where: str) -> float:
-    try:
-        return float(text or 0)
-    except ValueError:
-        raise DatasetError(f"{where} has the vote {text!r}, which is no number.") from None
+def _votes(rows: pd.DataFrame, names: Sequence[str], where: list[str]) -> np.ndarray:
+    """Return (N, C) float32 votes."""
+    text = rows[[VOTES + name for name in names]].replace("", "0")
+    votes = text.apply(pd.to_numeric, errors="coerce")
+    if (wrong := np.argwhere(votes.isna().to_numpy())).size:
+        row, column = wrong[0]
+        raise DatasetError(f"{where[row]} has the vote {text.iat[row, column]!r}, which is no number.")
+    return votes.to_numpy(np.float32)
 
 
-def _split(word: str, file: str) -> str:
-    if word and word.lower() not in SPLIT_NAMES:
-        raise DatasetError(f"{file} has the split {word!r}; use train, dev or test.")
-    return SPLIT_NAMES.get(word.lower(), "")
+def _splits(rows: pd.DataFrame, file: str) -> np.ndarray:
+    if "split" not in rows:
+        return np.full(len(rows), "", "<U5")
+    words = rows["split"].str.lower()
+    if (wrong := ~words.isin(["", *SPLIT_NAMES])).any():
+        first = rows[wrong].iloc[0]
+        raise DatasetError(f"{printable(first[file])} has the split {first['split']!r}; use train, dev or test.")
+    return words.map({"": "", **SPLIT_NAMES}).to_numpy("<U5")
 
 
-def _subgroups(rows: list[dict[str, str]], used: set[str | None]) -> dict[str, np.ndarray]:
-    """The unused columns that hold 2 to MOST_SUBGROUPS different words, none of them a label or a number with a point."""
-    columns = [name for name in rows[0] if name not in used and not name.startswith(VOTES)]
-    values = {name: np.array([row[name] for row in rows]) for name in columns}
-    few = {name: column for name, column in values.items() if 2 <= len(np.unique(column)) <= MOST_SUBGROUPS}
+def _subgroups(rows: pd.DataFrame, used: set[str | None]) -> dict[str, np.ndarray]:
+    """Return the unused columns of 2 to MAX_SUBGROUPS different words, none of them a label or a number with a point."""
+    few = {name: rows[name].unique() for name in rows if name not in used}
     return {
-        name: column
-        for name, column in few.items()
-        if not any(canonical_label(word) in ORDER or "." in word for word in np.unique(column))
+        name: rows[name].to_numpy(str)
+        for name, words in few.items()
+        if 2 <= len(words) <= MAX_SUBGROUPS and not any(canonical_label(word) in ORDER or "." in word for word in words)
     }
 
 
-def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> list[tuple[Path | None, str]]:
-    """(archive or None, member) of each file: beside the table, in an archive beside it, or by name in `pictures`."""
-    beside = {name: archive for archive in sorted(table.parent.glob("*.zip")) for name in archive_members(archive)}
-    by_name: dict[str, tuple[Path | None, str]] = {}
-    for folder in pictures:
-        if folder.is_dir():
-            by_name |= {file.name: (None, str(file)) for file in folder.rglob("*") if file.is_file()}
-        else:
-            by_name |= {PurePosixPath(name).name: (folder, name) for name in archive_members(folder)}
-    places = []
+def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> tuple[list[Place], tuple[str, ...]]:
+    """Return the place of each file: beside the table, in an archive beside it, or in `pictures`; and notes for the log.
+
+    In `pictures` the longest matching end of the path counts, at least the name. Raises DatasetError for a file that is
+    nowhere, for one that may mean two pictures, and for two that mean the same.
+    """
+    archives: dict[str, list[Path]] = {}
+    for archive in sorted(table.parent.glob("*.zip")):
+        for member in archive_members(archive):
+            archives.setdefault(member, []).append(archive)
+    elsewhere, places, renamed = None, [], []
     for file in files:
-        if (table.parent / file).is_file():
-            places.append((None, str(table.parent / file)))
-        elif file in beside:
-            places.append((beside[file], file))
-        elif (found := by_name.get(PurePosixPath(file).name)) is not None:
-            places.append(found)
+        path = "/".join(relative_parts(file))
+        if os.path.isfile(table.parent / path):  # False for a name that is too long, too
+            places.append((None, str(table.parent / path)))
+        elif holders := archives.get(path):
+            if len(holders) > 1:
+                raise DatasetError(f"{printable(file)} of {table} is in {holders[0].name} and in {holders[1].name}.")
+            places.append((holders[0], path))
         else:
+            elsewhere = elsewhere or PictureIndex(pictures)
+            if (place := elsewhere.find(path)) is None:
+                raise DatasetError(
+                    f"{printable(file)} of {table} is neither beside it nor in an archive beside it. "
+                    "Name its folder or zip with --pictures."
+                )
+            places.append(place)
+            renamed += [] if place[1].endswith(path) else [(file, place[1])]
+    _check_distinct(files, places, table)
+    if not renamed:
+        return places, ()
+    example = " is taken to be ".join(printable(name) for name in renamed[0])
+    return places, (f"{len(renamed)} pictures are known by the ends of their paths only; {example}",)
+
+
+def _check_distinct(files: list[str], places: list[Place], table: Path) -> None:
+    first: dict[Place, str] = {}
+    for file, place in zip(files, places, strict=True):
+        if relative_parts(first.setdefault(place, file)) != relative_parts(file):
             raise DatasetError(
-                f"{file} of {table} lies neither beside it nor in an archive beside it. Name its folder or zip with --pictures."
+                f"{printable(first[place])} and {printable(file)} of {table} mean one picture, {printable(place[1])}. "
+                "Name the folder that holds both with --pictures."
             )
-    return places

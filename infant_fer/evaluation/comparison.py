@@ -10,7 +10,8 @@ import numpy as np
 
 from infant_fer.checkpoints.loading import loaded_checkpoint
 from infant_fer.checkpoints.sources import resolve
-from infant_fer.data.face_cache import face_table
+from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.splits import split
 from infant_fer.errors import DatasetError
@@ -42,22 +43,25 @@ def evaluate(
     train part where there is one. Raises CheckpointError and DatasetError; also for a part that a checkpoint has seen.
     """
     parts = np.full(len(pictures), "all") if part == "all" else _parts(checkpoints, pictures, part, method)
-    answers, crops, found = {}, None, None
+    pictures = replace(pictures, split=parts)
+    answers, datasets = {}, []
     for source in checkpoints:
         model, processor, spec, name = loaded_checkpoint(source)
-        table = face_table(pictures, spec, cache)
-        if not ((parts == part) & table.found).any():
+        dataset = align_images(pictures, spec, cache)
+        parts = dataset.pictures.split  # of the pictures that can be read
+        if not ((parts == part) & dataset.found).any():
             raise DatasetError(f"No picture with a face is in the part {part!r}.")
-        everything = predict(model, processor, _as_labelled(pictures, model), table.crops, table.geometry, table.found)
-        answers[name if name not in answers else f"{name} ({source})"] = _in_terms_of(pictures, everything)
-        if crops is None:
-            crops, found, geometry = table.crops, table.found, table.geometry
-    chosen = (parts == part) & found
+        labelled = _as_labelled(dataset.pictures, model)
+        everything = predict(model, processor, labelled, dataset.crops, dataset.geometry, dataset.found)
+        answers[name if name not in answers else f"{name} ({source})"] = _in_terms_of(dataset.pictures, everything)
+        datasets.append(dataset)
+    first = datasets[0]
+    chosen = (parts == part) & first.found
     if averaged:
         weights = _dev_accuracies(answers, parts) if averaged == "accuracy" else None
         answers["ensemble"] = ensemble(list(answers.values()), weights)
-    answers |= _baselines(pictures, geometry, found, parts)
-    return Evaluation({name: each.rows(chosen) for name, each in answers.items()}, crops[chosen], part)
+    answers |= _baselines(first)
+    return Evaluation({name: each.rows(chosen) for name, each in answers.items()}, first.crops[chosen], part)
 
 
 def _parts(checkpoints: Sequence[str], pictures: LabeledImages, part: str, method: str) -> np.ndarray:
@@ -100,7 +104,9 @@ def _dev_accuracies(answers: dict[str, Predictions], parts: np.ndarray) -> list[
     return [each.rows(parts == "dev").accuracy.value for each in answers.values()]
 
 
-def _baselines(pictures: LabeledImages, geometry, found, parts: np.ndarray) -> dict[str, Predictions]:
-    train = (parts == "train") & found
-    shares = baseline_probabilities(geometry[train], pictures.truth[train], len(pictures.labels), geometry, found)
+def _baselines(dataset: AlignedDataset) -> dict[str, Predictions]:
+    pictures, train = dataset.pictures, (dataset.pictures.split == "train") & dataset.found
+    shares = baseline_probabilities(
+        dataset.geometry[train], pictures.truth[train], len(pictures.labels), dataset.geometry, dataset.found
+    )
     return {name: Predictions.of(pictures, each) for name, each in shares.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from infant_fer.alignment import TEMPLATE, similarity
-from infant_fer.face import Face
+from infant_fer.face import BLENDSHAPE_COUNT, Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 POINTS = (
@@ -31,6 +31,7 @@ EDGES = (
     (107, 336), (0, 2), (17, 152), (61, 33), (291, 263), (50, 61), (280, 291),
 )  # fmt: skip
 POSE_UNIT = 30.0  # degrees
+GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2
 
 
 def geometry_features(face: Face) -> np.ndarray:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infant_fer.data.aligned_dataset import AlignedDataset, aligned_dataset, targets
+from infant_fer.data.aligned_dataset import AlignedDataset, trainable_rows
 from infant_fer.data.datasets import read_labeled_images
-from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import LabeledImages, one_hot
 from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, without_leaks
 from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
@@ -31,6 +32,7 @@ from infant_fer.training.runtime import is_main_process, main_process_first
 from infant_fer.training.trainer import fit
 
 Log = Callable[[str], None]
+TEACHER_SHARE = 0.5  # of the teacher's predictions in a target
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the train pictures, for the curve over their number
 
 
@@ -125,11 +127,14 @@ def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel
     pictures = read_labeled_images(data.source, data.classes, data.pictures, data.cache)
     for message in pictures.left_out:
         log(f"left out: {message}")
+    for message in pictures.notes:
+        log(message)
     affect_of_labels(pictures.labels)  # else the finished checkpoint could not be loaded
     base = _seeded_base(config, pictures.labels)
     log(f"base: {base}")
     with main_process_first():
-        return base, aligned_dataset(pictures, base.crop, data.cache, data.whole_pictures, log)
+        aligned = align_images(pictures, base.crop, data.cache, log=log)
+    return base, trainable_rows(aligned, data.whole_pictures, log)
 
 
 def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
@@ -174,9 +179,25 @@ def _fit(
     """Train on one split; dev chooses the epoch, or train where there is no dev: nothing held out may choose."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
     dev = dev if len(dev.pictures) else train
-    target = targets(train, config.settings.soft_labels, config.teacher, config.data.cache)
+    target = _targets(train, config.settings.soft_labels, config.teacher, config.data.cache)
     crops = Crops(train.crops, target), Crops(dev.crops, dev.pictures.target)
     return fit(base, *crops, config.settings, folder, config.seed, config.resume)
+
+
+def _targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path) -> np.ndarray:
+    """Return (N, C) targets: votes or plain classes, mixed with a teacher's predictions when one is named.
+
+    The teacher is a checkpoint with the same classes; it sees its own crops. Raises CheckpointError and DatasetError.
+    """
+    pictures = train.pictures
+    target = pictures.target if soft else one_hot(pictures.truth, len(pictures.labels))
+    if teacher is None:
+        return target
+    loaded = load_pretrained(teacher, pictures.labels)
+    if not loaded.whole:
+        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(pictures.labels)}.")
+    rows = train if loaded.crop.size == train.crops.shape[1] else align_images(pictures, loaded.crop, cache)
+    return ((1 - TEACHER_SHARE) * target + TEACHER_SHARE * _predict(loaded, rows).probabilities).astype(np.float32)
 
 
 def _cross_validate(

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.data.face_cache import face_table
-from infant_fer.data.image_store import ImageStore
+from infant_fer.data.face_cache import align_images
 from infant_fer.drawing import draw_faces, draw_saliency
 from infant_fer.errors import ImageError
 from infant_fer.images import load_image
@@ -20,6 +19,7 @@ from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.rows import as_input
 from infant_fer.viewing import close_up, whole_view
 from tests.conftest import EXAMPLES
+from tests.made_data import unlabelled
 
 PORTRAITS = ("smile", "laugh", "neutral", "cry", "pout", "surprise")
 
@@ -210,8 +210,7 @@ def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyze
     Image.fromarray(beside_an_adult("smile", astronaut)).save(tmp_path / "both.png")
     files += [str(tmp_path / f"{name}.png") for name in ("sideways", "adult", "both")]
     assert len(files) == 11
-    stored = ImageStore((None,) * len(files), tuple(files))
-    table = face_table(stored, analyzer.classifier.crop, tmp_path / "cache")
+    table = align_images(unlabelled(files), analyzer.classifier.crop, tmp_path / "cache")
     model = analyzer.classifier._model
     grey, geometry = luminance_crops(table.crops), torch.from_numpy(table.geometry)
     for index, file in enumerate(files):

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from infant_fer.alignment import CropSpec, align_face
-from infant_fer.data import face_cache as faces_cache
-from infant_fer.data.face_cache import FaceTable, face_table
-from infant_fer.data.near_duplicates import unlike
+from infant_fer.data import face_cache
+from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.data.leakage import unlike
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
 from infant_fer.labels import AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import geometry_features
-from infant_fer.training.infant_face.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
 from tests.made_data import EXAMPLES, infant_row, write_table, write_zip
 
 
@@ -26,12 +28,12 @@ def test_words_of_the_table_become_targets(tmp_path):
         infant_row(file="fer2013/train/happy/b.jpg", flags="d"),
     ]
     manifest = read_infants(write_table(tmp_path, rows))
-    assert manifest.emotion.tolist() == [EMOTIONS.index("sad"), UNKNOWN, EMOTIONS.index("happy")]
-    assert manifest.age.tolist() == [AGE_GROUPS.index("newborn"), UNKNOWN, AGE_GROUPS.index("baby")]
-    assert manifest.usable.tolist() == [1, 0, 0]  # a drawing counts as no usable face
-    assert manifest.eyes_closed.tolist() == [1, 0, 0]
-    assert manifest.mouth_covered.tolist() == [1, 0, 0]
-    np.testing.assert_array_equal(manifest.valence_arousal, [[1.5, 0.5], [np.nan, np.nan], [1.5, 0.5]])
+    assert manifest.heads["emotion_index"].tolist() == [EMOTIONS.index("sad"), UNKNOWN, EMOTIONS.index("happy")]
+    assert manifest.heads["age"].tolist() == [AGE_GROUPS.index("newborn"), UNKNOWN, AGE_GROUPS.index("baby")]
+    assert manifest.heads["usable"].tolist() == [1, 0, 0]  # a drawing counts as no usable face
+    assert manifest.heads["eyes_closed"].tolist() == [1, 0, 0]
+    assert manifest.heads["mouth_covered"].tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(manifest.heads["valence_arousal"], [[1.5, 0.5], [np.nan, np.nan], [1.5, 0.5]])
     assert [archive.name for archive in manifest.archives] == ["infants.zip", "infants.zip", "fer2013.zip"]
 
 
@@ -41,8 +43,8 @@ def test_older_faces_are_held_out_in_part_and_small_children_undecided(tmp_path)
     )
     older = read_older(tmp_path)
     years = np.array([int(Path(name).name.split("_")[0]) for name in older.members])
-    assert np.isnan(older.usable[years <= 8]).all()
-    assert (older.usable[years > 8] == 0).all()
+    assert np.isnan(older.heads["usable"][years <= 8]).all()
+    assert (older.heads["usable"][years > 8] == 0).all()
     for split, share in (("train", 2 / 3), ("dev", 1 / 6), ("test", 1 / 6)):
         assert (older.split == split).mean() == pytest.approx(share, abs=0.035)  # three standard errors
     assert (read_older(tmp_path).split == older.split).all()
@@ -57,7 +59,7 @@ def test_fer2013_parts_are_train_dev_and_test(tmp_path):
     assert dict(zip((name.split("/")[1] for name in fer.members), fer.split, strict=True)) == {
         "train": "train", "public_test": "dev", "private_test": "test",
     }  # fmt: skip
-    assert set(fer.emotion) == {EMOTIONS.index("fear")}
+    assert set(fer.heads["emotion_index"]) == {EMOTIONS.index("fear")}
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,8 @@ def portraits(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def portrait_table(portraits) -> FaceTable:
-    return face_table(read_infants(portraits), CropSpec(), portraits / "cache")
+def portrait_table(portraits) -> AlignedDataset:
+    return align_images(read_infants(portraits), CropSpec(), portraits / "cache")
 
 
 def test_training_sees_the_crop_that_the_app_sees(portraits, portrait_table):
@@ -93,15 +95,14 @@ def test_a_picture_without_a_face_is_kept_whole(portrait_table):
     assert (portrait_table.crops[-1] == (120, 60, 90)).all()
 
 
-def test_another_picture_or_crop_is_another_cache(tmp_path):
+def test_another_picture_is_another_cache(tmp_path):
     manifest = read_infants(write_table(tmp_path, [infant_row()]))
     keys = []
     for data in (b"one", b"two"):
         write_zip(tmp_path / "infants.zip", {"infants/web/a.jpg": data})
-        keys.append(faces_cache._key(manifest, CropSpec()))
-    keys.append(faces_cache._key(manifest, CropSpec(margin=0.2)))
-    keys.append(faces_cache._key(manifest, CropSpec(), adults=True))
-    assert len(set(keys)) == 4
+        keys.append(face_cache._key(manifest, adults=False))
+    keys.append(face_cache._key(manifest, adults=True))
+    assert len(set(keys)) == 3
 
 
 def test_near_duplicates_are_left_out_and_others_stay():

@@ -17,15 +17,14 @@ import train as train_script
 from infant_fer import evaluate as evaluate_script
 from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data import face_cache as faces_cache
 from infant_fer.data.datasets import read_labeled_images
-from infant_fer.data.face_cache import FaceTable
 from infant_fer.errors import OutputError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
+from tests.made_data import store_faces
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit
 
@@ -52,14 +51,13 @@ def labelled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cache(labelled, tmp_path_factory):
     """Faces as if they had been found in the labelled pictures, the whole of each: looking for them takes minutes."""
-    pictures, spec = read_labeled_images(labelled), CropSpec(32)
+    pictures = read_labeled_images(labelled)
     whole = [
         cv2.resize(cv2.imread(member)[..., ::-1], (32, 32), interpolation=cv2.INTER_AREA) for member in pictures.members
     ]
     geometry = np.random.default_rng(0).normal(size=(len(whole), GEOMETRY_SIZE)).astype(np.float32)
     folder = tmp_path_factory.mktemp("cache")
-    table = FaceTable(np.stack(whole), geometry, np.ones(len(whole), bool))
-    faces_cache._save(table, folder / f"faces-{faces_cache._key(pictures, spec)}.npz")
+    store_faces(pictures, folder, np.stack(whole), geometry)
     return folder
 
 
@@ -259,7 +257,10 @@ def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
     words = ["--data", tmp_path, "--base", "random:tiny", "--size", 32, "--recipe", "mobile"]
     words += ["--output", tmp_path / "out"]
     assert call(monkeypatch, train_script, *words, "--cache", tmp_path / "cache") == 1
-    assert "i7_neutral.png" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "1 of 7 pictures cannot be read and are left out: " in out
+    assert "i7_neutral.png: This file could not be read" in out
+    assert "No face was found in any picture" in err  # the six others were searched
 
 
 def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from infant_fer.alignment import CropSpec
-from infant_fer.data import face_cache as faces_cache
+from infant_fer.data import face_cache
+from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import DatasetError
-from infant_fer.training.infant_face.manifest import UNKNOWN, read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
 
 COLUMNS = [
     "file",
@@ -112,14 +113,16 @@ def data(tmp_path) -> Path:
 
 def test_the_raters_votes_become_targets(data):
     infants = read_infants(data)
-    assert infants.affect.tolist() == [0, UNKNOWN, UNKNOWN]
-    np.testing.assert_allclose(infants.affect_soft, [[1, 0, 0], [1 / 3, 0, 2 / 3], [0, 0, 0]], rtol=1e-6)
-    assert infants.usable.tolist() == [1, 1, 0]
-    assert infants.eyes_closed.tolist() == [0, 1, 0]
-    assert infants.mouth_covered.tolist() == [0, 0, 0]
-    assert infants.emotion.tolist() == [0, 3, UNKNOWN]  # a cry is one of sadness
+    assert infants.truth.tolist() == [0, UNKNOWN, UNKNOWN]
+    np.testing.assert_allclose(infants.target, [[1, 0, 0], [1 / 3, 0, 2 / 3], [0, 0, 0]], rtol=1e-6)
+    assert infants.heads["usable"].tolist() == [1, 1, 0]
+    assert infants.heads["eyes_closed"].tolist() == [0, 1, 0]
+    assert infants.heads["mouth_covered"].tolist() == [0, 0, 0]
+    assert infants.heads["emotion_index"].tolist() == [0, 3, UNKNOWN]  # a cry is one of sadness
     older = read_older(data)
-    assert np.isnan(older.usable[1]) != np.isnan(older.usable[0])  # 5 years: nothing is said; 40: no infant
+    assert np.isnan(older.heads["usable"][1]) != np.isnan(
+        older.heads["usable"][0]
+    )  # 5 years: nothing is said; 40: no infant
     assert read_fer2013(data).split.tolist() == ["test", "train"]
 
 
@@ -140,8 +143,8 @@ def test_faults_of_the_data_name_the_file(data):
 def test_faces_are_found_once_and_cached(data, monkeypatch):
 
     older = read_older(data)
-    first = faces_cache.face_table(older, CropSpec(), data / "cache")
+    first = face_cache.align_images(older, CropSpec(), data / "cache")
     assert first.crops.shape == (2, 96, 96, 3)
     assert not first.found.any()  # plain grey pictures
-    monkeypatch.setattr(faces_cache, "_found_faces", lambda *_: pytest.fail("looked again"))
-    assert np.array_equal(faces_cache.face_table(older, CropSpec(), data / "cache").crops, first.crops)
+    monkeypatch.setattr(face_cache, "_find", lambda *_: pytest.fail("looked again"))
+    assert np.array_equal(face_cache.align_images(older, CropSpec(), data / "cache").crops, first.crops)

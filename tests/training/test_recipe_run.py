@@ -10,8 +10,6 @@ import torch
 
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data import face_cache as faces_cache
-from infant_fer.data.face_cache import FaceTable
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
@@ -33,7 +31,7 @@ from infant_fer.training.infant_face.finetuning import _row_weights as row_weigh
 from infant_fer.training.infant_face.geometry_stream import train_geometry
 from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.rows import Faces, outputs
-from tests.made_data import EXAMPLES, drawn_face, infant_row, write_table, write_zip
+from tests.made_data import EXAMPLES, drawn_face, infant_row, store_faces, write_table, write_zip
 
 GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2
 
@@ -95,10 +93,7 @@ def test_a_class_nine_times_rarer_is_drawn_three_times_as_often():
 
 def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
     """Put faces into the cache as if they had been found."""
-    manifest = read(folder)
-    file = folder / "cache" / f"faces-{faces_cache._key(manifest, CropSpec(), adults=read is not read_infants)}.npz"
-    file.parent.mkdir(exist_ok=True)
-    faces_cache._save(FaceTable(crops, geometry.astype(np.float32), np.ones(len(manifest), bool)), file)
+    store_faces(read(folder), folder / "cache", crops, geometry, adults=read is not read_infants)
 
 
 @pytest.fixture(scope="module")

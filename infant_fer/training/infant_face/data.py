@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from infant_fer.alignment import CropSpec
-from infant_fer.data.face_cache import face_table
-from infant_fer.data.near_duplicates import unlike
-from infant_fer.training.infant_face.manifest import MultiHeadImages, read_fer2013, read_infants, read_older
+from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.leakage import unlike
+from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.rows import Faces, faces_of
 
 
@@ -20,12 +21,12 @@ from infant_fer.training.infant_face.rows import Faces, faces_of
 class Data:
     """Infants, older faces and FER2013; the kept rows are those of the training parts unlike any held-out infant."""
 
-    infants: MultiHeadImages
+    infants: LabeledImages
     infant_faces: Faces
     infants_kept: np.ndarray
-    older: MultiHeadImages
+    older: LabeledImages
     older_faces: Faces
-    fer: MultiHeadImages
+    fer: LabeledImages
     fer_faces: Faces
     fer_kept: np.ndarray
 
@@ -45,11 +46,12 @@ class Data:
 
 def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Data:
     """Read the sets and find their faces, from the cache after the first time. Raises DatasetError."""
-    infants, older, fer = (read(folder) for read in (read_infants, read_older, read_fer2013))
-    manifests = (infants, older, fer)
-    infant_faces, older_faces, fer_faces = (
-        faces_of(each, face_table(each, CropSpec(), cache, adults=each is not infants)) for each in manifests
-    )
+    aligned = [
+        align_images(read(folder), CropSpec(), cache, adults=read is not read_infants, log=log)
+        for read in (read_infants, read_older, read_fer2013)
+    ]
+    infants, older, fer = (each.pictures for each in aligned)
+    infant_faces, older_faces, fer_faces = (faces_of(each) for each in aligned)
     held_out = infants.split != "train"
     held_out_faces = infant_faces.rows(held_out).grey
     infants_kept = ~held_out & unlike(infant_faces.grey, held_out_faces)

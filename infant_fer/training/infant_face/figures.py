@@ -6,11 +6,11 @@ import numpy as np
 from scipy.special import softmax
 
 from infant_fer import metrics
+from infant_fer.data.labeled_images import UNKNOWN, LabeledImages
 from infant_fer.evaluation.baselines import baseline_probabilities
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.infant_face.data import Data
-from infant_fer.training.infant_face.manifest import UNKNOWN, MultiHeadImages
 from infant_fer.training.infant_face.pretraining import emotion_logits
 from infant_fer.training.infant_face.rows import outputs
 
@@ -29,8 +29,8 @@ def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
         **baselines(faces.geometry.numpy(), faces.found.numpy(), infants),
     }
     split = str(infants.split[chosen][0])
-    rated = chosen & (infants.affect != UNKNOWN)
-    right = {name: predicted[rated] == infants.affect[rated] for name, predicted in predictions.items()}
+    rated = chosen & (infants.truth != UNKNOWN)
+    right = {name: predicted[rated] == infants.truth[rated] for name, predicted in predictions.items()}
     return {
         "accuracy": {name: accuracies(predicted, infants, chosen) for name, predicted in predictions.items()},
         "recall": recalls(predictions["this checkpoint"], infants, chosen),
@@ -43,19 +43,22 @@ def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
     }
 
 
-def baselines(geometry: np.ndarray, found: np.ndarray, manifest: MultiHeadImages) -> dict[str, np.ndarray]:
+def baselines(geometry: np.ndarray, found: np.ndarray, manifest: LabeledImages) -> dict[str, np.ndarray]:
     """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
-    train = (manifest.split == "train") & (manifest.affect != UNKNOWN) & found
-    answers = baseline_probabilities(geometry[train], manifest.affect[train], len(AFFECTS), geometry, found)
+    train = (manifest.split == "train") & (manifest.truth != UNKNOWN) & found
+    answers = baseline_probabilities(geometry[train], manifest.truth[train], len(AFFECTS), geometry, found)
     return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
 def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, split: str) -> dict[str, float]:
     """Usable infants of a split against its unusable rows and older faces: above eight years, and four to eight."""
     infants, older = data.infants.split == split, data.older.split == split
-    scores, usable = answer.usable_logit.numpy()[infants], data.infants.usable[infants]
+    scores, usable = answer.usable_logit.numpy()[infants], data.infants.heads["usable"][infants]
     aucs = {}
-    for name, chosen in (("over 8", older & (data.older.usable == 0)), ("of 4 to 8", older & (data.older.usable != 0))):
+    for name, chosen in (
+        ("over 8", older & (data.older.heads["usable"] == 0)),
+        ("of 4 to 8", older & (data.older.heads["usable"] != 0)),
+    ):
         others = outputs(model, data.older_faces.rows(chosen)).usable_logit.numpy()
         truth = np.concatenate([usable, np.zeros(len(others))])
         aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
@@ -68,46 +71,47 @@ def fer_accuracy(model: InfantFaceModel, data: Data, split: str) -> metrics.Prop
     """Seven emotions of FER2013's public test (dev) or private test (test)."""
     chosen = data.fer.split == split
     return metrics.accuracy(
-        emotion_logits(model, data.fer_faces.rows(chosen).grey).argmax(1).numpy(), data.fer.emotion[chosen]
+        emotion_logits(model, data.fer_faces.rows(chosen).grey).argmax(1).numpy(),
+        data.fer.heads["emotion_index"][chosen],
     )
 
 
-def accuracies(predicted: np.ndarray, manifest: MultiHeadImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
+def accuracies(predicted: np.ndarray, manifest: LabeledImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
     """Accuracy per source and over all of the chosen rows that have an affect; `predicted` is (N,) over the manifest."""
-    rated = chosen & (manifest.affect != UNKNOWN)
+    rated = chosen & (manifest.truth != UNKNOWN)
     shares = {
-        source: metrics.accuracy(predicted[rows], manifest.affect[rows])
+        source: metrics.accuracy(predicted[rows], manifest.truth[rows])
         for source in SOURCES
-        if (rows := rated & (manifest.source == source)).any()
+        if (rows := rated & (manifest.subgroups["source"] == source)).any()
     }
-    return {**shares, "all": metrics.accuracy(predicted[rated], manifest.affect[rated])}
+    return {**shares, "all": metrics.accuracy(predicted[rated], manifest.truth[rated])}
 
 
 def head_figures(
-    output: InfantFaceOutput, temperature: float, manifest: MultiHeadImages, chosen: np.ndarray
+    output: InfantFaceOutput, temperature: float, manifest: LabeledImages, chosen: np.ndarray
 ) -> dict[str, float]:
     """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
-    rated = chosen & (manifest.affect != UNKNOWN)
-    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature, axis=1), manifest.affect[rated]
+    rated = chosen & (manifest.truth != UNKNOWN)
+    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature, axis=1), manifest.truth[rated]
     pair = np.isin(truth, (NEUTRAL, NEGATIVE))
     pair_score = np.log(probabilities[pair, NEGATIVE] / probabilities[pair, NEUTRAL].clip(1e-12))
-    known = chosen & ~np.isnan(manifest.valence_arousal[:, 0]) & (manifest.usable == 1)
+    known = chosen & ~np.isnan(manifest.heads["valence_arousal"][:, 0]) & (manifest.heads["usable"] == 1)
     valence, arousal = output.valence_arousal.numpy()[known].T
     return {
         "balanced accuracy": metrics.balanced_accuracy(probabilities.argmax(1), truth),
         "AUC negative against neutral": metrics.auc(pair_score, truth[pair] == NEGATIVE),
         "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
         "expected calibration error": metrics.calibration_error(probabilities, truth),
-        "concordance of valence": metrics.concordance(valence, manifest.valence_arousal[known, 0]),
-        "concordance of arousal": metrics.concordance(arousal, manifest.valence_arousal[known, 1]),
+        "concordance of valence": metrics.concordance(valence, manifest.heads["valence_arousal"][known, 0]),
+        "concordance of arousal": metrics.concordance(arousal, manifest.heads["valence_arousal"][known, 1]),
     }
 
 
-def recalls(predicted: np.ndarray, manifest: MultiHeadImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
+def recalls(predicted: np.ndarray, manifest: LabeledImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
     """Accuracy per true class and per age group over the chosen rows."""
-    rated = chosen & (manifest.affect != UNKNOWN)
-    groups = {f"{name} faces": rated & (manifest.affect == index) for index, name in enumerate(AFFECTS)}
-    groups |= {f"age group {name}": rated & (manifest.age == index) for index, name in enumerate(AGE_GROUPS)}
+    rated = chosen & (manifest.truth != UNKNOWN)
+    groups = {f"{name} faces": rated & (manifest.truth == index) for index, name in enumerate(AFFECTS)}
+    groups |= {f"age group {name}": rated & (manifest.heads["age"] == index) for index, name in enumerate(AGE_GROUPS)}
     return {
-        name: metrics.accuracy(predicted[rows], manifest.affect[rows]) for name, rows in groups.items() if rows.any()
+        name: metrics.accuracy(predicted[rows], manifest.truth[rows]) for name, rows in groups.items() if rows.any()
     }

@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig
-from infant_fer.training.infant_face.manifest import UNKNOWN
 from infant_fer.training.infant_face.rows import Faces, as_input, joined, outputs
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
 

@@ -123,7 +123,7 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
 
     def train_round() -> TrainedMember:
         start, began = _pretrained(number, rounds - 1, context), time.monotonic()
-        dev, emotion = data.fer.split == "dev", data.fer.emotion
+        dev, emotion = data.fer.split == "dev", data.fer.heads["emotion_index"]
         train_set, dev_set = ((data.fer_faces.rows(rows).grey, emotion[rows]) for rows in (data.fer_kept, dev))
         network = start.model.to(accelerator())
         model = pretrain(network, train_set, dev_set, finished[-1], seed, _log_for(number), number)

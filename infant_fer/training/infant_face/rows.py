@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from infant_fer.data.face_cache import FaceTable
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.models.luminance import luminance_crops
-from infant_fer.training.infant_face.manifest import MultiHeadImages
+
+HEADS = ("valence_arousal", "age", "usable", "eyes_closed", "mouth_covered")  # beside affect and emotion
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +51,16 @@ def joined(parts: list[Faces]) -> Faces:
     return Faces(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Faces)))
 
 
-def faces_of(manifest: MultiHeadImages, table: FaceTable) -> Faces:
-    """A manifest's faces with its labels as targets."""
+def faces_of(dataset: AlignedDataset) -> Faces:
+    """Return the luminance of the crops, their geometry and the targets of every head as tensors."""
+    heads = dataset.pictures.heads
     return Faces(
-        luminance_crops(table.crops),
-        torch.from_numpy(table.geometry),
-        torch.from_numpy(table.found),
-        torch.from_numpy(manifest.affect_soft),
-        torch.from_numpy(manifest.emotion_soft),
-        torch.from_numpy(manifest.valence_arousal),
-        torch.from_numpy(manifest.age).long(),
-        torch.from_numpy(manifest.usable),
-        torch.from_numpy(manifest.eyes_closed),
-        torch.from_numpy(manifest.mouth_covered),
+        luminance_crops(dataset.crops),
+        torch.from_numpy(dataset.geometry),
+        torch.from_numpy(dataset.found),
+        torch.from_numpy(dataset.pictures.target),
+        torch.from_numpy(heads["emotion"]),
+        *(torch.from_numpy(heads[name]) for name in HEADS),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from infant_fer import metrics
+from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.models.infant_face import InfantFaceModel, joined
 from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.config import run_folder
@@ -19,7 +20,6 @@ from infant_fer.training.infant_face.config import RunConfig
 from infant_fer.training.infant_face.data import Data, load
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
-from infant_fer.training.infant_face.manifest import UNKNOWN
 from infant_fer.training.infant_face.members import TrainingContext, train_members
 from infant_fer.training.infant_face.rows import outputs
 from infant_fer.training.runtime import machine
@@ -51,7 +51,7 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     members = train_members(context)
     model = joined([each.model for each in members])
     dev, test = data.infants.split == "dev", data.infants.split == "test"
-    usable = data.infants_kept & (data.infants.usable == 1)
+    usable = data.infants_kept & (data.infants.heads["usable"] == 1)
     train_geometry(model, data.infant_faces.rows(usable), config.learning.geometry, config.seed)
     fuse(model, data.infant_faces.rows(dev))
     model.requires_grad_(False)
@@ -77,9 +77,9 @@ def save(model: InfantFaceModel, results: dict, output: Path) -> None:
 
 
 def _temperature(model: InfantFaceModel, data: Data) -> float:
-    rated = (data.infants.split == "dev") & (data.infants.affect != UNKNOWN)
+    rated = (data.infants.split == "dev") & (data.infants.truth != UNKNOWN)
     logits = outputs(model, data.infant_faces.rows(rated)).logits.numpy()
-    return metrics.fit_temperature(logits, data.infants.affect[rated])
+    return metrics.fit_temperature(logits, data.infants.truth[rated])
 
 
 def _provenance(config: RunConfig, minutes: list[float]) -> dict:
