@@ -28,6 +28,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 
 types: $(VENV)/.installed-dev
+	find infant_fer -name '*.pyi' -delete # Gradio writes them beside its components; mypy would read them in place of the code
 	$(BIN)/mypy
 
 wheel: $(VENV)/.installed-dev
