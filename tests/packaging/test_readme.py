@@ -1,0 +1,70 @@
+"""Do the commands, options, files and links of the README and of CONTRIBUTING.md exist?"""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+BLOCKS = "\n".join(re.findall(r"^```\w*\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE))
+TEXT = README + CONTRIBUTING
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
+def test_linked_files_exist(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"`((?:infant_fer|tests|benchmarks|checkpoints/infant-fer-small|data)/[\w./-]*)`", TEXT))),
+)
+def test_named_files_exist(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"-r (requirements[\w.-]+)", TEXT))))
+def test_named_requirements_exist(path):
+    assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)", TEXT)) - {"it"}))
+def test_named_make_targets_exist(target):
+    assert re.search(rf"^([a-z]+ )*{target}( [a-z]+)*:", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ((?:infant_fer|benchmarks)[\w.]*)", TEXT))))
+def test_named_modules_exist(module):
+    assert find_spec(module)
+
+
+def _commands() -> dict[tuple[str, ...], set[str]]:
+    """Return {command of README: its options} of the lines that start Python programs of ours."""
+    commands: dict[tuple[str, ...], set[str]] = {}
+    for line in BLOCKS.splitlines():
+        found = re.match(r"python (-m infant_fer[\w.]*|\w+\.py)", line)
+        if found:
+            commands.setdefault(tuple(found[1].split()), set()).update(re.findall(r"--[a-z-]+", line))
+        if line.startswith("infant-fer read"):
+            commands[("-m", "infant_fer", "read")] = set(re.findall(r"--[a-z-]+", line))
+    return commands
+
+
+COMMANDS = _commands()
+COMMANDS[("train.py",)] |= set(re.findall(r"^\| `(--[a-z-]+)", README, flags=re.MULTILINE)) | {"--drop-leaks"}
+COMMANDS[("app.py",)] = {"--checkpoint", "--host", "--port", "--device"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_commands_have_the_named_options(command):
+    run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert COMMANDS[command] <= set(re.findall(r"--[a-z-]+", run.stdout))
+
+
+def test_the_commands_of_the_readme_were_found():
+    assert {("train.py",), ("-m", "infant_fer.evaluate"), ("-m", "infant_fer.audit")} <= COMMANDS.keys()
