@@ -63,11 +63,11 @@ def align_face(photo_rgb: np.ndarray, face: Face, spec: CropSpec) -> AlignedFace
 
 
 def whole_picture(photo_rgb: np.ndarray, spec: CropSpec) -> AlignedFace:
-    """Fit a whole (H, W, 3) picture into the crop, for data sets whose pictures are faces in which none was found."""
-    height, width = photo_rgb.shape[:2]
-    scale = spec.size / max(height, width)
-    matrix = np.array([[scale, 0, (spec.size - scale * width) / 2], [0, scale, (spec.size - scale * height) / 2]])
-    return _cut(photo_rgb, matrix, spec.size)
+    """Fit a whole (H, W, 3) picture into the crop, centred, for datasets of faces in which the detector finds none."""
+    size_wh = np.array(photo_rgb.shape[1::-1])
+    scale = spec.size / size_wh.max()
+    shift = (spec.size - scale * size_wh) / 2 + (scale - 1) / 2  # pixel centres: the picture begins at -0.5
+    return _cut(photo_rgb, np.hstack([np.eye(2) * scale, shift[:, None]]), spec.size)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,17 +1,21 @@
-"""The way from a photo to a report: composes finding, aligning, classifying and explaining; owns no pixels."""
+"""From a photo to a report: composes detection, alignment, classification and explanation; owns no pixels."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import torch
 
-from infant_fer.alignment import align_face
+from infant_fer.alignment import AlignedFace, CropSpec, align_face
 from infant_fer.checkpoints.face_bundle import face_bundle
-from infant_fer.classifier import AffectClassifier
+from infant_fer.classifier import AffectClassifier, Prediction
 from infant_fer.explain import METHODS
+from infant_fer.explain.saliency import Score
 from infant_fer.face import Face
 from infant_fer.face_detection import MAX_FACES, FaceDetector
 from infant_fer.images import Photo, load_photo
@@ -22,7 +26,7 @@ from infant_fer.trust.notes import face_notes, photo_notes
 
 @dataclass(frozen=True)
 class ExplanationSettings:
-    """How to explain one answer."""
+    """How to explain one prediction."""
 
     method: str = "smoothgrad"  # a key of explain.METHODS
     target: str | None = None  # affect; None is the predicted one
@@ -31,22 +35,49 @@ class ExplanationSettings:
     seed: int = 0
 
 
+class Detector(Protocol):
+    """Finds faces; `FaceDetector` is the project's own."""
+
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+        """Find faces in an (H, W, 3) uint8 photo, the one most likely meant first; `thorough` may cost a second."""
+
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+        """Find faces beside the `known` ones."""
+
+
+class Classifier(Protocol):
+    """Reads aligned faces; `AffectClassifier` is the project's own."""
+
+    name: str
+    crop: CropSpec
+
+    def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
+        """Read one aligned face."""
+
+    def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
+        """(1, 3, S, S) float32: the crop as the model is given it."""
+
+    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None) -> Score:
+        """The differentiable score that an explanation of one affect examines."""
+
+
 class Analyzer:
-    """Read the expression of every face in a photo.
+    """Read the expression of every face in a photo. Thread-safe if its parts are, and usable in a forked process.
 
     >>> report = Analyzer.from_pretrained().analyze("photo.jpg")
     >>> report.faces[0].sentence
     """
 
-    def __init__(self, face_detector: FaceDetector, classifier: AffectClassifier):
+    def __init__(self, face_detector: Detector, classifier: Classifier):
         self.face_detector = face_detector
         self.classifier = classifier
+        self._pid = os.getpid()
 
     @classmethod
     def from_pretrained(
         cls, checkpoint: str | Path | None = None, revision: str | None = None, device: str = "auto"
     ) -> Analyzer:
-        """Load a checkpoint (folder or Hub id; default: the embedded one) and the face finder.
+        """Load a checkpoint (folder or Hub id; default: the embedded one) and the face detector.
 
         Raises CheckpointError or FaceModelError with what to do next.
         """
@@ -57,8 +88,10 @@ class Analyzer:
     def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
         """Find and read every face of one photo; a photo without a face gives a report without faces.
 
-        `thorough` also searches lying, small and noisy faces when a plain look finds none, or no infant's. Raises ImageError.
+        `thorough` also searches for lying, small and noisy faces when the plain detection finds none, or no infant's.
+        Raises ImageError.
         """
+        self._adapt_to_fork()
         decoded = load_photo(photo)
         faces = self.face_detector.find(decoded.rgb, thorough=thorough)
         read = [self._read(decoded, face) for face in faces]
@@ -70,7 +103,7 @@ class Analyzer:
         return Report(decoded, reports, photo_notes(len(reports)), self.classifier.name)
 
     def explain(self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()) -> Report:
-        """The report with a complete explanation of one face."""
+        """Return the report with a complete explanation of one face."""
         *_, last = self.explain_steps(report, face, settings)
         return last
 
@@ -78,6 +111,7 @@ class Analyzer:
         self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()
     ) -> Iterator[Report]:
         """Yield the report with a map of more and more samples; close the iterator to stop the work."""
+        self._adapt_to_fork()
         chosen = report.face(face)
         target = settings.target or chosen.prediction.label
         score = self.classifier.score_of(target, chosen.aligned, chosen.face)
@@ -92,8 +126,14 @@ class Analyzer:
         size = chosen.aligned.crop_rgb.shape[0]
         parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), size)
         for saliency in maps:
-            shares, emphasis = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
-            yield report.with_explanation(face, Explanation(saliency, shares, emphasis))
+            shares, ratios = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
+            yield report.with_explanation(face, Explanation(saliency, shares, ratios))
+
+    def _adapt_to_fork(self) -> None:
+        """Compute with one thread in a forked process: OpenMP's others stayed in the parent, and torch would wait for them."""
+        if self._pid != os.getpid():
+            torch.set_num_threads(1)
+            self._pid = os.getpid()
 
     def _read(self, photo: Photo, face: Face) -> FaceReport:
         aligned = align_face(photo.rgb, face, self.classifier.crop)

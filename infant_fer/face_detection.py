@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Iterable
@@ -33,18 +35,27 @@ SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of the
 
 
 class FaceDetector:
-    """Find infants' faces in a photo. Thread-safe; holds about 40 MB."""
+    """Find infants' faces in a photo. Thread-safe, and usable in a forked child process; holds about 40 MB."""
 
     def __init__(self, bundle: Path | None = None):
+        self._bundle = read_bundle(bundle)
+        self._open()
+
+    def _open(self) -> None:
+        """Create the landmarker of this process."""
         options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_buffer=read_bundle(bundle)),
+            base_options=BaseOptions(model_asset_buffer=self._bundle),
             num_faces=MAX_FACES,
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
         atexit.register(_leave_to_the_system, weakref.ref(self._landmarker))
-        self._lock = threading.Lock()
+        # The finalizer keeps the landmarker alive until it is closed. Left to itself in a reference cycle it would be
+        # closed by the garbage collector after its worker thread has gone, and wait for that thread for ever.
+        self._finalizer = weakref.finalize(self, _close, self._landmarker, os.getpid())
+        self._finalizer.atexit = False
+        self._pid, self._lock = os.getpid(), threading.Lock()
 
     def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
         """Find up to five faces, the one most likely meant first (large and central); none is an empty list.
@@ -61,7 +72,7 @@ class FaceDetector:
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
         """Find faces beside the `known` ones in enlarged views, for which `find` had no need; costs about a second."""
-        faces = _merged([*known, *self._confirmed(photo_rgb, tile_views(photo_rgb))])[len(known) :]
+        faces = _distinct(self._confirmed(photo_rgb, tile_views(photo_rgb)), known)
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
         return [self._straightened(photo_rgb, face) for face in beside]
 
@@ -77,7 +88,7 @@ class FaceDetector:
                 photo_rgb, tile_views(photo_rgb)
             )
         if all(face.height_px < SMALL_SHARE * max(photo_rgb.shape) for face in faces):
-            return _merged([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb))])
+            return _distinct([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb))])
         return faces
 
     def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View]) -> list[Face]:
@@ -111,6 +122,9 @@ class FaceDetector:
 
     def _look(self, view: View) -> list[Face]:
         """Run the landmarker on one view of the photo; the faces are given in the photo's frame."""
+        if self._pid != os.getpid():  # forked: the landmarker's worker thread stayed in the parent
+            self._finalizer()
+            self._open()
         image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(view.rgb))
         with self._lock:
             result = self._landmarker.detect(image)
@@ -124,6 +138,24 @@ class FaceDetector:
                 strict=True,
             )
         ]
+
+
+def _close(landmarker: vision.FaceLandmarker, pid: int) -> None:
+    """Close the landmarker of process `pid` in a thread of its own, or forget it in a child process.
+
+    The garbage collector may call this while this thread holds a lock that closing needs; `_thread` itself takes none.
+    """
+    if pid != os.getpid():
+        landmarker._handle = None
+    else:
+        _thread.start_new_thread(_close_now, (landmarker,))
+
+
+def _close_now(landmarker: vision.FaceLandmarker) -> None:
+    try:
+        landmarker.close()
+    except RuntimeError:  # the interpreter is exiting and takes no more work
+        landmarker._handle = None
 
 
 def _leave_to_the_system(landmarker: weakref.ref) -> None:
@@ -149,11 +181,11 @@ def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
     return HeadPose(float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
 
 
-def _merged(faces: list[Face]) -> list[Face]:
-    """Each face once: of two at one place the first stays."""
+def _distinct(faces: list[Face], known: Iterable[Face] = ()) -> list[Face]:
+    """Drop the faces at the place of a known face or of an earlier one in the list."""
     kept: list[Face] = []
     for face in faces:
-        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in kept):
+        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in (*known, *kept)):
             kept.append(face)
     return kept
 

@@ -104,7 +104,7 @@ def share_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
 def density_ratio_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
     """Give each of PARTS its share of a saliency map over its share of the crop's area: 1 is neither more nor less.
 
-    Large parts have large shares by their size alone; this tells what a map stresses. A part not in the crop has 0.
+    Large parts have large shares by their size alone; the ratio does not. A part not in the crop has 0.
     """
     shares, areas = share_per_part(values, parts), share_per_part(np.ones_like(values), parts)
     return {part: shares[part] / areas[part] if areas[part] else 0.0 for part in PARTS}

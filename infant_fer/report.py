@@ -31,21 +31,21 @@ def clear_label(probabilities: Mapping[str, float]) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A saliency map of one face; per face part (regions.PARTS) its share, and its emphasis: the share by area."""
+    """A saliency map of one face; per face part (regions.PARTS) its share, and that share over the part's share of the area."""
 
     saliency: SaliencyMap
     shares: dict[str, float]  # sums to 1
-    emphasis: dict[str, float]  # 1 is the crop's mean
+    density_ratio: dict[str, float]  # 1 is the crop's mean
 
     @property
     def complete(self) -> bool:
-        """Whether every asked sample is in the map."""
+        """Whether the map holds every requested sample."""
         return self.saliency.samples >= self.saliency.asked_samples
 
     def top_parts(self) -> list[str]:
         """The two face parts where the map is brightest; by share alone the large cheeks would always win."""
-        inside = [part for part in self.emphasis if part != "outside"]
-        return sorted(inside, key=lambda part: -self.emphasis[part])[:2]
+        inside = [part for part in self.density_ratio if part != "outside"]
+        return sorted(inside, key=lambda part: -self.density_ratio[part])[:2]
 
 
 @dataclass(frozen=True, eq=False)

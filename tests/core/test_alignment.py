@@ -70,4 +70,11 @@ def test_a_map_returns_to_where_the_face_is():
 def test_a_whole_picture_fits_into_the_crop():
     aligned = whole_picture(np.full((48, 24, 3), 200, np.uint8), SPEC)
     assert isinstance(aligned, AlignedFace)
-    np.testing.assert_allclose(aligned.to_crop(np.array([[12.0, 24.0]])), [[48, 48]])
+    edges = np.array([[-0.5, -0.5], [23.5, 47.5]])  # of a picture 24 wide and 48 high, between pixels
+    np.testing.assert_allclose(aligned.to_crop(edges), [[23.5, -0.5], [71.5, 95.5]])
+
+
+def test_a_symmetric_picture_stays_symmetric():
+    half = np.random.default_rng(0).integers(0, 256, (48, 24, 3), dtype=np.uint8)
+    crop = whole_picture(np.hstack([half, half[:, ::-1]]), SPEC).crop_rgb
+    assert np.abs(crop.astype(int) - crop[:, ::-1]).max() <= 1

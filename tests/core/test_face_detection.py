@@ -1,6 +1,8 @@
 """Faces on pictures whose truth is known: an adult's photograph, turned, shrunk, repeated and dotted."""
 
 import hashlib
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -9,11 +11,11 @@ import pytest
 
 from infant_fer.checkpoints import face_bundle
 from infant_fer.errors import FaceModelError
-from infant_fer.face import BLENDSHAPE_COUNT
+from infant_fer.face import BLENDSHAPE_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
 from infant_fer.face_search import believed, bordered_views, focus_views, grouped, tile_views
 from infant_fer.images import load_image
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +179,55 @@ def test_groups_and_belief():
     assert believed([face, near], [face + 10])
     assert believed([face] * 4, [])
     assert grouped([]) == []
+
+
+def test_faces_beside_two_known_ones_that_overlap_are_kept(finder, monkeypatch):
+    """Two known meshes at one place (5 px apart, 100 px in size) must not take the place of what the tiles show."""
+    mesh = np.random.default_rng(0).uniform(0, 100, (478, 2)).astype(np.float32)
+    face, again, beside, also_beside = (Face(mesh + shift, {}, HeadPose(0, 0, 0)) for shift in (0, 5, 300, 600))
+    monkeypatch.setattr(FaceDetector, "_confirmed", lambda self, photo_rgb, views: [beside, face, also_beside])
+    assert finder.find_others(np.zeros((800, 800, 3), np.uint8), [face, again]) == [beside, also_beside]
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_detector_in_a_reference_cycle_is_closed_by_the_garbage_collector():
+    """MediaPipe's own __del__ waited for ever for a worker thread that had already gone."""
+    done = run_python(
+        "import gc\n"
+        "from infant_fer.face_detection import FaceDetector\n"
+        "class Holder: pass\n"
+        "for _ in range(2):\n"
+        "    holder = Holder()\n"
+        "    holder.me, holder.detector = holder, FaceDetector()\n"
+        "    del holder\n"
+        "    gc.collect()\n"
+        "print('collected')"
+    )
+    assert done.stdout == "collected\n", done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_loaded_analyzer_answers_in_a_forked_process():
+    done = run_python(
+        "import os, signal, sys, torch\n"
+        "from infant_fer import Analyzer\n"
+        "torch.set_num_threads(2)\n"
+        "analyzer = Analyzer.from_pretrained(device='cpu')\n"
+        "label = analyzer.explain(analyzer.analyze(sys.argv[1])).faces[0].prediction.label\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    signal.alarm(40)\n"
+        "    report = analyzer.explain(analyzer.analyze(sys.argv[1]))\n"
+        "    os._exit(0 if report.faces[0].prediction.label == label else 1)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(analyzer.analyze(sys.argv[1]).faces))\n",
+        str(EXAMPLES / "smile.jpg"),
+    )
+    assert done.stdout == "0 1\n", done.stderr
 
 
 def test_the_bundle_is_checked_by_its_hash(tmp_path):

@@ -131,15 +131,15 @@ def test_an_empty_map_has_the_shares_of_the_areas():
     assert shares["outside"] == 0.25
 
 
-def test_emphasis_is_share_over_area():
+def test_density_ratio_is_share_over_area():
     parts = np.full((10, 10), PARTS.index("cheeks"), np.uint8)
     parts[0] = PARTS.index("mouth")
     values = np.ones((10, 10))
     values[0] = 9
-    emphasis = density_ratio_per_part(values, parts)
-    assert emphasis["mouth"] == pytest.approx(5)  # half of the map on a tenth of the crop
-    assert emphasis["cheeks"] == pytest.approx(0.5 / 0.9)
-    assert emphasis["eyes"] == 0
+    ratio = density_ratio_per_part(values, parts)
+    assert ratio["mouth"] == pytest.approx(5)  # half of the map on a tenth of the crop
+    assert ratio["cheeks"] == pytest.approx(0.5 / 0.9)
+    assert ratio["eyes"] == 0
 
 
 def test_every_part_has_words():
