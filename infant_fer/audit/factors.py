@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infant_fer.synthetic.lab import TONES as LAB_TONES
-from infant_fer.synthetic.occluders import COVERS
+from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.synthetic.scene import Light, View
 
 PLAIN = ""  # the factor and the level of the picture in which nothing was changed
@@ -69,7 +69,7 @@ FACTORS: dict[str, Factor] = {
             },
             "baby",
         ),
-        Factor("cover", {kind: ("cover", kind) for kind in COVERS}, plain_words="nothing"),
+        Factor("cover", {kind: ("cover", kind) for kind in OCCLUDERS}, plain_words="nothing"),
         Factor(
             "blur",
             {f"{px} px": ("view.blur", float(px)) for px in (2, 4, 8)},

@@ -11,7 +11,7 @@ from infant_fer.audit.factors import FACTORS, LIGHT, PLAIN, SIZE
 from infant_fer.errors import SyntheticError
 from infant_fer.synthetic.expressions import EXPRESSIONS, sample_expression
 from infant_fer.synthetic.infant import Infant, sample_infant
-from infant_fer.synthetic.occluders import COVERS, Occluder, sample_occluder
+from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.scene import Light, View
 
 CLEAR = ("neutral", "smile", "open smile", "laugh", "fuss", "cry")  # expressions whose affect few would dispute
@@ -29,16 +29,16 @@ class Scene:
     occluder: Occluder | None = None
     size: int = SIZE  # px
 
-    def told(self) -> dict:
+    def to_dict(self) -> dict:
         """Every parameter, ready for JSON."""
         parts = {"infant": self.infant, "view": self.view, "light": self.light}
-        told = {name: part.told() for name, part in parts.items()} | {"actions": dict(self.actions)}
-        return told | {"cover": self.occluder and self.occluder.told(), "size": self.size}
+        told = {name: part.to_dict() for name, part in parts.items()} | {"actions": dict(self.actions)}
+        return told | {"cover": self.occluder and self.occluder.to_dict(), "size": self.size}
 
     def with_changed(self, path: str, value: object) -> Scene:
         """The same scene but for one field, such as "view.yaw"; a cover is given by its kind and drawn per infant."""
         if path == "cover":
-            random = np.random.default_rng([self.infant.seed, COVERS.index(value)])
+            random = np.random.default_rng([self.infant.seed, OCCLUDERS.index(value)])
             return replace(self, occluder=sample_occluder(random, value))
         return _replaced(self, path.split("."), value)
 

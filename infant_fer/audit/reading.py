@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -53,12 +53,9 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
         keep.mkdir(parents=True, exist_ok=True)
     _analyzer(checkpoint)  # a fault is told once, and the face finder fetched once, before there are workers
     each = partial(_read, checkpoint=checkpoint, keep=keep)
-    with worker_pool(_start_worker) as pool:
-        answers: Iterable[Reading] = pool.imap(each, pictures, chunksize=4)
-        readings = list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
-        pool.close()
-        pool.join()
-    return readings
+    with worker_pool() as pool:
+        answers = pool.map(each, pictures, chunksize=4)
+        return list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
 
 
 def rendered(scene: Scene) -> np.ndarray:
@@ -72,15 +69,11 @@ def file_name(picture: Picture) -> str:
     return "_".join("-".join(re.findall(r"\w+", word)) for word in words if word) + ".png"
 
 
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
 def _read(picture: Picture, checkpoint: Path, keep: Path | None) -> Reading:
+    torch.set_num_threads(1)
     return read(picture, _analyzer(checkpoint), keep)
 
 
-@cache  # once a process; a pool's initializer that raises would be started again for ever
+@cache  # once a process; a process reads many pictures
 def _analyzer(checkpoint: Path) -> Analyzer:
     return Analyzer.from_pretrained(checkpoint, device="cpu")

@@ -2,13 +2,13 @@
 
 from infant_fer.synthetic.expressions import EXPRESSIONS, sample_expression
 from infant_fer.synthetic.infant import Infant, Mesh, sample_infant
-from infant_fer.synthetic.occluders import COVERS, Occluder, sample_occluder
+from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.portrait import Portrait, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
 
 __all__ = [
-    "COVERS",
     "EXPRESSIONS",
+    "OCCLUDERS",
     "Infant",
     "Light",
     "Mesh",

@@ -1,4 +1,4 @@
-"""Make labelled portraits: `python -m infant_fer.synthetic --n 1000 --out FOLDER`. Interrupted, it goes on where it stopped."""
+"""Render labelled portraits: `python -m infant_fer.synthetic --n 1000 --out FOLDER`. Interrupted, it resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import argparse
 import sys
 from pathlib import Path
 
-from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.errors import InfantFERError, SyntheticError
+from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
-from infant_fer.synthetic.render_jobs import COVERED, RenderJob, make  # workers cannot import what stands in a __main__
+from infant_fer.synthetic.render_jobs import COVERED, RenderJob, run_job
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures and manifest.csv; returns 1 with one sentence when they cannot be made."""
+    """Write the pictures and manifest.csv; return 1 after one sentence on stderr when they cannot be made."""
     options = _parser().parse_args(arguments)
     try:
         if not is_installed():
             raise SyntheticError(HOW_TO_GET)
-        if unknown := set(options.expressions) - set(EXPRESSIONS):
-            raise SyntheticError(f"There is no expression {unknown.pop()!r}; there are {', '.join(EXPRESSIONS)}.")
-        order = RenderJob(
-            options.out, options.seed, options.size, options.turned, options.covered, tuple(options.expressions)
-        )
-        make(order, options.n)
-    except SyntheticError as error:
+        for name in options.expressions:
+            check_expression(name)
+        names = tuple(options.expressions)
+        run_job(RenderJob(options.out, options.seed, options.size, options.turned, options.covered, names), options.n)
+    except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from here.", file=sys.stderr)
+        print("Interrupted. The same command resumes from here.", file=sys.stderr)
         return 130
     return 0
 
@@ -40,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=512, help="side in px")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same portraits")
     parser.add_argument("--turned", type=float, default=1.0, help="how far heads turn: 0 is frontal, 1 a snapshot")
-    parser.add_argument("--covered", type=float, default=COVERED, help="share with a hat, dummy, blanket or hand")
+    parser.add_argument("--covered", type=float, default=COVERED, help="share with a hat, pacifier, blanket or hand")
     parser.add_argument("--expressions", nargs="+", default=list(EXPRESSIONS), help="which to draw from")
     return parser
 

@@ -1,4 +1,4 @@
-"""What do infants' faces do? Named expressions after Baby FACS as facial actions, each with the affect it shows."""
+"""Define named expressions after Baby FACS as facial actions, each with the affect it shows."""
 
 from __future__ import annotations
 
@@ -64,15 +64,20 @@ JITTER = 0.12  # of an action's weight
 
 
 def sample_expression(random: np.random.Generator, name: str, intensity: float | None = None) -> dict[str, float]:
-    """Actions of a named expression at an intensity in 0..1 (drawn between 0.7 and 1 by default), each a little off.
+    """Draw the actions of a named expression at an intensity in 0..1 (by default drawn from 0.7 to 1), each varied slightly.
 
     Raises SyntheticError for an unknown name.
     """
-    if name not in EXPRESSIONS:
-        raise SyntheticError(f"There is no expression {name!r}; there are {', '.join(EXPRESSIONS)}.")
+    check_expression(name)
     intensity = float(random.uniform(0.7, 1.0)) if intensity is None else intensity
     full = by_side(EXPRESSIONS[name].actions)
     return {action: round(intensity * weight * float(random.normal(1, JITTER)), 3) for action, weight in full.items()}
+
+
+def check_expression(name: str) -> None:
+    """Raise SyntheticError, which lists the names, unless there is an expression of that name."""
+    if name not in EXPRESSIONS:
+        raise SyntheticError(f"There is no expression {name!r}; there are {', '.join(EXPRESSIONS)}.")
 
 
 def by_side(actions: dict[str, float]) -> dict[str, float]:

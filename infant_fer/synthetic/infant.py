@@ -1,4 +1,4 @@
-"""Who is portrayed? An infant's head from a few numbers, and what the face does with it."""
+"""Describe an infant's head by a few parameters, and give it an expression."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 
 from infant_fer.synthetic.expressions import by_side
 from infant_fer.synthetic.mesh.cheeks import soft_action
-from infant_fer.synthetic.mesh.data import base_mesh, moved, target
-from infant_fer.synthetic.mesh.gums import kept_inside
+from infant_fer.synthetic.mesh.data import apply_offsets, base_mesh, target
 from infant_fer.synthetic.mesh.head import eye_centres, eye_vertices, mouth_centre
 from infant_fer.synthetic.mesh.morph_targets import NEWBORN_HEAD, RACES, body_morphs, body_size
-from infant_fer.synthetic.mesh.mouths import reshaped
+from infant_fer.synthetic.mesh.mouth import keep_inside_mouth, open_mouth
 
 EYE_ACTIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 FACE_GAIN = 1.35  # infants' soft faces move further, for their size, than the adult whose actions these are
@@ -30,7 +29,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Infant:
-    """A made infant; everything that stays when the expression changes. None is anybody's likeness."""
+    """A synthetic infant: everything that stays when the expression changes. None is anybody's likeness."""
 
     seed: int
     age: float  # NEWBORN..CHILD; toddlers are about 0.1
@@ -48,19 +47,19 @@ class Infant:
     proportions: float = 0.5  # 0 is ideal to MakeHuman; babies have no such shape
 
     def shape(self, newborn: tuple[float, float, float] = NEWBORN_HEAD) -> np.ndarray:
-        """(V, 3) decimetres: the resting face on the base mesh's vertices.
+        """Return the resting face on the base mesh's vertices, (V, 3) decimetres.
 
         `newborn` is the size of a newborn by axis, a baby's being 1; with ANNY_NEWBORN the face is anny's own.
         """
         shapes = body_morphs(self.male, self.age, self.muscle, self.weight, self.height, self.proportions, self.races)
-        body = moved(base_mesh().vertices, ((target(name), weight) for name, weight in shapes))
+        body = apply_offsets(base_mesh().vertices, ((target(name), weight) for name, weight in shapes))
         details = ((target(name), weight) for name, weight in self.details.items())
-        return moved(body * body_size(self.age, newborn), details)
+        return apply_offsets(body * body_size(self.age, newborn), details)
 
     def express(self, actions: dict[str, float], tears: float = 0.0) -> Mesh:
-        """The face with facial actions at weights about 0..1; a name without a side acts on both. Raises SyntheticError.
+        """Return the face with facial actions at weights about 0..1; a name without a side acts on both. Raises SyntheticError.
 
-        `tears` in 0..1 says how wet the cheeks are.
+        `tears` in 0..1 is how wet the cheeks are.
 
         The actions are an adult's: those of the eyes are scaled to the infant's eyeballs, the others to the face.
         """
@@ -71,11 +70,11 @@ class Infant:
             (soft_action(name), weight * (eye if name.startswith(EYE_ACTIONS) else face))
             for name, weight in written.items()
         )
-        vertices = kept_inside(reshaped(moved(resting, scaled), written), written)
+        vertices = keep_inside_mouth(open_mouth(apply_offsets(resting, scaled), written), written)
         return Mesh(self, vertices, written, float(tears))
 
-    def told(self) -> dict:
-        """Every parameter, ready for JSON."""
+    def to_dict(self) -> dict:
+        """Return every parameter, ready for JSON."""
         return asdict(self)
 
 
@@ -94,7 +93,7 @@ def _eye_height(vertices: np.ndarray) -> float:
 
 
 def _face_size(vertices: np.ndarray) -> float:
-    """Mean of the distance between the eyes and that from eyes to mouth."""
+    """Return the mean of the distance between the eyes and that from eyes to mouth."""
     eyes = eye_centres(vertices)
     return float(np.linalg.norm(eyes[0] - eyes[1]) + eyes[:, 1].mean() - mouth_centre(vertices)[1]) / 2
 

@@ -1,4 +1,4 @@
-"""Where does the answer change on the way from one expression to another? A walk in equal steps, and how it is told."""
+"""Interpolate between two expressions in equal steps, and describe where the answer changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from infant_fer.errors import SyntheticError
 from infant_fer.synthetic.lab import SIZE_PX, LabSettings, actions_of, portrait
 
-STEPS = 11  # tenths of the way
+STEPS = 11  # so that each changes the weights by a tenth
 
 
 @dataclass(frozen=True, eq=False)
 class InterpolationStep:
-    """One picture on the way and the answer to it; `number` counts from 1."""
+    """One rendered picture and the answer to it; `number` counts from 1."""
 
     number: int
     settings: LabSettings
@@ -25,7 +25,7 @@ class InterpolationStep:
 
     @property
     def label(self) -> str | None:
-        """The likeliest affect, or None where no face was found."""
+        """Return the likeliest affect, or None where no face was found."""
         return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
 
 
@@ -52,7 +52,7 @@ def interpolate(
     `read` gives the probabilities for an (S, S, 3) uint8 picture, or None when it finds no face. Raises SyntheticError.
     """
     if start == end or steps < 2:
-        raise SyntheticError("A walk needs two different expressions and at least two steps.")
+        raise SyntheticError("An interpolation needs two different expressions and at least two steps.")
     for number in range(1, steps + 1):
         step = replace(settings, actions=actions_at(start, end, number, steps))
         image = portrait(step, size).image
@@ -60,25 +60,25 @@ def interpolate(
 
 
 def actions_at(start: str, end: str, number: int, steps: int = STEPS) -> dict[str, float]:
-    """The weight of every movement in a step, the first being 1, of a walk between two named expressions."""
+    """Return the weight of every movement in a step, the first being 1, between two named expressions."""
     share = (number - 1) / (steps - 1)
     last = actions_of(end)
     return {name: (1 - share) * weight + share * last[name] for name, weight in actions_of(start).items()}
 
 
 def flips(labels: Sequence[str | None]) -> list[Flip]:
-    """Where the answer changes along a walk."""
+    """Return where the answer changes along the steps."""
     known = [(number, label) for number, label in enumerate(labels, 1) if label is not None]
     return [Flip(before, after, was, becomes) for (before, was), (after, becomes) in pairwise(known) if was != becomes]
 
 
 def interpolation_sentence(labels: Sequence[str | None]) -> str:
-    """Say where the answer changes along a walk, and where there was no face to read."""
+    """Return a sentence that says where the answer changes along the steps, and where no face was found."""
     if not labels:
         return "No picture has been made yet."
     missed = [str(number) for number, label in enumerate(labels, 1) if label is None]
     if len(missed) == len(labels):
-        return "No face was found in any picture of the walk."
+        return "No face was found in any picture."
     gaps = f" No face was found in step {', '.join(missed)}." if missed else ""
     changes = flips(labels)
     if not changes:

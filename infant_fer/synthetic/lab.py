@@ -1,4 +1,4 @@
-"""What can be tried out on a rendered infant? A portrait from plain settings that a person can move."""
+"""Render a portrait from settings that a person sets by hand, as on the page's Lab tab."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.occluders import sample_occluder
 from infant_fer.synthetic.portrait import Portrait, render
@@ -16,11 +15,8 @@ from infant_fer.synthetic.scene import Light, View
 SIZE_PX = 384  # at 256 px answers may differ by 0.1 from those at 512, here by 0.03
 STRONGEST = 1.2  # the largest weight a named expression has
 AGE_ENDS = (-0.25, 0.12)  # of Infant.age, as drawn by sample_infant
-LAMP = {
-    "key": (8.0, 8.0, 8.0),
-    "sharpness": 6.0,
-    "room": (0.25, 0.27, 0.29),
-}  # a dim room: the light's side can be seen
+# A dim room, so that the direction of the light shows.
+LAMP = {"key": (8.0, 8.0, 8.0), "sharpness": 6.0, "room": (0.25, 0.27, 0.29)}
 # Linear albedo from light to dark, one for each class of the individual typology angle (Chardon et al. 1991).
 TONES = np.array(
     [(0.68, 0.47, 0.38), (0.56, 0.37, 0.265), (0.42, 0.265, 0.18), (0.36, 0.215, 0.14), (0.25, 0.14, 0.09), (0.12, 0.06, 0.04)]
@@ -71,7 +67,7 @@ class LabSettings:
     age: float = 0.6  # 0 newborn, 1 toddler
     tone: float = 0.2  # of the skin, 0 light, 1 dark
     tears: float = 0.0
-    occluder: str | None = None  # of COVERS
+    occluder: str | None = None  # of OCCLUDERS
     azimuth: float = Light.azimuth
     elevation: float = Light.elevation
     brightness: float = Light.exposure
@@ -80,14 +76,13 @@ class LabSettings:
 
 
 def actions_of(name: str) -> dict[str, float]:
-    """The weight of every movement in a named expression. Raises SyntheticError for an unknown name."""
-    if name not in EXPRESSIONS:
-        raise SyntheticError(f"There is no expression {name!r}; there are {', '.join(EXPRESSIONS)}.")
+    """Return the weight of every movement in a named expression. Raises SyntheticError for an unknown name."""
+    check_expression(name)
     return {each.name: EXPRESSIONS[name].actions.get(each.name, 0.0) for each in MOVEMENTS}
 
 
 def portrait(settings: LabSettings, size: int = SIZE_PX) -> Portrait:
-    """Render what the settings say; only what they say differs between two portraits of one seed."""
+    """Render the settings; two portraits of one seed differ only where their settings do."""
     view = View(yaw=settings.yaw, pitch=settings.pitch, background=settings.seed)
     light = Light(settings.azimuth, settings.elevation, **LAMP, exposure=settings.brightness)
     occluder = settings.occluder and sample_occluder(np.random.default_rng(settings.seed), settings.occluder)
@@ -95,14 +90,14 @@ def portrait(settings: LabSettings, size: int = SIZE_PX) -> Portrait:
 
 
 def infant(settings: LabSettings) -> Infant:
-    """The infant of the seed, at the age and with the skin tone of the settings."""
+    """Return the infant of the seed, at the age and with the skin tone of the settings."""
     low, high = AGE_ENDS
     drawn = sample_infant(settings.seed, age=low + settings.age * (high - low))
     return replace(drawn, colours=replace(drawn.colours, skin=skin_of(settings.tone)))
 
 
 def drawn_age_and_tone(seed: int) -> tuple[float, float]:
-    """Where on the scales of the settings the infant of a seed lies by itself, to the nearest hundredth."""
+    """Return age and tone of a seed's infant as drawn, on the scales of the settings, to the nearest hundredth."""
     drawn, (low, high) = sample_infant(seed), AGE_ENDS
     scale = np.linspace(0, 1, 101)
     away = [np.abs(np.log(np.divide(skin_of(tone), drawn.colours.skin))).sum() for tone in scale]
@@ -111,7 +106,7 @@ def drawn_age_and_tone(seed: int) -> tuple[float, float]:
 
 
 def skin_of(tone: float) -> tuple[float, float, float]:
-    """Linear RGB of a tone between 0, the lightest of TONES, and 1, the darkest; equal steps look about equally large."""
+    """Return the linear RGB of a tone between 0, the lightest of TONES, and 1, the darkest; equal steps look about equal."""
     places = np.linspace(0, 1, len(TONES))
     red, green, blue = (round(float(np.exp(np.interp(tone, places, channel))), 4) for channel in np.log(TONES).T)
     return red, green, blue

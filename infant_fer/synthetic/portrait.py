@@ -1,4 +1,4 @@
-"""What does the camera see? From a face's mesh, a view and a light to a picture with its true landmarks and parts."""
+"""Render a face's mesh in a view and a light: a picture with its true landmarks and a map of the face's parts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FINER = 1.5  # pixels drawn along a side for each that is kept
 SMALL_PX = 192  # pictures up to this side show no edge of a mesh refined once less
 SCATTER = (0.035, 0.016, 0.010)  # distances between the pupils that red, green, blue travel in skin (d'Eon 2007)
 FOLD_SLOPE, FOLD_SHADE = 0.022, 0.10  # how steep a fold is, in distances between the pupils, and how dark
-PARTS = ("background", "skin", "eye", "tongue", "gum", "lash", "cover")
+PARTS = ("background", "skin", "eye", "tongue", "gum", "lash", "occluder")
 
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A rendered picture with what is known of it."""
+    """A rendered picture with its true landmarks, segmentation and actions."""
 
     image: np.ndarray  # (S, S, 3) uint8 sRGB
     landmarks: dict[str, tuple[float, float]]  # px from the upper left; pixel centres at whole numbers
@@ -36,7 +36,7 @@ class Portrait:
 
 
 def render(mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occluder | None = None) -> Portrait:
-    """Draw a face, with something before it if `cover` is given. The same arguments give the same bytes on one machine."""
+    """Render a face, with an object before it if `occluder` is given. The same arguments give the same bytes on one machine."""
     levels, fine = LEVELS if size > SMALL_PX else LEVELS - 1, round(size * FINER)
     coarse = solid(head(LEVELS - 1), mesh, view, occluder)
     whole = solid(head(levels), mesh, view, occluder) if levels != LEVELS - 1 else coarse
@@ -51,7 +51,7 @@ def render(mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occl
 
 
 def _shaded(whole: Solid, mesh, view, light, occluder, shown: Fragments, light_at) -> np.ndarray:
-    """(F, F, 3) float32 linear RGB: albedo under scattered light, folds, highlights, on the background."""
+    """Return (F, F, 3) float32 linear RGB: albedo under scattered light, folds, highlights, on the background."""
     covered = shown.triangle != NOTHING
     each = shown.triangle[covered]
     at = shown.interpolated(
@@ -72,7 +72,7 @@ def _shaded(whole: Solid, mesh, view, light, occluder, shown: Fragments, light_a
 
 
 def _folded(normal: np.ndarray, depth: np.ndarray, covered: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals bent by the folds' slopes, and the depth of the folds."""
+    """Return unit normals bent by the folds' slopes, and the depth of the folds."""
     unit = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     field = np.zeros(covered.shape, np.float32)
     field[covered] = -depth
@@ -84,7 +84,7 @@ def _folded(normal: np.ndarray, depth: np.ndarray, covered: np.ndarray, view: Vi
 
 
 def _scattered(arriving: np.ndarray, skin: np.ndarray, covered: np.ndarray, view: View) -> np.ndarray:
-    """Light blurs below the skin, red furthest."""
+    """Blur the arriving light (P, 3) below the skin, red furthest."""
     field, where = np.zeros((*covered.shape, 3), np.float32), np.zeros(covered.shape, np.float32)
     where[covered] = skin
     field[covered] = arriving * skin[:, None]
@@ -97,7 +97,7 @@ def _scattered(arriving: np.ndarray, skin: np.ndarray, covered: np.ndarray, view
 
 
 def _highlight(painted: Surface, normal, at, arriving, view: View, light: Light) -> np.ndarray:
-    """(P,): mirrored light of the key (Blinn 1977); eyes mirror it as a window."""
+    """Return (P,) mirrored light of the key (Blinn 1977); eyes mirror it as a window."""
     to_camera = np.array([0, 0, view.distance], np.float32) - at
     to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
     half = to_camera + light.direction.astype(np.float32)
@@ -110,7 +110,7 @@ def _highlight(painted: Surface, normal, at, arriving, view: View, light: Light)
 
 
 def _window(normal: np.ndarray, to_camera: np.ndarray, light: Light) -> np.ndarray:
-    """(E,) 0..1: what eyes mirror: a window with a cross in it towards the key, but not so high that lids hide it."""
+    """Return (E,) 0..1, what eyes mirror: a window with a cross in it towards the key, but not so high that lids hide it."""
     towards = np.clip(light.direction, [-0.5, 0.15, 1.0], [0.5, 0.35, 1.0])
     towards /= np.linalg.norm(towards)
     right = np.cross([0.0, 1.0, 0.0], towards)

@@ -1,4 +1,4 @@
-"""How are thousands of portraits made? On all cores, each with everything that is known of it, going on where it stopped."""
+"""Render thousands of portraits on all cores, each with all its parameters; an interrupted job resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -6,100 +6,111 @@ import csv
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.pool import Pool
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from infant_fer.errors import SyntheticError
+from infant_fer.files import check_output_folder, open_atomically, write_atomically
 from infant_fer.synthetic.expressions import EXPRESSIONS, sample_expression
 from infant_fer.synthetic.infant import sample_infant
 from infant_fer.synthetic.occluders import Occluder, sample_occluder
 from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.scene import sample_light, sample_view
 
-COLUMNS = (
-    "file",
-    "seed",
-    "subject",
-    "expression",
-    "affect",
-    "actions",
-    "landmarks_px",
-    "tears",
-    "cover",
-    "infant",
-    "view",
-    "light",
-)
-EACH = 5  # portraits of one infant
-COVERED, WET = 0.25, 0.5  # shares of covered portraits, and of strong cries with tears
-STRONG_CRY = 0.85  # weight of the brows' action in a cry; others run no tears
+MANIFEST, ROWS = "manifest.csv", "rows"  # what a job writes beside its pictures
+COLUMNS = ("file", "seed", "subject", "expression", "affect")
+JSON_COLUMNS = ("actions", "landmarks_px", "tears", "occluder", "infant", "view", "light")
+PER_INFANT = 5  # portraits of one infant
+COVERED, WET = 0.25, 0.5  # shares of portraits with an occluder, and of strong cries with tears
+STRONG_CRY = 0.85  # weight of the brows' action in a cry; weaker ones have no tears
 
 
 @dataclass(frozen=True)
 class RenderJob:
-    """What a worker needs for a portrait besides its number."""
+    """The parameters that all portraits of a folder share."""
 
     folder: Path
     seed: int
-    size: int
-    turned: float
-    covered: float
+    size: int  # side in px
+    turned: float  # as in sample_view
+    covered: float  # share of portraits with an occluder
     expressions: tuple[str, ...]
 
 
-def make(order: RenderJob, count: int) -> None:
-    """Render what is not there yet on all cores, then write the manifest, whole."""
-    order.folder.mkdir(parents=True, exist_ok=True)
-    missing = [number for number in range(count) if not _row_file(order, number).is_file()]
-    with worker_pool(_start_worker, order) as pool:
-        bar = tqdm(total=count, initial=count - len(missing), unit="portrait", desc="Rendering")
-        for _ in pool.imap_unordered(_portrait, missing, chunksize=4):
+def run_job(job: RenderJob, count: int) -> None:
+    """Render the portraits 0 to `count` - 1 that are not there yet on all cores, then write the manifest atomically.
+
+    Raises OutputError for a folder that holds anything but portraits, SyntheticError for portraits of another job.
+    """
+    check_output_folder(job.folder, _holds_portraits)
+    (job.folder / ROWS).mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(count) if not _row_file(job, number).is_file()]
+    _check_same_job(job)
+    with (
+        worker_pool() as pool,
+        tqdm(total=count, initial=count - len(missing), unit="portrait", desc="Rendering") as bar,
+    ):
+        for _ in pool.map(partial(_render_portrait, job), missing, chunksize=4):
             bar.update()
-        bar.close()
-    rows = [json.loads(_row_file(order, number).read_text("utf-8")) for number in range(count)]
-    partial = order.folder / "manifest.part.csv"
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+    rows = [_read_row(_row_file(job, number)) for number in range(count)]
+    with open_atomically(job.folder / MANIFEST) as stream:
+        writer = csv.DictWriter(stream, COLUMNS + JSON_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(order.folder / "manifest.csv")
 
 
-def worker_pool(start: Callable[..., None] | None, *arguments, count: int | None = None) -> Pool:
-    """Processes that render, one a core unless told otherwise; each computes on one thread, as a second would only spin."""
+@contextmanager
+def worker_pool(count: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Start `count` processes (default: one a core), each on one thread; leaving the block drops work that has not begun.
+
+    Raises SyntheticError when a process dies.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by NumPy when a worker loads it
-    return multiprocessing.get_context("spawn").Pool(count or os.cpu_count(), start, arguments)
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count or os.cpu_count(), spawn, _prepare_worker)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        message = "A rendering process has died, perhaps for lack of memory. Close other programs and start again."
+        raise SyntheticError(message) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(order: RenderJob) -> None:
-    global _order
-    _order = order
+def _prepare_worker() -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C ends the parent, which lets the portraits under way be finished
     cv2.setNumThreads(1)
 
 
-def _portrait(number: int) -> None:
-    """Picture first, then its row: a row stands for a whole picture."""
-    seed, subject = _order.seed + number, _order.seed + number // EACH
-    random = np.random.default_rng([_order.seed, number])
-    name = str(random.choice(_order.expressions))
-    infant, view, light = sample_infant(subject), sample_view(random, _order.turned), sample_light(random)
+def _render_portrait(job: RenderJob, number: int) -> None:
+    """Write the picture first, then its row, so that a row stands for a whole picture."""
+    subject = job.seed + number // PER_INFANT
+    random = np.random.default_rng([job.seed, number])
+    name = str(random.choice(job.expressions))
+    infant, view, light = sample_infant(subject), sample_view(random, job.turned), sample_light(random)
     actions = sample_expression(random, name)
-    tears, occluder = _sample_tears(random, name, actions), _sample_cover(random, _order.covered)
-    portrait = render(infant.express(actions, tears), view, light, _order.size, occluder)
+    tears, occluder = _sample_tears(random, name, actions), _sample_occluder(random, job.covered)
+    portrait = render(infant.express(actions, tears), view, light, job.size, occluder)
     file = f"{number:06}.png"
-    cv2.imwrite(str(_order.folder / file), portrait.image[..., ::-1])
-    told = {"actions": portrait.actions, "landmarks_px": portrait.landmarks}
-    told |= {"tears": tears, "cover": occluder and occluder.told()}
-    told |= {"infant": infant.told(), "view": view.told(), "light": light.told()}
-    row = {"file": file, "seed": seed, "subject": subject, "expression": name, "affect": EXPRESSIONS[name].affect}
-    row |= {key: json.dumps(value) for key, value in told.items()}
-    _row_file(_order, number).parent.mkdir(exist_ok=True)
-    _row_file(_order, number).write_text(json.dumps(row), "utf-8")
+    write_atomically(job.folder / file, cv2.imencode(".png", portrait.image[..., ::-1])[1].tobytes())
+    plain = (file, job.seed + number, subject, name, EXPRESSIONS[name].affect)
+    parameters = (portrait.actions, portrait.landmarks, tears, occluder and occluder.to_dict())
+    parameters += (infant.to_dict(), view.to_dict(), light.to_dict())
+    row = dict(zip(COLUMNS, plain, strict=True)) | dict(zip(JSON_COLUMNS, map(json.dumps, parameters), strict=True))
+    write_atomically(_row_file(job, number), json.dumps(row))
 
 
 def _sample_tears(random: np.random.Generator, name: str, actions: dict[str, float]) -> float:
@@ -107,9 +118,34 @@ def _sample_tears(random: np.random.Generator, name: str, actions: dict[str, flo
     return drawn if name == "cry" and actions["browDownLeft"] >= STRONG_CRY else 0.0
 
 
-def _sample_cover(random: np.random.Generator, share: float) -> Occluder | None:
+def _sample_occluder(random: np.random.Generator, share: float) -> Occluder | None:
     return sample_occluder(random) if random.random() < share else None
 
 
-def _row_file(order: RenderJob, number: int) -> Path:
-    return order.folder / "rows" / f"{number:06}.json"
+def _row_file(job: RenderJob, number: int) -> Path:
+    return job.folder / ROWS / f"{number:06}.json"
+
+
+def _read_row(file: Path) -> dict:
+    """Read a portrait's row; earlier versions called the occluder "cover" and the pacifier "dummy"."""
+    row = json.loads(file.read_text("utf-8"))
+    if "cover" in row:
+        row["occluder"] = row.pop("cover").replace('"dummy"', '"pacifier"')
+    return row
+
+
+def _holds_portraits(folder: Path) -> bool:
+    """Tell whether a job has written into a folder: its rows lie there, and no other file among them."""
+    rows = folder / ROWS
+    return rows.is_dir() and all(re.fullmatch(r"\d{6}\.json|\..*\.part", file.name) for file in rows.iterdir())
+
+
+def _check_same_job(job: RenderJob) -> None:
+    """Raise SyntheticError when the folder's portraits have another seed or size, so that two jobs are never mixed."""
+    for file in sorted((job.folder / ROWS).glob("*.json"))[:1]:
+        seed, picture = _read_row(file)["seed"] - int(file.stem), cv2.imread(str(job.folder / f"{file.stem}.png"))
+        if seed != job.seed or (picture is not None and len(picture) != job.size):
+            size = "" if picture is None else f" and of {len(picture)} px"
+            raise SyntheticError(
+                f"{job.folder} holds portraits of seed {seed}{size}. Give a new folder, or the same options."
+            )

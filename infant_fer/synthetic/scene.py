@@ -1,4 +1,4 @@
-"""From where is the infant looked at, and in what light? Both can be drawn or set by hand."""
+"""Describe camera, head pose, light and background; they can be drawn or set by hand."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class View:
     jpeg: int = 0  # quality; 0 leaves it out
 
     def rotation(self) -> np.ndarray:
-        """(3, 3): turns the head; applied to column vectors."""
+        """Return the (3, 3) rotation of the head; applied to column vectors."""
         yaw, pitch, roll = np.radians((self.yaw, self.pitch, self.roll))
         turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
         nod = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         tilt = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
         return tilt @ nod @ turn
 
-    def told(self) -> dict:
-        """Every parameter, ready for JSON."""
+    def to_dict(self) -> dict:
+        """Return every parameter, ready for JSON."""
         return asdict(self)
 
 
@@ -52,12 +52,12 @@ class Light:
 
     @property
     def direction(self) -> np.ndarray:
-        """(3,): the unit vector towards the key light."""
+        """Return the (3,) unit vector towards the key light."""
         azimuth, elevation = np.radians((self.azimuth, self.elevation))
         return np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
 
     def sky(self) -> tuple[np.ndarray, np.ndarray]:
-        """(K, 3) unit directions spread evenly over all but the lowest sky, and the (K, 3) light that comes from each."""
+        """Return (K, 3) unit directions spread evenly over all but the lowest sky, and the (K, 3) light from each."""
         step = np.arange(LIGHTS) + 0.5
         height, turn = 1 - 1.75 * step / LIGHTS, np.pi * (1 + 5**0.5) * step
         flat = np.sqrt(1 - height**2)
@@ -67,13 +67,13 @@ class Light:
         facing = (np.maximum(towards[:, 2], 0)[:, None] * light).sum(0).mean()
         return towards, light / facing * self.exposure
 
-    def told(self) -> dict:
-        """Every parameter, ready for JSON."""
+    def to_dict(self) -> dict:
+        """Return every parameter, ready for JSON."""
         return asdict(self)
 
 
 def sample_view(random: np.random.Generator, turned: float = 1.0) -> View:
-    """Draw a view as of a snapshot: mostly frontal, by `turned` times the usual angles."""
+    """Draw the view of a snapshot: mostly frontal, at `turned` times the usual angles."""
     return View(
         yaw=float(random.normal(0, 9 * turned)),
         pitch=float(random.normal(0, 5 * turned)),
@@ -101,7 +101,7 @@ def sample_light(random: np.random.Generator) -> Light:
 
 
 def background(view: View, size: int) -> np.ndarray:
-    """(S, S, 3) float32 linear RGB: a wall, a floor or bed and a few things, far out of focus, drawn from the view's seed."""
+    """Return (S, S, 3) float32 linear RGB: a wall, a floor and a few things, far out of focus, drawn from the view's seed."""
     random = np.random.default_rng(view.background)
     wall, bed = _muted(random), _muted(random)
     picture = np.empty((FAR_PX, FAR_PX, 3), np.float32)
@@ -131,7 +131,7 @@ def _put_thing(picture: np.ndarray, random: np.random.Generator) -> None:
 
 
 def _muted(random: np.random.Generator) -> np.ndarray:
-    """(3,) linear RGB as rooms have it: mostly beige, grey and white, now and then a colour."""
+    """Draw the (3,) linear RGB of a thing in a room: mostly beige, grey and white, sometimes a colour."""
     bright, warm = random.uniform(0.08, 0.7), random.uniform(-0.15, 0.35)
     colour = bright * np.array([1 + 0.5 * warm, 1.0, 1 - warm])
     return colour * random.uniform(0.75, 1.2, 3) if random.random() < 0.4 else colour

@@ -50,7 +50,7 @@ def test_every_picture_differs_from_its_reference_in_exactly_the_told_parameter(
     assert {picture.factor for picture in pictures} == {"", *FACTORS}
     for picture in pictures:
         assert picture.reference in pictures
-        told, before = leaves(picture.scene().told()), leaves(picture.reference.scene().told())
+        told, before = leaves(picture.scene().to_dict()), leaves(picture.reference.scene().to_dict())
         assert told.keys() == before.keys()
         changed = {path for path in told if told[path] != before[path]}
         if picture == picture.reference:
@@ -64,11 +64,11 @@ def test_every_picture_differs_from_its_reference_in_exactly_the_told_parameter(
 @rendering
 def test_a_picture_is_made_again_from_its_names():
     picture = Picture(FIRST_INFANT + 3, "laugh", "cover", "hand")
-    assert picture.scene().told() == picture.scene().told()
+    assert picture.scene().to_dict() == picture.scene().to_dict()
     plain = picture.reference.scene()
     assert (plain.view, plain.light, plain.size) == (View(background=picture.infant), LIGHT, SIZE)
-    assert plain.told() != Picture(FIRST_INFANT + 4, "laugh").scene().told()
-    json.dumps(picture.scene().told())
+    assert plain.to_dict() != Picture(FIRST_INFANT + 4, "laugh").scene().to_dict()
+    json.dumps(picture.scene().to_dict())
 
 
 def test_every_picture_is_made_once():

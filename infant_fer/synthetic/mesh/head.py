@@ -1,4 +1,4 @@
-"""Which quads make the head, what is each part of, and how are they refined? Everything about the mesh that no infant changes."""
+"""Build the head's refined topology: its quads, their parts and texture coordinates, the same for every infant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import sparse
 from infant_fer.synthetic.mesh.data import base_mesh, facial_action
 from infant_fer.synthetic.mesh.subdivision import subdivided, subdivided_corners
 
-SKIN, EYE, TONGUE, GUM, LASH = range(5)
+SKIN, EYE, TONGUE, GUM, LASH, OCCLUDER = range(6)
 GROUPS = {
     "body": SKIN,
     "helper-l-eye": EYE,
@@ -36,48 +36,48 @@ class Head:
 
     @cached_property
     def triangles(self) -> np.ndarray:
-        """(2Q, 3): the first halves of all quads, then the second ones."""
+        """Return (2Q, 3): the first halves of all quads, then the second ones."""
         return np.concatenate([self.quads[:, [0, 1, 2]], self.quads[:, [0, 2, 3]]])
 
     @cached_property
     def triangle_part(self) -> np.ndarray:
-        """(2Q,): SKIN, EYE, ..."""
+        """Return (2Q,): SKIN, EYE, ..."""
         return np.tile(self.part, 2)
 
     @cached_property
     def triangle_uv(self) -> np.ndarray:
-        """(2Q, 3, 2): texture coordinates at the corners."""
+        """Return (2Q, 3, 2) texture coordinates at the corners."""
         return np.concatenate([self.uv[:, [0, 1, 2]], self.uv[:, [0, 2, 3]]]).astype(np.float32)
 
     @cached_property
     def lashes(self) -> np.ndarray:
-        """(L, 3): the triangles of the eyelashes."""
+        """Return (L, 3): the triangles of the eyelashes."""
         return self.triangles[self.triangle_part == LASH]
 
     @cached_property
     def vertex_part(self) -> np.ndarray:
-        """(R,): the part that each vertex belongs to."""
+        """Return (R,): the part that each vertex belongs to."""
         part = np.zeros(self.operator.shape[0], int)
         part[self.quads.ravel()] = np.repeat(self.part, 4)
         return part
 
     @cached_property
     def canonical(self) -> np.ndarray:
-        """(R, 3): the adult base mesh, refined. Skin, hair and brows are painted in its coordinates, whatever the pose."""
+        """Return the refined adult base mesh, (R, 3). Skin, hair and brows are painted in its coordinates, whatever the pose."""
         return self.operator @ base_mesh().vertices
 
     @cached_property
     def neighbours(self) -> sparse.csr_array:
-        """(R, R): the mean over each vertex and those of its quads."""
+        """Return the (R, R) mean over each vertex and those of its quads."""
         return quad_neighbours(self.quads, len(self.vertex_part))
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
-        """(R, 3): unit normals of refined vertices, outwards."""
+        """Return (R, 3) unit normals of refined vertices, outwards."""
         return quad_normals(self.quads, vertices)
 
 
 def quad_neighbours(quads: np.ndarray, count: int) -> sparse.csr_array:
-    """(count, count): the mean over each vertex and those of its quads."""
+    """Return the (count, count) mean over each vertex and those of its quads."""
     ends = np.stack([quads, np.roll(quads, -1, 1)], 2).reshape(-1, 2)
     ones = np.ones(len(ends))
     links = sparse.csr_array((ones, ends.T), shape=(count, count))
@@ -86,7 +86,7 @@ def quad_neighbours(quads: np.ndarray, count: int) -> sparse.csr_array:
 
 
 def quad_normals(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """(N, 3): unit normals of vertices (N, 3), outwards: the mean over their quads by area."""
+    """Return unit normals of (N, 3) vertices, outwards: the mean over their quads by area."""
     a, b, c, d = (vertices[quads[:, corner]] for corner in range(4))
     face = np.cross(c - a, d - b)
     total = np.stack([np.bincount(quads.ravel(), np.repeat(face[:, k], 4), len(vertices)) for k in range(3)], 1)
@@ -117,22 +117,22 @@ def head(levels: int = LEVELS) -> Head:
 
 @cache
 def eye_vertices(side: str) -> np.ndarray:
-    """Indices of the base mesh's vertices that form an eyeball; `side` is "l" (the infant's left, at +x) or "r"."""
+    """Return the base mesh's vertices that form an eyeball; `side` is "l" (the infant's left, at +x) or "r"."""
     return np.unique(base_mesh().groups[f"helper-{side}-eye"][0])
 
 
 @cache
 def mouth_vertices() -> np.ndarray:
-    """Indices of the base mesh's vertices about the lips: those that puckering moves clearly."""
+    """Return the base mesh's vertices about the lips: those that puckering moves clearly."""
     pucker = facial_action("mouthPucker")
     return pucker.index[np.linalg.norm(pucker.offset, axis=1) > 0.02]
 
 
 def eye_centres(vertices: np.ndarray) -> np.ndarray:
-    """(2, 3): centres of left and right eyeball of (V, 3) base vertices."""
+    """Return the (2, 3) centres of left and right eyeball of (V, 3) base vertices."""
     return np.stack([vertices[eye_vertices(side)].mean(0) for side in "lr"])
 
 
 def mouth_centre(vertices: np.ndarray) -> np.ndarray:
-    """(3,): the middle of the lips of (V, 3) base vertices."""
+    """Return the (3,) middle of the lips of (V, 3) base vertices."""
     return vertices[mouth_vertices()].mean(0)

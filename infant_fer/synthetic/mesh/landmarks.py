@@ -1,4 +1,4 @@
-"""Where are eyes, brows, nose and mouth, truly? Vertices of the base mesh, found by what they are."""
+"""Locate landmarks of eyes, brows, nose and mouth as vertices of the base mesh."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BROW_MIDDLE = (0.34, 7.49)  # decimetres; where skin.py paints the arch
 
 @cache
 def landmark_vertices() -> dict[str, int]:
-    """The vertex of the base mesh for each landmark; left and right are the infant's."""
+    """Return the vertex of the base mesh for each landmark; left and right are the infant's."""
     vertices = base_mesh().vertices
     skin = np.unique(base_mesh().groups["body"][0])
     front = skin[vertices[skin, 2] > 0.9]
@@ -45,7 +45,7 @@ def landmark_vertices() -> dict[str, int]:
 
 @cache
 def lip_vertices() -> np.ndarray:
-    """Vertices of the skin that the texture's lips cover."""
+    """Return the vertices of the skin that the texture's lips cover."""
     corners, texture = (part.ravel() for part in base_mesh().groups["body"])
     painted, uv = mask("lips"), base_mesh().uv[texture]
     side = painted.shape[0] - 1
@@ -54,7 +54,7 @@ def lip_vertices() -> np.ndarray:
 
 
 def _lid_margin(letter: str) -> np.ndarray:
-    """Vertices of the skin that touch an eyeball."""
+    """Return the vertices of the skin that touch an eyeball."""
     vertices, ball = base_mesh().vertices, base_mesh().vertices[eye_vertices(letter)]
     centre, radius = (ball.max(0) + ball.min(0)) / 2, np.ptp(ball[:, 0]) / 2
     skin = np.unique(base_mesh().groups["body"][0])

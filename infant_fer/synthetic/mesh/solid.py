@@ -1,4 +1,4 @@
-"""What stands before the camera? The refined head in its pose, and what covers it, as one set of triangles."""
+"""Pose the refined head and join it with its occluder to one set of triangles."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from infant_fer.synthetic.infant import Mesh
 from infant_fer.synthetic.mesh import head as parts
 from infant_fer.synthetic.mesh.data import base_mesh
 from infant_fer.synthetic.mesh.head import Head, eye_centres, eye_vertices, mouth_centre
-from infant_fer.synthetic.mesh.occluder_shapes import OccluderMesh, occluder_mesh
+from infant_fer.synthetic.mesh.occluders import OccluderMesh, occluder_mesh
 from infant_fer.synthetic.occluders import Occluder
 from infant_fer.synthetic.scene import View
-from infant_fer.synthetic.shading.points import COVER
 
 NECK, CHIN = 5.1, 6.6  # decimetres on the base mesh: the head turns above, the shoulders stay
 GUMS_BACK = 0.10  # distances between the pupils; else they come through an infant's small lips
-SHOULDERS = np.array(
-    [0.0, 0.30, 0.10]
-)  # distances between the pupils: how far they are drawn up; infants' necks are short
+# How far the shoulders are drawn up, in distances between the pupils: infants' necks are short.
+SHOULDERS = np.array([0.0, 0.30, 0.10])
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +29,15 @@ class Solid:
     vertices: np.ndarray  # (N, 3)
     normals: np.ndarray  # (N, 3) outwards
     triangles: np.ndarray  # (T, 3), without the lashes
-    part: np.ndarray  # (T,) SKIN, EYE, ... COVER
+    part: np.ndarray  # (T,) SKIN, EYE, ... OCCLUDER
     uv: np.ndarray  # (T, 3, 2) float32
-    at: np.ndarray  # (N, 3) where on the base mesh, decimetres; on a cover, where on it
+    at: np.ndarray  # (N, 3) where on the base mesh, decimetres; on an occluder, where on it
     on_eye: np.ndarray  # (N, 3) in radii from the eyeball's centre; 0 elsewhere
     neighbours: sparse.csr_array  # (N, N) the mean over each vertex and those about it
 
 
 def solid(topology: Head, mesh: Mesh, view: View, occluder: Occluder | None) -> Solid:
-    """Pose the head as the view asks and put its cover on."""
+    """Pose the head as in the view and place its occluder."""
     based = framed(mesh, mesh.vertices)
     vertices = topology.operator @ based
     mouth = np.isin(topology.vertex_part, (parts.GUM, parts.TONGUE))
@@ -60,7 +58,7 @@ def solid(topology: Head, mesh: Mesh, view: View, occluder: Occluder | None) -> 
 
 
 def framed(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
-    """(V, 3) about the middle of the face, in distances between the pupils, not turned yet."""
+    """Return (V, 3) about the middle of the face, in distances between the pupils, not turned yet."""
     resting = mesh.infant.shape()  # the frame stays while the face moves
     eyes, mouth = eye_centres(resting), mouth_centre(resting)
     between = np.linalg.norm(eyes[0] - eyes[1])
@@ -69,7 +67,7 @@ def framed(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
 
 
 def turned(vertices: np.ndarray, height: np.ndarray, view: View) -> np.ndarray:
-    """(V, 3) in the view's pose; `height` (V,) on the base mesh tells the head from the shoulders."""
+    """Return (V, 3) in the view's pose; `height` (V,) on the base mesh separates the head from the shoulders."""
     share = np.clip((height - NECK) / (CHIN - NECK), 0, 1)[:, None]
     share = share * share * (3 - 2 * share)
     vertices = vertices + (1 - share) * SHOULDERS
@@ -78,7 +76,7 @@ def turned(vertices: np.ndarray, height: np.ndarray, view: View) -> np.ndarray:
 
 @cache
 def on_eyes(topology: Head) -> np.ndarray:
-    """(R, 3): refined vertices of the eyeballs in radii from their centres; 0 elsewhere."""
+    """Return (R, 3): refined vertices of the eyeballs in radii from their centres; 0 elsewhere."""
     where = np.zeros_like(topology.canonical)
     for side, sign in (("l", 1), ("r", -1)):
         ball = base_mesh().vertices[eye_vertices(side)]
@@ -94,7 +92,7 @@ def _joined(bare: Solid, occluder: OccluderMesh) -> Solid:
         np.concatenate([bare.vertices, occluder.vertices]),
         np.concatenate([bare.normals, occluder.normals()]),
         np.concatenate([bare.triangles, triangles]),
-        np.concatenate([bare.part, np.full(count, COVER)]),
+        np.concatenate([bare.part, np.full(count, parts.OCCLUDER)]),
         np.concatenate([bare.uv, np.zeros((count, 3, 2), np.float32)]),
         np.concatenate([bare.at, occluder.at]),
         np.concatenate([bare.on_eye, np.zeros_like(occluder.vertices)]),

@@ -1,4 +1,4 @@
-"""How does a coarse mesh become smooth? Catmull-Clark's rules (1978) as one sparse matrix that any pose can be multiplied with."""
+"""Subdivide a mesh by Catmull and Clark's rules (1978), as one sparse matrix that applies to any pose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy import sparse
 
 
 def subdivided(quads: np.ndarray, count: int) -> tuple[sparse.csr_array, np.ndarray]:
-    """Refine (Q, 4) quads over `count` vertices once; gives the (V', V) operator on vertices and the (4Q, 4) new quads.
+    """Refine (Q, 4) quads over `count` vertices once; return the (V', V) operator on vertices and the (4Q, 4) new quads.
 
     The four quads of quad q are rows 4q to 4q + 3, each beginning at its old corner. Open borders follow the border alone.
     """
@@ -27,14 +27,14 @@ def subdivided(quads: np.ndarray, count: int) -> tuple[sparse.csr_array, np.ndar
 
 
 def subdivided_corners(values: np.ndarray) -> np.ndarray:
-    """Refine (Q, 4, C) values that each quad has at its corners, such as texture coordinates; gives (4Q, 4, C)."""
+    """Refine (Q, 4, C) values that each quad has at its corners, such as texture coordinates; return (4Q, 4, C)."""
     following, before = (values + np.roll(values, -1, 1)) / 2, (values + np.roll(values, 1, 1)) / 2
     centre = np.repeat(values.mean(1, keepdims=True), 4, 1)
     return np.stack([values, following, centre, before], 2).reshape(-1, 4, values.shape[2])
 
 
 def _vertex_points(quads, count, edges, inner, face_points, middles) -> sparse.csr_array:
-    """An old vertex moves to (F + 2 E + (n - 3) V) / n; on a border to 3/4 V + 1/8 of each border neighbour."""
+    """Move an old vertex to (F + 2 E + (n - 3) V) / n; on a border to 3/4 V + 1/8 of each border neighbour."""
     touching = _matrix(quads.ravel(), np.repeat(np.arange(len(quads)), 4), 1.0, (count, len(quads)))
     meeting = _matrix(edges.ravel(), np.repeat(np.arange(len(edges)), 2), 1.0, (count, len(edges)))
     n = np.maximum(touching.sum(1), 1)

@@ -1,1 +1,1 @@
-"""Colour and light of a rendered infant, from surface points to pixels."""
+"""The look of a rendered infant: materials, light, rasteriser and camera."""

@@ -1,4 +1,4 @@
-"""What does the camera make of it? Points on the picture, and the picture as a sensor and a JPEG encoder leave it."""
+"""Project points into the picture, and apply the camera's tone curve, blur, noise and JPEG compression."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOULDER = 0.5  # linear light above which the sensor's film curve bends
 
 
 def projected(vertices: np.ndarray, view: View, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) px in a square picture, x right and y down, and (N,) depth before the camera."""
+    """Return (N, 2) px in a square picture, x right and y down, and (N,) depth before the camera."""
     depth = view.distance - vertices[:, 2]
     scale = size * view.zoom * view.distance / depth
     x = size * (0.5 + view.shift[0]) + vertices[:, 0] * scale
@@ -24,7 +24,7 @@ def projected(vertices: np.ndarray, view: View, size: int) -> tuple[np.ndarray, 
 
 
 def landmarks(mesh: Mesh, view: View, size: int) -> dict[str, tuple[float, float]]:
-    """Where the named points truly are, px; whole numbers are centres of pixels. Those under a cover are told too."""
+    """Return the true landmarks, px; whole numbers are centres of pixels. Those behind an occluder are included."""
     named = landmark_vertices()
     index = list(named.values())
     placed = turned(framed(mesh, mesh.vertices)[index], base_mesh().vertices[index, 1], view)
@@ -35,7 +35,7 @@ def landmarks(mesh: Mesh, view: View, size: int) -> dict[str, tuple[float, float
 
 
 def photographed(linear: np.ndarray, view: View, size: int) -> np.ndarray:
-    """(S, S, 3) uint8: smaller, toned, unsharp and grainy as the view's camera is, and through JPEG if it asks for that."""
+    """Return (S, S, 3) uint8 sRGB: downsampled, tone-mapped, blurred, noisy and JPEG-compressed as the view says."""
     picture = cv2.resize(linear, (size, size), interpolation=cv2.INTER_AREA)
     if view.blur > 0:
         picture = cv2.GaussianBlur(picture, (0, 0), max(0.05, view.blur * size / 512))

@@ -1,4 +1,4 @@
-"""How bright is each point of the face? Light from the whole sky, with the shadows that the head throws on itself."""
+"""Compute the light that arrives at each vertex from the whole sky, with the shadows that the head casts on itself."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from infant_fer.synthetic.mesh.solid import Solid
 from infant_fer.synthetic.scene import Light
-from infant_fer.synthetic.shading.compiled import compiled
-from infant_fer.synthetic.shading.rasteriser import depth_map
+from infant_fer.synthetic.shading.rasteriser import compiled, depth_map
 
 SHADOW_PX = 160  # side of each light's depth map
 REACH = 2.9  # half the side of the map, in distances between the pupils
@@ -16,7 +15,7 @@ WRAP = np.array([0.35, 0.15, 0.08])  # light that skin carries around the termin
 
 
 def irradiance(solid: Solid, light: Light, casters: Solid) -> np.ndarray:
-    """(N, 3) float32: the light that arrives at each vertex; `casters` throws the shadows and may be coarser."""
+    """Return the (N, 3) float32 light that arrives at each vertex; `casters` casts the shadows and may be coarser."""
     towards, colour = light.sky()
     near = casters.triangles[(np.abs(casters.vertices[casters.triangles]).max((1, 2)) < 4)]
     total = np.zeros((len(solid.vertices), 3), np.float32)
@@ -32,7 +31,7 @@ def irradiance(solid: Solid, light: Light, casters: Solid) -> np.ndarray:
 
 
 def _visible(lifted: np.ndarray, vertices: np.ndarray, triangles: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """(N,) in 0..1: how much of a distant light each lifted vertex sees."""
+    """Return (N,) in 0..1: how much of a distant light each lifted vertex sees."""
     right = np.cross([0.0, 1.0, 0.0] if abs(direction[1]) < 0.9 else [1.0, 0.0, 0.0], direction)
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.cross(direction, right)], 1)

@@ -1,4 +1,4 @@
-"""Where is each visible point, and what is painted there? Patterns that stay on the skin, and how colours are laid over each other."""
+"""Describe the visible points, with noise that stays on the skin, and blend colours over each other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from infant_fer.synthetic.mesh.data import mask
-from infant_fer.synthetic.shading.compiled import compiled
+from infant_fer.synthetic.mesh.head import OCCLUDER
+from infant_fer.synthetic.shading.rasteriser import compiled
 
-COVER = 5  # the part after those of the head
 HEAD_FROM = 6.0  # decimetres on the base mesh
 NOISE_PX, PATCH_PX = 512, 5  # side of the noise textures, and of a patch in them
 
@@ -20,59 +20,59 @@ NOISE_PX, PATCH_PX = 512, 5  # side of the noise textures, and of a patch in the
 class Points:
     """The P visible points: where on the base mesh, on which part, and under which regions of the texture."""
 
-    at: np.ndarray  # (P, 3) float32 decimetres on the base mesh; on a cover, where on the cover
+    at: np.ndarray  # (P, 3) float32 decimetres on the base mesh; on an occluder, where on it
     on_eye: np.ndarray  # (P, 3) float32 in radii of the eyeball, the front at +z
     part: np.ndarray  # (P,) SKIN, EYE, ...
     uv: np.ndarray  # (P, 2) float32
 
     def only(self, chosen: np.ndarray) -> Points:
-        """The points of a mask (P,)."""
+        """Return the points of a mask (P,)."""
         return Points(self.at[chosen], self.on_eye[chosen], self.part[chosen], self.uv[chosen])
 
     def region(self, name: str) -> np.ndarray:
-        """(P,) float32 in 0..1: how far a region of the texture covers each point."""
+        """Return (P,) float32 in 0..1: how far a region of the texture covers each point."""
         texture = mask(name)
         side = texture.shape[0]
-        return looked_up(texture, self.uv[:, 0] * side - 0.5, (1 - self.uv[:, 1]) * side - 0.5)
+        return look_up(texture, self.uv[:, 0] * side - 0.5, (1 - self.uv[:, 1]) * side - 0.5)
 
     @cached_property
     def flat(self) -> tuple[np.ndarray, np.ndarray]:
-        """Two (P,) coordinates that run around the head and up it, decimetres; on clothes and covers straight across."""
+        """Return two (P,) coordinates around the head and up it, decimetres; on clothes and occluders straight across."""
         x, y, z = self.at.T
-        on_head = (self.part != COVER) & (y > HEAD_FROM)
+        on_head = (self.part != OCCLUDER) & (y > HEAD_FROM)
         return np.where(on_head, 0.85 * np.arctan2(x, z - 0.1), x + 0.3 * z), y - 0.5 * z
 
     def noise(self, seed: int, scale: float) -> np.ndarray:
-        """(P,) float32 of deviation 1: smooth noise that stays on the skin when it moves, in patches of `scale` decimetres."""
+        """Return (P,) float32 of deviation 1: smooth noise that moves with the skin, in patches of `scale` decimetres."""
         across, up = self.flat
-        return looked_up(noise_texture(seed), across * (PATCH_PX / scale), up * (PATCH_PX / scale))
+        return look_up(noise_texture(seed), across * (PATCH_PX / scale), up * (PATCH_PX / scale))
 
 
-def looked_up(texture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(P,) float32: bilinear values at (P,) positions in px, repeating beyond the texture."""
+def look_up(texture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return (P,) float32 bilinear values at (P,) positions in px, repeating beyond the texture."""
     return compiled(_bilinear)(texture, x.astype(np.float32), y.astype(np.float32))
 
 
 def over(below: np.ndarray, colour, share: np.ndarray) -> np.ndarray:
-    """Lay a colour over (P, 3) others, by a share for each point."""
+    """Blend a colour over (P, 3) others, by a share for each point."""
     share = np.asarray(share, np.float32)[:, None]
     return below + (np.asarray(colour, np.float32) - below) * share
 
 
 def spot(x, y, centre: tuple[float, float], size: tuple[float, float]) -> np.ndarray:
-    """1 in the centre, fading like a bell."""
+    """Return a Gaussian bell: 1 in the centre."""
     return np.exp(-(((x - centre[0]) / size[0]) ** 2) - ((y - centre[1]) / size[1]) ** 2)
 
 
 def rise(x, start: float, end: float) -> np.ndarray:
-    """0 before `start`, 1 after `end`, smooth between."""
+    """Return 0 before `start`, 1 after `end`, smooth between."""
     share = np.clip((x - start) / (end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
 
 @cache
 def noise_texture(seed: int) -> np.ndarray:
-    """(NOISE_PX, NOISE_PX) float32 of deviation 1, without a seam."""
+    """Return (NOISE_PX, NOISE_PX) float32 of deviation 1, without a seam."""
     random = np.random.default_rng(seed)
     field = random.standard_normal((NOISE_PX, NOISE_PX)).astype(np.float32)
     field = cv2.GaussianBlur(np.tile(field, (3, 3)), (0, 0), 2.0)[NOISE_PX : 2 * NOISE_PX, NOISE_PX : 2 * NOISE_PX]

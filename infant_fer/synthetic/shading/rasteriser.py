@@ -1,26 +1,29 @@
-"""Which triangle does each pixel show? A z-buffer, compiled with numba."""
+"""Rasterise triangles with a z-buffer, compiled with numba."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from infant_fer.synthetic.shading.compiled import compiled
+from infant_fer.errors import SyntheticError
+from infant_fer.synthetic.mesh.data import HOW_TO_GET
 
 NOTHING = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Fragments:
-    """What an (H, W) picture shows: the nearest triangle of each pixel, where in it the pixel lies, and how far it is."""
+    """The (H, W) z-buffer: the nearest triangle of each pixel, where in it the pixel lies, and how far it is."""
 
     triangle: np.ndarray  # (H, W) int32, NOTHING where no triangle is
     barycentric: np.ndarray  # (H, W, 3) float32
     depth: np.ndarray  # (H, W) float32, infinite where no triangle is
 
     def interpolated(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-        """(P, C) float32: per-vertex values (V, C) at the covered pixels, row by row."""
+        """Return (P, C) float32: per-vertex values (V, C) at the covered pixels, row by row."""
         covered = self.triangle != NOTHING
         corners = triangles[self.triangle[covered]]
         return compiled(_mixed)(values.astype(np.float32), corners, self.barycentric[covered])
@@ -31,7 +34,7 @@ def rasterise(
 ) -> Fragments:
     """Draw triangles (T, 3) over points (V, 2), x right and y down, into a square; smaller depth (V,) is nearer.
 
-    With `front_only` those are left out that turn their back, that is, run clockwise on the page.
+    With `front_only`, triangles that face away, that is, run clockwise on the page, are left out.
     """
     shown = Fragments(
         np.full((size, size), NOTHING, np.int32),
@@ -47,8 +50,21 @@ def rasterise(
 
 
 def depth_map(points_px: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) float32: the nearest depth of each pixel, from both sides of the triangles."""
+    """Return the (S, S) float32 nearest depth of each pixel, from both sides of the triangles."""
     return rasterise(points_px, depth, triangles, size, front_only=False).depth
+
+
+@cache
+def compiled(function: Callable) -> Callable:
+    """Compile a function with numba, cached on disk where a file may be written. Raises SyntheticError without numba."""
+    try:
+        from numba import njit
+    except ImportError:
+        raise SyntheticError(HOW_TO_GET) from None
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return njit(function)
 
 
 def _fill(points, depth, triangles, front_only, index, barycentric, nearest):

@@ -10,7 +10,7 @@ import gradio as gr
 from infant_fer.drawing import OVERLAYS
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, STRONGEST, LabSettings, Movement, actions_of
-from infant_fer.synthetic.occluders import COVERS
+from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.ui.lab.reading import PLAIN
 
 START = "open smile"
@@ -79,7 +79,7 @@ def lay_out_controls() -> Controls:
                 elem_id="lab-seed",
             )
             occluder = gr.Dropdown(
-                [NO_COVER, *COVERS], value=NO_COVER, label="Before the face", min_width=180, elem_id="lab-cover"
+                [NO_COVER, *OCCLUDERS], value=NO_COVER, label="Before the face", min_width=180, elem_id="lab-cover"
             )
             age = _slider("Age", 0, 1, usual.age, 0.05, "0 newborn, 1 toddler", "age")
             tone = _slider("Skin tone", 0, 1, usual.tone, 0.01, "0 light, 1 dark", "tone")

@@ -1,4 +1,4 @@
-"""What shape has a cover, and where does it lie? Each becomes triangles before the posed head."""
+"""Build the mesh of an occluder before the posed head."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ DRAPE_PX, DRAPE_REACH = 96, 3.2  # the map of what a blanket lies on: its side, 
 
 @dataclass(frozen=True, eq=False)
 class OccluderMesh:
-    """A cover as triangles, posed like the head."""
+    """An occluder's mesh, posed like the head."""
 
     vertices: np.ndarray  # (C, 3)
     quads: np.ndarray  # (K, 4)
-    at: np.ndarray  # (C, 3): where each vertex is on the cover itself, for its pattern
+    at: np.ndarray  # (C, 3): where each vertex is on the occluder itself, for its pattern
 
     def normals(self) -> np.ndarray:
-        """(C, 3): unit normals, outwards."""
+        """Return (C, 3) unit normals, outwards."""
         return quad_normals(self.quads, self.vertices)
 
     def neighbours(self) -> sparse.csr_array:
-        """(C, C): the mean over each vertex and those of its quads."""
+        """Return the (C, C) mean over each vertex and those of its quads."""
         return quad_neighbours(self.quads, len(self.vertices))
 
 
 def occluder_mesh(
     occluder: Occluder, topology: Head, framed: np.ndarray, posed: np.ndarray, view: View
 ) -> OccluderMesh:
-    """Put the cover on; `framed` (V, 3) are base vertices before the head turns, `posed` (R, 3) the refined ones after."""
+    """Place the occluder; `framed` (V, 3) are base vertices before the head turns, `posed` (R, 3) the refined ones after."""
     random = np.random.default_rng(occluder.seed)
     if occluder.kind == "hat":
         return _hat(topology, posed, random)
-    if occluder.kind == "dummy":
-        return _dummy(framed[mouth_vertices()], random, view)
+    if occluder.kind == "pacifier":
+        return _pacifier(framed[mouth_vertices()], random, view)
     if occluder.kind == "blanket":
         return _blanket(posed, topology.triangles, random)
     return _hand(framed, random, view)
 
 
 def _hat(topology: Head, posed: np.ndarray, random: np.random.Generator) -> OccluderMesh:
-    """The skull's own skin, lifted; below the line it sinks into the head, so that its edge is smooth."""
+    """Lift the skull's own skin; below the hat's line it sinks into the head, so that the edge is smooth."""
     x, y, z = topology.canonical.T
     line = HAT_LINE + random.uniform(-0.12, 0.12) + 0.10 * np.abs(x) - 0.45 * rise(-z, -0.75, 0.2)
     above = y - line
@@ -65,8 +65,8 @@ def _hat(topology: Head, posed: np.ndarray, random: np.random.Generator) -> Occl
     return OccluderMesh(posed[used] + lift[:, None] * normals, quads.reshape(-1, 4), np.column_stack([x, y, z])[used])
 
 
-def _dummy(lips: np.ndarray, random: np.random.Generator, view: View) -> OccluderMesh:
-    """A shield that bends about the mouth, with a knob or a ring."""
+def _pacifier(lips: np.ndarray, random: np.random.Generator, view: View) -> OccluderMesh:
+    """Build a shield that bends about the mouth, with a knob or a ring."""
     u, v = np.meshgrid(np.linspace(-0.75, 0.75, 130), np.linspace(0.6, -0.6, 104))
     wide, high = random.uniform(0.54, 0.64), random.uniform(0.36, 0.42)
     notch = 0.07 * np.exp(-((u / 0.22) ** 2)) * (v > 0)
@@ -86,7 +86,7 @@ def _dummy(lips: np.ndarray, random: np.random.Generator, view: View) -> Occlude
 
 
 def _blanket(posed: np.ndarray, triangles: np.ndarray, random: np.random.Generator) -> OccluderMesh:
-    """Cloth that lies over the chin and one cheek; its rows follow its edge."""
+    """Build cloth that lies over the chin and one cheek; its rows follow its edge."""
     x, depth = np.meshgrid(np.linspace(-3, 3, 180), np.append(np.linspace(-0.03, 0.2, 24), np.linspace(0.22, 3.2, 110)))
     side, phase = random.choice((-1.0, 1.0)), random.uniform(0, 6.3, 4)
     edge = random.uniform(-0.85, -0.5) + side * random.uniform(0.1, 0.35) * x
@@ -99,7 +99,7 @@ def _blanket(posed: np.ndarray, triangles: np.ndarray, random: np.random.Generat
 
 
 def _draped(posed: np.ndarray, triangles: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far towards the camera a cloth at (x, y) comes to lie on the posed head: a smooth map of what is foremost."""
+    """Return how far towards the camera a cloth at (x, y) lies on the posed head: a smooth map of what is foremost."""
     on_map = (posed[:, :2] * [1, -1] / DRAPE_REACH + 1) * DRAPE_PX / 2
     height = -depth_map(on_map, -posed[:, 2], triangles, DRAPE_PX)
     height = np.where(np.isinf(height), -0.9, height).astype(np.float32)
@@ -109,7 +109,7 @@ def _draped(posed: np.ndarray, triangles: np.ndarray, x: np.ndarray, y: np.ndarr
 
 
 def _hand(framed: np.ndarray, random: np.random.Generator, view: View) -> OccluderMesh:
-    """A small fist with the forearm below it, before one side of the mouth."""
+    """Build a small fist with the forearm below it, before one side of the mouth."""
     side = random.choice((-1.0, 1.0))
     beside = np.array([side * random.uniform(0.1, 0.3), random.uniform(-0.05, 0.2), 0])
     target = framed[mouth_vertices()].mean(0) + beside
@@ -123,7 +123,7 @@ def _hand(framed: np.ndarray, random: np.random.Generator, view: View) -> Occlud
 
 
 def _fist() -> tuple:
-    """Rods from, to, and their radii, seen from the back of the hand: four fingers of two joints, thumb, palm, forearm."""
+    """Return rods (from, to, radii), seen from the back of the hand: four fingers of two joints, thumb, palm, forearm."""
     knuckles = [(-0.24 + 0.155 * k, 0.20 - 0.02 * abs(k - 1.3), 0.17) for k in range(4)]
     roots = [(x - 0.01, y - 0.04, 0.02) for x, y, _ in knuckles]
     tips = [(0.9 * x + 0.006, -0.06, 0.20) for x, _, _ in knuckles]
@@ -138,7 +138,7 @@ def _fist() -> tuple:
 
 
 def _rod(start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> OccluderMesh:
-    """A rod with round ends, thicker at one of them."""
+    """Build a rod with round ends, of one radius at each."""
     along = (end - start) / np.linalg.norm(end - start)
     right = np.cross(along, [0.31, 0.2, 0.93])
     right /= np.linalg.norm(right)
@@ -153,7 +153,7 @@ def _rod(start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> Occl
 
 
 def _sheet(points: np.ndarray, at: np.ndarray, inside: np.ndarray) -> OccluderMesh:
-    """Quads of a grid whose rows go down and whose columns go right, where all four corners are inside."""
+    """Build the quads of a grid, rows down and columns to the right, where all four corners are inside."""
     number = np.arange(inside.size).reshape(inside.shape)
     quads = np.stack([number[1:, :-1], number[1:, 1:], number[:-1, 1:], number[:-1, :-1]], 2).reshape(-1, 4)
     quads = quads[inside.ravel()[quads].all(1)]

@@ -1,4 +1,8 @@
-"""What outline has an open mouth? The facial actions alone open it to a lozenge; a yawn is an O, a laugh a D, a cry a square."""
+"""Shape the mouth: the outline of an open mouth, and gums and tongue that stay behind the skin.
+
+The facial actions alone open a mouth to a lozenge; a yawn is an O, a laugh a D, a cry a square. An adult's rows of teeth
+are too large for infants' jaws and would come through the skin.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,24 @@ import numpy as np
 
 from infant_fer.synthetic.mesh.cheeks import skin_neighbours
 from infant_fer.synthetic.mesh.data import base_mesh, facial_action
+from infant_fer.synthetic.mesh.head import quad_normals
 from infant_fer.synthetic.mesh.landmarks import lip_vertices
+from infant_fer.synthetic.shading.rasteriser import NOTHING, depth_map, rasterise
 
 STEPS, SMOOTHED = 3, 2
-UPPER, LOWER, SQUARER = (
-    2.3,
-    3.0,
-    1.4,
-)  # exponents p of |x|^p + |y|^p = 1: 2 is an ellipse, 4 nearly a square; more in a cry
+UPPER, LOWER = 2.3, 3.0  # exponents p of |x|^p + |y|^p = 1: 2 is an ellipse, 4 nearly a square
+SQUARER = 1.4  # how much larger they are in a cry
 BLUNT = 0.10  # share of the depth by which the middle of the lower lip, which the jaw takes furthest, is kept back
 AROUND = np.radians([35, 40, 45, 50, 55])  # directions in which the outline is measured
 NEAR_ANGLE = 0.14  # how far aside points still tell, radians
-FADE, DEPTH = 0.75, 0.45  # how far beyond the outline (in its radii) and behind the lips (decimetres) the skin follows
+FADE, BEHIND = 0.75, 0.45  # how far beyond the outline (in its radii) and behind the lips (decimetres) the skin follows
+LOWER_GUM = ("helper-lower-teeth",)
+GUMS, TONGUE = ("helper-upper-teeth", *LOWER_GUM), ("helper-tongue",)
+LOW, NARROW = 0.7, 0.88  # an infant's lower gum against an adult's teeth, which stand in a far higher jaw
+LIP = 0.02  # decimetres: how thick the skin before them is at least
+LOWEST, HIGHEST = 6.0, 7.1  # decimetres on the base mesh: chin and nose
+RAYS = 512  # across the base mesh's face
+GRID, CELL = 160, 0.01  # cells across the mouth, and their side in decimetres
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class Rim:
     right: int
 
 
-def reshaped(vertices: np.ndarray, actions: dict[str, float]) -> np.ndarray:
-    """(V, 3): base vertices whose mouth, if open, has the outline that the actions (by side) ask for."""
+def open_mouth(vertices: np.ndarray, actions: dict[str, float]) -> np.ndarray:
+    """Return (V, 3) base vertices whose mouth, if open, has the outline of the actions (by side)."""
     rim = lip_rim()
     upper, lower, left, right = vertices[[rim.upper, rim.lower, rim.left, rim.right]]
     wide, middle, corner = (left[0] - right[0]) / 2, (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
@@ -64,7 +74,7 @@ def reshaped(vertices: np.ndarray, actions: dict[str, float]) -> np.ndarray:
 
 
 def _nearer(x: np.ndarray, y: np.ndarray, squarer: float, strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One step of lips and skin towards the outline, from its middle outwards; x = -1 and 1, y = -1 and 1 stay."""
+    """Move lips and skin one step towards the outline, from its middle outwards; x = -1 and 1, y = -1 and 1 stay."""
     radius, turn = np.hypot(x, y), np.arctan2(np.abs(y), np.abs(x))
     upper, lower = (_measured_exponent(_reach(x, y, sign * np.append(AROUND, np.pi - AROUND))) for sign in (1, -1))
     outline, wanted = (
@@ -78,20 +88,20 @@ def _nearer(x: np.ndarray, y: np.ndarray, squarer: float, strength: np.ndarray) 
 
 
 def _reach(x: np.ndarray, y: np.ndarray, angles: np.ndarray) -> float:
-    """How far the opening reaches in some directions, on average: to the nearest lip."""
+    """Return how far the opening reaches in some directions, on average: to the nearest lip."""
     lips = lip_vertices()
     aside = np.angle(np.exp(1j * (np.arctan2(y[lips], x[lips]) - angles[:, None]))) / NEAR_ANGLE
     return float((np.hypot(x[lips], y[lips]) + 0.15 * aside**2).min(1).mean())
 
 
 def _measured_exponent(reach: float) -> float:
-    """The p of |x|^p + |y|^p = 1 that reaches so far on the diagonal."""
+    """Return the p of |x|^p + |y|^p = 1 that reaches so far on the diagonal."""
     return float(np.clip(np.log(2) / np.log(2**0.5 / min(reach, 1.35)), 0.9, 6))
 
 
 @cache
 def lip_rim() -> Rim:
-    """Where the lips meet in the middle, told apart by what the jaw takes along, and at the corners."""
+    """Return where the lips meet in the middle, distinguished by whether the jaw moves them, and at the corners."""
     vertices, jaw = base_mesh().vertices, facial_action("jawOpen")
     drop = np.zeros(len(vertices))
     drop[jaw.index] = -jaw.offset[:, 1]
@@ -113,7 +123,7 @@ def _squarer(actions: dict[str, float]) -> float:
 
 
 def _radius(turn: np.ndarray, exponent: np.ndarray | float) -> np.ndarray:
-    """How far |x|^p + |y|^p = 1 is from the middle in each direction of the first quadrant."""
+    """Return how far |x|^p + |y|^p = 1 is from the middle in each direction of the first quadrant."""
     return (np.cos(turn) ** exponent + np.sin(turn) ** exponent) ** (-1 / exponent)
 
 
@@ -125,6 +135,53 @@ def _skin() -> np.ndarray:
 
 
 def _near(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """1 on the lips and the skin about them, 0 behind them."""
+    """Return (V,): 1 on the lips and the skin about them, 0 behind them."""
     behind = np.minimum(upper[2], lower[2]) - vertices[:, 2]
-    return _skin() * np.clip(1 - (behind - 0.15) / DEPTH, 0, 1)
+    return _skin() * np.clip(1 - (behind - 0.15) / BEHIND, 0, 1)
+
+
+# --- gums and tongue --------------------------------------------------------------------------------------------------
+
+
+def keep_inside_mouth(vertices: np.ndarray, actions: dict[str, float]) -> np.ndarray:
+    """Return (V, 3) base vertices whose gums lie behind the skin before them; so does the tongue unless it is put out."""
+    vertices = _with_low_gum(vertices)
+    inside = _group_vertices(GUMS if actions.get("tongueOut") else GUMS + TONGUE)
+    low = vertices[inside, :2].mean(0) - GRID * CELL / 2
+    cells = (vertices[:, :2] - low) / CELL
+    skin = -depth_map(cells, -vertices[:, 2], _lower_face(), GRID)  # -inf in the mouth's opening
+    column, row = cells[inside].astype(int).clip(0, GRID - 1).T
+    limit = np.where(np.isfinite(skin), skin - LIP, np.inf)[row, column]
+    kept = vertices.copy()
+    kept[inside, 2] = np.minimum(vertices[inside, 2], limit)
+    return kept
+
+
+def _with_low_gum(vertices: np.ndarray) -> np.ndarray:
+    """Return (V, 3) base vertices with a lower and narrower lower gum; its edge stays where it is."""
+    gum, adult = _group_vertices(LOWER_GUM), base_mesh().vertices[_group_vertices(LOWER_GUM)]
+    size = np.ptp(vertices[gum, 0]) / np.ptp(adult[:, 0])
+    lowered = vertices.copy()
+    lowered[gum, 1] += (1 - LOW) * size * (adult[:, 1].max() - adult[:, 1])
+    lowered[gum, 0] *= NARROW
+    return lowered
+
+
+@cache
+def _group_vertices(groups: tuple[str, ...]) -> np.ndarray:
+    return np.unique(np.concatenate([base_mesh().groups[name][0].ravel() for name in groups]))
+
+
+@cache
+def _lower_face() -> np.ndarray:
+    """Return (T, 3) triangles of the lower face that are seen from the front; with the mouth shut these are its outside."""
+    mesh = base_mesh()
+    quads = mesh.groups["body"][0]
+    height = mesh.vertices[quads, 1]
+    quads = quads[(height.min(1) > LOWEST) & (height.max(1) < HIGHEST) & (mesh.vertices[quads, 2].min(1) > 0.3)]
+    px = (mesh.vertices[:, :2] * [1, -1] + [(HIGHEST - LOWEST) / 2, HIGHEST]) * RAYS / (HIGHEST - LOWEST)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    shown = rasterise(px, -mesh.vertices[:, 2], triangles, RAYS)
+    seen = np.unique(shown.triangle[shown.triangle != NOTHING])
+    outwards = quad_normals(quads, mesh.vertices)[triangles[seen], 2].min(1) > 0
+    return triangles[seen[outwards]]
