@@ -14,8 +14,7 @@ import torch
 from infant_fer.alignment import AlignedFace, CropSpec, align_face
 from infant_fer.checkpoints.face_bundle import face_bundle
 from infant_fer.classifier import AffectClassifier, Prediction
-from infant_fer.explain import METHODS
-from infant_fer.explain.saliency import Score
+from infant_fer.explain import METHODS, Method, Score
 from infant_fer.face import Face
 from infant_fer.face_detection import MAX_FACES, FaceDetector
 from infant_fer.images import Photo, load_photo
@@ -28,7 +27,7 @@ from infant_fer.trust.notes import face_notes, photo_notes
 class ExplanationSettings:
     """How to explain one prediction."""
 
-    method: str = "smoothgrad"  # a key of explain.METHODS
+    method: str | Method = "smoothgrad"  # a key of explain.METHODS, or a method with its own options
     target: str | None = None  # affect; None is the predicted one
     samples: int = 50  # the original work's n; the map hardly changes beyond it
     noise: float = 0.15  # of the input's range; Smilkov et al. 2017 find 0.1 to 0.2 best
@@ -75,14 +74,18 @@ class Analyzer:
 
     @classmethod
     def from_pretrained(
-        cls, checkpoint: str | Path | None = None, revision: str | None = None, device: str = "auto"
+        cls,
+        checkpoint: str | Path | None = None,
+        revision: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> Analyzer:
         """Load a checkpoint (folder or Hub id; default: the embedded one) and the face detector.
 
         Raises CheckpointError or FaceModelError with what to do next.
         """
         return cls(
-            FaceDetector(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision=revision, device=device)
+            FaceDetector(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision, device, precision)
         )
 
     def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
@@ -115,14 +118,10 @@ class Analyzer:
         chosen = report.face(face)
         target = settings.target or chosen.prediction.label
         score = self.classifier.score_of(target, chosen.aligned, chosen.face)
-        maps = METHODS[settings.method].run(
-            score,
-            self.classifier.pixel_values(chosen.aligned),
-            target=target,
-            n=settings.samples,
-            noise=settings.noise,
-            seed=settings.seed,
-        )
+        method = settings.method
+        if not isinstance(method, Method):
+            method = METHODS[method].from_options(samples=settings.samples, noise=settings.noise, seed=settings.seed)
+        maps = method.maps(score, self.classifier.pixel_values(chosen.aligned))
         size = chosen.aligned.crop_rgb.shape[0]
         parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), size)
         for saliency in maps:

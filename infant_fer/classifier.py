@@ -14,7 +14,8 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.loading import crop_spec, loaded, one_clear_error
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.errors import CheckpointError
-from infant_fer.explain.speed import faster_copy
+from infant_fer.explain.precision import PRECISIONS, explained_copy
+from infant_fer.explain.saliency import Score
 from infant_fer.face import Face
 from infant_fer.labels import (
     AFFECTS,
@@ -64,7 +65,7 @@ class AffectClassifier:
         name: str,
         card: str = "",
         device: str = "cpu",
-        dtype: str = "auto",
+        precision: str = "auto",
     ):
         self.name, self.card, self.device = name, card, _device(device)
         self.labels = tuple(model.config.id2label[index] for index in sorted(model.config.id2label))
@@ -73,8 +74,9 @@ class AffectClassifier:
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
         self.temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-        self._explained = self._model if _checked_dtype(dtype) == "float32" else None  # else chosen at first use
-        self._choosing = threading.Lock()
+        self._precision = _checked_precision(precision)
+        self._explained: tuple[torch.nn.Module, str] | None = None  # made at the first explanation
+        self._copying = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -82,19 +84,19 @@ class AffectClassifier:
         source: str | Path | None = None,
         revision: str | None = None,
         device: str = "auto",
-        dtype: str = "auto",
+        precision: str = "auto",
         on_progress: Callable[[float, str], None] | None = None,
     ) -> AffectClassifier:
         """Load a checkpoint folder or Hub id (default: the embedded checkpoint) and read one blank face to warm up.
 
-        `device` is "auto", "cpu", "cuda" or "mps". Predictions are always made in float32. With `dtype` "auto",
-        explanations on the CPU use bfloat16 where one measured batch shows that it pays; "float32" keeps them exact.
-        Raises CheckpointError.
+        `device` is "auto", "cpu", "cuda" or "mps". `precision` is that of explanations, "float32", "bfloat16" or "auto":
+        a fixed rule of the architecture and the processor (explain.precision), the same at every load and recorded with
+        each map. Predictions are always made in float32. Raises CheckpointError.
         """
         checkpoint = resolve(source, revision, on_progress)
         with one_clear_error(checkpoint.name):
             model, processor = loaded(checkpoint)
-            classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, dtype)
+            classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, precision)
             classifier.warm_up()
         return classifier
 
@@ -120,10 +122,8 @@ class AffectClassifier:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
         return model_inputs(self._processor, aligned.crop_rgb[None]).to(self.device)
 
-    def score_of(
-        self, affect: str, aligned: AlignedFace, face: Face | None = None
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The differentiable score an explanation asks about: (B, 3, S, S) to (B,) logits of one affect, not mirrored.
+    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None) -> Score:
+        """Return the differentiable score that is explained: (B, 3, S, S) to (B,) logits of one affect, not mirrored.
 
         Emotion checkpoints give the log of the summed exponentials of the affect's emotions. The geometry of `face` is
         held fixed, so the map concerns the image stream.
@@ -131,13 +131,13 @@ class AffectClassifier:
         members = [index for index, name in enumerate(self.affects) if name == affect]
         if not members:
             raise CheckpointError(f"The checkpoint knows no {affect!r}; choose one of {', '.join(AFFECTS)}.")
-        model = self._model_to_explain()
+        model, precision = self._model_to_explain()
 
         def score(pixel_values: torch.Tensor) -> torch.Tensor:
             output = model(pixel_values=pixel_values, **self._geometry(face, len(pixel_values)))
             return output.logits[:, members].float().logsumexp(1)
 
-        return score
+        return Score(score, affect, precision, self.device, model)
 
     def prediction(self, heads: dict[str, torch.Tensor]) -> Prediction:
         """Turn what `output` returned into probabilities. Raises CheckpointError when it is not finite."""
@@ -161,11 +161,11 @@ class AffectClassifier:
         features = torch.from_numpy(geometry_features(face)).to(self.device)
         return {"geometry": features.expand(count, -1)}
 
-    def _model_to_explain(self) -> torch.nn.Module:
-        """The model, or a copy whose input gradients cost less on this machine; measured once, at the first explanation."""
-        with self._choosing:
+    def _model_to_explain(self) -> tuple[torch.nn.Module, str]:
+        """Return the copy whose input gradients are computed, made at the first explanation, and its precision."""
+        with self._copying:
             if self._explained is None:
-                self._explained = faster_copy(self._model, self.crop.size)
+                self._explained = explained_copy(self._model, self.crop.size, self._precision)
             return self._explained
 
 
@@ -249,17 +249,17 @@ def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:
     return fields
 
 
-def _device(asked: str) -> str:
-    """The device to use; "auto" takes a GPU where there is one. Raises CheckpointError for one that is not there."""
+def _device(requested: str) -> str:
+    """Return the device to use; "auto" takes a GPU if there is one. Raises CheckpointError for one that is not there."""
     present = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if asked == "auto":
+    if requested == "auto":
         return present[0]
-    if asked.split(":")[0] not in present:
-        raise CheckpointError(f"There is no device {asked!r} here; choose auto or {' or '.join(present)}.")
-    return asked
+    if requested.split(":")[0] not in present:
+        raise CheckpointError(f"There is no device {requested!r} here; choose auto or {' or '.join(present)}.")
+    return requested
 
 
-def _checked_dtype(asked: str) -> str:
-    if asked not in ("auto", "float32"):
-        raise CheckpointError(f"There is no dtype {asked!r}; choose auto or float32.")
-    return asked
+def _checked_precision(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
+    return precision

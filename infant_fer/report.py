@@ -40,7 +40,7 @@ class Explanation:
     @property
     def complete(self) -> bool:
         """Whether the map holds every requested sample."""
-        return self.saliency.samples >= self.saliency.asked_samples
+        return self.saliency.samples >= self.saliency.requested_samples
 
     def top_parts(self) -> list[str]:
         """The two face parts where the map is brightest; by share alone the large cheeks would always win."""
@@ -145,8 +145,9 @@ def _explanation_dict(explanation: Explanation | None) -> dict[str, Any] | None:
         "method": saliency.method,
         "target": saliency.target,
         "samples": saliency.samples,
-        "asked_samples": saliency.asked_samples,
-        "noise": saliency.noise,
-        "seed": saliency.seed,
+        "requested_samples": saliency.requested_samples,
+        **saliency.options,
+        "precision": saliency.precision,
+        "device": saliency.device,
         "share_per_part": {part: round(share, 4) for part, share in explanation.shares.items()},
     }

@@ -79,14 +79,21 @@ def shares_html(explanation: Explanation | None) -> str:
     saliency = explanation.saliency
     shares = {PART_WORDS[part]: share for part, share in sorted(explanation.shares.items(), key=lambda item: -item[1])}
     warning = (OUTSIDE_WARNING,) if explanation.shares["outside"] > OUTSIDE_SHARE else ()
-    counted = f"{saliency.samples} of {saliency.asked_samples} samples" if saliency.asked_samples > 1 else "one pass"
+    requested = saliency.requested_samples
+    details = [
+        METHODS[saliency.method].title,
+        f"{saliency.samples} of {requested} samples" if requested > 1 else "one pass",
+    ]
+    details += [
+        *(f"{name} {value}" for name, value in saliency.options.items()),
+        f"{saliency.precision} on {saliency.device}",
+    ]
     return _wrap(
         f'<div class="ramp" style="background:{colour_bar_css()}"></div>'
         '<div class="ends"><span>weighed little</span><span>weighed most</span></div>'
         f"<h3>Where the model looked for “{escape(saliency.target)}”</h3>{_bars(shares)}{notes_html(warning)}"
         '<p class="quiet">The bars are shares of the whole map: a large part gathers much by its size. '
-        f"{escape(METHODS[saliency.method].title)}, {counted}, "
-        f"noise {saliency.noise:g}, seed {saliency.seed}. The map shows what moved the model's answer, not what the infant feels.</p>"
+        f"{escape(', '.join(details))}. The map shows what moved the model's answer, not what the infant feels.</p>"
     )
 
 

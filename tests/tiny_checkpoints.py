@@ -63,6 +63,13 @@ def _dinov2(labels):
     return hf.Dinov2ForImageClassification(config), processor
 
 
+def _levit(labels):
+    sizes = {"hidden_sizes": [16, 24, 32], "num_attention_heads": [1, 2, 2], "key_dim": [8, 8, 8], "depths": [1, 1, 1]}
+    config = hf.LevitConfig(image_size=32, **sizes, **_names(labels))
+    processor = hf.LevitImageProcessorPil(size={"shortest_edge": 36}, crop_size=_SQUARE)
+    return hf.LevitForImageClassification(config), processor
+
+
 FAMILIES = {
     "vit": _vit,
     "beit": _beit,
@@ -71,6 +78,7 @@ FAMILIES = {
     "mobilenet_v2": _mobilenet,
     "convnext": _convnext,
     "dinov2": _dinov2,
+    "levit": _levit,
 }
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
-from infant_fer.explain import smoothgrad
+from infant_fer.explain.smoothgrad import SmoothGrad
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import OUTLINES, PARTS, part_map, share_per_part
@@ -80,10 +80,8 @@ def _mesh(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:
 
 def _map(classifier: AffectClassifier, crop_rgb: np.ndarray, affect: str, seed: int) -> np.ndarray:
     aligned = AlignedFace(crop_rgb, np.eye(2, 3))
-    *_, last = smoothgrad(
-        classifier.score_of(affect, aligned), classifier.pixel_values(aligned), affect, SAMPLES, seed=seed
-    )
-    return last.values
+    score = classifier.score_of(affect, aligned)
+    return SmoothGrad(SAMPLES, seed=seed).map(score, classifier.pixel_values(aligned)).values
 
 
 def _mean(affect: str, values: tuple[np.ndarray, ...], meshes: tuple[np.ndarray, ...]) -> MeanMap:

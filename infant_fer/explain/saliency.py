@@ -1,53 +1,115 @@
-"""What a saliency map is, and how raw attributions become one."""
+"""What is a saliency map, and what must a method that computes one provide?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Self
 
 import cv2
 import numpy as np
 import torch
 
-# What an explanation is given: (B, 3, S, S) normalised crops to (B,) differentiable scores of the explained class.
-Score = Callable[[torch.Tensor], torch.Tensor]
-
 ROBUST_MAXIMUM = 99.0  # per cent; single wild pixels must not dim the rest (Smilkov et al. 2017, section 3.2.1)
 # Pixels of crops per call of the score: five crops of 224 px, where larger batches gained nothing on two cores.
 PIXELS_PER_CALL = 5 * 224**2
-DISPLAY_BLUR = (
-    1 / 64
-)  # of the crop's side: 1.5 px at 96, just wider than the grid that strided layers leave in a gradient
 LARGEST_BATCH = 10  # so that a map of 50 samples still arrives in five steps
+# Of the crop's side: 1.5 px at 96, just wider than the grid that strided layers leave in a gradient.
+DISPLAY_BLUR = 1 / 64
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A differentiable score of one class: (B, 3, S, S) normalized crops to (B,) float32, each crop on its own.
+
+    `model` is the network behind it, for methods that need its layers; it works in `precision` on `device`.
+    """
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+    target: str  # affect
+    precision: str = "float32"
+    device: str = "cpu"
+    model: torch.nn.Module | None = None
+
+    def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return the (B,) scores of (B, 3, S, S) crops."""
+        return self.function(pixel_values)
 
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
     """How much each pixel of a crop mattered to one class: `values` (S, S) float32 in 0..1, in the crop's frame.
 
-    The sign is dropped: a bright pixel may speak for the class or against it. `samples` of `asked_samples` model
-    evaluations (noisy copies, path steps or covered patches) are in the map. `noise` is the noise's standard deviation
-    as a share of the input's range, and 0 where the method adds none.
+    The sign is dropped: a bright pixel may count for the class or against it. `samples` of `requested_samples` model
+    evaluations (noisy copies, path steps or covered patches) are in the map. `options`, `precision` and `device` are
+    what the map was computed with: the same ones give the same map.
     """
 
     values: np.ndarray
     method: str  # a key of explain.METHODS
     target: str  # affect
     samples: int
-    asked_samples: int
-    noise: float
-    seed: int
+    requested_samples: int
+    options: Mapping[str, float | int | str] = field(default_factory=dict)  # of the method, besides its samples
+    precision: str = "float32"  # of the network
+    device: str = "cpu"
 
     def for_display(self) -> np.ndarray:
-        """(S, S) float32 in 0..1 for the eye: a light Gaussian blur, rescaled; figures come from `values`.
+        """Return (S, S) float32 in 0..1 for the eye: a light Gaussian blur, rescaled; figures come from `values`.
 
         Raw maps of small crops are speckled, because layers with a stride let every second pixel weigh more.
         """
         return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * DISPLAY_BLUR))
 
 
+class Method(ABC):
+    """An attribution method. A subclass is a frozen dataclass whose fields are its options, each with a default.
+
+    A field with `repr=False` does not change the map and is not recorded with it.
+    """
+
+    name: ClassVar[str]  # its key in explain.METHODS
+    title: ClassVar[str]  # for people
+
+    @abstractmethod
+    def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
+        """Yield maps of one normalized crop (1, 3, S, S), each better than the one before; the last one is complete.
+
+        Closing the iterator stops the work. Raises ValueError on a wrong shape.
+        """
+
+    def map(self, score: Score, pixel_values: torch.Tensor) -> SaliencyMap:
+        """Return the complete map of one normalized crop (1, 3, S, S)."""
+        *_, last = self.maps(score, pixel_values)
+        return last
+
+    @classmethod
+    def from_options(cls, **options) -> Self:
+        """Build the method with those of the `options` that it has."""
+        names = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in names})
+
+    def _saliency(
+        self, score: Score, magnitude: np.ndarray, samples: int, requested_samples: int | None = None
+    ) -> SaliencyMap:
+        """Return the map of an (S, S) magnitude, with how it came about."""
+        options = {each.name: getattr(self, each.name) for each in fields(self) if each.repr and each.name != "samples"}
+        requested_samples = samples if requested_samples is None else requested_samples
+        return SaliencyMap(
+            scaled(magnitude),
+            self.name,
+            score.target,
+            samples,
+            requested_samples,
+            options,
+            score.precision,
+            score.device,
+        )
+
+
 def channel_magnitude(attribution: torch.Tensor) -> np.ndarray:
-    """Euclidean length over the channels of a signed (3, S, S) attribution, as (S, S) float32.
+    """Return the Euclidean length over the channels of a signed (3, S, S) attribution, as (S, S) float32.
 
     It does not depend on the colour axes chosen, as the sum or the largest of the magnitudes would.
     """
@@ -55,21 +117,32 @@ def channel_magnitude(attribution: torch.Tensor) -> np.ndarray:
 
 
 def scaled(magnitude: np.ndarray) -> np.ndarray:
-    """Bring an (S, S) magnitude to 0..1: its 99th percentile becomes 1 and what exceeds it is clipped."""
+    """Return an (S, S) magnitude in 0..1: its 99th percentile becomes 1 and what exceeds it is clipped."""
     top = np.percentile(magnitude, ROBUST_MAXIMUM)
     top = top if top > 0 else magnitude.max()  # fewer than one pixel in a hundred matters
     return np.clip(magnitude / top, 0, 1).astype(np.float32) if top > 0 else np.zeros_like(magnitude, np.float32)
 
 
-def check_inputs(pixel_values: torch.Tensor, n: int, noise: float = 0.0) -> None:
-    """Raise ValueError unless there is one square crop, at least one sample and no negative noise."""
+def check_crop(pixel_values: torch.Tensor) -> None:
+    """Raise ValueError unless there is one square crop (1, 3, S, S)."""
     shape = tuple(pixel_values.shape)
     if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3]:
         raise ValueError(f"pixel_values must be one square crop (1, 3, S, S); got {shape}.")
-    if n < 1 or noise < 0:
-        raise ValueError(f"An explanation needs n of at least 1 and noise of at least 0; got n={n}, noise={noise}.")
+
+
+def check_samples(samples: int, noise: float = 0.0) -> None:
+    """Raise ValueError unless there is at least one sample and no negative noise."""
+    if samples < 1 or noise < 0:
+        raise ValueError(
+            f"An explanation needs samples of at least 1 and noise of at least 0; got samples={samples}, noise={noise}."
+        )
+
+
+def mean_colour(pixel_values: torch.Tensor) -> torch.Tensor:
+    """Return a baseline of the same shape with the crop's mean colour everywhere: no face, and no change of light."""
+    return pixel_values.mean((2, 3), keepdim=True).expand_as(pixel_values)
 
 
 def batch_size(pixel_values: torch.Tensor) -> int:
-    """How many crops of this size the score gets at once."""
+    """Return how many crops of this size the score gets at once."""
     return max(1, min(LARGEST_BATCH, PIXELS_PER_CALL // (pixel_values.shape[-1] * pixel_values.shape[-2])))

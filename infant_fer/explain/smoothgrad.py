@@ -6,61 +6,86 @@ Smilkov et al. 2017, arXiv 1706.03825.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
-from infant_fer.explain.saliency import SaliencyMap, Score, batch_size, channel_magnitude, check_inputs, scaled
+from infant_fer.explain.saliency import (
+    Method,
+    SaliencyMap,
+    Score,
+    batch_size,
+    channel_magnitude,
+    check_crop,
+    check_samples,
+)
 
 
-def smoothgrad(
-    score: Score,
-    pixel_values: torch.Tensor,
-    target: str,
-    n: int = 50,
-    noise: float = 0.15,
-    seed: int = 0,
-    batch: int | None = None,
-    squared: bool = False,
-) -> Iterator[SaliencyMap]:
-    """Yield maps of more and more noisy copies, the last one of all `n`; close the iterator to stop the work.
+@dataclass(frozen=True)
+class SmoothGrad(Method):
+    """Average signed gradients over noisy copies, then take their magnitude over the channels.
 
-    `pixel_values` is one normalised crop (1, 3, S, S); each copy adds normal noise whose standard deviation is `noise`
-    times the crop's range. Signed gradients are averaged first and their magnitude over the channels taken afterwards,
-    so what the noise flips cancels out. `squared` averages squared gradients instead and sums them over the channels
-    (SmoothGrad squared, Hooker et al. 2019, arXiv 1806.10758): sharper, but nothing cancels.
-    `batch` copies go to `score` at once (default: by crop size). The noise comes from `seed` alone: the same map for
-    every batch size and device up to rounding, and torch's global random numbers stay untouched.
-    Raises ValueError on a wrong shape, n < 1 or negative noise.
+    Each copy adds normal noise whose standard deviation is `noise` times the crop's range; what the noise flips cancels
+    out. The noise comes from `seed` alone: the same map for every batch size and device up to rounding, and torch's
+    global random numbers stay untouched. Raises ValueError on fewer than one sample or negative noise.
     """
-    check_inputs(pixel_values, n, noise)
-    batch = batch or batch_size(pixel_values)
-    method = "smoothgrad_squared" if squared else "smoothgrad"
-    total = torch.zeros_like(pixel_values[0], dtype=torch.float32)
-    generator = torch.Generator().manual_seed(seed)
-    for done in range(0, n, batch):
-        copies = _noisy_copies(pixel_values, min(batch, n - done), noise, generator)
-        gradients = _gradients(score, copies)
-        total += (gradients.square() if squared else gradients).sum(0)
-        magnitude = total.sum(0).cpu().numpy() if squared else channel_magnitude(total)
-        yield SaliencyMap(scaled(magnitude), method, target, done + len(copies), n, noise, seed)
+
+    name = "smoothgrad"
+    title = "SmoothGrad"
+
+    samples: int = 50  # the original work's n; the map hardly changes beyond it
+    noise: float = 0.15  # of the input's range; Smilkov et al. 2017 find 0.1 to 0.2 best
+    seed: int = 0
+    batch: int | None = field(default=None, repr=False)  # copies per call of the score; None: by the crop's size
+
+    def __post_init__(self):
+        check_samples(self.samples, self.noise)
+
+    def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
+        """Yield the map after every batch of noisy copies."""
+        check_crop(pixel_values)
+        batch = self.batch or batch_size(pixel_values)
+        total = torch.zeros_like(pixel_values[0], dtype=torch.float32)
+        generator = torch.Generator().manual_seed(self.seed)
+        for done in range(0, self.samples, batch):
+            copies = _noisy_copies(pixel_values, min(batch, self.samples - done), self.noise, generator)
+            total += self._per_copy(_gradients(score, copies)).sum(0)
+            yield self._saliency(score, self._magnitude(total), done + len(copies), self.samples)
+
+    def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients
+
+    def _magnitude(self, total: torch.Tensor) -> np.ndarray:
+        return channel_magnitude(total)
 
 
-def smoothgrad_squared(
-    score: Score, pixel_values: torch.Tensor, target: str, n: int = 50, noise: float = 0.15, seed: int = 0
-) -> Iterator[SaliencyMap]:
-    """SmoothGrad with the mean of squared gradients; see smoothgrad."""
-    return smoothgrad(score, pixel_values, target, n, noise, seed, squared=True)
+@dataclass(frozen=True)
+class SmoothGradSquared(SmoothGrad):
+    """Average squared gradients and sum them over the channels: sharper, but nothing cancels.
+
+    Hooker et al. 2019, arXiv 1806.10758.
+    """
+
+    name = "smoothgrad_squared"
+    title = "SmoothGrad squared"
+
+    def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients.square()
+
+    def _magnitude(self, total: torch.Tensor) -> np.ndarray:
+        return total.sum(0).cpu().numpy()
 
 
 def _noisy_copies(pixel_values: torch.Tensor, count: int, noise: float, generator: torch.Generator) -> torch.Tensor:
-    """(count, 3, S, S) in the crop's dtype; drawn one by one on the CPU, so that the batch size changes nothing."""
+    """Return (count, 3, S, S) in the crop's dtype; drawn one by one on the CPU, so that the batch size changes nothing."""
     deviation = noise * float(pixel_values.max() - pixel_values.min())
     draws = torch.stack([torch.randn(pixel_values.shape[1:], generator=generator) for _ in range(count)])
     return (pixel_values.float() + deviation * draws.to(pixel_values.device)).to(pixel_values.dtype)
 
 
 def _gradients(score: Score, copies: torch.Tensor) -> torch.Tensor:
-    """Float32 gradient of each copy's score with respect to that copy; those of the weights are never computed."""
+    """Return the float32 gradient of each copy's score with respect to it; gradients of the weights are not computed."""
     with torch.enable_grad():
         copies.requires_grad_(True)
         (gradients,) = torch.autograd.grad(score(copies).sum(), copies)

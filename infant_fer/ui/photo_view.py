@@ -103,7 +103,7 @@ def explained(
                 return
             session.report = step
             explanation = step.face(number).explanation
-            count = explanation.saliency.samples, explanation.saliency.asked_samples
+            count = explanation.saliency.samples, explanation.saliency.requested_samples
             progress(count, desc="Drawing the map", unit="samples")
             button = HIDE if explanation.complete else SHOW
             session.drawn = asked if explanation.complete else None

@@ -15,7 +15,8 @@ from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints import loading as checkpoint_loading
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError
-from infant_fer.explain import smoothgrad, speed
+from infant_fer.explain.saliency import SaliencyMap
+from infant_fer.explain.smoothgrad import SmoothGrad
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from tests.tiny_checkpoints import FAMILIES, SEVEN, SHUFFLED_AFFECTS, save_tiny
@@ -217,8 +218,8 @@ def test_auto_takes_a_device_that_is_there(vit_folder, monkeypatch):
         classifier_module._device("cuda")
 
 
-def test_an_unknown_dtype_is_refused(vit_folder):
-    assert "choose auto or float32" in refusal(vit_folder, dtype="float8")
+def test_an_unknown_precision_is_refused(vit_folder):
+    assert "choose auto, float32, bfloat16" in refusal(vit_folder, precision="float8")
 
 
 # --- what does not fit -----------------------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ def test_loading_runs_no_code_of_the_folder_and_makes_no_connection(folder, monk
 
 @pytest.mark.parametrize("affect", AFFECTS)
 def test_the_score_of_emotions_is_their_logsumexp(vit_folder, affect):
-    exact = load(vit_folder, dtype="float32")
+    exact = load(vit_folder, precision="float32")
     members = {"positive": ("happy",), "neutral": ("neutral", "surprise"), "negative": NEGATIVE}[affect]
     logits = exact.output(crop())["logits"][[SEVEN.index(name) for name in members]]
     score = exact.score_of(affect, crop())(exact.pixel_values(crop()))
@@ -306,7 +307,7 @@ def test_the_score_of_emotions_is_their_logsumexp(vit_folder, affect):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_score_has_a_gradient_at_the_pixels_and_none_at_the_weights(family, tmp_path):
-    classifier = load(save_tiny(tmp_path, family), dtype="float32")
+    classifier = load(save_tiny(tmp_path, family), precision="float32")
     pixels = classifier.pixel_values(crop()).requires_grad_()
     classifier.score_of("positive", crop())(pixels).sum().backward()
     assert torch.isfinite(pixels.grad).all()
@@ -319,46 +320,50 @@ def test_an_affect_that_is_none_has_no_score(vit):
         vit.score_of("happy", crop())
 
 
-def lower_precision_where(monkeypatch, seconds: float, folder) -> torch.dtype:
-    """The dtype in which a classifier explains when bfloat16 takes so long and float32 one second a batch."""
-    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, seconds][: len(models)])
-    return next(load(folder)._model_to_explain().parameters()).dtype
+def smoothgrad_map(classifier: AffectClassifier, samples: int = 20) -> SaliencyMap:
+    return SmoothGrad(samples, seed=3).map(classifier.score_of("negative", crop()), classifier.pixel_values(crop()))
 
 
-def test_bfloat16_explains_only_where_it_was_measured_faster(vit_folder, monkeypatch):
-    assert lower_precision_where(monkeypatch, 0.5, vit_folder) == torch.bfloat16
-    assert lower_precision_where(monkeypatch, 0.99, vit_folder) == torch.float32
-    assert lower_precision_where(monkeypatch, 2.0, vit_folder) == torch.float32
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_map_however_often_the_checkpoint_is_loaded(own_folder, precision):
+    first, second = (smoothgrad_map(load(own_folder, precision=precision)) for _ in range(2))
+    assert (first.precision, first.device) == (precision, "cpu")
+    np.testing.assert_array_equal(first.values, second.values)
 
 
-def test_the_choice_is_measured_once_and_never_where_float32_is_asked_for(vit_folder, monkeypatch):
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_automatic_precision_follows_from_architecture_and_processor(vit_folder, own_folder, monkeypatch, fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": fast, "amx_bf16": False})
+    assert smoothgrad_map(load(own_folder), 1).precision == "float32"
+    assert smoothgrad_map(load(vit_folder), 1).precision == ("bfloat16" if fast else "float32")
+
+
+def test_the_copy_is_made_once(vit_folder, monkeypatch):
     calls = []
-    monkeypatch.setattr(classifier_module, "faster_copy", lambda model, size: calls.append(size) or model)
-    load(vit_folder, dtype="float32").score_of("positive", crop())
-    assert calls == []
+    monkeypatch.setattr(
+        classifier_module, "explained_copy", lambda model, *settings: calls.append(settings) or (model, "float32")
+    )
     classifier = load(vit_folder)
+    assert calls == []
     for affect in AFFECTS:
         classifier.score_of(affect, crop())
-    assert calls == [32]
+    assert calls == [(32, "auto")]
 
 
-def test_predictions_stay_float32_when_explanations_do_not(vit_folder, vit, monkeypatch):
-    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, 0.5])
-    classifier = load(vit_folder)
+def test_predictions_stay_float32_when_explanations_do_not(vit_folder, vit):
+    classifier = load(vit_folder, precision="bfloat16")
     classifier.score_of("positive", crop())
     assert classifier.predict(crop()) == vit.predict(crop())
 
 
-def test_the_map_in_bfloat16_is_the_map_in_float32(vit_folder, monkeypatch):
-    monkeypatch.setattr(speed, "_timed_in_turn", lambda models, _: [1.0, 0.5])
-    maps = []
-    for dtype in ("auto", "float32"):
-        classifier = load(vit_folder, dtype=dtype)
-        score = classifier.score_of("negative", crop())
-        *_, whole = smoothgrad(score, classifier.pixel_values(crop()), "negative", n=20, seed=3)
-        maps.append(whole.values.ravel())
-    assert not np.array_equal(*maps)
-    assert maps[0] @ maps[1] / np.linalg.norm(maps[0]) / np.linalg.norm(maps[1]) >= 0.99
+@pytest.mark.parametrize("family", ["vit", "resnet", "levit"])
+def test_the_map_in_bfloat16_is_the_map_in_float32(family, tmp_path):
+    save_tiny(tmp_path, family)
+    exact, lower = (smoothgrad_map(load(tmp_path, precision=precision)) for precision in ("float32", "bfloat16"))
+    a, b = exact.values.ravel(), lower.values.ravel()
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.99
+    assert exact.precision == "float32"
+    assert np.array_equal(a, b) == (lower.precision == "float32")
 
 
 # --- many crops ------------------------------------------------------------------------------------------------------
