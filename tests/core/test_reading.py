@@ -202,14 +202,15 @@ def test_twenty_faces_give_at_most_five(analyzer):
 
 
 def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, astronaut, tmp_path):
-    """Eleven files through both roads: the eight portraits, one turned on its side, one adult, an infant beside an adult."""
+    """The eight portraits, one turned on its side, one adult, and an infant beside an adult, found at once or by the second search."""
     files = sorted(str(file) for file in EXAMPLES.glob("*.jpg"))
     with Image.open(EXAMPLES / "smile.jpg") as smile:
         smile.rotate(90, expand=True).save(tmp_path / "sideways.png")
     Image.fromarray(astronaut).save(tmp_path / "adult.png")
-    Image.fromarray(beside_an_adult("smile", astronaut)).save(tmp_path / "both.png")
-    files += [str(tmp_path / f"{name}.png") for name in ("sideways", "adult", "both")]
-    assert len(files) == 11
+    for expression in ("smile", "cry"):
+        Image.fromarray(beside_an_adult(expression, astronaut)).save(tmp_path / f"both-{expression}.png")
+    files += [str(tmp_path / f"{name}.png") for name in ("sideways", "adult", "both-smile", "both-cry")]
+    assert len(files) == 12
     table = align_images(unlabelled(files), analyzer.classifier.crop, tmp_path / "cache")
     model = analyzer.classifier._model
     grey, geometry = luminance_crops(table.crops), torch.from_numpy(table.geometry)

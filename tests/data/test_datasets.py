@@ -1,6 +1,7 @@
 """Data sets in every layout, and what is wrong with them in one sentence."""
 
 import csv
+import os
 
 import cv2
 import numpy as np
@@ -31,6 +32,10 @@ def put(folder, *names):
         ("03_happy.png", "happy", "03"),
         ("baby4-Neutral-2.jpg", "neutral", "baby_4"),
         ("T05afraid.jpg", "fear", "T_05"),
+        ("2024-03-01_baby3_happy.png", "happy", "baby_3"),
+        ("20240301_153012_happy.png", "happy", ""),
+        ("IMG_0001_happy.png", "happy", ""),
+        ("DSC00012-sad.jpg", "sad", ""),
     ],
 )
 def test_file_names_tell_label_and_subject(name, label, subject):
@@ -67,6 +72,101 @@ def test_subjects_come_from_a_table_beside_the_pictures(tmp_path):
     (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,ann\n")
     with pytest.raises(DatasetError, match=r"Neg1\.jpg"):
         read_labeled_images(tmp_path)
+
+
+def test_subjects_are_matched_by_path_and_never_guessed(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png", "sad/2.png")
+    table = tmp_path / "subjects.csv"
+    table.write_text("file,subject\nhappy/1.png,ann\nsad/1.png,bob\nsad\\2.png,bob\n")
+    found = read_labeled_images(tmp_path)
+    assert found.subject.tolist() == ["ann", "bob", "bob"]
+    table.write_text("file,subject\n1.png,ann\n2.png,bob\n")
+    with pytest.raises(DatasetError, match=r"1\.png may mean .*happy/1\.png or .*sad/1\.png"):
+        read_labeled_images(tmp_path)
+    table.write_text("file,subject\nhappy/1.png,ann\nsad/1.png,bob\nglad/2.png,bob\n")
+    with pytest.raises(DatasetError, match=r"no subject for .*sad/2\.png"):
+        read_labeled_images(tmp_path)
+    table.write_text("file,subject\nhappy/1.png,ann\nhappy/1.png,bob\n")
+    with pytest.raises(DatasetError, match=r"two subjects for happy/1\.png: ann and bob"):
+        read_labeled_images(tmp_path)
+
+
+def test_infants_guessed_from_names_count_only_where_they_repeat(tmp_path):
+    put(tmp_path / "repeat", *(f"2024-03-{n:02}_baby{n % 2}_{label}.png" for n in (1, 2) for label in ("happy", "sad")))
+    known = read_labeled_images(tmp_path / "repeat")
+    assert known.subjects_known
+    assert set(known.subject) == {"baby_0", "baby_1"}
+    assert "infants guessed from the file names: 2, such as 'baby_1'" in known.notes[0]
+    put(tmp_path / "counter", *(f"{n:03}_{label}.png" for n, label in enumerate(("happy", "sad") * 3)))
+    unknown = read_labeled_images(tmp_path / "counter")
+    assert not unknown.subjects_known
+    assert len(set(unknown.subject)) == 6
+    assert "may name infants, such as '000'" in unknown.notes[0]
+    put(tmp_path / "camera", *(f"IMG_{n // 2:04}_{label}.png" for n, label in enumerate(("happy", "sad") * 2)))
+    camera = read_labeled_images(tmp_path / "camera")
+    assert not camera.subjects_known
+    assert camera.notes == ()
+
+
+def test_a_table_finds_pictures_by_path_and_refuses_what_may_mean_two(tmp_path):
+    put(tmp_path / "pics", "s1/1.png", "s2/1.png", "s2/2.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\ns1/1.png,happy\ns2/1.png,sad\n")
+    found = read_labeled_images(table, pictures=[tmp_path / "pics"])
+    assert [member.removeprefix(str(tmp_path)) for member in found.members] == ["/pics/s1/1.png", "/pics/s2/1.png"]
+    assert found.notes == ()
+    table.write_text("file,label\n1.png,happy\n2.png,sad\n")
+    with pytest.raises(DatasetError, match=r"1\.png may mean .*s1/1\.png or .*s2/1\.png"):
+        read_labeled_images(table, pictures=[tmp_path / "pics"])
+    table.write_text("file,label\na/2.png,happy\nb/2.png,sad\n")
+    with pytest.raises(DatasetError, match=r"a/2\.png and b/2\.png of .* mean one picture"):
+        read_labeled_images(table, pictures=[tmp_path / "pics"])
+    table.write_text("file,label\na/2.png,happy\ns1/1.png,sad\n")
+    assert "1 pictures are known by the ends" in read_labeled_images(table, pictures=[tmp_path / "pics"]).notes[0]
+    table.write_text("file,label\n" + "x" * 300 + ".png,happy\ns1/1.png,sad\n")
+    with pytest.raises(DatasetError, match="Name its folder or zip"):
+        read_labeled_images(table, pictures=[tmp_path / "pics"])
+
+
+def test_one_name_in_two_archives_is_refused(tmp_path):
+    for site in "AB":
+        write_zip(tmp_path / f"site{site}.zip", {"1.png": picture(ord(site)), f"{site}.png": picture()})
+    (tmp_path / "labels.csv").write_text("file,label\n1.png,happy\nA.png,sad\n")
+    with pytest.raises(DatasetError, match=r"1\.png of .* is in siteA\.zip and in siteB\.zip"):
+        read_labeled_images(tmp_path / "labels.csv")
+
+
+def test_pictures_that_the_decoder_refuses_are_counted_and_locked_folders_named(tmp_path, monkeypatch):
+    put(tmp_path, "happy/a.jpg", "sad/b.jfif", "sad/c.tif", "sad/d.bmp", "sad/e.tif", "locked/f.jpg")
+    scan = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = read_labeled_images(tmp_path)
+    assert [name.rsplit("/", 1)[1] for name in found.members] == ["a.jpg", "b.jfif"]
+    skipped = "; ".join(found.left_out)
+    assert "2 .tif pictures" in skipped
+    assert "1 .bmp pictures" in skipped
+    assert f"the folder {tmp_path}/locked" in skipped
+    with pytest.raises(DatasetError, match=r"holds no picture \(left out: 1 \.gif pictures"):
+        read_labeled_images(put(tmp_path / "gifs", "happy/a.gif"))
+
+
+def test_names_that_are_not_utf8_are_read_and_can_be_printed(tmp_path):
+    odd = os.fsdecode(b"baby\xff1_happy.png")
+    put(tmp_path, odd, "baby2_sad.png")
+    found = read_labeled_images(tmp_path)
+    index = next(n for n, name in enumerate(found.members) if name.endswith(odd))
+    assert found.read(index)
+    assert found.where(index).encode().endswith(b"baby\\xff1_happy.png")
+    (tmp_path / os.fsdecode(b"\xfe.png")).write_bytes(b"")
+    with pytest.raises(DatasetError) as caught:
+        read_labeled_images(tmp_path)
+    assert b"no label" in str(caught.value).encode()
 
 
 def test_one_folder_per_label_in_a_folder_and_in_a_zip(tmp_path):

@@ -131,6 +131,21 @@ def test_leaks_are_found_by_subject_by_file_and_by_look(tmp_path):
     refuse_leaks(apart, allowed=False)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]])
+def test_leaks_do_not_depend_on_unused_rows_or_on_the_order(tmp_path, order):
+    names = [str(tmp_path / f"{number}.jpg") for number in range(5)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]))
+    luminance = noise(5)
+    luminance[3], luminance[4] = luminance[0], luminance[0]  # one photograph three times, once unused
+    rows = pictures([0, 1, 2, 0, 1], ["a", "a", "a", "b", "c"], contents=names).rows(np.array(order))
+    splits = np.array(["train", "", "test", "", "dev"])[order]
+    found = leaks(rows, splits, luminance[order])
+    assert found.counts() == {"same infant": 1, "same file": 0, "same picture": 1}
+    assert found.same_subject == ((f"{names[0]} [train]", f"{names[2]} [test]"),)
+    assert found.near_duplicate == ((f"{names[0]} [train]", f"{names[4]} [dev]"),)
+
+
 def test_leaks_can_be_left_out_of_what_is_trained_on():
     set_ = pictures([0, 1, 2, 0, 1, 2], ["a", "b", "c", "a", "c", "b"])
     parts = np.array(["train", "dev", "train", "dev", "test", "test"])
