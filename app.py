@@ -12,11 +12,12 @@ def main() -> int:
     """Parse the arguments, load the default checkpoint and serve until interrupted."""
     options = _parser().parse_args()
     from infant_fer.errors import InfantFERError
-    from infant_fer.ui.privacy import private_upload_folder
+    from infant_fer.ui.uploads import private_upload_folder
 
     with private_upload_folder():
         from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
-        from infant_fer.ui.page import build_page, launch
+        from infant_fer.ui.page import build_page
+        from infant_fer.ui.server import launch
         from infant_fer.ui.sessions import SessionStore
 
         try:
@@ -26,7 +27,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 1
         try:
-            launch(page, options.host, options.port)
+            launch(page, options.host, options.port, options.allow_host)
         except (OSError, OverflowError):  # taken, or no port at all
             address = f"{options.host}:{options.port}"
             print(f"The page cannot be served at {address}: choose a free port with --port.", file=sys.stderr)
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="C",
-        help="folder or Hub id (owner/name or owner/name@revision) to offer first; may be given several times",
+        help="folder or Hub id (owner/name or owner/name@revision) to list first; may be given several times",
     )
     parser.add_argument(
         "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)), help="default 7860"
@@ -52,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         help="default 127.0.0.1: this computer only",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name that visitors may open the page by, as behind a reverse proxy; may be given several times",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     return parser

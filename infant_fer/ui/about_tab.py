@@ -6,8 +6,8 @@ import re
 
 import gradio as gr
 
+from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import InfantFERError
 
 ABOUT = """
 ## What this page does
@@ -32,6 +32,7 @@ Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by M
 (Webb, Ayers and Endress 2018, doi:10.3758/s13428-017-0859-9) is the classic set for this task.
 To cite this software: *infant_fer, open reading of infants' facial expressions*, with the version and the checkpoint's name.
 """
+NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card cannot be shown."
 NO_CARD = "This checkpoint has no model card: nothing is known of its data and its limits."
 
 
@@ -39,18 +40,16 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
     """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
     gr.Markdown(ABOUT)
     with gr.Accordion("Model card of the chosen checkpoint", open=True):
-        card = gr.Markdown(_card(registry, registry.default), elem_id="card")
+        card = gr.Markdown(_card(registry.analyzer(registry.default)), elem_id="card")
 
-    def on_checkpoint(source: str) -> str:
-        try:
-            return _card(registry, source)
-        except InfantFERError as error:
-            return str(error)
+    def on_checkpoint(name: str) -> str:
+        return _card(registry.loaded(name))
 
     loaded.then(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
 
 
-def _card(registry: CheckpointRegistry, source: str) -> str:
-    """The checkpoint's README without its YAML front matter."""
-    text = registry.analyzer(source).classifier.card
-    return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip() or NO_CARD
+def _card(analyzer: Analyzer | None) -> str:
+    """Return a loaded checkpoint's README without its YAML front matter."""
+    if analyzer is None:
+        return NOT_LOADED
+    return re.sub(r"\A---\n.*?\n---\n", "", analyzer.classifier.card, flags=re.DOTALL).strip() or NO_CARD

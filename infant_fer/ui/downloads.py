@@ -9,7 +9,7 @@ from infant_fer.images import encode_png
 from infant_fer.report_html import report_page
 from infant_fer.ui.sessions import Session
 
-KINDS = {
+DOWNLOADS = {
     "landmarks": "Landmarks (PNG)",
     "map": "Map (PNG)",
     "json": "Report (JSON)",
@@ -28,12 +28,12 @@ SAVE_JS = """(file) => {
 
 
 def download(session: Session, kind: str) -> dict[str, str]:
-    """Give name, media type and base64 bytes of one download; pictures have the photo's full working size."""
-    report, number, look = session.report, session.number, session.look
+    """Return name, media type and base64 bytes of one download; pictures have the photo's full working size."""
+    report, number, display = session.report, session.face_number, session.display
     if kind == "landmarks":
-        return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, look.overlay)))
+        return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, display.overlay)))
     if kind == "map":
-        return _file("map.png", "image/png", encode_png(draw_saliency(report, number, look.strength)))
+        return _file("map.png", "image/png", encode_png(draw_saliency(report, number, display.strength)))
     if kind == "json":
         return _file("report.json", "application/json", report.to_json().encode())
     return _file("report.html", "text/html", report_page(report, number).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gradio as gr
 import numpy as np
@@ -22,63 +22,55 @@ NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."
 SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
 
 
-def told(error: InfantFERError | str) -> gr.Error:
-    """The message for the person in front of the page, without a traceback in the server's log."""
+def user_error(error: InfantFERError | str) -> gr.Error:
+    """Return the message for the person in front of the page, without a traceback in the server's log."""
     return gr.Error(str(error), print_exception=False)
 
 
-def read_photo(
-    registry: CheckpointRegistry, session: Session, photo: Photo | None, checkpoint: str, progress=None
-) -> list:
-    """Analyze a photo and remember its report; values for photo, landmarks, map, answer, legend, face choice, cancel.
+def read_photo(registry: CheckpointRegistry, session: Session, photo: Photo | None, checkpoint: str) -> list:
+    """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel.
 
-    Gives skips when another photo was asked for meanwhile.
+    Returns skips when a newer photo was chosen meanwhile.
     """
-    session.asked += 1
-    asked = session.asked
+    request_id = session.begin_photo(photo)
     if photo is None:
-        session.show(None)
         return [None, None, None, WAITING, "", HIDE, HIDE]
     try:
-        report = registry.analyzer(checkpoint, progress).analyze(photo)
+        report = registry.analyzer(checkpoint).analyze(photo)
     except InfantFERError as error:
-        raise told(error) from None
-    if session.asked != asked:
+        raise user_error(error) from None
+    if not session.finish_photo(request_id, report):
         return [gr.skip()] * 7
-    session.show(report)
-    return [whole_view(session.report).photo.rgb, *face_values(session)]
+    return [whole_view(report).photo.rgb, *face_values(session)]
 
 
 def choose_face(session: Session, number: int) -> list:
-    """Make another face the explained one; values for landmarks, map, answer, legend, face choice, cancel."""
-    if session.report is None or not 1 <= number <= len(session.report.faces):
-        raise told(NOTHING_YET)
-    session.choose(number)
+    """Make another face the explained one; return values for landmarks, map, answer, legend, face choice, cancel."""
+    if not session.choose_face(number):
+        raise user_error(NOTHING_YET)
     return face_values(session)
 
 
 def clicked_face(session: Session, shown_xy: tuple[float, float]) -> int:
-    """The number of the face whose box centre is nearest to a click in pixels of the shown picture."""
-    if session.report is None or not session.report.faces:
-        raise told(NOTHING_YET)
+    """Return the number of the face whose box centre is nearest to a click in pixels of the shown picture."""
 
     def distance(face) -> float:
         box = np.array(face.face.box_xyxy)
         return float(np.linalg.norm((box[:2] + box[2:]) / 2 - shown_xy))
 
-    return min(shown(session).faces, key=distance).number
+    return min(shown(session_with_face(session)).faces, key=distance).number
 
 
 def face_values(session: Session) -> list:
-    """Values for landmarks, map, answer, legend, face choice and cancel, before the map is drawn."""
+    """Return values for landmarks, map, answer, legend, face choice and cancel, before the map is drawn."""
     report, view = session.report, shown(session)
     numbers = [face.number for face in report.faces]
-    choice = gr.update(choices=numbers or [1], value=session.number, visible=len(numbers) > 1)
+    choice = gr.update(choices=numbers or [1], value=session.face_number, visible=len(numbers) > 1)
     plain = view.photo.rgb if report.faces else None
     return [
         landmarks_picture(session),
         plain,
-        answer_html(report, session.number),
+        answer_html(report, session.face_number),
         "",
         choice,
         SHOW if numbers else HIDE,
@@ -90,53 +82,52 @@ def explained(
 ) -> Iterator[list]:
     """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on.
 
-    What is drawn already is not drawn again.
+    A complete map is not drawn again.
     """
-    report, number, turn = session.report, session.number, session.turn
-    asked = turn, checkpoint, settings
-    if report is None or not report.faces or session.drawn == asked:
+    key = checkpoint, settings
+    begun = session.begin_map(key)
+    if begun is None:
         yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
         return
+    report, number, request_id = begun
     try:
         for step in registry.analyzer(checkpoint).explain_steps(report, number, settings):
-            if session.turn != turn:
-                return
-            session.report = step
             explanation = step.face(number).explanation
-            count = explanation.saliency.samples, explanation.saliency.requested_samples
-            progress(count, desc="Drawing the map", unit="samples")
-            button = HIDE if explanation.complete else SHOW
-            session.drawn = asked if explanation.complete else None
-            yield [map_picture(session), answer_html(step, number), shares_html(explanation), button]
+            if not session.update_map(request_id, step, key, explanation.complete):
+                return
+            progress(
+                (explanation.saliency.samples, explanation.saliency.requested_samples),
+                desc="Drawing the map",
+                unit="samples",
+            )
+            picture = draw_saliency(shown(session, step), number, session.display.strength)
+            yield [picture, answer_html(step, number), shares_html(explanation), HIDE if explanation.complete else SHOW]
     except InfantFERError as error:
-        raise told(error) from None
+        raise user_error(error) from None
 
 
-def shown(session: Session) -> Report:
-    """The session's report in the frame of the pictures on the page."""
-    view = close_up if session.look.close_up else whole_view
-    return view(session.report)
+def shown(session: Session, report: Report | None = None) -> Report:
+    """Return a report (the session's) in the frame of the pictures on the page."""
+    view = close_up if session.display.close_up else whole_view
+    return view(report or session.report)
 
 
 def landmarks_picture(session: Session) -> np.ndarray:
-    """The shown photo with boxes and landmarks, (H, W, 3) uint8."""
-    return draw_faces(shown(session), session.number, session.look.overlay)
-
-
-def map_picture(session: Session) -> np.ndarray:
-    """The shown photo under the chosen face's map, (H, W, 3) uint8."""
-    return draw_saliency(shown(session), session.number, session.look.strength)
+    """Return the shown photo with boxes and landmarks, (H, W, 3) uint8 RGB."""
+    return draw_faces(shown(session), session.face_number, session.display.overlay)
 
 
 def redrawn(session: Session) -> tuple:
-    """Both pictures again, after a change of how they look; skips before there is a photo."""
+    """Return both pictures after a change of the display options; skips before there is a photo."""
     if session.report is None:
         return gr.skip(), gr.skip()
-    return landmarks_picture(session), map_picture(session) if session.report.faces else None
+    if not session.report.faces:
+        return landmarks_picture(session), None
+    return landmarks_picture(session), draw_saliency(shown(session), session.face_number, session.display.strength)
 
 
-def guarded(session: Session, make: Callable[[Session], dict]) -> dict:
-    """Make a download of a session that has a face to show, or say that there is none yet."""
+def session_with_face(session: Session) -> Session:
+    """Return a session that has a face to show, or tell the visitor that there is none yet."""
     if session.report is None or not session.report.faces:
-        raise told(NOTHING_YET)
-    return make(session)
+        raise user_error(NOTHING_YET)
+    return session

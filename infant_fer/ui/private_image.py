@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
+import threading
 from pathlib import Path
 
 import gradio as gr
@@ -16,6 +16,8 @@ from infant_fer.errors import ImageError
 from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
 
 JPEG_QUALITY = 90  # for display; downloads are PNG
+# At most two photos are decoded at once: a 40-megapixel photo takes up to 0.3 GB until it is scaled down.
+DECODING = threading.BoundedSemaphore(2)
 UPLOADS_ONLY = "Only a photo uploaded on this page can be read."
 
 
@@ -32,7 +34,7 @@ class PrivateImage(gr.Image):
     async def async_move_resource_to_block_cache(self, url_or_file_path):
         """Refuse URLs, which Gradio would otherwise fetch from the server's network."""
         if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
-            raise gr.Error(UPLOADS_ONLY)
+            raise gr.Error(UPLOADS_ONLY, print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
     def preprocess(self, payload: ImageData | None) -> Photo | None:
@@ -40,7 +42,9 @@ class PrivateImage(gr.Image):
         if payload is None:
             return None
         try:
-            return load_photo(_payload_bytes(payload))
+            data = _payload_bytes(payload)
+            with DECODING:
+                return load_photo(data)
         except ImageError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -49,21 +53,6 @@ class PrivateImage(gr.Image):
         if value is None:
             return None
         return ImageData(url=data_url(value, JPEG_QUALITY), orig_name="picture.jpg", mime_type="image/jpeg")
-
-
-def part_uploads(app) -> None:
-    """Give every upload to a served Gradio app a folder of its own.
-
-    Gradio names an upload's folder after its content, so that of two visitors with the same photo the second would lose
-    it when the first one's is read and deleted.
-    """
-
-    class Parted(type(app)):
-        @property
-        def uploaded_file_dir(self) -> str:
-            return str(Path(get_upload_folder()) / secrets.token_hex(16))
-
-    app.__class__ = Parted
 
 
 def _payload_bytes(payload: ImageData) -> bytes:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from infant_fer.drawing import OVERLAYS
 from infant_fer.images import Photo
 from infant_fer.report import Report
-
-if TYPE_CHECKING:  # the lab is optional
-    from infant_fer.synthetic.lab import LabSettings
 
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
@@ -40,39 +36,126 @@ class DisplayOptions:
 
 @dataclass(eq=False)
 class Session:
-    """A visitor's last report, chosen face and live readings. `turn` grows whenever the map under way is to stop."""
+    """A visitor's last photo and report, chosen face and live readings.
 
+    Requests of one visitor run at the same time, so whatever changes several fields does so under the session's lock.
+    A request gets an id when it begins; its result is kept only while no newer request has begun.
+    """
+
+    photo: Photo | None = None  # the newest that was chosen, read already or not
     report: Report | None = None
-    number: int = 1
-    turn: int = 0
-    asked: int = 0  # photos so far; the answer for one that is no longer the newest is not shown
-    drawn: tuple | None = None  # the last map that is whole: its turn, checkpoint and settings
-    look: DisplayOptions = DisplayOptions()
+    face_number: int = 1
+    display: DisplayOptions = DisplayOptions()
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
     readings: deque[LiveReading] = field(default_factory=deque)
-    wanted: tuple[LabSettings, str] | None = None  # in the lab: the newest portrait asked for, and the checkpoint
-    interpolating: bool = False  # in the lab: whether the walk under way is to go on
     used_at: float = 0.0
+    origin: str = ""  # the visitor's address, for fairness among addresses
+    _photo_request: int = 0
+    _map_request: int = 0
+    _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
+    _portrait: Hashable = None  # in the lab: the newest portrait and checkpoint that were requested
+    _interpolation_request: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    def show(self, report: Report | None) -> None:
-        """Replace the report; explanations of the old one notice by the turn and stop."""
-        self.report = report
-        self.choose(1)
+    def begin_photo(self, photo: Photo | None) -> int:
+        """Note the newest photo (None: it was removed, and the report goes too) and return its request id."""
+        with self._lock:
+            self._photo_request += 1
+            self.photo = photo
+            if photo is None:
+                self._show(None)
+            return self._photo_request
 
-    def choose(self, number: int) -> None:
-        """Make a face the explained one."""
-        self.number = number
-        self.stop_map()
+    def finish_photo(self, request_id: int, report: Report) -> bool:
+        """Show a report unless a newer photo was chosen meanwhile; say whether it is shown."""
+        with self._lock:
+            if request_id != self._photo_request:
+                return False
+            self._show(report)
+            return True
+
+    def choose_face(self, number: int) -> bool:
+        """Make a face the explained one; False when there is no such face."""
+        with self._lock:
+            if self.report is None or not 1 <= number <= len(self.report.faces):
+                return False
+            self.face_number = number
+            self.stop_map()
+            return True
+
+    def begin_map(self, settings: Hashable) -> tuple[Report, int, int] | None:
+        """Return report, face number and request id for a map; None without a face and for a map that is complete already."""
+        with self._lock:
+            if self.report is None or not self.report.faces:
+                return None
+            if self._complete_map == (self._map_request, settings):
+                return None
+            return self.report, self.face_number, self._map_request
+
+    def update_map(self, request_id: int, report: Report, settings: Hashable, complete: bool) -> bool:
+        """Keep a report with its map so far; False when the visitor has moved on, so that drawing may end."""
+        with self._lock:
+            if request_id != self._map_request:
+                return False
+            self.report = report
+            self._complete_map = (request_id, settings) if complete else None
+            return True
 
     def stop_map(self) -> None:
-        """Let the map under way end as it is."""
-        self.turn += 1
+        """Let the map that is being drawn end as it is."""
+        with self._lock:
+            self._map_request += 1
+
+    def begin_portrait(self, portrait: Hashable) -> bool:
+        """In the lab: note the newest portrait; False when the same one was requested last."""
+        with self._lock:
+            if self._portrait == portrait:
+                return False
+            self._portrait = portrait
+            self.stop_map()
+            return True
+
+    def is_newest_portrait(self, portrait: Hashable) -> bool:
+        """In the lab: whether no other portrait was requested since."""
+        return self._portrait is portrait
+
+    def forget_portrait(self, portrait: Hashable) -> None:
+        """In the lab: let a portrait that failed be tried again."""
+        with self._lock:
+            if self._portrait is portrait:
+                self._portrait = None
+
+    def begin_interpolation(self) -> int:
+        """In the lab: return the request id of a new interpolation; an older one stops."""
+        with self._lock:
+            self._interpolation_request += 1
+            return self._interpolation_request
+
+    def is_newest_interpolation(self, request_id: int) -> bool:
+        """In the lab: whether an interpolation is to go on."""
+        return self._interpolation_request == request_id
+
+    def add_reading(self, reading: LiveReading) -> list[LiveReading]:
+        """Keep a live reading and return those of the last LIVE_SECONDS."""
+        with self._lock:
+            self.readings.append(reading)
+            while reading.at - self.readings[0].at > LIVE_SECONDS:
+                self.readings.popleft()
+            return list(self.readings)
+
+    def _show(self, report: Report | None) -> None:
+        self.report = report
+        self.face_number = 1
+        self.stop_map()
 
 
 class SessionStore:
-    """Sessions by Gradio's session hash; forgets the idle, whether or not anybody comes after them, and, above capacity, the
-    least recently used. `forgotten` is told of each.
+    """Sessions by Gradio's session hash. Thread-safe.
+
+    Idle sessions are forgotten, whether or not anybody comes after them. Above `capacity` the least recently used session
+    of the address that has most of them is forgotten, so that one visitor cannot push out all others.
+    `on_forget` is called with the hash of each.
     """
 
     def __init__(self, capacity: int = MAX_SESSIONS, idle_seconds: float = IDLE_SECONDS):
@@ -80,7 +163,7 @@ class SessionStore:
         self._capacity, self._idle_seconds = capacity, idle_seconds
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self.forgotten: Callable[[str], None] = lambda session_hash: None
+        self.on_forget: Callable[[str], None] = lambda session_hash: None
 
     def __contains__(self, session_hash: str) -> bool:
         return session_hash in self._sessions
@@ -88,23 +171,50 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def get(self, session_hash: str) -> Session:
-        """The visitor's session, made on first use."""
+    def create(self, session_hash: str | None, origin: str = "") -> Session:
+        """Return the visitor's session, a new one on first use; for events that bring a picture.
+
+        A request without a hash gets a session that is not kept: nobody else could be told apart from its sender.
+        """
+        if not session_hash:
+            return Session()
         now = time.monotonic()
         with self._lock:
-            session = self._sessions.setdefault(session_hash, Session())
+            session = self._sessions.setdefault(session_hash, Session(origin=origin))
             session.used_at = now
             self._sessions.move_to_end(session_hash)
-            crowded = [self._sessions.popitem(last=False)[0] for _ in range(len(self._sessions) - self._capacity)]
+            surplus = [self._evict(session_hash) for _ in range(len(self._sessions) - self._capacity)]
             self._set_timer(now)
-        for key in crowded:
-            self.forgotten(key)
+        for key in surplus:
+            self.on_forget(key)
         return session
+
+    def get(self, session_hash: str | None) -> Session:
+        """Return the visitor's session, or an empty one that is not kept."""
+        with self._lock:
+            if session_hash not in self._sessions:
+                return Session()
+            self._sessions.move_to_end(session_hash)
+            self._sessions[session_hash].used_at = time.monotonic()
+            return self._sessions[session_hash]
 
     def forget(self, session_hash: str | None) -> None:
         """Drop everything about a visitor who left."""
         with self._lock:
             self._sessions.pop(session_hash, None)
+
+    def _evict(self, newest: str) -> str:
+        """Drop one session other than the newest and return its hash; the lock is held."""
+        counts = Counter(session.origin for session in self._sessions.values())
+        most = max(counts.values())
+        crowded = (
+            key
+            for key, session in self._sessions.items()  # the least recently used come first
+            if key != newest and counts[session.origin] == most
+        )
+        key = next(crowded, None) or next(iter(self._sessions))
+        del self._sessions[key]
+        return key
 
     def _set_timer(self, now: float) -> None:
         """Come back when the one who was seen last the longest ago may be idle; the lock is held."""
@@ -123,4 +233,4 @@ class SessionStore:
             self._timer = None
             self._set_timer(now)
         for key in idle:
-            self.forgotten(key)
+            self.on_forget(key)

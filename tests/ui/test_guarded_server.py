@@ -26,9 +26,10 @@ GUARDED = textwrap.dedent(
         return real_lookup(host, *args, **kwargs)
     socket.getaddrinfo = lookup
 
-    from infant_fer.ui.privacy import private_upload_folder
+    from infant_fer.ui.uploads import private_upload_folder
     with private_upload_folder():
-        from infant_fer.ui.page import build_page, launch
+        from infant_fer.ui.page import build_page
+        from infant_fer.ui.server import launch
         from infant_fer.ui.sessions import SessionStore
         from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
         page = build_page(CheckpointRegistry(available_checkpoints()), SessionStore(), [])

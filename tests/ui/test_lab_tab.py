@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import load_photo
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import (
@@ -53,7 +54,7 @@ def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
     np.testing.assert_array_equal(plain, face)
     assert session.report.faces[0].prediction.label in short
     assert "expression" in answer
-    settings = SimpleNamespace(method="smoothgrad", target=None, samples=5, noise=0.15, seed=0)
+    settings = ExplanationSettings(samples=5)
     *_, (map_, _, legend) = drawn_map(registry, session, "any", settings, lambda *args, **kwargs: None)
     assert (map_ != plain).any()
     assert "5 of 5 samples" in legend
@@ -66,10 +67,10 @@ def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
 
 def test_the_newest_portrait_wins(monkeypatch, registry):
     session, newer = Session(), (LabSettings({}, seed=2), "any")
-    rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb, lambda: setattr(session, "wanted", newer))
+    rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb, lambda: session.begin_portrait(newer))
     assert read_portrait(registry, session, LabSettings({}, seed=1), "any", PLAIN) == [gr.skip()] * 5
     assert session.report is None
-    assert session.wanted == newer
+    assert session.is_newest_portrait(newer)
 
 
 def test_a_render_without_a_face_gets_kind_words_and_no_map(monkeypatch, registry):
@@ -88,7 +89,6 @@ def test_what_cannot_be_rendered_is_told_and_can_be_tried_again(registry):
     for _ in range(2):
         with pytest.raises(gr.Error, match="no facial action"):
             read_portrait(registry, session, LabSettings({"wink": 1.0}), "any", PLAIN)
-    assert session.wanted is None
 
 
 def built_page(examples=()):
@@ -131,7 +131,7 @@ def test_a_visitor_who_leaves_is_forgotten_in_the_lab_too(monkeypatch):
     page = built_page()
     assert "Lab" in labels_of(page)
     [store] = stores
-    store.get("left")
+    store.create("left")
     next(fn.fn for fn in page.fns.values() if any(target[1] == "unload" for target in fn.targets))(
         gr.Request(session_hash="left")
     )
@@ -192,26 +192,26 @@ class TestInBrowser:
         assert page.faults == []
         assert files_in(page_server[1]) == []
 
-    def test_the_walk_can_be_stopped(self, visit):
+    def test_the_series_can_be_stopped(self, visit):
         page = visit()
         open_lab(page)
         page.click("#lab-go")
-        page.wait_for_selector("#lab-walked figure")
+        page.wait_for_selector("#lab-series figure")
         page.click("#lab-stop")
         page.wait_for_selector("text=Stopped after")
-        assert 1 <= page.locator("#lab-walked figure").count() < 11
+        assert 1 <= page.locator("#lab-series figure").count() < 11
         assert not page.locator("#lab-stop").is_visible()
 
-    def test_the_walk_shows_strip_plot_and_sentence_on_a_phone(self, visit):
+    def test_the_series_shows_strip_plot_and_sentence_on_a_phone(self, visit):
         page = visit(PHONE)
         open_lab(page)
         page.click("#lab-go")
-        page.wait_for_selector("#lab-walked progress")
-        page.wait_for_selector("#lab-walked svg")
-        sentence = page.inner_text("#lab-walked b")
+        page.wait_for_selector("#lab-series progress")
+        page.wait_for_selector("#lab-series svg")
+        sentence = page.inner_text("#lab-series b")
         assert "the answer changes" in sentence.lower() or "the answer stays" in sentence.lower()
-        assert sentence in page.get_attribute("#lab-walked svg", "aria-label")
-        assert page.locator("#lab-walked figure").count() == 11
+        assert sentence in page.get_attribute("#lab-series svg", "aria-label")
+        assert page.locator("#lab-series figure").count() == 11
         face = picture(page, "lab-face")
         page.focus("#lab-step input[type=range]")
         page.keyboard.press("End")

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import os
-import time
 from pathlib import Path
 
 import gradio_client
@@ -133,7 +132,7 @@ def test_uploads_go_with_the_program_when_it_is_told_to_end():
 
 
 def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
-    from infant_fer.ui.privacy import delete_unread
+    from infant_fer.ui.uploads import delete_unread
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/old.jpg", "tmp_broken_off", "new.jpg"):
@@ -180,47 +179,17 @@ def test_config_and_api_schema_show_no_path_of_the_server(page_server):
 
 def test_gps_goes_in_and_comes_out_nowhere(analyzer, tmp_path):
     from infant_fer.report_html import report_page
-    from infant_fer.ui.downloads import KINDS, download
+    from infant_fer.ui.downloads import DOWNLOADS, download
     from infant_fer.ui.sessions import Session
 
     session = Session()
-    session.show(analyzer.explain(analyzer.analyze(with_gps(EXAMPLES / "smile.jpg"))))
-    for kind in KINDS:
+    report = analyzer.explain(analyzer.analyze(with_gps(EXAMPLES / "smile.jpg")))
+    assert session.finish_photo(session.begin_photo(report.photo), report)
+    for kind in DOWNLOADS:
         content = base64.b64decode(download(session, kind)["base64"])
         assert SECRET.encode() not in content
         assert b"Exif" not in content
     assert SECRET not in report_page(session.report)
-
-
-def test_sessions_are_forgotten_when_left_idle_or_crowded_out():
-    from infant_fer.ui.sessions import SessionStore
-
-    store = SessionStore(capacity=2, idle_seconds=0.05)
-    first = store.get("a")
-    assert store.get("a") is first
-    store.forget("a")
-    store.forget(None)
-    assert len(store) == 0
-    gone = []
-    store.forgotten = gone.append
-    store.get("a"), store.get("b"), store.get("c")
-    assert len(store) == 2
-    assert gone == ["a"]
-    time.sleep(0.2)  # nobody comes after them
-    assert len(store) == 0
-    assert gone == ["a", "b", "c"]
-
-
-def test_who_comes_back_in_time_is_remembered():
-    from infant_fer.ui.sessions import SessionStore
-
-    store = SessionStore(idle_seconds=0.3)
-    first = store.get("a")
-    store.get("b")
-    for _ in range(4):
-        time.sleep(0.15)
-        assert store.get("a") is first
-    assert "b" not in store
 
 
 def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
@@ -235,14 +204,14 @@ def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
     page = build_page(CheckpointRegistry(available_checkpoints([])), store, [])
     unload = next(fn.fn for fn in page.fns.values() if any(target[1] == "unload" for target in fn.targets))
     page.state_holder.session_data["left"] = "a visitor's components"
-    store.get("left")
+    store.create("left")
     unload(gr.Request(session_hash="left"))
     assert "left" not in page.state_holder.session_data
     assert len(store) == 0
     page.state_holder.session_data["idle"] = "a visitor's components"
-    store.forgotten("idle")
+    store.on_forget("idle")
     assert "idle" not in page.state_holder.session_data
     page.state_holder.session_data["back"] = "a visitor's components"
-    store.get("back")
-    store.forgotten("back")
+    store.create("back")
+    store.on_forget("back")
     assert "back" in page.state_holder.session_data

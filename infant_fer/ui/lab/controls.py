@@ -1,4 +1,4 @@
-"""What can a person move in the lab? The controls of the Lab tab, and the settings that their values stand for."""
+"""Which controls does the Lab tab have, and which settings do their values stand for?"""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Controls:
 
 
 def lab_settings(values: Sequence) -> LabSettings:
-    """The settings from the values of `Controls.inputs`."""
+    """Return the settings from the values of `Controls.inputs`."""
     weights, (seed, age, tone, tears, occluder, *scene) = values[: len(MOVEMENTS)], values[len(MOVEMENTS) :]
     actions = {movement.name: float(weight) for movement, weight in zip(MOVEMENTS, weights, strict=True)}
     return LabSettings(actions, int(seed or 0), age, tone, tears, None if occluder == NO_COVER else occluder, *scene)
 
 
 def lay_out_expressions() -> dict[str, gr.Button]:
-    """A button for every named expression."""
+    """Lay out a button for every named expression."""
     with gr.Row():
         return {
             name: gr.Button(name.capitalize(), size="sm", min_width=84, elem_id=f"lab-{name.replace(' ', '-')}")
@@ -60,7 +60,7 @@ def lay_out_expressions() -> dict[str, gr.Button]:
 
 
 def lay_out_controls() -> Controls:
-    """The sliders and choices, in a column."""
+    """Lay out the sliders and choices, in a column."""
     with gr.Accordion("What the face does", elem_id="lab-movements"):
         with gr.Row():
             movements = [_movement(each) for each in MOVEMENTS[:MAIN]]

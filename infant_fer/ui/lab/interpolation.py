@@ -1,4 +1,4 @@
-"""How is a walk between two expressions shown? A strip of pictures, the probabilities as a plot, and a sentence."""
+"""How is an interpolation between two expressions shown? A strip of pictures, the probabilities as a plot, and a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.synthetic.interpolation import InterpolationStep, flips, interpolation_sentence
-from infant_fer.ui.lines import key, line
+from infant_fer.ui.charts import key, line
 
 UNKNOWN_COLOUR = "#999999"
 JPEG_QUALITY = 80
@@ -16,19 +16,19 @@ LEFT, RIGHT, TOP, BOTTOM = 34, 350, 26, 150  # of the plot, in units of its pict
 
 
 def interpolation_html(
-    steps: Sequence[InterpolationStep], asked: int, start: str, end: str, ended: bool = False
+    steps: Sequence[InterpolationStep], requested: int, start: str, end: str, ended: bool = False
 ) -> str:
-    """The walk as far as it has come of `asked` steps; `ended` where no step will follow."""
-    if not ended and len(steps) < asked:
-        words = f"Rendering picture {len(steps) + 1} of {asked}"
-        told = f'<p>{words}</p><progress value="{len(steps)}" max="{asked}" aria-label="{words}"></progress>'
-        return f'<div class="ife">{told}{_strip(steps)}</div>'
+    """Return the steps so far, of `requested`, as HTML; `ended` where no step will follow."""
+    if not ended and len(steps) < requested:
+        words = f"Rendering picture {len(steps) + 1} of {requested}"
+        bar = f'<p>{words}</p><progress value="{len(steps)}" max="{requested}" aria-label="{words}"></progress>'
+        return f'<div class="ife">{bar}{_strip(steps)}</div>'
     sentence = interpolation_sentence([step.label for step in steps])
-    stopped = f"<p>Stopped after {len(steps)} of {asked} pictures.</p>" if len(steps) < asked else ""
+    stopped = f"<p>Stopped after {len(steps)} of {requested} pictures.</p>" if len(steps) < requested else ""
     return (
         f'<div class="ife"><h3>From {escape(start)} to {escape(end)}</h3>{stopped}<p><b>{escape(sentence)}</b></p>'
         f"{_strip(steps)}{_plot(steps, sentence)}{_numbers(steps)}"
-        '<p class="quiet">Rendered pictures of an infant that does not exist. The walk shows how this model answers, '
+        '<p class="quiet">Rendered pictures of an infant that does not exist. The series shows how this model answers, '
         "not how an expression changes in life, nor what an infant feels.</p></div>"
     )
 
@@ -48,10 +48,10 @@ def _answer(step: InterpolationStep) -> str:
 
 
 def _plot(steps: Sequence[InterpolationStep], sentence: str) -> str:
-    """Three lines in an inline SVG, steps from left to right, probability from bottom to top; flips are marked."""
+    """Return three lines as SVG, steps from left to right, probability from bottom to top; flips are marked."""
     label = escape(f"Probabilities of the three classes over {len(steps)} steps. {sentence}")
     return (
-        f'<svg class="walk-plot" viewBox="0 0 360 186" role="img" aria-label="{label}">'
+        f'<svg class="interpolation-plot" viewBox="0 0 360 186" role="img" aria-label="{label}">'
         f"{_axes(len(steps))}{_flip_marks(steps)}{''.join(_line(steps, affect) for affect in AFFECTS)}{key(LEFT)}</svg>"
     )
 
@@ -66,9 +66,9 @@ def _y(probability: float) -> float:
 
 def _axes(count: int) -> str:
     rules = "".join(
-        f'<line x1="{LEFT}" x2="{RIGHT}" y1="{_y(share):.0f}" y2="{_y(share):.0f}" stroke="currentColor" opacity=".25"/>'
-        f'<text x="{LEFT - 4}" y="{_y(share) + 4:.0f}" text-anchor="end">{share:.0%}</text>'
-        for share in (0, 0.5, 1)
+        f'<line x1="{LEFT}" x2="{RIGHT}" y1="{_y(value):.0f}" y2="{_y(value):.0f}" stroke="currentColor" opacity=".25"/>'
+        f'<text x="{LEFT - 4}" y="{_y(value) + 4:.0f}" text-anchor="end">{value:.0%}</text>'
+        for value in (0, 0.5, 1)
     )
     ticks = "".join(
         f'<text x="{_x(number, count):.1f}" y="{BOTTOM + 14}" text-anchor="middle">{number}</text>'
@@ -79,7 +79,7 @@ def _axes(count: int) -> str:
 
 
 def _flip_marks(steps: Sequence[InterpolationStep]) -> str:
-    """A band between the two steps of every flip; bands of neighbours do not touch."""
+    """Return a band between the two steps of every flip; bands of neighbours do not touch."""
     bands = [
         (_x(flip.before, len(steps)) + 2, _x(flip.after, len(steps)) - 2)
         for flip in flips([step.label for step in steps])
@@ -91,7 +91,7 @@ def _flip_marks(steps: Sequence[InterpolationStep]) -> str:
 
 
 def _line(steps: Sequence[InterpolationStep], affect: str) -> str:
-    """A line with a dot a step; steps without a face are left out."""
+    """Return a line with a dot a step; steps without a face are left out."""
     points = [
         (_x(step.number, len(steps)), _y(step.probabilities[affect]))
         for step in steps
@@ -112,4 +112,4 @@ def _numbers(steps: Sequence[InterpolationStep]) -> str:
         + "</tr>"
         for step in steps
     )
-    return f'<details><summary>The numbers</summary><table class="walk-numbers"><tr>{head}</tr>{rows}</table></details>'
+    return f'<details><summary>The numbers</summary><table class="interpolation-numbers"><tr>{head}</tr>{rows}</table></details>'

@@ -1,4 +1,4 @@
-"""What the Lab tab shows: values for its components from a visitor's session there. No layout, no events."""
+"""What the Lab tab shows: values for its components from a visitor's session. No layout, no events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infant_fer.report import Report
 from infant_fer.synthetic.interpolation import STEPS, interpolate
 from infant_fer.synthetic.lab import LabSettings, portrait
 from infant_fer.ui.lab.interpolation import interpolation_html
-from infant_fer.ui.photo_view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, told
+from infant_fer.ui.photo_view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session
 
 PLAIN = "none"  # no landmarks
@@ -25,7 +25,7 @@ PREPARING = (
     "After that a change takes about a second.</p></div>"
 )
 NO_FACE = (
-    '<div class="ife"><p>That happens with rendered infants too. Turn the head back to the camera, take the cover away, '
+    '<div class="ife"><p>That happens with rendered infants too. Turn the head back to the camera, uncover the face, '
     "or make the light brighter.</p></div>"
 )
 
@@ -33,65 +33,55 @@ NO_FACE = (
 def read_portrait(
     registry: CheckpointRegistry, session: Session, settings: LabSettings, checkpoint: str, overlay: str
 ) -> list:
-    """Render and read an infant; values for face, map, short answer, answer and legend.
+    """Render and read an infant; return values for face, map, short answer, answer and legend.
 
-    Gives skips when the same has been asked for already, and when something newer was asked for meanwhile.
+    Returns skips when the same portrait was requested last, and when a newer one was requested meanwhile.
     """
-    wanted = (settings, checkpoint)
-    if session.wanted == wanted:
+    requested = (settings, checkpoint)
+    if not session.begin_portrait(requested):
         return [gr.skip()] * 5
-    session.wanted, session.look = wanted, DisplayOptions(overlay, close_up=False)
-    session.turn += 1  # the map of the portrait before stops
+    session.display = DisplayOptions(overlay, close_up=False)
     try:
-        image = _rendered(settings)
-        values = _read(registry, session, image, checkpoint) if session.wanted is wanted else []
-        return values if session.wanted is wanted else [gr.skip()] * 5
+        try:
+            image = portrait(settings).image
+        except InfantFERError as error:
+            raise user_error(error) from None
+        values = _read(registry, session, image, checkpoint) if session.is_newest_portrait(requested) else []
+        return values if session.is_newest_portrait(requested) else [gr.skip()] * 5
     except gr.Error:
-        if session.wanted is wanted:
-            session.wanted = None  # so that the same can be tried again
+        session.forget_portrait(requested)  # so that the same can be tried again
         raise
-
-
-def _rendered(settings: LabSettings) -> np.ndarray:
-    try:
-        return portrait(settings).image
-    except InfantFERError as error:
-        raise told(error) from None
 
 
 def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, checkpoint: str) -> list:
     _, _, plain, answer, legend, _, _ = read_photo(registry, session, Photo(image, image.shape[1::-1]), checkpoint)
     if session.report is None:
-        return []  # something newer is read already
+        return [gr.skip()] * 5  # a newer one is read already
     advice = "" if session.report.faces else NO_FACE
     return [face_picture(session), plain, short_html(session.report), answer + advice, legend]
 
 
 def drawn_map(
-    registry: CheckpointRegistry, session: Session, checkpoint: str, asked: ExplanationSettings, progress
+    registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings, progress
 ) -> Iterator[list]:
-    """Yield map, answer and legend as samples come in; a map that is whole is not drawn again."""
-    report = session.report
-    if report is None or not report.faces or (report.face(1).explanation and report.face(1).explanation.complete):
-        yield [gr.skip()] * 3
-        return
-    for *values, _ in explained(registry, session, checkpoint, asked, progress):
+    """Yield map, answer and legend as samples come in; a complete map is not drawn again."""
+    for *values, _ in explained(registry, session, checkpoint, settings, progress):
         yield values
 
 
 def redrawn_face(session: Session, overlay: str) -> np.ndarray | dict:
-    """The face again with other landmarks; a skip before there is one."""
-    session.look = DisplayOptions(overlay, close_up=False)
+    """Return the face with other landmarks; a skip before there is one."""
+    session.display = DisplayOptions(overlay, close_up=False)
     return gr.skip() if session.report is None else face_picture(session)
 
 
 def face_picture(session: Session) -> np.ndarray:
-    """The rendered face, (S, S, 3) uint8, with landmarks if they are asked for."""
-    return shown(session).photo.rgb if session.look.overlay == PLAIN else landmarks_picture(session)
+    """Return the rendered face, (S, S, 3) uint8 RGB, with the landmarks of the display options."""
+    return shown(session).photo.rgb if session.display.overlay == PLAIN else landmarks_picture(session)
 
 
 def short_html(report: Report) -> str:
-    """The answer in a line, which stays in sight with the pictures."""
+    """Return the answer in a line, which stays in sight with the pictures."""
     if not report.faces:
         return '<div class="ife lab-short">No face found</div>'
     probabilities = report.face(1).prediction.probabilities
@@ -105,21 +95,21 @@ def short_html(report: Report) -> str:
 def interpolated(
     registry: CheckpointRegistry, session: Session, settings: LabSettings, start: str, end: str, checkpoint: str
 ) -> Iterator[list]:
-    """Yield the walk as HTML, one picture more each time, and the stop button; ends early when the visitor stops it."""
+    """Yield the interpolation as HTML, one picture more each time, and the stop button; ends early when it is stopped."""
 
     def read(image: np.ndarray) -> Mapping[str, float] | None:
         faces = registry.analyzer(checkpoint).analyze(image).faces
         return faces[0].prediction.probabilities if faces else None
 
-    session.interpolating, steps = True, []
+    request_id, steps = session.begin_interpolation(), []
     yield [interpolation_html(steps, STEPS, start, end), SHOW]
     try:
         for step in interpolate(settings, start, end, read):
             steps.append(step)
-            if not session.interpolating:
+            if not session.is_newest_interpolation(request_id):
                 break
             yield [interpolation_html(steps, STEPS, start, end), SHOW]
     except InfantFERError as error:
         yield [gr.skip(), HIDE]
-        raise told(error) from None
+        raise user_error(error) from None
     yield [interpolation_html(steps, STEPS, start, end, ended=True), HIDE]

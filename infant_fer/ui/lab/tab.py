@@ -1,4 +1,4 @@
-"""The Lab tab: an infant rendered from sliders, the model's answer to it, and the walk between two expressions."""
+"""The Lab tab: an infant rendered from sliders, the model's answer to it, and the series of pictures from one expression to another."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from infant_fer.synthetic.interpolation import STEPS, actions_at
 from infant_fer.synthetic.lab import actions_of, drawn_age_and_tone
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
 from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face
+from infant_fer.ui.photo_tab import created
 from infant_fer.ui.photo_view import HIDE
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 
 INTRODUCTION = (
     "Move a face and see how the answer moves. This is a **rendered infant, not a real one**. "
-    "Begin with an expression, then change it:"
+    "Choose an expression, then change it:"
 )
-WALK = "The infant above, its light and its cover; only the face changes, in equal steps."
-LESSONS = """
-### For lessons
-1. **Which movement alone flips the answer?** Begin with *neutral*, move one slider, and put it back before the next. Guess first:
+SERIES = "The infant above in the same light; only the expression changes, in equal steps."
+EXERCISES = """
+### Exercises for a class
+1. **Which movement alone changes the answer?** Start from *neutral*, move one slider, and put it back before the next. Guess first:
    is it the mouth, the eyes or the brows? Then see whether it is the same for another infant.
-2. **Does the skin tone change the answer?** Keep everything else and move only the tone, then only the light. An answer that moves
-   tells something about the model, not about infants. One infant proves little: try several before you conclude anything.
-3. **Where does the map look?** Compare the bright places for *smile* and *cry*, then put a hand or a dummy before the face.
+2. **Does the skin tone change the answer?** Keep everything else and move only the tone, then only the light. If the answer changes, that
+   says something about the model, not about infants. One infant proves little: try several before you conclude anything.
+3. **Where does the map look?** Compare the bright places for *smile* and *cry*, then cover part of the face with a hand or a pacifier.
    Is the map bright where you would look yourself?
 
-A render is simpler than a face: what holds here need not hold for photos. A named expression says what the face does, not what
-an infant feels.
+A render is simpler than a face, so results here may not hold for photos. The name of an expression says what the face does, not
+what an infant feels.
 """
 QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}  # the newest wins
 
@@ -66,11 +67,11 @@ def build_lab_tab(registry: CheckpointRegistry, sessions: SessionStore, checkpoi
             results = _lay_out_results()
         with gr.Column(scale=4, min_width=320):
             controls = lay_out_controls()
-    interpolate = _lay_out_walk()
-    gr.Markdown(LESSONS)
+    interpolation = _lay_out_interpolation()
+    gr.Markdown(EXERCISES)
     render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
     _wire_starts(expressions, controls, render_after)
-    _wire_walk(registry, sessions, checkpoint, controls, interpolate, render_after)
+    _wire_interpolation(registry, sessions, checkpoint, controls, interpolation, render_after)
 
 
 def _lay_out_results() -> _Results:
@@ -90,17 +91,17 @@ def _picture(words: str, name: str) -> PrivateImage:
     return picture
 
 
-def _lay_out_walk() -> _Interpolation:
-    with gr.Accordion("A walk from one expression to another", elem_id="lab-walk"):
-        gr.Markdown(WALK)
+def _lay_out_interpolation() -> _Interpolation:
+    with gr.Accordion("From one expression to another", elem_id="lab-interpolation"):
+        gr.Markdown(SERIES)
         with gr.Row():
             start = gr.Dropdown(list(EXPRESSIONS), value="open smile", label="From", min_width=120, elem_id="lab-from")
             end = gr.Dropdown(list(EXPRESSIONS), value="cry", label="To", min_width=120, elem_id="lab-to")
-        go = gr.Button("Walk", variant="primary", elem_id="lab-go")
-        stop = gr.Button("Stop the walk", visible=False, size="sm", elem_id="lab-stop")
-        shown = gr.HTML("", elem_id="lab-walked")
+        go = gr.Button("Render the series", variant="primary", elem_id="lab-go")
+        stop = gr.Button("Stop", visible=False, size="sm", elem_id="lab-stop")
+        shown = gr.HTML("", elem_id="lab-series")
         step = gr.Slider(
-            1, STEPS, 1, step=1, label="Put a step of this walk on the sliders above", buttons=[], elem_id="lab-step",
+            1, STEPS, 1, step=1, label="Put a step of this series on the sliders above", buttons=[], elem_id="lab-step",
             info="To see where the map looks before and after the answer changes",
         )  # fmt: skip
     return _Interpolation(start, end, go, stop, shown, step)
@@ -114,10 +115,10 @@ def _wire(
     controls: Controls,
     results: _Results,
 ) -> Callable[[object], None]:
-    """Render when the tab is opened or a control moved; gives a way to have that done after another event."""
+    """Render when the tab is opened or a control moved; return a function that has it done after another event too."""
 
     def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
-        return read_portrait(registry, sessions.get(request.session_hash), lab_settings(values), checkpoint, overlay)
+        return read_portrait(registry, created(sessions, request), lab_settings(values), checkpoint, overlay)
 
     def on_explain(checkpoint: str, request: gr.Request, progress=gr.Progress()):
         session = sessions.get(request.session_hash)
@@ -149,7 +150,7 @@ def _wire(
 
 
 def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_after: Callable) -> None:
-    """Named expressions and infants put the sliders where they are."""
+    """Let named expressions and infants set the sliders."""
 
     def on_expression(name: str):
         return lambda: list(actions_of(name).values())
@@ -168,32 +169,32 @@ def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_a
         render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
 
 
-def _wire_walk(
+def _wire_interpolation(
     registry: CheckpointRegistry,
     sessions: SessionStore,
     checkpoint: gr.Dropdown,
     controls: Controls,
-    interpolate: _Interpolation,
+    interpolation: _Interpolation,
     render_after: Callable,
 ) -> None:
-    def on_walk(request: gr.Request, checkpoint: str, start: str, end: str, *values):
-        session = sessions.get(request.session_hash)
+    def on_interpolate(request: gr.Request, checkpoint: str, start: str, end: str, *values):
+        session = created(sessions, request)
         yield from interpolated(registry, session, lab_settings(values), start, end, checkpoint)
 
     def on_stop(request: gr.Request):
-        sessions.get(request.session_hash).interpolating = False
+        sessions.get(request.session_hash).begin_interpolation()
         return HIDE
 
     def on_step(start: str, end: str, number: int):
         return list(actions_at(start, end, int(number)).values())
 
-    walked_from = [checkpoint, interpolate.start, interpolate.end, *controls.inputs]
-    interpolate.go.click(on_walk, walked_from, [interpolate.shown, interpolate.stop], **QUIET)
-    interpolate.stop.click(on_stop, None, [interpolate.stop], queue=False, **QUIET)
+    rendered_from = [checkpoint, interpolation.start, interpolation.end, *controls.inputs]
+    interpolation.go.click(on_interpolate, rendered_from, [interpolation.shown, interpolation.stop], **QUIET)
+    interpolation.stop.click(on_stop, None, [interpolation.stop], queue=False, **QUIET)
     stepped = gr.on(
-        [interpolate.step.input, interpolate.step.release],
+        [interpolation.step.input, interpolation.step.release],
         on_step,
-        [interpolate.start, interpolate.end, interpolate.step],
+        [interpolation.start, interpolation.end, interpolation.step],
         controls.movements,
         **QUIET,
     )

@@ -1,0 +1,83 @@
+"""How is the page served? With everything off that could keep, count or send what visitors do, and a guard in front."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from infant_fer.images import MAX_BYTES
+from infant_fer.ui.event_queue import MAX_WAITING, log_failure
+from infant_fer.ui.request_guard import RequestGuard, allowed_hosts
+from infant_fer.ui.style import CSS, HEAD, THEME
+from infant_fer.ui.uploads import separate_uploads
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def launch(
+    page: gr.Blocks, host: str = "127.0.0.1", port: int = 7860, allow_hosts: Sequence[str] = (), block: bool = True
+) -> str:
+    """Serve a page and return its address.
+
+    It answers under `host`, this computer's names and addresses, a Space's own name and `allow_hosts` only.
+    """
+    page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
+    space = os.environ.get("SPACE_HOST", "")
+    hosts, any_address = allowed_hosts(host, [name for name in (*allow_hosts, *space.split(",")) if name])
+    logging.getLogger("uvicorn.error").addFilter(_short_failures)
+    with _without_proxy():
+        app, url, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            theme=THEME,
+            css=CSS,
+            head=HEAD,
+            share=False,
+            run_history=False,
+            enable_monitoring=False,
+            pwa=False,
+            ssr_mode=False,
+            mcp_server=False,
+            num_workers=0,
+            footer_links=[],
+            show_error=True,
+            max_file_size=MAX_BYTES,
+            state_session_capacity=64,
+            quiet=True,
+            prevent_thread_lock=True,
+            app_kwargs={
+                "middleware": [Middleware(RequestGuard, hosts=hosts, any_address=any_address)],
+                "docs_url": None,
+                "redoc_url": None,
+                "openapi_url": None,
+            },
+        )
+    separate_uploads(app)
+    print(f"The page is ready: {url}", flush=True)
+    if block:
+        page.block_thread()
+    return url
+
+
+def _short_failures(record: logging.LogRecord) -> bool:
+    """Log a failed request in one line without the error's message, which may quote what a visitor sent."""
+    if record.exc_info and record.exc_info[1] is not None:
+        log_failure("A request failed", record.exc_info[1])
+        return False
+    return True
+
+
+@contextmanager
+def _without_proxy() -> Iterator[None]:
+    """Set the environment's proxies aside: Gradio asks its own server whether it has started, and a proxy cannot tell."""
+    names = {name for variable in PROXY_VARIABLES for name in (variable, variable.upper())}
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)

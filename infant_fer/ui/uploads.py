@@ -1,0 +1,128 @@
+"""Where do uploads lie until they are read, and for how long? In a private folder that goes with the program."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "infant-fer-"
+MEMORY_FOLDER = Path("/dev/shm")  # a file system in memory on Linux
+MEMORY_BYTES = 512 * 2**20  # that must be free there
+SWEEP_SECONDS, UNREAD_SECONDS = 60, 300  # how often uploads are looked through, and how old an unread one may become
+
+
+def upload_root() -> Path:
+    """Return the folder for private folders: TMPDIR where it is set, else a folder in memory, else the system's own."""
+    if os.environ.get("TMPDIR") or not os.access(MEMORY_FOLDER, os.W_OK):
+        return Path(tempfile.gettempdir())
+    return MEMORY_FOLDER if shutil.disk_usage(MEMORY_FOLDER).free >= MEMORY_BYTES else Path(tempfile.gettempdir())
+
+
+@contextmanager
+def private_upload_folder() -> Iterator[str]:
+    """Give Gradio an upload folder of its own, readable by this user only and gone with the program.
+
+    It goes when the program is asked to end (SIGTERM) and when its terminal is closed (SIGHUP); what a killed program
+    left is deleted at the next start. What is uploaded and not read is deleted after some minutes. Only for the main thread.
+    """
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in signals}
+    root, ended = upload_root(), threading.Event()
+    for folder in {root, Path(tempfile.gettempdir())}:
+        delete_abandoned(folder)
+    variable = os.environ.get("GRADIO_TEMP_DIR")
+    folder, held = _held_folder(root)
+    threading.Thread(target=_sweep, args=(folder, ended), daemon=True).start()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    try:
+        yield str(folder)
+    finally:
+        ended.set()
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if variable is None:
+            del os.environ["GRADIO_TEMP_DIR"]
+        else:
+            os.environ["GRADIO_TEMP_DIR"] = variable
+
+
+def _held_folder(root: Path) -> tuple[Path, int | None]:
+    """Return a new private folder and a descriptor that holds its lock as long as this program lives (None on Windows)."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        held = _lock(folder)
+        if folder.is_dir():  # else another program that started took it for abandoned before it was locked
+            return folder, held
+        if held is not None:
+            os.close(held)
+
+
+def _lock(folder: Path, wait: bool = True) -> int | None:
+    """Lock a folder; None where that is impossible or, without `wait`, where a living program holds it."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def delete_abandoned(root: Path) -> None:
+    """Delete the private folders of this user whose program was killed."""
+    if sys.platform == "win32":
+        return
+    for folder in root.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # gone meanwhile, or a link or file of that name
+            if folder.lstat().st_uid != os.getuid():
+                continue
+            held = _lock(folder, wait=False)
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+
+
+def delete_unread(folder: Path, seconds: float = UNREAD_SECONDS) -> None:
+    """Delete files and empty folders that are older than that: uploads nobody read, and those that broke off."""
+    before = time.time() - seconds
+    for path in sorted(folder.rglob("*"), reverse=True):  # a folder comes after its content
+        with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
+            if path.stat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def separate_uploads(app) -> None:
+    """Give every upload to a served Gradio app a folder of its own.
+
+    Gradio names an upload's folder after its content, so that of two visitors with the same photo the second would lose
+    it when the first one's is read and deleted.
+    """
+    from gradio.utils import get_upload_folder
+
+    class WithSeparateUploads(type(app)):
+        @property
+        def uploaded_file_dir(self) -> str:
+            return str(Path(get_upload_folder()) / secrets.token_hex(16))
+
+    app.__class__ = WithSeparateUploads
+
+
+def _sweep(folder: Path, ended: threading.Event) -> None:
+    while not ended.wait(SWEEP_SECONDS):
+        delete_unread(folder)

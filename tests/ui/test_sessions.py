@@ -1,0 +1,111 @@
+"""What is kept of a visitor, and what of two requests at the same time."""
+
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from infant_fer.ui.sessions import Session, SessionStore
+
+
+def wait_until(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def report(analyzer):
+    from tests.conftest import EXAMPLES
+
+    return analyzer.analyze(EXAMPLES / "two_faces.jpg")
+
+
+def test_a_finished_reading_never_replaces_a_newer_photo_s(report):
+    session = Session()
+    older = session.begin_photo(report.photo)
+    newer = session.begin_photo(report.photo)
+    assert session.finish_photo(newer, report)
+    assert not session.finish_photo(older, replace(report, faces=()))
+    assert session.report is report
+
+
+def test_a_map_of_the_photo_before_does_not_come_back(report):
+    session = Session()
+    session.finish_photo(session.begin_photo(report.photo), report)
+    before, number, request_id = session.begin_map("settings")
+    assert (before, number) == (report, 1)
+    newer = replace(report)
+    session.finish_photo(session.begin_photo(report.photo), newer)
+    assert not session.update_map(request_id, before, "settings", complete=True)
+    assert session.report is newer
+    assert session.begin_map("settings") is not None
+
+
+def test_every_request_gets_an_id_of_its_own_among_threads():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    session, ids = Session(), [[] for _ in range(8)]
+    try:
+        threads = [
+            threading.Thread(target=lambda mine=mine: mine.extend(session.begin_photo(None) for _ in range(2000)))
+            for mine in ids
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({number for mine in ids for number in mine}) == 8 * 2000
+
+
+def test_removing_a_photo_drops_its_report(report):
+    session = Session()
+    session.finish_photo(session.begin_photo(report.photo), report)
+    assert session.choose_face(2)
+    assert not session.choose_face(3)
+    session.begin_photo(None)
+    assert session.report is None
+    assert session.photo is None
+    assert not session.choose_face(1)
+
+
+def test_sessions_are_forgotten_when_left_idle():
+    store, gone = SessionStore(idle_seconds=0.05), []
+    store.on_forget = gone.append
+    first = store.create("a")
+    assert store.create("a") is first
+    store.create("b")
+    wait_until(lambda: len(store) == 0)  # nobody comes after them
+    assert gone == ["a", "b"]
+
+
+def test_who_comes_back_in_time_is_remembered():
+    store = SessionStore(idle_seconds=0.3)
+    first = store.create("a")
+    store.create("b")
+    wait_until(lambda: store.get("a") is first and "b" not in store)
+    assert store.get("a") is first
+
+
+def test_only_a_picture_makes_a_session():
+    store = SessionStore()
+    assert store.get("a") is not store.get("a")
+    assert store.create(None) is not store.create(None)
+    assert store.create("") is not store.create("")
+    assert len(store) == 0
+
+
+def test_a_crowd_from_one_address_does_not_push_out_the_others():
+    store, gone = SessionStore(capacity=4), []
+    store.on_forget = gone.append
+    visitor = store.create("visitor", "192.0.2.1")
+    for number in range(20):
+        store.create(f"crowd-{number}", "192.0.2.2")
+    assert store.get("visitor") is visitor
+    assert len(store) == 4
+    assert gone == [f"crowd-{number}" for number in range(17)]
