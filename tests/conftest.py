@@ -49,13 +49,16 @@ def astronaut() -> np.ndarray:
 
 
 @contextmanager
-def served(*arguments: str):
-    """Start `python app.py` on a free port with a temp folder of its own; gives (url, temp folder, process)."""
+def served(*arguments: str, **variables: str):
+    """Start `python app.py` on a free port with a temp folder of its own; gives (url, temp folder, process).
+
+    `variables` are added to its environment; its output is log.txt beside the temp folder.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.txt"
         temp = Path(folder) / "temp"
         temp.mkdir()
-        environment = {**os.environ, "TMPDIR": str(temp), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "TMPDIR": str(temp), "PYTHONUNBUFFERED": "1", **variables}
         environment.pop("GRADIO_TEMP_DIR", None)
         command = [sys.executable, "app.py", "--port", str(_free_port()), *arguments]
         with log.open("w") as stream:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import traceback
-from pathlib import Path
 
 import gradio as gr
 from gradio.queueing import Queue
 from gradio.utils import run_coro_in_background
 
-from infant_fer.ui.request_guard import BUSY
+from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
 MAX_WAITING = 32  # events of all visitors
 UNFETCHED_SECONDS = 60.0  # how long an answer waits for the visitor who asked for it
-NOT_UNDERSTOOD = "The request could not be answered: it is not as this page sends it."
 
 
 class _Nothing(dict):
@@ -112,9 +109,3 @@ class GuardedBlocks(gr.Blocks):
         except Exception as error:
             log_failure("A request failed", error)
             raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None
-
-
-def log_failure(words: str, error: BaseException) -> None:
-    """Print an error's type and places, but not its message, which may quote what a visitor sent."""
-    places = [f"{Path(place.filename).name}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)]
-    print(f"{words}: {type(error).__name__} at {' > '.join(places[-6:])}", file=sys.stderr, flush=True)

@@ -6,8 +6,11 @@ import ipaddress
 import json
 import re
 import socket
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,6 +59,7 @@ FORM_BYTES = 64 * 1024  # what a form or a JSON object has beside the photo
 UPLOAD_BYTES = MAX_BYTES + FORM_BYTES
 JSON_BYTES = MAX_BYTES * 4 // 3 + FORM_BYTES
 IN_FLIGHT_BYTES = 256 * 2**20  # of all requests that are being received, so of memory and of the upload folder
+NOT_UNDERSTOOD = "The request could not be answered: it is not as this page sends it."
 BUSY_SECONDS = 5
 BUSY = f"The page is busy. Please try again in {BUSY_SECONDS} seconds."
 
@@ -89,8 +93,12 @@ class RequestGuard:
             return
         path = path_below_root(scope)
 
+        started = False
+
         async def send_with_headers(message):
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 extra = HEADERS if path.startswith(CACHEABLE) else {**HEADERS, "cache-control": "no-store"}
                 message.setdefault("headers", []).extend((k.encode(), v.encode()) for k, v in extra.items())
             await send(message)
@@ -106,6 +114,11 @@ class RequestGuard:
                 await self._receive_post(scope, path, headers, receive, send_with_headers)
         except RefusedRequestError as refused:
             await _answer(send_with_headers, refused)
+        except Exception as error:
+            if started or scope["method"] != "POST":
+                raise
+            log_failure("A request failed", error)
+            await _answer(send_with_headers, RefusedRequestError(400, NOT_UNDERSTOOD))
 
     async def _receive_post(self, scope, path: str, headers: dict[str, str], receive, send) -> None:
         is_upload = path == UPLOAD
@@ -172,7 +185,7 @@ def path_below_root(scope) -> str:
 def check_json(body: bytes) -> None:
     """Raise RefusedRequestError unless a body is an object with sound identifiers, a list of data and no NaN."""
     try:
-        content = json.loads(body, parse_constant=_refuse_constant)
+        content = json.loads(body, parse_constant=_refuse, parse_int=_small_integer)
     except (ValueError, RecursionError):
         raise RefusedRequestError(400, "The request is no JSON object.") from None
     if not isinstance(content, dict):
@@ -185,8 +198,12 @@ def check_json(body: bytes) -> None:
         raise RefusedRequestError(400, "data is a list.")
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _small_integer(digits: str) -> int:
+    return int(digits) if len(digits) < 19 else _refuse("a number of more than 64 bits")
 
 
 def _check_origin(headers: dict[str, str], hosts: frozenset[str]) -> None:
@@ -248,3 +265,9 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def log_failure(words: str, error: BaseException) -> None:
+    """Print an error's type and places, but not its message, which may quote what a visitor sent."""
+    places = [f"{Path(place.filename).name}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)]
+    print(f"{words}: {type(error).__name__} at {' > '.join(places[-6:])}", file=sys.stderr, flush=True)

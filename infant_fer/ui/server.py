@@ -11,8 +11,8 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from infant_fer.images import MAX_BYTES
-from infant_fer.ui.event_queue import MAX_WAITING, log_failure
-from infant_fer.ui.request_guard import RequestGuard, allowed_hosts
+from infant_fer.ui.event_queue import MAX_WAITING
+from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
 from infant_fer.ui.uploads import separate_uploads
 
