@@ -142,6 +142,7 @@ def test_an_output_that_cannot_be_written_is_told_before_a_photo_is_read(monkeyp
     assert reader.alive == []
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_prints_csv():
     run = subprocess.run(
         [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")],

@@ -201,6 +201,7 @@ def test_twenty_faces_give_at_most_five(analyzer):
     assert 1 <= len(report.faces) <= 5
 
 
+@pytest.mark.slow
 def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyzer, astronaut, tmp_path):
     """The eight portraits, one turned on its side, one adult, and an infant beside an adult, found at once or by the second search."""
     files = sorted(str(file) for file in EXAMPLES.glob("*.jpg"))

@@ -80,6 +80,7 @@ def portrait_table(portraits) -> AlignedDataset:
     return align_images(read_infants(portraits), CropSpec(), portraits / "cache")
 
 
+@pytest.mark.slow
 def test_training_sees_the_crop_that_the_app_sees(portraits, portrait_table):
     manifest, finder = read_infants(portraits), FaceDetector()
     assert portrait_table.found.tolist() == [True] * (len(manifest) - 1) + [False]

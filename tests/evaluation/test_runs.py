@@ -250,6 +250,7 @@ def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys)
     assert "can run code" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
     for number in range(6):
         cv2.imwrite(str(tmp_path / f"i{number}_{AFFECTS[number % 3]}.png"), scene(AFFECTS[number % 3], number))

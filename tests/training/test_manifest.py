@@ -140,6 +140,7 @@ def test_faults_of_the_data_name_the_file(data):
         read_fer2013(data)
 
 
+@pytest.mark.slow
 def test_faces_are_found_once_and_cached(data, monkeypatch):
 
     older = read_older(data)

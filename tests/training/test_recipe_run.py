@@ -33,6 +33,8 @@ from infant_fer.training.infant_face.manifest import read_fer2013, read_infants,
 from infant_fer.training.infant_face.rows import Faces, outputs
 from tests.made_data import EXAMPLES, drawn_face, infant_row, store_faces, write_table, write_zip
 
+pytestmark = pytest.mark.slow
+
 GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2
 
 

@@ -108,6 +108,7 @@ def test_without_the_optional_packages_the_tab_is_absent_and_the_page_says_how_t
     assert page_module.NO_LAB in {block.value for block in page.blocks.values() if isinstance(block, gr.Markdown)}
 
 
+@pytest.mark.slow
 def test_without_the_optional_packages_the_page_can_be_imported_and_the_command_says_what_lacks():
     code = (
         "import sys; sys.modules.update(numba=None, anny=None); import infant_fer.ui.page; "
