@@ -1,4 +1,4 @@
-"""Make a checkpoint: `python train.py --data FOLDER_OR_TABLE --base HUB_ID_OR_FOLDER --recipe NAME`."""
+"""Train and measure a checkpoint: `python train.py --data FOLDER_OR_TABLE --base HUB_ID_OR_FOLDER --recipe NAME`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,23 @@ import shlex
 import sys
 from pathlib import Path
 
-RECIPE_ALIASES = {"ours": "infant_face"}  # the recipe's earlier name
-
 
 def main() -> int:
-    """Parse the arguments and run the recipe; returns 1 with one sentence when something cannot be used."""
+    """Parse the arguments and run the recipe; return 1 after one sentence when something cannot be used."""
     options = _parser().parse_args()
-    options.recipe = RECIPE_ALIASES.get(options.recipe, options.recipe)
-    options.output = options.output or Path("checkpoints") / options.recipe
     from infant_fer.errors import InfantFERError
     from infant_fer.training.command import train
+    from infant_fer.training.provenance import publishable
 
     try:
-        train(options, "python " + shlex.join(["train.py", *map(_told, sys.argv[1:])]))
+        train(options, "python " + shlex.join(["train.py", *map(publishable, sys.argv[1:])]))
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted. The last good checkpoint is kept; the same command with --resume goes on.", file=sys.stderr)
+        print("Interrupted. Finished steps are kept; the same command with --resume continues.", file=sys.stderr)
         return 130
     return 0
-
-
-def _told(word: str) -> str:
-    """The word as a card may tell it: of places outside the folder only the name, since cards are published."""
-    option, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-    path = Path(value)
-    return option + equals + (path.name if path.is_absolute() or ".." in path.parts else value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,38 +40,45 @@ def _parser() -> argparse.ArgumentParser:
         help="one of thesis, iface, mobile, affectnet, infant_face (also: ours); default: thesis",
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--base", help="what to start from: folder, Hub id, or random:SHAPE such as random:resnet18")
+    start.add_argument("--base", help="pretrained model: folder, Hub id, or random:SHAPE such as random:resnet18")
     start.add_argument(
-        "--compare", nargs="+", metavar="BASE", help="train several bases alike and keep the best on dev"
+        "--compare",
+        nargs="+",
+        metavar="BASE",
+        help="train several bases with the same settings and keep the best on dev",
     )
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16")
     parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     data = parser.add_argument_group("data")
-    data.add_argument("--split", choices=["given", "subject", "thesis", "holdout"], help="instead of the recipe's")
-    data.add_argument("--folds", type=int, help="cross-validate by infant too, in so many folds")
-    data.add_argument("--repeats", type=int, default=1, help="of the cross-validation, each with other folds")
+    data.add_argument(
+        "--split",
+        choices=["given", "subject", "thesis", "holdout"],
+        help="how to split the data, instead of the recipe's",
+    )
+    data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")
+    data.add_argument("--repeats", type=int, default=1, help="repeats of the cross-validation, each with other folds")
     data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
     data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
     data.add_argument(
-        "--pictures", type=Path, nargs="+", default=[], help="folders or zips where a table's pictures lie"
+        "--pictures", type=Path, nargs="+", default=[], help="folders or zips with the pictures of a table"
     )
-    data.add_argument("--whole-pictures", action="store_true", help="use pictures in which no face is found, whole")
+    data.add_argument("--whole-pictures", action="store_true", help="use a whole picture if no face is found in it")
     leaks = data.add_mutually_exclusive_group()
     leaks.add_argument("--drop-leaks", action="store_true", help="train without pictures whose infant is held out")
-    leaks.add_argument("--allow-leakage", action="store_true", help="go on when the same infant is on both sides")
-    data.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    leaks.add_argument("--allow-leakage", action="store_true", help="train even if an infant is in several splits")
+    data.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
     parser.add_argument(
         "--size-curve", action="store_true", help="also train on 1/8, 1/4 and 1/2 of the pictures, for the report"
     )
-    parser.add_argument("--teacher", help="checkpoint whose answers become half of each target")
-    parser.add_argument("--resume", action="store_true", help="go on after an interruption, to the same result")
+    parser.add_argument("--teacher", help="checkpoint whose probabilities become half of each target")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with the same result")
     parser.add_argument(
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
-    parser.add_argument("--no-test", action="store_true", help="recipe infant_face: leave the test rows untouched")
+    parser.add_argument("--no-test", action="store_true", help="recipe infant_face: do not measure the test rows")
     return parser
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 
 def render(template: str, **context: Any) -> Markup:
-    """Render a template of infant_fer/templates; every value is escaped unless it is Markup itself.
+    """Render a template of infant_fer/templates; in HTML every value is escaped unless it is Markup itself.
 
     The result is Markup (a str), so it can be handed to another template. Joining it with a plain str by `+` escapes
     that str. Raises jinja2.UndefinedError for a name that the template uses and `context` lacks.
@@ -27,7 +27,7 @@ def document(title: str, body: str, style: str = "") -> Markup:
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("infant_fer"),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),  # Markdown is plain text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

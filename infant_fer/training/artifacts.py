@@ -24,7 +24,7 @@ from infant_fer.face_detection import FaceDetector
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
-from infant_fer.training.card import run_card
+from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.learning_curves import epochs_of, overfitting
 from infant_fer.training.provenance import SPLIT_FILE, write_split
@@ -83,7 +83,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         result.base.processor.save_pretrained(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
         write_split(folder, result.pictures, result.splits)
-        (folder / "README.md").write_text(run_card(output.name, result), "utf-8")
+        (folder / "README.md").write_text(experiment_card(output.name, result), "utf-8")
         check_saved(folder, result.crops[part][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
         maps = _maps(folder, result)
         (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")

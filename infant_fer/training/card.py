@@ -1,56 +1,99 @@
-"""What must be said of a fine-tuned checkpoint? Its model card, filled in from the run."""
+"""What must be said of a checkpoint? Its model card: one template, filled from a fine-tuning or from the recipe infant_face."""
 
 from __future__ import annotations
 
+import csv
 from math import isfinite
 from pathlib import Path
+from typing import TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from infant_fer.evaluation.scores import figures, mcnemar
+from infant_fer.html import render
+from infant_fer.metrics import Proportion
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.infant_face.card import USE
 
-LIMITS = """## Limits
-- The labels are what people saw in a picture; nobody asked the infant.
-- The figures hold for pictures like those it was measured on. Other cameras, ages, skin tones and light can differ much.
-- A held-out part of a few dozen pictures proves little: read the interval, not the figure.
-- It answers for adults and dolls too, and then the answer means nothing.
-"""
+MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per release
 
 
-def run_card(name: str, result: ExperimentResult) -> str:
-    """The README.md of a checkpoint folder: data, figures with n and intervals, how it was made, use and limits."""
-    run = result.provenance
-    part, measured = result.measured
-    return "\n".join(
-        (
-            _front_matter(name, result),
-            f"# {name}\n",
-            f"Reads {', '.join(run['labels'])} from an aligned infant's face of {run['crop']['size']} px. Made from {run['base']}. "
-            "Load it with the `infant_fer` package or `transformers`.\n",
-            USE,
-            f"## Figures on {part}\n",
-            "| | accuracy with 95 % interval |\n|---|---|",
-            *(f"| {each} | {answers.accuracy.short} |" for each, answers in _rows(result).items()),
-            "",
-            *(f"- {key}: {value:.3f}" for key, value in figures(measured).items() if isfinite(value)),
-            "- exact McNemar p against " + "; ".join(f"{key}: {p:.2g}" for key, p in _against(result).items()),
-            "",
-            "## Data and licence\n",
-            f"`{run['data']}`, split `{run['split']}` ({_apart(run)}), SHA-256 of the split `{run['split_sha256'][:16]}`:\n",
-            *(f"- {each}: {counts}" for each, counts in run["counts"].items()),
-            "\nThe licences of the data and of the base hold for these weights too.\n",
-            "## How it was made\n",
-            f"`{run['command']}`, seed {run['seed']}, {run['minutes']} minutes on {run['machine']}, torch {run['torch']}. "
-            "Every setting is in `metrics.json`, plots are in `report.html`.\n",
-            LIMITS,
-        )
+class Table(TypedDict):
+    """A Markdown table."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+def experiment_card(name: str, result: ExperimentResult) -> str:
+    """Return the README.md of a fine-tuned checkpoint: data, figures with n and intervals, training, use and limits."""
+    split, measured = result.measured
+    rows = {f"{split}, this checkpoint": measured, **result.baselines, **result.further}
+    data = result.provenance["data"]
+    return _render(
+        "model_card.md.j2",
+        front_matter=_front_matter(name, split, {(Path(data).stem.lower(), data): measured.accuracy.value}),
+        name=name,
+        run=result.provenance,
+        split=split,
+        table=Table(
+            head=["", "accuracy with 95 % interval"],
+            rows=[[key, predictions.accuracy.short] for key, predictions in rows.items()],
+        ),
+        figures=[f"{key}: {value:.3f}" for key, value in figures(measured).items() if isfinite(value)],
+        mcnemar=_p_values(mcnemar(measured, result.baselines)),
+        separation=_separation(result.provenance),
     )
 
 
-def _apart(run: dict) -> str:
-    """What the split keeps apart, by what was found across its parts."""
+def infant_face_card(name: str, metrics: dict) -> str:
+    """Return the README.md of a checkpoint of the recipe infant_face from the content of its metrics.json."""
+    split = "test" if "test" in metrics else "dev"
+    found, run = metrics[split], metrics["run"]
+    accuracy = {
+        model: {source: Proportion.from_dict(share) for source, share in shares.items()}
+        for model, shares in found["accuracy"].items()
+    }
+    own = accuracy["this checkpoint"]
+    fer_split = "private" if split == "test" else "public"
+    return _render(
+        "infant_face_card.md.j2",
+        front_matter=_front_matter(
+            name,
+            split,
+            {(f"infants-{source}", f"{source} infants"): share.value for source, share in own.items()},
+            license="other",
+            license_name="research-and-teaching-only",
+        ),
+        name=name,
+        run=run,
+        split=split,
+        table=Table(
+            head=["accuracy, three affects", *(f"{source} (n = {share.n})" for source, share in own.items())],
+            rows=[[model, *map(_value_and_interval, shares.values())] for model, shares in accuracy.items()],
+        ),
+        figures=[
+            *(f"right among {group}: {Proportion.from_dict(share)}" for group, share in found["recall"].items()),
+            *(f"{quantity}: {value:.3f}" for quantity, value in found["heads"].items()),
+            f"FER2013 ({fer_split} test), seven emotions: {Proportion.from_dict(found['emotions of FER2013'])}",
+        ],
+        mcnemar=_p_values(found["McNemar p"]),
+        minutes=" and ".join(f"{each:.0f}" for each in run["minutes"]),
+        measurements=run.get("test measurements"),
+    )
+
+
+def earlier_test_measurements() -> int:
+    """Return how often the test rows of the infants' table were measured for checkpoints released so far."""
+    with MEASUREMENTS.open(encoding="utf-8", newline="") as stream:
+        return len(list(csv.DictReader(stream)))
+
+
+def _render(template: str, **context) -> str:
+    return str(render(template, **context)).rstrip() + "\n"
+
+
+def _separation(run: dict) -> str:
+    """Return what the split keeps apart, judged by the pairs found across it."""
     across = {name: count for name, count in run["pairs across the parts"].items() if count}
     if across:
         pairs = ", ".join(f"{name}: {count} pairs" for name, count in across.items())
@@ -60,30 +103,33 @@ def _apart(run: dict) -> str:
     return "infants not told apart by the data, only near-duplicates"
 
 
-def _rows(result: ExperimentResult) -> dict:
-    part, measured = result.measured
-    return {f"{part}, this checkpoint": measured, **result.baselines, **result.further}
-
-
-def _against(result: ExperimentResult) -> dict[str, float]:
-    return mcnemar(result.measured[1], result.baselines)
-
-
-def _front_matter(name: str, result: ExperimentResult) -> str:
-    part, measured = result.measured
-    figure = EvalResult(
-        task_type="image-classification",
-        dataset_type=Path(result.provenance["data"]).stem.lower(),
-        dataset_name=result.provenance["data"],
-        dataset_split=part,
-        metric_type="accuracy",
-        metric_value=round(measured.accuracy.value, 4),
-    )
-    card = ModelCardData(
+def _front_matter(name: str, split: str, accuracies: dict[tuple[str, str], float], **more: str) -> str:
+    """Return the YAML head with one model-index entry for each (type, name) of a data set."""
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=kind,
+            dataset_name=data,
+            dataset_split=split,
+            metric_type="accuracy",
+            metric_value=round(value, 4),
+        )
+        for (kind, data), value in accuracies.items()
+    ]
+    return ModelCardData(
         library_name="transformers",
         pipeline_tag="image-classification",
         tags=["facial-expression-recognition", "infants"],
         model_name=name,
-        eval_results=[figure],
-    )
-    return f"---\n{card.to_yaml()}\n---\n"
+        eval_results=results,
+        **more,
+    ).to_yaml()
+
+
+def _p_values(values: dict[str, float]) -> list[str]:
+    return [f"{other}: p = {p:.2g}" for other, p in values.items() if other != "this checkpoint"]
+
+
+def _value_and_interval(share: Proportion) -> str:
+    low, high = share.interval
+    return f"{share.value * 100:.1f} % ({low * 100:.0f}–{high * 100:.0f})"

@@ -20,6 +20,7 @@ from infant_fer.training.config import (
     with_changes,
 )
 from infant_fer.training.experiment import ExperimentResult, compare, run
+from infant_fer.training.provenance import publishable
 from infant_fer.training.runtime import is_main_process, log
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
@@ -93,7 +94,10 @@ def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
 
 def _write(result: ExperimentResult, config: ExperimentConfig, show_faces: bool, scores: dict[str, float]) -> None:
     if scores:
-        result = replace(result, provenance={**result.provenance, "compared": scores})
+        result = replace(
+            result,
+            provenance={**result.provenance, "compared": {publishable(base): each for base, each in scores.items()}},
+        )
     write_artifacts(result, config.output, show_faces)
     for split, predictions in {**result.predictions, **result.further}.items():
         print(f"{split}: {predictions.accuracy}")

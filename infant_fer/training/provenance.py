@@ -26,6 +26,14 @@ STARTED_FILE = "started.json"  # in a run's folder
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
+def publishable(argument: str) -> str:
+    """Return a command line's argument as a card may show it: of a path outside the working folder only the last name."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    path = Path(value)
+    private = path.is_absolute() or ".." in path.parts or value.startswith("~")
+    return option + equals + (path.name if private else value)
+
+
 def provenance(
     config: ExperimentConfig, base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, across: Leaks
 ) -> dict:
@@ -45,7 +53,7 @@ def provenance(
         "pairs across the parts": across.counts(),
         "folds": config.folds.count,
         "repeats": config.folds.repeats,
-        "teacher": config.teacher and Path(config.teacher).name,
+        "teacher": config.teacher and publishable(config.teacher),
         "seed": config.seed,
         "settings": asdict(config.settings),
         "crop": asdict(base.crop),

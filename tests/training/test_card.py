@@ -8,19 +8,21 @@ import pytest
 from infant_fer import metrics
 from infant_fer.errors import OutputError
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.card import model_card
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.infant_face.run import save
 from tests.conftest import ROOT
 
+EMBEDDED = ROOT / "checkpoints/infant-fer-small"
+
 
 def results() -> dict:
-    """Made figures in the form of `infant_face.run`'s."""
-    share = metrics.Proportion(47, 50)
+    """Invented figures in the form of a metrics.json."""
+    share = metrics.Proportion(47, 50).to_dict()
     accuracy = {
         "this checkpoint": {"web": share, "all": share},
-        "majority class": {"web": metrics.Proportion(20, 50), "all": share},
+        "majority class": {"web": metrics.Proportion(20, 50).to_dict(), "all": share},
     }
     figures = {"accuracy": accuracy, "recall": {"neutral faces": share}, "heads": {"balanced accuracy": 0.93}}
     run = {
@@ -29,24 +31,45 @@ def results() -> dict:
         "minutes": [70.0, 71.0],
         "machine": "two cores",
         "torch": "2",
-        "how": "the image stream on infants",
         "learning": {"members": 2},
+        "test measurements": 7,
     }
     others = {"emotions of FER2013": share, "McNemar p": {"this checkpoint": 1.0, "majority class": 0.001}}
     return {"test": {**figures, **others}, "run": run}
 
 
 def test_the_card_says_how_many_and_how_sure():
-    card = model_card("net", results())
+    card = infant_face_card("net & co", results())
     for needed in ("94.0 % (84–98)", "web (n = 50)", "40.0 %", "Not a medical device", "research and teaching only"):
         assert needed in card
     assert card.startswith("---\n")
     assert "model-index" in card.split("---")[1]
+    assert "# net & co\n" in card  # Markdown is not escaped as HTML is
     assert "python train.py --recipe infant_face" in card
-    assert "test rows were measured once" in card
+    assert "70 and 71 minutes" in card
+    assert "p = 0.001" in card
+
+
+def test_the_card_says_how_often_the_test_rows_were_measured():
+    assert "this is measurement 7 on them" in infant_face_card("net", results())
     untested = results()
     untested["dev"] = untested.pop("test")
-    assert "test rows were not measured" in model_card("net", untested)
+    untested["run"]["test measurements"] = None
+    card = infant_face_card("net", untested)
+    assert "test rows were not measured" in card
+    assert "Figures on the dev rows" in card
+    first = results()
+    first["run"]["test measurements"] = 1
+    assert "for the first time" in infant_face_card("net", first)
+
+
+def test_the_embedded_card_is_that_of_its_figures():
+    figures = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))
+    assert figures["run"]["test measurements"] == earlier_test_measurements() == 5
+    made, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
+    heading = "## Data and licence\n"
+    assert stored.partition(heading)[2] == made.partition(heading)[2]
+    assert stored.startswith(made.partition(heading)[0])  # the audit's section is between the two
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
@@ -56,20 +79,20 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe_run, "model_card", full)
+        patch.setattr(recipe_run, "infant_face_card", full)
         with pytest.raises(OutputError, match="disk full"):
             save(model, results(), tmp_path / "final")
-    assert not (tmp_path / "final").exists()
+    assert not list(tmp_path.iterdir())
     save(model, results(), tmp_path / "final")
     before = {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()}
     assert set(before) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json"}
     assert json.loads(before["metrics.json"])["test"]["accuracy"]["this checkpoint"]["web"]["n"] == 50
-    monkeypatch.setattr(recipe_run, "model_card", full)
+    monkeypatch.setattr(recipe_run, "infant_face_card", full)
     with pytest.raises(OutputError, match="disk full"):
         save(model, results(), tmp_path / "final")
     assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
 
 
 def test_the_recipe_says_what_made_the_embedded_checkpoint():
-    made = json.loads((ROOT / "checkpoints/infant-fer-small/metrics.json").read_text("utf-8"))["run"]
+    made = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]
     assert made["learning"] == json.loads(json.dumps(asdict(recipe())))

@@ -1,4 +1,4 @@
-"""The recipe `ours`: several networks, each taught by FER2013 first and then by infants; temperature on dev, figures, a card."""
+"""How is the embedded checkpoint made? Train the members, fit geometry and temperature, measure, and write the folder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from infant_fer import metrics
 from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.models.infant_face import InfantFaceModel, joined
 from infant_fer.training.artifacts import write_checkpoint
+from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.card import model_card
 from infant_fer.training.infant_face.config import RunConfig
 from infant_fer.training.infant_face.data import Data, load
 from infant_fer.training.infant_face.figures import measure
@@ -35,10 +35,6 @@ PROCESSOR = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
-HOW = (
-    "{} networks, each taught FER2013's seven emotions first, then with all heads on the infants (raters' votes as soft "
-    "labels) beside FER2013; the released answer is their mean. The geometry stream learnt by itself"
-)
 
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
@@ -66,12 +62,13 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
 
 def save(model: InfantFaceModel, results: dict, output: Path) -> None:
     """Write the checkpoint folder with its figures and card."""
+    text = json.dumps(results, indent=1, default=plain)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
         (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
-        (folder / "metrics.json").write_text(json.dumps(results, indent=1, default=plain), "utf-8")
-        (folder / "README.md").write_text(model_card(output.name, results), "utf-8")
+        (folder / "metrics.json").write_text(text, "utf-8")
+        (folder / "README.md").write_text(infant_face_card(output.name, json.loads(text)), "utf-8")
 
     write_checkpoint(output, write)
 
@@ -87,7 +84,7 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
         "command": config.command,
         "minutes": [round(each, 1) for each in minutes],
         "seed": config.seed,
-        "how": HOW.format(config.learning.members),
+        "test measurements": earlier_test_measurements() + 1 if config.test else None,
         "learning": asdict(config.learning),
         "torch": torch.__version__,
         "machine": machine(),
@@ -95,5 +92,5 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
 
 
 def plain(figure: metrics.Proportion | np.generic) -> object:
-    """What JSON can hold of a figure."""
+    """Return what JSON can hold of a figure."""
     return figure.item() if isinstance(figure, np.generic) else figure.to_dict()

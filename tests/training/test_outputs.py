@@ -1,0 +1,117 @@
+"""Where a training may write: never over what is not ours, found out before the work; and how it ends early."""
+
+import os
+import sys
+
+import pytest
+import torch
+
+import train as train_script
+from infant_fer.errors import OutputError, TrainingError
+from infant_fer.training import artifacts, command
+from infant_fer.training.config import run_folder
+from infant_fer.training.infant_face import members
+from infant_fer.training.infant_face.config import recipe
+from infant_fer.training.provenance import STARTED_FILE, publishable, start_run
+from tests.conftest import ROOT
+from tests.tiny_checkpoints import edit, save_tiny
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fail if anything but the checks is done."""
+
+    def began(*_, **__):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(command, "run", began)
+    monkeypatch.setattr("infant_fer.training.infant_face.run.run", began)
+
+
+def call(monkeypatch, *words) -> int:
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, words)])
+    return train_script.main()
+
+
+def own_checkpoint(folder):
+    """A folder as a training leaves it."""
+    save_tiny(folder)
+    edit(folder / "config.json", face_crop={"size": 32})
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("recipe_name", ["mobile", "ours"])
+@pytest.mark.parametrize("output", [".", "..", "photos", "root", "file.txt", "link", str(ROOT / "checkpoints"), "~"])
+def test_an_output_that_is_not_ours_is_refused_before_the_work(
+    recipe_name, output, monkeypatch, tmp_path, no_work, capsys
+):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work" / "photos").mkdir()
+    (tmp_path / "work" / "photos" / "baby.jpg").write_text("mine")
+    own_checkpoint(tmp_path / "work" / "root" / "net")
+    (tmp_path / "work" / "file.txt").write_text("mine")
+    (tmp_path / "work" / "link").symlink_to(tmp_path / "work" / "root" / "net")
+    before = sorted(tmp_path.rglob("*"))
+    output = os.path.expanduser(output)
+    capsys.readouterr()
+    assert call(monkeypatch, "--data", "x", "--recipe", recipe_name, "--output", output) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "name of" in message or "another name" in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_of_an_earlier_checkpoint_only_its_own_files_are_replaced(tmp_path):
+    output = own_checkpoint(tmp_path / "net")
+    for name in ("audit.json", "model-00001-of-00002.safetensors", "notes.txt"):
+        (output / name).write_text("old")
+    artifacts.write_checkpoint(output, lambda folder: (folder / "config.json").write_text("new"))
+    assert (output / "config.json").read_text() == "new"
+    assert (output / "notes.txt").read_text() == "old"
+    assert sorted(file.name for file in output.iterdir()) == [
+        "config.json",
+        "notes.txt",
+    ]  # no old weights, no old audit
+
+
+def test_outputs_of_one_name_have_steps_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (run_folder(tmp_path, tmp_path / site / "model") for site in ("a", "b"))
+    assert first != second
+    assert first.name.startswith("model-")
+    assert run_folder(tmp_path, tmp_path / "a" / ".." / "a" / "model") == first
+
+
+def test_the_steps_of_an_older_run_are_deleted_and_foreign_files_are_not(tmp_path):
+    start_run(tmp_path / "ours", {"seed": 1}, resume=False)
+    (tmp_path / "ours" / "step").write_text("old")
+    start_run(tmp_path / "ours", {"seed": 2}, resume=False)
+    assert [file.name for file in (tmp_path / "ours").iterdir()] == [STARTED_FILE]
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.doc").write_text("mine")
+    with pytest.raises(OutputError):
+        start_run(tmp_path / "foreign", {"seed": 1}, resume=False)
+    assert (tmp_path / "foreign" / "thesis.doc").read_text() == "mine"
+
+
+def test_arguments_are_published_without_places_outside_the_working_folder():
+    words = ["--data", "../private/infants", "--base=/home/ann/net", "--output", "checkpoints/mine", "--set", "batch=8"]
+    words += ["~/infants", "google/vit-base", "--set=ema=0.9"]
+    published = ["--data", "infants", "--base=net", "--output", "checkpoints/mine", "--set", "batch=8"]
+    assert [publishable(word) for word in words] == [*published, "infants", "google/vit-base", "--set=ema=0.9"]
+
+
+def _die(number, context):
+    os._exit(9)
+
+
+def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(members, "_train_member", _die)
+    context = members.TrainingContext(tmp_path, tmp_path, "", recipe(), 0, tmp_path, False)
+    threads = torch.get_num_threads()
+    with pytest.raises(TrainingError, match="--resume goes on") as caught:
+        members.train_members(context)
+    assert "\n" not in str(caught.value)
+    assert torch.get_num_threads() == threads
