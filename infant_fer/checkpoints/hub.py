@@ -51,8 +51,11 @@ class HubRevision:
     labelled: bool = True  # its classes must be affects or emotions
 
     def cached(self, file: str) -> Path | None:
-        """Where an earlier download left a file; None when there is none."""
-        found = try_to_load_from_cache(self.repo_id, file, cache_dir=self.cache_dir, revision=self.revision)
+        """Return where an earlier download left a file; None when there is none, or can be none by that name."""
+        try:
+            found = try_to_load_from_cache(self.repo_id, file, cache_dir=self.cache_dir, revision=self.revision)
+        except HFValidationError:
+            return None
         return Path(found) if isinstance(found, str) else None
 
 

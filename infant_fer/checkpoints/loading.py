@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from infant_fer.alignment import CropSpec
-from infant_fer.checkpoints.sources import Checkpoint, resolve
+from infant_fer.checkpoints.hub import Progress
+from infant_fer.checkpoints.sources import resolve
 from infant_fer.errors import CheckpointError
-from infant_fer.models import infant_face  # noqa: F401  registers the project's own architecture
+from infant_fer.labels import canonical_label
+from infant_fer.models.ensemble import EnsembleConfig
+from infant_fer.models.infant_face import InfantFaceModel
 
 MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCheckpoint:
+    """A model in evaluation mode with all that came with it."""
+
+    model: PreTrainedModel
+    processor: object
+    crop: CropSpec
+    name: str
+    card: str
+    labels: tuple[str, ...]  # the classes that its weights were trained on, by canonical_label
+    fresh: tuple[str, ...] = ()  # names of weights that the checkpoint does not have and that are random
 
 
 @contextmanager
@@ -30,38 +52,62 @@ def one_clear_error(name: str):
         raise CheckpointError(f"{name} could not be loaded: its files do not fit together ({reason}).") from error
 
 
-def loaded_checkpoint(source: str) -> tuple[torch.nn.Module, object, CropSpec, str]:
-    """Model, processor, crop and name of a folder or Hub id. Raises CheckpointError."""
-    checkpoint = resolve(source)
+def load_checkpoint(
+    source: str | Path | None = None,
+    revision: str | None = None,
+    on_progress: Progress | None = None,
+    new_labels: Sequence[str] | None = None,
+) -> LoadedCheckpoint:
+    """Load a folder, a Hub id or the default checkpoint; no code of the folder runs. Raises CheckpointError.
+
+    With `new_labels` the model is to be trained on these classes: it gets a head for them, what the checkpoint has no
+    weights for is random, and its own classes need not be affects or emotions. A head of the project's own architecture
+    that the weights lack is left out, and a warning is logged.
+    """
+    checkpoint = resolve(source, revision, on_progress, labelled=new_labels is None)
     with one_clear_error(checkpoint.name):
-        model, processor = loaded(checkpoint)
-        return model.eval(), processor, crop_spec(model.config, processor, checkpoint.name), checkpoint.name
+        trusted = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
+        labels = tuple(canonical_label(config.id2label[index]) for index in sorted(config.id2label))
+        if new_labels is not None:
+            _set_labels(config, new_labels)
+        _check_size(config, checkpoint.name)
+        processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
+        model, info = AutoModelForImageClassification.from_pretrained(
+            checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **trusted,
+        )  # fmt: skip
+        fresh = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
+        if isinstance(model, InfantFaceModel) and (absent := model.heads_without_weights(info["missing_keys"])):
+            model.remove_heads(absent)
+            fresh = [name for name in fresh if name in model.state_dict()]
+            logger.warning("%s has no weights for its heads %s; they are left out.", checkpoint.name, ", ".join(absent))
+        if fresh and new_labels is None:
+            raise CheckpointError(
+                f"The weights of {checkpoint.name} do not fit its config.json ({len(fresh)} parameters, such as {fresh[0]}). "
+                "Save the model again with save_pretrained."
+            )
+        crop = crop_spec(config, processor, checkpoint.name)
+    return LoadedCheckpoint(model.eval(), processor, crop, checkpoint.name, checkpoint.card, labels, tuple(fresh))
 
 
-def loaded(checkpoint: Checkpoint) -> tuple[torch.nn.Module, object]:
-    """Model and image processor from a checked folder; no request is made, no code of the folder runs."""
-    trusted = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(checkpoint.path, **trusted)
+def _set_labels(config, labels: Sequence[str]) -> None:
+    """Give a config other classes; those of an ensemble's members are the same."""
+    names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
+    config.id2label, config.label2id = names["id2label"], names["label2id"]
+    if isinstance(config, EnsembleConfig):
+        config.member = {**config.member, **names}
+
+
+def _check_size(config, name: str) -> None:
     with torch.device("meta"):  # shapes without memory
         parameters = sum(p.numel() for p in AutoModelForImageClassification.from_config(config).parameters())
     if parameters > MAX_PARAMETERS:
-        raise CheckpointError(f"{checkpoint.name} has {parameters:,} parameters; at most a billion is loaded.")
-    processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
-    model, info = AutoModelForImageClassification.from_pretrained(
-        checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
-        ignore_mismatched_sizes=True, **trusted,
-    )  # fmt: skip
-    wrong = [*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])]
-    if wrong:
-        raise CheckpointError(
-            f"The weights of {checkpoint.name} do not fit its config.json ({len(wrong)} parameters, such as {wrong[0]}). "
-            "Save the model again with save_pretrained."
-        )
-    return model, processor
+        raise CheckpointError(f"{name} has {parameters:,} parameters; at most a billion is loaded.")
 
 
 def crop_spec(config, processor, name: str) -> CropSpec:
-    """What the checkpoint's config says of its crop; without that, the side of the processor's pictures."""
+    """Return what the checkpoint's config says of its crop; without that, the side of the processor's pictures."""
     size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
     sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key)}
     if len(sides) != 1:

@@ -6,11 +6,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.face_bundle import face_bundle
-from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded
+from infant_fer.checkpoints.sources import KNOWN, embedded, is_hub_id, local_path
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.face_detection import FaceDetector
@@ -57,12 +56,12 @@ def available_checkpoints(configured: Sequence[str] = ()) -> list[CheckpointEntr
 
 
 def _public_name(source: str) -> str:
-    is_hub_id = HUB_ID.fullmatch(source) and not Path(source).is_dir()
-    return source if is_hub_id else Path(source).resolve().name
+    return source if is_hub_id(source) else local_path(source).resolve().name
 
 
 def _identity(source: str) -> str:
-    return str(Path(source).resolve()) if Path(source).is_dir() else source
+    folder = local_path(source)
+    return str(folder.resolve()) if folder.is_dir() else source
 
 
 class CheckpointRegistry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from infant_fer.errors import CheckpointError
 _PACKAGED = Path(__file__).with_name("embedded")  # an installed wheel carries the checkpoints here
 EMBEDDED_ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"
 DEFAULT_NAME = "infant-fer-small"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,20 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
-    """A checkpoint on the Hub that is known to fit, and what to know of it. `revision` None is the newest at first use."""
+    """A checkpoint on the Hub that is known to fit, at the commit that was examined, and what to know of it."""
 
     source: str
     note: str
-    revision: str | None = None
+    revision: str
 
 
-# Fine-tuned on adults. The first four are by the authors whose models the thesis behind this project compared.
+# Fine-tuned on adults.
 KNOWN = (
     KnownCheckpoint(
         "motheecreator/vit-Facial-Expression-Recognition",
         "ViT-Base, adults, 7 emotions; 343 MB",
         "1a1a6dcc90944ffcf5819641963caf2226d69aab",
     ),
-    KnownCheckpoint(
-        "Mauregato/vit-base-patch16-224-best-finetuned-on-affectnet_short",
-        "ViT-Base, adults (AffectNet); 343 MB",
-    ),
-    KnownCheckpoint("3una/finetuned-AffectNet", "BEiT-Base, adults (AffectNet); 343 MB"),
-    KnownCheckpoint("3una/finetuned-FER2013", "BEiT-Base, adults (FER2013); 343 MB"),
     KnownCheckpoint(
         "trpakov/vit-face-expression",
         "ViT-Base, adults (FER2013), 7 emotions; 343 MB",
@@ -75,24 +70,48 @@ def resolve(
     cache_dir: Path | None = None,
     labelled: bool = True,
 ) -> Checkpoint:
-    """Give a checked local folder for a folder path, a Hub id ("owner/name" or "owner/name@revision"), or the default.
+    """Return a checked local folder for a folder path, a Hub id ("owner/name" or "owner/name@revision"), or the default.
 
-    A Hub checkpoint is downloaded once; from then on that commit is used and no request is made. Name another revision
-    to change it. Only a base for training may be without affects or emotions as its classes (`labelled` False).
-    `on_progress(share of all bytes, words)` is called while it downloads; without it a bar is printed.
-    Raises CheckpointError with one sentence about what to do.
+    A Hub checkpoint is downloaded once; from then on that commit is used and no request is made. One of KNOWN comes at
+    its pinned commit unless another revision is named. Only a base for training may be without affects or emotions as
+    its classes (`labelled` False). `on_progress(share of all bytes, words)` is called while it downloads; without it a
+    bar is printed. Raises CheckpointError with one sentence about what to do.
     """
     if source is None:
         if not embedded():
             raise CheckpointError(f"No checkpoint ships in {EMBEDDED_ROOT.name}/. Name a folder or a Hub id.")
         source = embedded()[0]
-    folder = Path(source)
+    folder = local_path(source)
     if folder.is_dir():
-        check_folder(folder, folder.name, labelled)
-        return Checkpoint(folder, folder.name)
-    if not HUB_ID.fullmatch(str(source)) or folder.is_absolute():
-        raise CheckpointError(f"{source} is no folder and no Hub id such as owner/name.")
+        check_folder(folder, folder.resolve().name, labelled)
+        return Checkpoint(folder, folder.resolve().name)
+    if (reason := _why_no_hub_id(source)) is not None:
+        raise CheckpointError(f"{source} is no folder and no Hub id such as owner/name{reason}.")
     repo_id, _, named_revision = str(source).partition("@")
-    hub = HubRevision(repo_id, revision or named_revision or "main", endpoint, cache_dir, labelled)
+    pinned = next((known.revision for known in KNOWN if known.source == repo_id), "main")
+    hub = HubRevision(repo_id, revision or named_revision or pinned, endpoint, cache_dir, labelled)
     folder = downloaded_before(hub) or download(hub, on_progress)
     return Checkpoint(folder, repo_id, folder.name)
+
+
+def local_path(source: str | Path) -> Path:
+    """Return the path that a source names if it is one; "~" is the home folder."""
+    return Path(os.path.expanduser(source))  # Path.expanduser raises for an unknown user
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Return whether a source names a checkpoint of the Hub and not a folder, existing or mistyped."""
+    return not local_path(source).is_dir() and _why_no_hub_id(source) is None
+
+
+def _why_no_hub_id(source: str | Path) -> str | None:
+    """Return why a source that is no folder is no Hub id either (empty for its form); None when it may be one.
+
+    What starts with an existing folder is a mistyped path: the Hub is not asked for it.
+    """
+    top = Path(source).parts[0] if Path(source).parts else ""
+    if isinstance(source, Path) or not HUB_ID.fullmatch(source):
+        return ""
+    if Path(top).is_dir():
+        return f" ({top}/ is a folder here, but nothing of that name is in it)"
+    return None

@@ -13,7 +13,7 @@ from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.data.leakage import near_pairs
 from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
-from infant_fer.models.luminance import luminance_crops
+from infant_fer.models.infant_face import luminance_crops
 
 MAX_NAMED = 10  # pictures that one line of the log names
 

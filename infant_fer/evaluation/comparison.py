@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infant_fer.checkpoints.loading import loaded_checkpoint
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.face_cache import align_images
@@ -46,7 +46,8 @@ def evaluate(
     pictures = replace(pictures, split=parts)
     answers, datasets = {}, []
     for source in checkpoints:
-        model, processor, spec, name = loaded_checkpoint(source)
+        checkpoint = load_checkpoint(source)
+        model, processor, spec, name = checkpoint.model, checkpoint.processor, checkpoint.crop, checkpoint.name
         dataset = align_images(pictures, spec, cache)
         parts = dataset.pictures.split  # of the pictures that can be read
         if not ((parts == part) & dataset.found).any():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -14,13 +15,26 @@ from transformers.utils import ModelOutput
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 
 MOST_MEMBERS = 8
+# The heads over the image's features: name in the config and the weights, output, and number of logits. A head is added
+# by one entry here, which old checkpoints do not have, and one field of InfantFaceOutput.
+HEADS = {
+    "affect": ("image_logits", len(AFFECTS)),
+    "emotion": ("emotion_logits", len(EMOTIONS)),
+    "valence_arousal": ("valence_arousal", 2),
+    "age": ("age_logits", len(AGE_GROUPS)),
+    "usable": ("usable_logit", 1),
+    "eyes_closed": ("eyes_closed_logit", 1),
+    "mouth_covered": ("mouth_covered_logit", 1),
+}
+FIRST_HEADS = tuple(HEADS)[:7]  # of checkpoints whose config names none
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and grey photos look alike to the model
 
 
 class InfantFaceConfig(PreTrainedConfig):
     """Sizes of the streams; label names, crop and test-time settings travel with it.
 
-    `members` networks of one shape read the image, and their answers are averaged.
+    `members` networks of one shape read the image, and their outputs are averaged. `heads` are names of HEADS, "affect"
+    among them; a name that this version does not know is left out.
     """
 
     model_type = "infant_face"
@@ -39,10 +53,12 @@ class InfantFaceConfig(PreTrainedConfig):
         logit_temperature: float = 1.0,
         test_time_mirror: bool = True,
         face_crop: dict | None = None,
+        heads: Sequence[str] = FIRST_HEADS,
         **kwargs,
     ):
         if not 1 <= members <= MOST_MEMBERS:
             raise ValueError(f"A model has 1 to {MOST_MEMBERS} members; {members} were given.")
+        self.heads = [name for name in HEADS if name in heads or name == "affect"]
         self.image_size = image_size
         self.stem_width = stem_width
         self.widths = list(widths)
@@ -94,6 +110,21 @@ class InfantFaceModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Layers keep torch's own initialisation; the model is trained from scratch."""
 
+    def heads_without_weights(self, missing: Collection[str]) -> list[str]:
+        """Return the names of the optional heads among whose weights some are `missing` (names in the state dict)."""
+        return [
+            name
+            for name in self.config.heads
+            if name != "affect" and any(weight.split(".")[2:3] == [name] for weight in missing)
+        ]
+
+    def remove_heads(self, names: Collection[str]) -> None:
+        """Leave out optional heads; their outputs are None from now on."""
+        self.config.heads = [name for name in self.config.heads if name not in names]
+        for reader in self.readers:
+            for name in names:
+                delattr(reader, name)
+
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -133,32 +164,29 @@ def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
     return whole.eval()
 
 
+def luminance_crops(crops: np.ndarray) -> torch.Tensor:
+    """Return the (N, S, S) luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it.
+
+    uint8 where every crop is grey already; else float32 in 0..255, unrounded, so that the logits are the app's.
+    """
+    if (crops == crops[..., :1]).all():
+        return torch.from_numpy(crops[..., 0].copy())
+    return torch.from_numpy(crops @ np.array(LUMINANCE, np.float32))
+
+
 class ImageReader(nn.Module):
-    """An image stream with a head for every question; (B, 3, S, S) to the image's part of an InfantFaceOutput."""
+    """An image stream with the config's heads: (B, 3, S, S) to the image's part of an InfantFaceOutput, by field."""
 
     def __init__(self, config: InfantFaceConfig):
         super().__init__()
         self.image = ImageStream(config)
-        width = config.widths[-1]
-        self.affect = nn.Linear(width, len(AFFECTS))
-        self.emotion = nn.Linear(width, len(EMOTIONS))
-        self.valence_arousal = nn.Linear(width, 2)
-        self.age = nn.Linear(width, len(AGE_GROUPS))
-        self.usable = nn.Linear(width, 1)
-        self.eyes_closed = nn.Linear(width, 1)
-        self.mouth_covered = nn.Linear(width, 1)
+        for name in config.heads:
+            setattr(self, name, nn.Linear(config.widths[-1], HEADS[name][1]))
 
     def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         features = self.image(pixel_values)
-        return {
-            "image_logits": self.affect(features),
-            "emotion_logits": self.emotion(features),
-            "valence_arousal": self.valence_arousal(features),
-            "age_logits": self.age(features),
-            "usable_logit": self.usable(features).squeeze(-1),
-            "eyes_closed_logit": self.eyes_closed(features).squeeze(-1),
-            "mouth_covered_logit": self.mouth_covered(features).squeeze(-1),
-        }
+        heads = {HEADS[name][0]: getattr(self, name)(features) for name in HEADS if hasattr(self, name)}
+        return {name: values.squeeze(-1) if name.endswith("_logit") else values for name, values in heads.items()}
 
 
 class ImageStream(nn.Module):
@@ -189,9 +217,9 @@ class ImageStream(nn.Module):
         self.norm = nn.LayerNorm(width_in)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        grey = (pixel_values * self.luminance).sum(1, keepdim=True)
-        mean, deviation = grey.mean((2, 3), keepdim=True), grey.std((2, 3), keepdim=True)
-        maps = self.stages(self.stem((grey - mean) / (deviation + 0.05)))
+        luminance = (pixel_values * self.luminance).sum(1, keepdim=True)
+        mean, deviation = luminance.mean((2, 3), keepdim=True), luminance.std((2, 3), keepdim=True)
+        maps = self.stages(self.stem((luminance - mean) / (deviation + 0.05)))
         tokens = maps.flatten(2).transpose(1, 2) + self._positions(maps.shape[-1])
         for layer in self.layers:
             tokens = layer(tokens)

@@ -22,7 +22,7 @@ from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, 
 from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
-from infant_fer.models.luminance import luminance_crops
+from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.batches import Crops
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validate

@@ -10,11 +10,10 @@ import torch
 import transformers as hf
 
 from infant_fer.alignment import CropSpec
-from infant_fer.checkpoints.loading import crop_spec, one_clear_error
-from infant_fer.checkpoints.sources import resolve
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.errors import CheckpointError
-from infant_fer.labels import canonical_label
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.models.ensemble import EnsembleModel
+from infant_fer.models.infant_face import InfantFaceModel
 
 RANDOM = "random:"
 _VIT = {"image_size": 224, "patch_size": 16}
@@ -61,41 +60,29 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
     weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
     """
-    names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
     if str(source).startswith(RANDOM):
-        return _random(str(source).removeprefix(RANDOM), names, size)
-    checkpoint = resolve(source, labelled=False)
-    trusted = {"local_files_only": True, "trust_remote_code": False}
-    with one_clear_error(checkpoint.name):
-        config = hf.AutoConfig.from_pretrained(checkpoint.path, **trusted)
-        known = [canonical_label(config.id2label[index]) for index in sorted(config.id2label)]
-        same = known == list(labels)
-        if isinstance(config, InfantFaceConfig) and not same:
-            raise CheckpointError(
-                f"{checkpoint.name} can be trained on {', '.join(known)} only, not on {', '.join(labels)}."
-            )
-        processor = hf.AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
-        model, loaded = hf.AutoModelForImageClassification.from_pretrained(
-            checkpoint.path, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True,
-            output_loading_info=True, **names, **trusted,
-        )  # fmt: skip
-        crop = crop_spec(config, processor, checkpoint.name)
-    fresh = sorted({*loaded["missing_keys"], *(entry[0] for entry in loaded["mismatched_keys"])})
+        return _random(str(source).removeprefix(RANDOM), labels, size)
+    checkpoint = load_checkpoint(source, new_labels=labels)
+    model, fresh, same = checkpoint.model, list(checkpoint.fresh), checkpoint.labels == tuple(labels)
     if isinstance(model, InfantFaceModel):
+        if not same:
+            raise CheckpointError(
+                f"{checkpoint.name} can be trained on {', '.join(checkpoint.labels)} only, not on {', '.join(labels)}."
+            )
         model.geometry, model.config.geometry_size = None, 0  # it is fitted by itself, and the Trainer does not feed it
         fresh = [name for name in fresh if not name.startswith("geometry.")]
     if not same and not fresh:
-        fresh = _renew_head(model)
-    model.config.face_crop = asdict(crop)
-    return PretrainedModel(model, processor, crop, checkpoint.name, tuple(fresh))
+        fresh = _renew_heads(model)
+    model.config.face_crop = asdict(checkpoint.crop)
+    return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
 
-def _random(shape: str, names: dict, size: int | None) -> PretrainedModel:
+def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedModel:
     if shape not in SHAPES:
         raise CheckpointError(f"There is no shape {shape!r} for random weights; there are {', '.join(SHAPES)}.")
     config = SHAPES[shape]()
-    for key, value in names.items():
-        setattr(config, key, value)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: index for index, name in enumerate(labels)}
     crop = CropSpec(size or getattr(config, "image_size", 224))
     if hasattr(config, "image_size"):
         config.image_size = crop.size
@@ -105,8 +92,16 @@ def _random(shape: str, names: dict, size: int | None) -> PretrainedModel:
     return PretrainedModel(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
 
 
-def _renew_head(model: hf.PreTrainedModel) -> list[str]:
-    """Draw the last linear layer anew, for a head that fits in size but answers another question; gives its name."""
-    name, head = [(name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]
-    head.reset_parameters()
-    return [name]
+def _renew_heads(model: hf.PreTrainedModel) -> list[str]:
+    """Draw anew the last linear layer of the model, or of each member of an ensemble, and return their names.
+
+    For a head that fits in size but has other classes, or the same ones in another order.
+    """
+    prefixes = (
+        [f"members.{index}." for index in range(len(model.members))] if isinstance(model, EnsembleModel) else [""]
+    )
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    heads = [[name for name in layers if name.startswith(prefix)][-1] for prefix in prefixes]
+    for name in heads:
+        layers[name].reset_parameters()
+    return heads

@@ -8,7 +8,8 @@ import struct
 import pytest
 
 from infant_fer.checkpoints import sources as checkpoints
-from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded, resolve
+from infant_fer.checkpoints.hub import HubRevision
+from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded, is_hub_id, resolve
 from tests.tiny_checkpoints import edit, refusal, save_tiny
 
 
@@ -137,9 +138,38 @@ def test_an_index_that_points_elsewhere_is_refused(folder, shard):
     assert "names no safetensors files beside it" in refusal(resolve, folder)
 
 
-@pytest.mark.parametrize("source", ["no_such_folder", "/no/such/folder", "a/b/c", "http://host/a/b", "../x/y", "a b/c"])
-def test_what_is_neither_folder_nor_id_is_refused(source):
+@pytest.mark.parametrize(
+    "source",
+    [
+        "no_such_folder",
+        "/no/such/folder",
+        "a/b/c",
+        "http://host/a/b",
+        "../x/y",
+        "a b/c",
+        "../mymodel",
+        "./mymodel",
+        "~/mymodel",
+        "~nobody/mymodel",
+        "checkpoints/infant-fer-smal",
+        "mine/typo@main",
+    ],
+)
+def test_what_is_neither_folder_nor_id_is_refused_without_asking_the_hub(source, tmp_path, monkeypatch):
+    for folder in ("checkpoints/infant-fer-small", "mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HubRevision, "cached", lambda *_: pytest.fail("the Hub's cache was asked"))
+    monkeypatch.setattr(checkpoints, "download", lambda *_: pytest.fail("the Hub was asked"))
     assert "no folder and no Hub id" in refusal(resolve, source)
+    assert not is_hub_id(source)
+
+
+def test_a_home_folder_may_be_abbreviated_and_a_folder_is_named_in_full(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert resolve("~/faces").path == folder
+    monkeypatch.chdir(folder)
+    assert resolve(".").name == "faces"
 
 
 def test_embedded_checkpoints_come_default_first(tmp_path, monkeypatch):
@@ -161,4 +191,4 @@ def test_known_checkpoints_are_well_formed():
     assert len({known.source for known in KNOWN}) == len(KNOWN)
     for known in KNOWN:
         assert HUB_ID.fullmatch(known.source)
-        assert known.revision is None or re.fullmatch("[0-9a-f]{40}", known.revision)
+        assert re.fullmatch("[0-9a-f]{40}", known.revision)

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
+from infant_fer.checkpoints import face_bundle as bundle_module
 from infant_fer.checkpoints import hub as hub_module
+from infant_fer.checkpoints import registry as registry_module
+from infant_fer.checkpoints import sources
 from infant_fer.checkpoints.face_bundle import fetch_face_bundle
-from infant_fer.checkpoints.hub import upload
-from infant_fer.checkpoints.sources import resolve
+from infant_fer.checkpoints.hub import HubRevision, upload
+from infant_fer.checkpoints.sources import KnownCheckpoint, resolve
 from infant_fer.errors import CheckpointError, FaceModelError
 from tests.fake_hub import FakeHub
 from tests.tiny_checkpoints import edit, refusal, save_tiny
@@ -87,12 +90,47 @@ def test_main_keeps_the_commit_it_stood_for_at_first_use(hub, get):
     assert get() == first
 
 
+def test_a_known_checkpoint_is_asked_for_at_its_pinned_commit(hub, get, monkeypatch):
+    pinned = hub.commit(REPO)
+    monkeypatch.setattr(sources, "KNOWN", (KnownCheckpoint(REPO, "a tiny one", pinned),))
+    assert get().revision == pinned
+    assert f"GET /api/models/{REPO}/revision/{pinned}" in hub.requests
+    assert not any("main" in request for request in hub.requests)
+    assert {request.split("/resolve/")[1].split("/")[0] for request in hub.requests if "/resolve/" in request} == {
+        pinned
+    }
+    (hub.root / REPO / "README.md").write_text("# Newer\n")
+    assert get().revision == pinned  # it stays where it was pinned
+    assert get(revision=hub.commit(REPO)).card == "# Newer\n"
+
+
+def test_a_pinned_commit_that_is_gone_is_not_replaced_by_the_newest(get, monkeypatch):
+    monkeypatch.setattr(sources, "KNOWN", (KnownCheckpoint(REPO, "a tiny one", "0" * 40),))
+    assert f"has no revision {'0' * 40}" in refusal(get)
+
+
+def test_a_page_loads_a_known_checkpoint_at_its_pinned_commit(hub, tmp_path, monkeypatch):
+    pinned = hub.commit(REPO)
+    for module in (sources, registry_module):
+        monkeypatch.setattr(module, "KNOWN", (KnownCheckpoint(REPO, "a tiny one", pinned),))
+    monkeypatch.setattr(
+        sources,
+        "HubRevision",
+        lambda repo_id, revision, *_: HubRevision(repo_id, revision, hub.url, tmp_path / "cache"),
+    )
+    registry = registry_module.CheckpointRegistry(registry_module.available_checkpoints())
+    assert registry.analyzer(REPO).classifier.name == REPO
+    assert f"GET /api/models/{REPO}/revision/{pinned}" in hub.requests
+    assert not any("main" in request for request in hub.requests)
+
+
 def test_an_unknown_revision_is_told(get):
     assert "has no revision v9" in refusal(get, revision="v9")
 
 
-def test_an_unknown_id_is_told(get):
-    assert "The Hub has no public checkpoint nobody/nothing" in refusal(get, "nobody/nothing")
+@pytest.mark.parametrize("source", ["nobody/nothing", "some--one/faces", "someone/fa..ces", "someone/faces."])
+def test_an_unknown_or_impossible_id_is_refused(get, source):
+    assert f"The Hub has no public checkpoint {source}" in refusal(get, source)
 
 
 def test_no_network_is_told(hub, get):
@@ -261,6 +299,18 @@ def test_a_face_bundle_that_cannot_be_had_is_told(hub, tmp_path):
         with pytest.raises(FaceModelError, match="could not be downloaded"):
             fetch_face_bundle(tmp_path / "bundle", url)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_damaged_face_bundle_is_found_out_before_it_is_used(tmp_path, monkeypatch):
+    own = tmp_path / "face_landmarker.task"
+    content = bytearray(bundle_module.local_bundle().read_bytes())
+    monkeypatch.setattr(bundle_module, "LOCAL_BUNDLE", own)
+    own.write_bytes(content)
+    assert bundle_module.face_bundle() == own
+    content[1000] ^= 1
+    own.write_bytes(content)
+    with pytest.raises(FaceModelError, match="not the expected"):
+        bundle_module.face_bundle()
 
 
 @pytest.fixture

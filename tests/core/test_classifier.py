@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from infant_fer.errors import CheckpointError
 from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.explain.smoothgrad import SmoothGrad
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.models.infant_face import FIRST_HEADS, HEADS, InfantFaceConfig, InfantFaceModel
 from tests.tiny_checkpoints import FAMILIES, SEVEN, SHUFFLED_AFFECTS, save_tiny
 
 EIGHT = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
@@ -51,6 +52,12 @@ def refusal(folder, **options) -> str:
     return sentence
 
 
+TINY = {
+    "image_size": 32, "stem_width": 4, "widths": (4, 8), "blocks_per_stage": 1, "transformer_layers": 1,
+    "attention_heads": 2,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def vit_folder(tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp("vit"))
@@ -72,9 +79,7 @@ def folder(vit_folder, tmp_path):
 def own_folder(tmp_path_factory):
     """The project's own architecture, tiny: mirrored views, a temperature, no geometry stream."""
     folder = tmp_path_factory.mktemp("own")
-    config = InfantFaceConfig(
-        image_size=32, stem_width=4, widths=(4, 8), blocks_per_stage=1, transformer_layers=1, attention_heads=2
-    )
+    config = InfantFaceConfig(**TINY)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = InfantFaceModel(config).eval()
@@ -372,10 +377,7 @@ def test_the_map_in_bfloat16_is_the_map_in_float32(family, tmp_path):
 @pytest.fixture(scope="module")
 def two_streams():
     """A tiny model of the project's own architecture with a geometry stream of 5 features, and its processor."""
-    config = InfantFaceConfig(
-        image_size=32, stem_width=4, widths=(4, 8), blocks_per_stage=1, transformer_layers=1, attention_heads=2,
-        geometry_size=5, geometry_width=8,
-    )  # fmt: skip
+    config = InfantFaceConfig(**TINY, geometry_size=5, geometry_width=8)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return InfantFaceModel(config).train(), ViTImageProcessorPil(size={"height": 32, "width": 32})
@@ -410,6 +412,27 @@ def test_one_forward_pass_serves_one_crop_and_many(family, tmp_path):
     assert set(many) == {"logits"}
     for one, logits in zip(crops, many["logits"], strict=True):
         torch.testing.assert_close(classifier.output(one)["logits"], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_the_program_learnt_since_leaves_older_checkpoints_as_they_were(own_folder, monkeypatch, tmp_path):
+    before = load(own_folder).predict(crop())
+    monkeypatch.setitem(HEADS, "smile", ("smile_logit", 1))
+    assert load(own_folder).predict(crop()) == before
+    model = InfantFaceModel(InfantFaceConfig(**TINY, heads=[*FIRST_HEADS, "smile", "of a later version"]))
+    assert model.config.heads == [*FIRST_HEADS, "smile"]
+    assert model.readers[0](torch.zeros(2, 3, 32, 32))["smile_logit"].shape == (2,)
+
+
+def test_heads_without_weights_are_left_out_and_named(own_folder, tmp_path, caplog):
+    folder = shutil.copytree(own_folder, tmp_path / "older")
+    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if ".age." not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    whole, older = load(own_folder).predict(crop()), load(folder).predict(crop())
+    assert older == replace(whole, age_groups=None)
+    assert "older has no weights for its heads age; they are left out." in caplog.text
+    del weights["readers.0.affect.bias"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "do not fit its config.json (1 parameters, such as readers.0.affect.bias)" in refusal(folder)
 
 
 def test_a_head_that_a_checkpoint_lacks_leaves_its_fields_empty(own_folder):

@@ -247,5 +247,6 @@ def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeyp
     own.write_bytes(face_bundle.local_bundle().read_bytes())
     assert face_bundle.local_bundle() == own
     monkeypatch.setattr(face_bundle, "local_bundle", lambda: None)
-    monkeypatch.setattr(face_bundle, "fetch_face_bundle", lambda destination: destination.with_suffix(".fetched"))
-    assert face_bundle.face_bundle().suffix == ".fetched"
+    fetched = own.rename(own.with_suffix(".fetched"))
+    monkeypatch.setattr(face_bundle, "fetch_face_bundle", lambda destination: fetched if destination == own else None)
+    assert face_bundle.face_bundle() == fetched

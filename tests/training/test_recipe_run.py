@@ -15,8 +15,7 @@ from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import EDGES, POINTS, geometry_features
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.models.luminance import luminance_crops
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import (

@@ -13,8 +13,7 @@ import torch
 from infant_fer import metrics
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.models.luminance import luminance_crops
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, rate
 from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry

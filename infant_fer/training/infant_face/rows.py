@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from infant_fer.data.aligned_dataset import AlignedDataset
-from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
-from infant_fer.models.luminance import luminance_crops
+from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput, luminance_crops
 
 HEADS = ("valence_arousal", "age", "usable", "eyes_closed", "mouth_covered")  # beside affect and emotion
 

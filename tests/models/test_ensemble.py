@@ -1,0 +1,67 @@
+"""An ensemble as one checkpoint, and as a base for training on other classes."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageClassification, ViTImageProcessorPil
+
+from infant_fer.classifier import AffectClassifier
+from infant_fer.labels import AFFECTS
+from infant_fer.models.ensemble import ensemble_of
+from infant_fer.training.pretrained import load_pretrained
+from tests.tiny_checkpoints import SEVEN, SHUFFLED_AFFECTS, save_tiny
+
+
+@pytest.fixture
+def ensemble_folder(tmp_path):
+    """Two members of three classes in an order of their own, saved as one checkpoint."""
+
+    def save(labels):
+        folders = [save_tiny(tmp_path / str(seed), labels=labels, seed=seed) for seed in range(2)]
+        ensemble = ensemble_of([AutoModelForImageClassification.from_pretrained(folder) for folder in folders])
+        ensemble.save_pretrained(tmp_path / "both")
+        ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "both")
+        return tmp_path / "both"
+
+    return save
+
+
+def heads(model) -> list[torch.nn.Linear]:
+    return [member.classifier for member in model.members]
+
+
+@pytest.mark.parametrize("labels", [SHUFFLED_AFFECTS, SEVEN])
+def test_as_a_base_every_member_gets_a_new_head_for_the_new_classes(ensemble_folder, labels):
+    folder = ensemble_folder(labels)
+    before = AutoModelForImageClassification.from_pretrained(folder)
+    base = load_pretrained(folder, AFFECTS)
+    assert not base.whole
+    assert [base.model.config.id2label[index] for index in range(3)] == list(AFFECTS)
+    for member, old, new in zip(base.model.members, heads(before), heads(base.model), strict=True):
+        assert [member.config.id2label[index] for index in range(3)] == list(AFFECTS)
+        assert new.weight.shape == (3, 32)
+        assert old.weight.shape != new.weight.shape or not torch.equal(old.weight, new.weight)
+    assert base.model(pixel_values=torch.zeros(2, 3, 32, 32)).logits.shape == (2, 3)
+    kept = "members.0.vit.embeddings.cls_token"
+    torch.testing.assert_close(base.model.state_dict()[kept], before.state_dict()[kept])
+
+
+def test_with_the_same_classes_every_weight_is_kept(ensemble_folder):
+    folder = ensemble_folder(AFFECTS)
+    base, before = load_pretrained(folder, AFFECTS), AutoModelForImageClassification.from_pretrained(folder)
+    assert base.whole
+    for old, new in zip(heads(before), heads(base.model), strict=True):
+        assert torch.equal(old.weight, new.weight)
+
+
+def test_a_base_that_is_saved_again_keeps_the_new_classes(ensemble_folder, tmp_path):
+    base = load_pretrained(ensemble_folder(SHUFFLED_AFFECTS), AFFECTS)
+    base.model.save_pretrained(tmp_path / "trained")
+    base.processor.save_pretrained(tmp_path / "trained")
+    classifier = AffectClassifier.from_pretrained(tmp_path / "trained", device="cpu")
+    assert classifier.labels == AFFECTS
+    pixels = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            classifier._model(pixel_values=pixels).logits, base.model(pixel_values=pixels).logits
+        )
