@@ -1,0 +1,84 @@
+"""Is each extension one file and one registry entry? Register a toy of each, as CONTRIBUTING.md shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from infant_fer.analyzer import Analyzer, ExplanationSettings
+from infant_fer.classifier import AffectClassifier
+from infant_fer.explain import METHODS, saliency
+from infant_fer.face import (
+    BLENDSHAPE_COUNT,
+    LANDMARK_COUNT,
+    LEFT_EYE_CORNERS,
+    MOUTH_CORNERS,
+    RIGHT_EYE_CORNERS,
+    Face,
+    HeadPose,
+)
+from infant_fer.images import load_photo
+from infant_fer.labels import AFFECTS
+from infant_fer.training import config as training_config
+from infant_fer.training import pretrained
+from tests.conftest import EXAMPLES, ROOT
+
+SMILE = EXAMPLES / "smile.jpg"
+BLENDSHAPES = [f"blendshape{number}" for number in range(BLENDSHAPE_COUNT)]
+
+
+def test_an_attribution_method_is_a_class_and_an_entry(analyzer, monkeypatch):
+    example = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    names = {**vars(saliency), "torch": torch, "__name__": "infant_fer.explain.gradient"}
+    exec(example, names)
+    monkeypatch.setitem(METHODS, "gradient", names["InputGradient"])
+    report = analyzer.explain(analyzer.analyze(SMILE), settings=ExplanationSettings(method="gradient"))
+    found = report.faces[0].explanation.saliency
+    assert (found.method, found.samples, found.target) == ("gradient", 1, "positive")
+    assert found.values.max() == 1
+
+
+class CentreDetector:
+    """Find one face in the middle of every photo."""
+
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+        height, width = photo_rgb.shape[:2]
+        unit = min(width, height) / 8
+        angles = np.linspace(0, 2 * np.pi, LANDMARK_COUNT, endpoint=False)
+        offsets = np.stack([np.cos(angles), np.sin(angles)], axis=1) * 2
+        offsets[list(RIGHT_EYE_CORNERS)], offsets[list(LEFT_EYE_CORNERS)] = (-1, -0.5), (1, -0.5)
+        offsets[list(MOUTH_CORNERS)] = (0, 1)
+        landmarks = (offsets * unit + [width / 2, height / 2]).astype(np.float32)
+        return [Face(landmarks, dict.fromkeys(BLENDSHAPES, 0.0), HeadPose(0, 0, 0))]
+
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+        return []
+
+
+def test_a_detector_is_handed_to_the_analyzer(analyzer):
+    report = Analyzer(CentreDetector(), analyzer.classifier).analyze(SMILE)
+    height, width = load_photo(SMILE).rgb.shape[:2]
+    left, top, right, bottom = report.faces[0].face.box_xyxy
+    assert (left + right) / 2 == pytest.approx(width / 2, abs=1)
+    assert (top + bottom) / 2 == pytest.approx(height / 2, abs=1)
+    assert report.faces[0].prediction.label in AFFECTS
+
+
+def test_a_recipe_is_a_file(tmp_path, monkeypatch):
+    (tmp_path / "toy.toml").write_bytes((training_config.RECIPES / "mobile.toml").read_bytes())
+    monkeypatch.setattr(training_config, "RECIPES", tmp_path)
+    assert training_config.recipe_names() == ("toy",)
+    assert training_config.read_recipe("toy").name == "toy"
+
+
+def test_a_backbone_is_an_entry(tmp_path, monkeypatch):
+    sizes = {"embedding_size": 8, "hidden_sizes": [8], "depths": [1], "layer_type": "basic"}
+    monkeypatch.setitem(pretrained.SHAPES, "toy", lambda: hf.ResNetConfig(**sizes))
+    base = pretrained.load_pretrained("random:toy", AFFECTS, size=32)
+    base.model.save_pretrained(tmp_path)
+    base.processor.save_pretrained(tmp_path)
+    classifier = AffectClassifier.from_pretrained(tmp_path)
+    assert classifier.crop.size == 32
+    assert classifier.labels == AFFECTS
