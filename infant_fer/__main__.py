@@ -1,187 +1,117 @@
-"""Read photos from the shell: `python -m infant_fer PHOTO_OR_FOLDER... [--json OUT] [--csv OUT] [--html OUT]`."""
+"""The command line: `infant-fer read|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated
 
-from tqdm import tqdm
+import typer
+from typer.core import TyperGroup
 
-from infant_fer.errors import ImageError, InfantFERError
-from infant_fer.images import PHOTO_SUFFIXES
-from infant_fer.labels import AFFECTS
+from infant_fer.batch import Outputs, photo_files, read_files
+from infant_fer.errors import InfantFERError
+from infant_fer.images import printable
 
-BOX = ("left", "top", "right", "bottom")
-COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint")
-NO_FACE, UNREADABLE = "no face", "unreadable"
-
-
-@dataclass(frozen=True, eq=False)
-class FileResult:
-    """One file's report, or the reason why it could not be read."""
-
-    file: str
-    report: object | None
-    error: str = ""
+DELEGATED = {  # commands with a parser of their own
+    "evaluate": ("infant_fer.evaluate", "Measure checkpoints on labelled pictures."),
+    "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
+    "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
+}
+INTERRUPTED = "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part."
 
 
-Write = Callable[[FileResult], object]
+class _ReadByDefault(TyperGroup):
+    """A group whose first word may be left out: what is no command is an argument of `read`."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["read", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ReadByDefault,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Read the expression of infants' faces. Without a command, PHOTO_OR_FOLDER... is read.",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 unless nothing could be read (1) or the command itself is wrong (2)."""
-    options = _parser().parse_args(arguments)
-    files = list(_photo_files(options.photos))
-    if not files:
-        print(f"No photo was found in: {', '.join(options.photos)}.", file=sys.stderr)
-        return 1
+    """Run the command line; return 0 unless nothing could be read (1), the command is wrong (2) or interrupted (130)."""
     try:
-        return 0 if _read_all(files, options) else 1
+        app(args=None if arguments is None else list(arguments), prog_name="infant-fer")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+@app.command()
+def read(
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders searched for photos.")
+    ],
+    json: Annotated[Path | None, typer.Option(metavar="OUT", help="Write every report as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="OUT", help="Write one row a face as CSV.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write one self-contained page; it shows the photos."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also compute the SmoothGrad map of face 1 (50 samples).")
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="Folder or Hub id; default: the embedded checkpoint."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="Of explanations: auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Read photos; print one CSV row a face, or write JSON, CSV and HTML."""
+    files = photo_files(photos)
+    if not files:
+        print(f"No photo was found in: {', '.join(map(printable, photos))}.", file=sys.stderr)
+        raise typer.Exit(1)
+    try:
+        n_read = read_files(lambda: _analyzer(checkpoint, device, precision), files, Outputs(json, csv, html), explain)
     except InfantFERError as error:
         print(error, file=sys.stderr)
-        return 2
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if n_read else 1)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m infant_fer", description="What do the expressions in these photos look like?"
-    )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO_OR_FOLDER", help="photos, or folders searched for photos")
-    parser.add_argument("--json", metavar="OUT", type=Path, help="write every report as JSON")
-    parser.add_argument("--csv", metavar="OUT", type=Path, help="write one row a face as CSV")
-    parser.add_argument("--html", metavar="OUT", type=Path, help="write one self-contained page (it shows the photos)")
-    parser.add_argument("--explain", action="store_true", help="also compute the SmoothGrad map of face 1 (50 samples)")
-    parser.add_argument("--checkpoint", metavar="C", help="folder or Hub id; default: the embedded checkpoint")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    return parser
-
-
-def _photo_files(sources: Sequence[str]) -> Iterator[Path]:
-    """Files as given, and the photos of folders in the order of their names."""
-    for source in map(Path, sources):
-        if source.is_dir():
-            yield from sorted(
-                path for path in source.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
-            )
-        else:
-            yield source
-
-
-def _analyzer(options: argparse.Namespace):
+def _analyzer(checkpoint: str | None, device: str, precision: str):
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
     from infant_fer.analyzer import Analyzer  # torch takes seconds; --help and a wrong path should not wait for it
 
-    return Analyzer.from_pretrained(options.checkpoint, device=options.device)
+    return Analyzer.from_pretrained(checkpoint, device=device, precision=precision)
 
 
-def _read_all(files: list[Path], options: argparse.Namespace) -> int:
-    """Write every result at once, so that its photo can be forgotten; gives the number of files that could be read."""
-    analyzer = _analyzer(options)
-    n_read = 0
-    with ExitStack() as stack:
-        writes = [stack.enter_context(output) for output in _outputs(options)]
-        for path in tqdm(files, unit="photo", disable=None, file=sys.stderr):
-            result = _analyzed(analyzer, path, options.explain)
-            n_read += result.report is not None
-            with tqdm.external_write_mode():  # the bar makes way for rows on the screen
-                for write in writes:
-                    write(result)
-    return n_read
+def _delegate(module: str):
+    def command(context: typer.Context) -> None:
+        raise typer.Exit(import_module(module).main(context.args))
+
+    return command
 
 
-def _analyzed(analyzer, path: Path, explain: bool) -> FileResult:
-    try:
-        report = analyzer.analyze(path)
-    except ImageError as error:
-        tqdm.write(f"{path}: {error}", file=sys.stderr)
-        return FileResult(str(path), None, str(error))
-    return FileResult(str(path), analyzer.explain(report) if explain and report.faces else report)
-
-
-def _outputs(options: argparse.Namespace) -> Iterator[AbstractContextManager[Write]]:
-    """The outputs asked for, CSV on the screen when none is; each opens its file when it is entered."""
-    if options.json:
-        yield _json_output(options.json)
-    if options.html:
-        yield _html_output(options.html)
-    if options.csv or not (options.json or options.html):
-        yield _csv_output(options.csv)
-
-
-def _opened(path: Path) -> TextIO:
-    try:
-        return path.open("w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise InfantFERError(f"{path} cannot be written: {error.strerror}.") from None
-
-
-@contextmanager
-def _json_output(path: Path) -> Iterator[Write]:
-    entries = []
-    with _opened(path) as stream:
-        yield lambda result: entries.append(_json_entry(result))
-        json.dump(entries, stream, indent=1, ensure_ascii=False)
-
-
-def _json_entry(result: FileResult) -> dict:
-    if result.report is None:
-        return {"file": result.file, "faces": [], "error": result.error}
-    return {"file": result.file, **result.report.to_dict()}
-
-
-@contextmanager
-def _html_output(path: Path) -> Iterator[Write]:
-    from infant_fer.report_html import TITLE, document, report_section
-
-    before, rule, after = document(TITLE, "<hr>").partition("<hr>")
-
-    def write(result: FileResult) -> None:
-        answer = report_section(result.report) if result.report else f"<p>{escape(result.error)}</p>"
-        stream.write(f"{rule}<h2>{escape(result.file)}</h2>{answer}")
-
-    with _opened(path) as stream:
-        stream.write(before)
-        yield write
-        stream.write(after)
-
-
-@contextmanager
-def _csv_output(path: Path | None) -> Iterator[Write]:
-    with _opened(path) if path else nullcontext(sys.stdout) as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        yield lambda result: writer.writerows(_rows(result))
-
-
-def _rows(result: FileResult) -> list[list]:
-    if result.report is None or not result.report.faces:
-        label = UNREADABLE if result.report is None else NO_FACE
-        checkpoint = "" if result.report is None else result.report.checkpoint
-        return [[result.file, "", label] + [""] * (len(COLUMNS) - 4) + [checkpoint]]
-    return [_face_row(result, face) for face in result.report.to_dict()["faces"]]
-
-
-def _face_row(result: FileResult, face: dict) -> list:
-    numbers = [f"{face['probabilities'][affect]:.6f}" for affect in AFFECTS]
-    extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
-    notes = " ".join((*face["notes"], *result.report.notes))
-    return [
-        result.file,
-        face["number"],
-        face["label"],
-        *numbers,
-        *extras,
-        *face["box_xyxy"],
-        notes,
-        result.report.checkpoint,
-    ]
+for _name, (_module, _help) in DELEGATED.items():
+    app.command(
+        _name,
+        help=_help,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_delegate(_module))
 
 
 if __name__ == "__main__":

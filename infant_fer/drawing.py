@@ -1,20 +1,45 @@
-"""How is a result drawn? Boxes, landmarks and saliency maps on the photo."""
+"""How is a result drawn? Which part of the photo is shown, and boxes, landmarks and saliency maps on it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import matplotlib
 import numpy as np
 
+from infant_fer.alignment import AlignedFace
+from infant_fer.face import Face
+from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import OUTLINES, TRIANGLES
 from infant_fer.report import FaceReport, Report
 
 OVERLAYS = ("outlines", "mesh", "box only")
-COLOUR_MAP = "inferno"  # perceptually uniform, readable in grey; matplotlib
+COLOUR_MAP = "inferno"  # perceptually uniform, readable without colour; matplotlib
 LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
 FINE_BITS = 4  # cv2 draws with 1/16 px
+SHOWN_LONG_SIDE = 1024  # px; sharp on a page, a third of the bytes of the whole photo
+SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-up
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def whole_view(report: Report) -> Report:
+    """Scale the report's photo down to SHOWN_LONG_SIDE; smaller photos keep their size."""
+    height, width = report.photo.rgb.shape[:2]
+    return _transformed(report, (0, 0, width, height), min(1.0, SHOWN_LONG_SIDE / max(height, width)))
+
+
+def close_up(report: Report) -> Report:
+    """Crop the report's photo to a window around all faces, its long side SHOWN_LONG_SIDE; without a face, whole_view.
+
+    Boxes, landmarks and maps are moved to the new frame, so the result is drawn like any report.
+    """
+    if not report.faces:
+        return whole_view(report)
+    window = _window(report)
+    scale = SHOWN_LONG_SIDE / max(window[2] - window[0], window[3] - window[1])
+    return _transformed(report, window, min(scale, 4.0))  # beyond four times only the pixels grow
 
 
 def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> np.ndarray:
@@ -28,7 +53,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
 
 
 def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> np.ndarray:
-    """Lay the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the cover where the map is 1.
+    """Lay the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
 
     Where the map is near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
@@ -37,8 +62,8 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> n
         return photo_rgb.copy()
     values = face.aligned.map_to_photo(face.explanation.saliency.for_display(), photo_rgb.shape[:2]).clip(0, 1)
     colours = _colour_table()[(values * 255).astype(np.uint8)]
-    occluder = (strength * np.sqrt(values))[..., None]
-    canvas = (photo_rgb * (1 - occluder) + colours * occluder).astype(np.uint8)
+    opacity = (strength * np.sqrt(values))[..., None]
+    canvas = (photo_rgb * (1 - opacity) + colours * opacity).astype(np.uint8)
     side = face.aligned.crop_rgb.shape[0]
     corners = face.aligned.to_photo(np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64) - 0.5)
     _polyline(canvas, corners, WHITE, 1, closed=True)
@@ -46,9 +71,38 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> n
 
 
 def colour_bar_css() -> str:
-    """The map's colours from 0 to 1 as a CSS linear gradient."""
+    """Return the map's colours from 0 to 1 as a CSS linear gradient."""
     table = _colour_table()[:: 255 // 10]
     return "linear-gradient(to right, " + ", ".join(f"rgb({r},{g},{b})" for r, g, b in table) + ")"
+
+
+def _window(report: Report) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom in pixels, inside the photo."""
+    height, width = report.photo.rgb.shape[:2]
+    boxes = np.array([face.face.box_xyxy for face in report.faces])
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    border = SURROUNDINGS * (high - low).max()
+    left, top = np.floor((low - border).clip(0, (width - 2, height - 2))).astype(int)
+    right, bottom = np.ceil((high + border).clip((left + 2, top + 2), (width, height))).astype(int)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _transformed(report: Report, window: tuple[int, int, int, int], scale: float) -> Report:
+    left, top, right, bottom = window
+    part = report.photo.rgb[top:bottom, left:right]
+    size_wh = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    rgb = cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    faces = tuple(_transformed_face(face, np.array([left, top], np.float32), scale) for face in report.faces)
+    return replace(report, photo=Photo(rgb, size_wh), faces=faces)
+
+
+def _transformed_face(report: FaceReport, corner: np.ndarray, scale: float) -> FaceReport:
+    matrix = report.aligned.photo_to_crop.copy()
+    matrix[:, 2] += matrix[:, :2] @ corner
+    matrix[:, :2] /= scale
+    landmarks = (report.face.landmarks_px - corner) * scale
+    face = Face(landmarks, report.face.blendshapes, report.face.pose)
+    return replace(report, face=face, aligned=AlignedFace(report.aligned.crop_rgb, matrix))
 
 
 def _colour_table() -> np.ndarray:

@@ -18,6 +18,11 @@ def render(template: str, **context: Any) -> Markup:
     return Markup(_environment().get_template(template).render(context))
 
 
+def macro(template: str, name: str, *arguments: Any) -> Markup:
+    """Call one macro of a template."""
+    return getattr(_environment().get_template(template).module, name)(*arguments)
+
+
 def document(title: str, body: str, style: str = "") -> Markup:
     """Render a self-contained HTML document that loads nothing: `title` is plain text, `body` HTML, `style` CSS."""
     return render("document.html.j2", title=title, body=Markup(body), style=Markup(style))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ MAX_BYTES = 12 * 2**20  # a phone's JPEG takes about 2 bits a pixel: 10 MB for M
 MAX_PIXELS = 40_000_000  # decoded RGB of that size is 120 MB
 LONG_SIDE = 1600  # px; a face that fills a tenth of the picture still has 160 px
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")  # HEIC is decoded by pillow-heif; other decoders stay unreachable
+# The names that folders are searched for, by the app, the command line and training. BMP and TIFF are not decoded.
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"})
 BACKDROP_GREY = 127  # what shows through transparent pixels
 
@@ -96,13 +99,24 @@ def _checked_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array)
 
 
+def printable(path: str | Path) -> str:
+    """Return a path as text that every encoding can hold: bytes that are not UTF-8 are written as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _read(path: Path) -> bytes:
+    name = printable(path.name)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"{path.name} is larger than 12 MB. Save it smaller and try again.")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a device or pipe may never end
+            raise ImageError(f"{name} is not a file. Choose a photo.")
+        if status.st_size > MAX_BYTES:
+            raise ImageError(f"{name} is larger than 12 MB. Save it smaller and try again.")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path.name} could not be opened: {error.strerror}.") from None
+        raise ImageError(f"{name} could not be opened: {error.strerror}.") from None
+    except ValueError:  # a NUL in the name
+        raise ImageError(f"{name!r} is no possible file name.") from None
 
 
 def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int]]:

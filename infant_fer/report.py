@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import Prediction
@@ -21,6 +21,55 @@ LIMITS = (
 )
 OUTSIDE_WARNING = "Much of the map lies outside the face: the model may have looked at something else."
 OUTSIDE_SHARE = 0.4
+
+
+HEADS = ("emotions", "valence", "arousal", "age_groups", "usable", "eyes_closed", "mouth_covered", "streams")
+
+
+class ExplanationJSON(TypedDict):
+    """What JSON holds of an explanation: how the map was computed, and the share of each face part.
+
+    The options of the method stand beside these, SmoothGrad's for example as `noise` and `seed`.
+    """
+
+    method: str
+    target: str
+    samples: int
+    requested_samples: int
+    precision: str
+    device: str
+    share_per_part: dict[str, float]
+
+
+class FaceJSON(TypedDict):
+    """What JSON holds of one face; a head that the checkpoint lacks is left out."""
+
+    number: int
+    box_xyxy: list[float]
+    label: str
+    probabilities: dict[str, float]
+    emotions: NotRequired[dict[str, float]]
+    valence: NotRequired[float]
+    arousal: NotRequired[float]
+    age_groups: NotRequired[dict[str, float]]
+    usable: NotRequired[float]
+    eyes_closed: NotRequired[float]
+    mouth_covered: NotRequired[float]
+    streams: NotRequired[dict[str, float]]
+    pose_degrees: dict[str, float]
+    sentence: str
+    notes: list[str]
+    explanation: ExplanationJSON | None
+
+
+class ReportJSON(TypedDict):
+    """What JSON holds of one photo."""
+
+    checkpoint: str
+    photo_size_wh: list[int]
+    faces: list[FaceJSON]
+    notes: list[str]
+    limits: str
 
 
 def clear_label(probabilities: Mapping[str, float]) -> str | None:
@@ -97,49 +146,38 @@ class Report:
         faces = tuple(replace(face, explanation=explanation) if face.number == number else face for face in self.faces)
         return replace(self, faces=faces)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: pixels are those of the full-size upright photo; no picture, no landmark identifies anybody."""
+    def to_dict(self) -> ReportJSON:
+        """Return plain data for JSON: pixels are those of the full-size upright photo; it holds no picture or landmark."""
         return {
             "checkpoint": self.checkpoint,
             "photo_size_wh": list(self.photo.full_size_wh),
-            "faces": [_face_dict(face, self.photo.scale) for face in self.faces],
+            "faces": [_face_json(face, self.photo.scale) for face in self.faces],
             "notes": list(self.notes),
             "limits": LIMITS,
         }
 
     def to_json(self) -> str:
-        """The report as indented JSON text."""
+        """Return the report as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
 
-def _face_dict(report: FaceReport, scale: float) -> dict[str, Any]:
+def _face_json(report: FaceReport, scale: float) -> FaceJSON:
     prediction, pose = report.prediction, report.face.pose
-    extras = {
-        "emotions": prediction.emotions,
-        "valence": prediction.valence,
-        "arousal": prediction.arousal,
-        "age_groups": prediction.age_groups,
-        "usable": prediction.usable,
-        "eyes_closed": prediction.eyes_closed,
-        "mouth_covered": prediction.mouth_covered,
-        "streams": prediction.streams,
-    }
+    heads = {name: value for name in HEADS if (value := getattr(prediction, name)) is not None}
     return {
         "number": report.number,
         "box_xyxy": [round(value * scale, 1) for value in report.face.box_xyxy],
         "label": prediction.label,
         "probabilities": prediction.probabilities,
-        **{name: value for name, value in extras.items() if value is not None},
+        **heads,
         "pose_degrees": {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
         "sentence": report.sentence,
         "notes": list(report.notes),
-        "explanation": _explanation_dict(report.explanation),
+        "explanation": _explanation_json(report.explanation) if report.explanation else None,
     }
 
 
-def _explanation_dict(explanation: Explanation | None) -> dict[str, Any] | None:
-    if explanation is None:
-        return None
+def _explanation_json(explanation: Explanation) -> ExplanationJSON:
     saliency = explanation.saliency
     return {
         "method": saliency.method,

@@ -9,13 +9,12 @@ import numpy as np
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.drawing import draw_faces, draw_saliency
+from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.report import Report
 from infant_fer.report_html import answer_html, shares_html
 from infant_fer.ui.sessions import Session
-from infant_fer.viewing import close_up, whole_view
 
 WAITING = '<div class="ife"><p>Choose a photo, take one with the camera, or try an example.</p></div>'
 NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."

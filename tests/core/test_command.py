@@ -1,19 +1,26 @@
 """`python -m infant_fer`: rows, reports, exit codes."""
 
+import contextlib
 import csv
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import weakref
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
-from infant_fer.__main__ import main
-from infant_fer.images import Photo
+from infant_fer.__main__ import DELEGATED, main
+from infant_fer.batch import FileResult, Outputs, PhotoFile, photo_files
+from infant_fer.errors import CheckpointError
+from infant_fer.images import Photo, load_photo
 from infant_fer.report import Report
 from tests.conftest import EXAMPLES, ROOT
 
@@ -77,7 +84,7 @@ def test_exit_codes(folder, capsys):
 
 
 def test_a_photo_no_decoder_can_read_does_not_stop_the_next(analyzer, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: analyzer)
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: analyzer)
     heic = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (60, 40))).save(heic)
     bad = tmp_path / "a_bad.heic"
@@ -103,7 +110,7 @@ class Empty:
 
 def test_photos_are_forgotten_once_their_results_are_written(monkeypatch, tmp_path):
     reader = Empty()
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: reader)
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
     outputs = [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
     assert main([*(f"{number}.jpg" for number in range(6)), *outputs]) == 0
     assert len(reader.alive) == 6
@@ -116,30 +123,224 @@ def test_photos_are_forgotten_once_their_results_are_written(monkeypatch, tmp_pa
     assert page.endswith("</body></html>")
 
 
-def test_an_interrupted_run_keeps_the_rows_it_has(monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["json", "csv", "html"])
+def test_an_interrupted_run_keeps_its_results_and_the_earlier_file(monkeypatch, tmp_path, capsys, kind):
     class Interrupted(Empty):
         def analyze(self, path):
             if path.name == "2.jpg":
                 raise KeyboardInterrupt
             return super().analyze(path)
 
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: Interrupted())
-    out = tmp_path / "out.csv"
-    with pytest.raises(KeyboardInterrupt):
-        main(["0.jpg", "1.jpg", "2.jpg", "--csv", str(out)])
-    assert [row["file"] for row in csv.DictReader(out.open())] == ["0.jpg", "1.jpg"]
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Interrupted())
+    out, beside = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.part"
+    out.write_text("earlier")
+    command = ["0.jpg", "1.jpg", "2.jpg", f"--{kind}", str(out)]
+    assert main(command) == 130
+    assert "Interrupted" in capsys.readouterr().err
+    assert out.read_text() == "earlier"
+    text = beside.read_text()
+    assert "0.jpg" in text
+    assert "1.jpg" in text
+    assert "2.jpg" not in text
+    out.unlink()
+    beside.unlink()
+    assert main(command) == 130
+    assert out.read_text() == text
+    assert [file.name for file in tmp_path.iterdir()] == [out.name]
 
 
 @pytest.mark.parametrize("kind", ["--json", "--csv", "--html"])
-@pytest.mark.parametrize("place", ["nowhere/out", "."], ids=["no such folder", "a folder"])
-def test_an_output_that_cannot_be_written_is_told_before_a_photo_is_read(monkeypatch, tmp_path, capsys, kind, place):
+@pytest.mark.parametrize("place", ["nowhere/out", ".", "photo.jpg", "link", "/dev/full"])
+def test_an_output_that_cannot_be_written_is_refused_before_a_photo_is_read(monkeypatch, tmp_path, capsys, kind, place):
     reader = Empty()
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda options: reader)
-    assert main(["0.jpg", kind, str(tmp_path / place)]) == 2
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
+    (tmp_path / "photo.jpg").write_bytes(b"the only copy")
+    (tmp_path / "link").symlink_to("photo.jpg")
+    assert main([kind, str(tmp_path / place), "0.jpg"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"{tmp_path / place} cannot be written: ")
+    assert message.startswith(f"{tmp_path / place} ")
     assert message.count("\n") == 1
     assert reader.alive == []
+    assert (tmp_path / "photo.jpg").read_bytes() == b"the only copy"
+
+
+def test_an_input_is_no_output_and_two_outputs_have_two_names(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
+    photo = tmp_path / "photo"
+    photo.write_bytes(b"x")
+    assert main([str(photo), "--csv", str(photo)]) == 2
+    assert "is also an input" in capsys.readouterr().err
+    assert main(["0.jpg", "--csv", str(tmp_path / "out"), "--json", str(tmp_path / "out")]) == 2
+    assert "Two outputs" in capsys.readouterr().err
+
+
+def test_one_bad_item_is_a_row_and_the_rest_goes_on(monkeypatch, tmp_path, capsys):
+    """Names that are not UTF-8 or too long, a pipe, a folder, and a library's own fault."""
+
+    class Faulty(Empty):
+        def analyze(self, path):
+            if path.name == "strange.jpg":
+                raise RuntimeError("deep inside")
+            if path.name != "fine.jpg":
+                load_photo(path)
+            return super().analyze(path)
+
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Faulty())
+    latin = os.fsencode(tmp_path / "folder") + b"/caf\xe9.jpg"
+    (tmp_path / "folder").mkdir()
+    Path(os.fsdecode(latin)).write_bytes(b"nothing")
+    (tmp_path / "folder" / "._smile.jpg").write_bytes(b"a Mac's note beside a photo")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    files = ["folder", "a" * 300 + ".jpg", "strange.jpg", "pipe.jpg", "fine.jpg"]
+    monkeypatch.chdir(tmp_path)
+    outputs = [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
+    assert main([*files, *outputs]) == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [(row["file"], row["label"]) for row in rows] == [
+        (r"folder/caf\xe9.jpg", "unreadable"),
+        ("a" * 300 + ".jpg", "unreadable"),
+        ("strange.jpg", "unreadable"),
+        ("pipe.jpg", "unreadable"),
+        ("fine.jpg", "no face"),
+    ]
+    errors = [entry.get("error", "") for entry in json.loads((tmp_path / "out.json").read_text())]
+    for error, words in zip(errors, ("could not be read", "too long", "deep inside", "not a file", ""), strict=True):
+        assert words in error
+    assert errors == [row["notes"] for row in rows[:-1]] + [""]
+    assert "RuntimeError: deep inside" in (tmp_path / "out.html").read_text()
+    assert "strange.jpg: Unexpected RuntimeError" in capsys.readouterr().err
+
+
+def test_a_locked_folder_is_a_row(monkeypatch, tmp_path):
+    """The tests may run as root, to whom no folder is locked, so the system's answer is given here."""
+    (tmp_path / "open.jpg").write_bytes(b"x")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = photo_files([tmp_path])
+    assert [(file.title, file.fault) for file in found] == [
+        ("locked", "The folder could not be opened: Permission denied."),
+        ("open.jpg", ""),
+    ]
+
+
+def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_path):
+    class Inexplicable:
+        analyze = staticmethod(analyzer.analyze)
+
+        def explain(self, report):
+            raise CheckpointError("no gradient here")
+
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Inexplicable())
+    out = tmp_path / "out.csv"
+    assert main([str(EXAMPLES / "smile.jpg"), "--explain", "--csv", str(out)]) == 0
+    (row,) = csv.DictReader(out.open())
+    assert row["label"] == "positive"
+    assert row["notes"].endswith("no gradient here")
+
+
+def test_pages_name_no_folder_of_this_computer(monkeypatch, tmp_path):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
+    (tmp_path / "study" / "baby").mkdir(parents=True)
+    (tmp_path / "study" / "baby" / "1.jpg").write_bytes(b"x")
+    out = tmp_path / "out.html"
+    alone = str(tmp_path / "study" / "baby" / "1.jpg")
+    assert main([str(tmp_path / "study"), alone, alone, "--html", str(out)]) == 0
+    page = out.read_text()
+    assert re.findall("<h2>(.*1.jpg.*)</h2>", page) == ["baby/1.jpg", "1.jpg", "1.jpg (2)"]
+    assert str(tmp_path) not in page
+
+
+FAKE = (
+    "import sys, numpy, infant_fer.__main__ as command\n"
+    "from infant_fer.images import Photo\n"
+    "from infant_fer.report import Report\n"
+    "class Reader:\n"
+    "    def analyze(self, path):\n"
+    "        return Report(Photo(numpy.zeros((9, 9, 3), 'uint8'), (9, 9)), (), (), 'none')\n"
+    "command._analyzer = lambda *_: Reader()\n"
+    "sys.exit(command.main(sys.argv[1:]))\n"
+)
+
+
+def run_command(*files: str, stdout=subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", FAKE, *files],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+
+
+def test_rows_survive_a_console_that_lacks_the_letters():
+    done = run_command("名前é.jpg", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines(keepends=True)[1].startswith(rb"\u540d\u524d" + "é.jpg,,no face".encode("cp1252"))
+    assert done.stdout.count(b"\r\n") == 2
+    assert b"\r\r" not in done.stdout
+
+
+def test_windows_line_ends_are_not_doubled():
+    """As on Windows, where the standard output turns every line feed into two characters."""
+    output = io.TextIOWrapper(io.BytesIO(), newline="\r\n")
+    with contextlib.redirect_stdout(output):
+        print("\n", end="", flush=True)
+        with Outputs().writers().__next__() as write:
+            write(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone"))
+    assert b"\r\r" not in output.buffer.getvalue()[2:]
+
+
+def test_a_full_standard_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = run_command("a.jpg", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1] == "The standard output cannot be written: No space left on device."
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_ends_the_command_quietly():
+    command = [sys.executable, "-c", FAKE, *["a.jpg"] * 5000]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [["read"], []])
+def test_read_is_the_command_without_a_command(monkeypatch, tmp_path, arguments):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
+    out = tmp_path / "out.csv"
+    assert main([*arguments, "--csv", str(out), "0.jpg"]) == 0
+    assert out.read_text().splitlines()[1].startswith("0.jpg,,no face")
+
+
+def test_wrong_options_and_help(capsys):
+    assert main(["0.jpg", "--nonsense"]) == 2
+    assert main(["read"]) == 2
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("read", "evaluate", "audit", "render"):
+        assert word in shown
+
+
+@pytest.mark.parametrize("command", ["evaluate", "audit", "render"])
+def test_other_commands_get_their_own_arguments(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        import_module(DELEGATED[command][0]).main(["--help"])
+    assert end.value.code == 0
+    own = capsys.readouterr().out
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out == own
+    assert main([command, "--nonsense"]) == 2
 
 
 @pytest.mark.slow

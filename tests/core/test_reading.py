@@ -10,14 +10,13 @@ from PIL import Image
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.data.face_cache import align_images
-from infant_fer.drawing import draw_faces, draw_saliency
+from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.rows import as_input
-from infant_fer.viewing import close_up, whole_view
 from tests.conftest import EXAMPLES
 from tests.made_data import unlabelled
 

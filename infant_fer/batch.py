@@ -1,0 +1,228 @@
+"""Many photos: which files are read, what is said of each, and how the results reach CSV, JSON and HTML."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+from infant_fer.errors import ImageError, InfantFERError, OutputError
+from infant_fer.files import check_output_file, open_atomically
+from infant_fer.images import PHOTO_SUFFIXES, printable
+from infant_fer.labels import AFFECTS
+
+if TYPE_CHECKING:  # both load torch
+    from infant_fer.analyzer import Analyzer
+    from infant_fer.report import FaceJSON, Report
+
+BOX = ("left", "top", "right", "bottom")
+COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint")
+NO_FACE, UNREADABLE = "no face", "unreadable"
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A file to read: `title` is its name for a page that others may see, without the folders it is in on this computer."""
+
+    path: Path
+    title: str
+    fault: str = ""  # why it cannot be read, when that is known already
+
+
+@dataclass(frozen=True, eq=False)
+class FileResult:
+    """One file's report, or the reason why there is none; a report with an `error` lacks its explanation."""
+
+    file: PhotoFile
+    report: Report | None
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path as it was given."""
+        return printable(self.file.path)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results go; without any, CSV goes to the standard output."""
+
+    json: Path | None = None
+    csv: Path | None = None
+    html: Path | None = None
+
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Raise OutputError, before any work, when an output cannot be written or would destroy something."""
+        chosen = [path for path in (self.json, self.csv, self.html) if path]
+        for path in chosen:
+            check_output_file(path, inputs)
+        if len({path.resolve() for path in chosen}) < len(chosen):
+            raise OutputError("Two outputs have the same name. Give each its own.")
+
+    def writers(self) -> Iterator[AbstractContextManager[Write]]:
+        """Yield a context for each output; it opens its file when it is entered."""
+        if self.json:
+            yield _json_writer(self.json)
+        if self.html:
+            yield _html_writer(self.html)
+        if self.csv:
+            yield _csv_writer(open_atomically(self.csv, keep_partial=True))
+        elif not (self.json or self.html):
+            yield _csv_writer(_standard_output())
+
+
+Write = Callable[[FileResult], object]
+
+
+def photo_files(sources: Iterable[str | Path]) -> list[PhotoFile]:
+    """List the files as given, and the photos of folders in the order of their names; hidden files are left out.
+
+    A folder that cannot be opened is an entry with its fault.
+    """
+    found = []
+    for source in sources:
+        if os.path.isdir(source):  # False, not an error, for a name that is too long
+            found += sorted(_photos_in(Path(source)), key=lambda file: file.path)
+        else:
+            found.append(PhotoFile(Path(source), printable(os.path.basename(source))))
+    return found
+
+
+def _photos_in(folder: Path) -> Iterator[PhotoFile]:
+    faults: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=faults.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
+                yield PhotoFile(path, printable(path.relative_to(folder)))
+    for fault in faults:
+        path = Path(os.fsdecode(fault.filename))
+        yield PhotoFile(path, printable(path.name), f"The folder could not be opened: {fault.strerror}.")
+
+
+def read_files(load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs: Outputs, explain: bool) -> int:
+    """Read every file, write each result at once, so that its photo can be forgotten; return how many were read.
+
+    `load` gives the analyzer, after the outputs were checked. Whatever happens to one file is its own result, and the
+    rest goes on. Interrupted, the results so far are kept, and earlier files stay: see `open_atomically`.
+    Raises OutputError, and what `load` raises.
+    """
+    outputs.check([file.path for file in files])
+    analyzer = load()
+    n_read = 0
+    with ExitStack() as stack:
+        writes = [stack.enter_context(writer) for writer in outputs.writers()]
+        for file in tqdm(files, unit="photo", disable=None, file=sys.stderr):
+            result = _read(analyzer, file, explain)
+            n_read += result.report is not None
+            with tqdm.external_write_mode():  # the bar makes way for rows on the screen
+                if result.error:
+                    print(f"{result.name}: {result.error}", file=sys.stderr)
+                for write in writes:
+                    write(result)
+    return n_read
+
+
+def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
+    if file.fault:
+        return FileResult(file, None, file.fault)
+    report = None
+    try:
+        report = analyzer.analyze(file.path)
+        return FileResult(file, analyzer.explain(report) if explain and report.faces else report)
+    except ImageError as error:
+        return FileResult(file, None, str(error))
+    except InfantFERError as error:
+        return FileResult(file, report, str(error))
+    except Exception as error:  # of whatever library, on this one file: it is said in its row, and the rest goes on
+        return FileResult(file, report, f"Unexpected {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _json_writer(path: Path) -> Iterator[Write]:
+    entries: list[dict] = []
+    with open_atomically(path, keep_partial=True) as stream:
+        try:
+            yield lambda result: entries.append(_json_entry(result))
+        finally:
+            json.dump(entries, stream, indent=1, ensure_ascii=False)
+
+
+def _json_entry(result: FileResult) -> dict:
+    error = {"error": result.error} if result.error else {}
+    if result.report is None:
+        return {"file": result.name, "faces": [], **error}
+    return {"file": result.name, **result.report.to_dict(), **error}
+
+
+@contextmanager
+def _html_writer(path: Path) -> Iterator[Write]:
+    from infant_fer.html import render
+    from infant_fer.report_html import report_document, report_section
+
+    before, mark, after = report_document("<hr>").partition("<hr>")
+    titles: dict[str, int] = {}
+
+    def write(result: FileResult) -> None:
+        count = titles[result.file.title] = titles.get(result.file.title, 0) + 1
+        title = result.file.title + (f" ({count})" if count > 1 else "")
+        section = report_section(result.report) if result.report else ""
+        stream.write(mark + render("file.html.j2", title=title, error=result.error, section=section))
+
+    with open_atomically(path, keep_partial=True) as stream:
+        stream.write(before)
+        try:
+            yield write
+        finally:
+            stream.write(after)
+
+
+@contextmanager
+def _csv_writer(opened: AbstractContextManager[TextIO]) -> Iterator[Write]:
+    with opened as stream:
+        writer = csv.writer(stream)
+
+        def write_rows(rows: list) -> None:
+            writer.writerows(rows)
+            stream.flush()
+
+        write_rows([COLUMNS])
+        yield lambda result: write_rows(_rows(result))
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    """The standard output with the line ends that CSV has; what its encoding lacks is written as \\xNN or \\uNNNN."""
+    if hasattr(sys.stdout, "reconfigure"):  # not so in a notebook
+        sys.stdout.reconfigure(newline="", errors="backslashreplace")
+    try:
+        yield sys.stdout
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"The standard output cannot be written: {error.strerror}.") from error
+
+
+def _rows(result: FileResult) -> list[list]:
+    if result.report is None or not result.report.faces:
+        label = UNREADABLE if result.report is None else NO_FACE
+        checkpoint = "" if result.report is None else result.report.checkpoint
+        notes = result.error if result.report is None else ""
+        return [[result.name, "", label] + [""] * (len(COLUMNS) - 5) + [notes, checkpoint]]
+    return [_face_row(result, result.report, face) for face in result.report.to_dict()["faces"]]
+
+
+def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
+    numbers = [f"{face['probabilities'][affect]:.6f}" for affect in AFFECTS]
+    extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
+    notes = " ".join((*face["notes"], *report.notes, *([result.error] if result.error else [])))
+    head = [result.name, face["number"], face["label"]]
+    return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint]
