@@ -48,6 +48,7 @@ class Classifier(Protocol):
     """Reads aligned faces; `AffectClassifier` is the project's own."""
 
     name: str
+    card: str
     crop: CropSpec
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.loading import crop_spec, load_checkpoint, one_clear_error
@@ -59,7 +61,7 @@ class AffectClassifier:
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: PreTrainedModel,
         processor,
         name: str,
         card: str = "",
@@ -149,9 +151,11 @@ class AffectClassifier:
             named[canonical_label(name)] += share
         totals = sum_to_affect(named)
         probabilities = {affect: totals[affect] / sum(totals.values()) for affect in AFFECTS}
-        label = max(probabilities, key=probabilities.get)
-        optional = {"emotions": named} if is_emotions(self.labels) else {}
-        return Prediction(label, probabilities, **optional, **_optional_heads(heads, AFFECTS.index(label)))
+        label = max(probabilities, key=probabilities.__getitem__)
+        optional = _optional_heads(heads, AFFECTS.index(label))
+        if is_emotions(self.labels):
+            optional["emotions"] = named
+        return Prediction(label, probabilities, **optional)
 
     def _geometry(self, face: Face | None, count: int) -> dict[str, torch.Tensor]:
         if face is None or not _takes_geometry(self._model):
@@ -229,7 +233,7 @@ def _takes_geometry(model: torch.nn.Module) -> bool:
 
 def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:
     """Return the fields of Prediction that the model's further heads fill; a head that it lacks fills none."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for field, head, names in (("emotions", "emotion_logits", EMOTIONS), ("age_groups", "age_logits", AGE_GROUPS)):
         if head in heads:
             fields[field] = dict(zip(names, heads[head].double().softmax(-1).tolist(), strict=True))

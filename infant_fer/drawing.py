@@ -157,4 +157,5 @@ def _line_width(face: FaceReport) -> int:
 
 
 def _rgb(hex_colour: str) -> tuple[int, int, int]:
-    return tuple(int(hex_colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = bytes.fromhex(hex_colour.removeprefix("#"))
+    return red, green, blue

@@ -106,7 +106,7 @@ def disagreement(points_px: np.ndarray, other_px: np.ndarray) -> float:
 def _same_face(points: np.ndarray, other: np.ndarray) -> bool:
     apart = np.linalg.norm((points.min(0) + points.max(0) - other.min(0) - other.max(0)) / 2)
     ratio = _size(points) / _size(other)
-    return apart < SAME_PLACE * _size(other) and 1 / SAME_SIZE < ratio < SAME_SIZE
+    return bool(apart < SAME_PLACE * _size(other) and 1 / SAME_SIZE < ratio < SAME_SIZE)
 
 
 def _size(points: np.ndarray) -> float:

@@ -36,9 +36,9 @@ def open_atomically(path: Path, mode: str = "w", keep_partial: bool = False) -> 
     """
     path = Path(path)
     partial = path.with_name(f".{secrets.token_hex(8)}.part")  # short: `path` may have the longest name there is
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     with _as_output_error(path):
-        stream = partial.open(mode.replace("w", "x"), **text)
+        stream = partial.open(mode.replace("w", "x"), encoding=encoding, newline=newline)
     try:
         with _as_output_error(path, FULL), stream:  # any other OSError in the block may be of another file
             yield stream

@@ -170,5 +170,5 @@ def _fit(image: Image.Image) -> Image.Image:
     if max(image.size) <= LONG_SIDE:
         return image
     scale = LONG_SIDE / max(image.size)
-    size_wh = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -6,7 +6,7 @@ scikit-learn and scipy.stats are imported inside the functions, so that importin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from scipy.special import softmax
@@ -23,6 +23,7 @@ class ProportionDict(TypedDict):
     right: int
     n: int
     interval95: list[float]
+    infants: NotRequired[int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Proportion:
     def of(cls, right: np.ndarray, infants: np.ndarray | None = None) -> Proportion:
         """Count the true entries of (N,) bool. Bootstrap over `infants`, (N,) of any dtype, if one has several cases."""
         count = len(np.unique(infants)) if infants is not None else len(right)
-        if count == len(right):
+        if infants is None or count == len(right):
             return cls(int(np.sum(right)), len(right))
         return cls(int(np.sum(right)), len(right), count, cluster_interval(right, infants))
 
@@ -57,15 +58,19 @@ class Proportion:
 
     def to_dict(self) -> ProportionDict:
         """Return plain data for JSON, with None for an undefined value."""
-        plain = {"value": self.value if self.n else None, "right": self.right, "n": self.n}
-        plain["interval95"] = [float(end) for end in self.interval]
-        return plain if self.infants is None else {**plain, "infants": self.infants}
+        interval = [float(end) for end in self.interval]
+        value = self.value if self.n else None
+        plain: ProportionDict = {"value": value, "right": self.right, "n": self.n, "interval95": interval}
+        if self.infants is not None:
+            plain["infants"] = self.infants
+        return plain
 
     @classmethod
     def from_dict(cls, plain: ProportionDict) -> Proportion:
         """Read what `to_dict` wrote."""
         infants = plain.get("infants")
-        return cls(plain["right"], plain["n"], infants, tuple(plain["interval95"]) if infants else None)
+        low, high = plain["interval95"]
+        return cls(plain["right"], plain["n"], infants, (low, high) if infants else None)
 
     @property
     def short(self) -> str:

@@ -43,7 +43,7 @@ PART_WORDS = {
 }
 
 # Index paths to draw, closed ones with their first point again at the end.
-OUTLINES = {
+OUTLINES: dict[str, list[tuple[int, ...]]] = {
     "face": [(*FACE_OVAL, FACE_OVAL[0])],
     "brows": [(*RIGHT_BROW, RIGHT_BROW[0]), (*LEFT_BROW, LEFT_BROW[0])],
     "eyes": [(*RIGHT_EYE, RIGHT_EYE[0]), (*LEFT_EYE, LEFT_EYE[0])],

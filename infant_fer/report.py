@@ -74,7 +74,7 @@ class ReportJSON(TypedDict):
 
 def clear_label(probabilities: Mapping[str, float]) -> str | None:
     """The affect likely enough to be named alone; None when the expression is not clear."""
-    label = max(probabilities, key=probabilities.get)
+    label = max(probabilities, key=probabilities.__getitem__)
     return label if probabilities[label] >= CLEAR_PROBABILITY else None
 
 

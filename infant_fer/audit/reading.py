@@ -30,7 +30,7 @@ class Reading:
     @property
     def label(self) -> str | None:
         """The likeliest affect."""
-        return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
 
     @property
     def rendered_affect(self) -> str:

@@ -173,8 +173,9 @@ def _check_labels(id2label: object, name: str) -> None:
 def _check_crop(face_crop: object, name: str) -> None:
     if face_crop is None:
         return
-    known = isinstance(face_crop, dict) and set(face_crop) <= {"size", "margin"}
-    size, margin = (face_crop.get("size", 1), face_crop.get("margin", 0)) if known else (None, None)
+    size, margin = None, None
+    if isinstance(face_crop, dict) and set(face_crop) <= {"size", "margin"}:
+        size, margin = face_crop.get("size", 1), face_crop.get("margin", 0)
     sound = isinstance(size, int) and 0 < size <= MAX_CROP and isinstance(margin, (int, float)) and 0 <= margin <= 2
     if not sound:
         raise CheckpointError(

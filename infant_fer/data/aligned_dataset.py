@@ -54,7 +54,7 @@ def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[
     Near-duplicates become one subject. Raises DatasetError when no face was found at all.
     """
     if not dataset.found.all():
-        names = named([dataset.pictures.where(index) for index in np.flatnonzero(~dataset.found)])
+        names = named([dataset.pictures.where(int(index)) for index in np.flatnonzero(~dataset.found)])
         what = "used whole" if whole_pictures else "left out"
         log(f"no face in {(~dataset.found).sum()} of {len(dataset)} pictures, {what}: {names}")
     kept = dataset.rows(dataset.found | whole_pictures)

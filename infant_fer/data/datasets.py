@@ -59,8 +59,10 @@ def read_labeled_images(
     if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return read_table(table, classes, pictures)
     if os.path.isdir(path):
-        files, locked = folder_files(path)
-        files = [((None, str(file)), file.relative_to(path).parts) for file in files]
+        found, locked = folder_files(path)
+        files: list[tuple[Place, tuple[str, ...]]] = [
+            ((None, str(file)), file.relative_to(path).parts) for file in found
+        ]
         skipped = tuple(f"the folder {name}, which cannot be opened" for name in locked)
         return read_subjects(_from_layout(files, source, classes, skipped), path)
     if os.path.isfile(path):

@@ -95,8 +95,8 @@ def _key(images: ImageStore, adults: bool) -> str:
     for archive in sorted({archive for archive in images.archives if archive is not None}):
         with archive.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    for index, archive in enumerate(images.archives):
-        name = images.digest(index) if archive is None else images.members[index]  # a file may be moved
+    for index, holder in enumerate(images.archives):
+        name = images.digest(index) if holder is None else images.members[index]  # a file may be moved
         digest.update(f"{name}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
@@ -125,6 +125,11 @@ def _find(job: _Job, missing: list[int]) -> None:
         ) from None
     except OSError as error:
         raise DatasetError(f"The faces could not be kept in {job.folder}: {error.strerror or error}.") from None
+
+
+# Of a worker, set when it starts.
+_detector: FaceDetector
+_analyzer: Analyzer | None
 
 
 def _start_worker(adults: bool) -> None:
@@ -177,5 +182,5 @@ def _load(file: Path) -> dict[str, np.ndarray]:
 
 def _save(file: Path, **arrays: np.ndarray) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     write_atomically(file, buffer.getvalue())

@@ -49,10 +49,8 @@ class LabeledImages(ImageStore):
             archives=tuple(self.archives[i] for i in index),
             members=tuple(self.members[i] for i in index),
             **{name: getattr(self, name)[index] for name in ("truth", "target", "subject", "split")},
-            **{
-                name: {key: values[index] for key, values in getattr(self, name).items()}
-                for name in ("subgroups", "heads")
-            },
+            subgroups={key: values[index] for key, values in self.subgroups.items()},
+            heads={key: values[index] for key, values in self.heads.items()},
         )
 
     def counts(self) -> dict[str, int]:

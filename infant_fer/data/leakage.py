@@ -113,6 +113,8 @@ def _across(pictures: LabeledImages, splits: np.ndarray, keys: np.ndarray) -> tu
     rows = pd.DataFrame({"member": pictures.members, "split": splits, "key": keys}).sort_values(["member", "split"])
     firsts = rows.drop_duplicates(["key", "split"])  # one picture for each split of each key
     crossing = firsts[firsts.duplicated("key", keep=False)].groupby("key", sort=False)
-    return tuple(
-        tuple(f"{printable(row.member)} [{row.split}]" for row in group.head(2).itertuples()) for _, group in crossing
-    )
+    pairs = []
+    for _, group in crossing:
+        first, second = (f"{printable(row.member)} [{row.split}]" for row in group.head(2).itertuples())
+        pairs.append((first, second))
+    return tuple(pairs)

@@ -73,7 +73,8 @@ def read_subjects(pictures: LabeledImages, folder: Path) -> LabeledImages:
     table = folder / "subjects.csv"
     if not table.is_file():
         return pictures
-    rows, index, subjects = read_rows(table), PictureIndex(()), {}
+    subjects: dict[str, str] = {}
+    rows, index = read_rows(table), PictureIndex(())
     if not {"file", "subject"} <= set(rows):
         raise DatasetError(f"{table} needs the columns file and subject; it has {', '.join(rows)}.")
     for member in pictures.members:
@@ -163,7 +164,8 @@ def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> tuple[l
     for archive in sorted(table.parent.glob("*.zip")):
         for member in archive_members(archive):
             archives.setdefault(member, []).append(archive)
-    elsewhere, places, renamed = None, [], []
+    places: list[Place] = []
+    elsewhere, renamed = None, []
     for file in files:
         path = "/".join(relative_parts(file))
         if os.path.isfile(table.parent / path):  # False for a name that is too long, too

@@ -44,7 +44,7 @@ def mean_maps(
     order = np.random.default_rng(seed).permutation(len(crops))
     maps = []
     for affect in AFFECTS:
-        found = []
+        found: list[tuple[np.ndarray, np.ndarray]] = []
         for index in order[affects[order] == affect]:
             if len(found) == FACES_EACH:
                 break

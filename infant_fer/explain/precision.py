@@ -70,7 +70,7 @@ def _folded(model: nn.Module) -> nn.Module:
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 setattr(parent, first_name, fuse_conv_bn_eval(first, second))
                 setattr(parent, second_name, nn.Identity())
-    return folded.requires_grad_(False).to(memory_format=torch.channels_last)
+    return folded.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _bfloat16_convolutions(folded: nn.Module) -> nn.Module:

@@ -63,6 +63,7 @@ class SaliencyMap:
         return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * DISPLAY_BLUR))
 
 
+@dataclass(frozen=True)
 class Method(ABC):
     """An attribution method. A subclass is a frozen dataclass whose fields are its options, each with a default.
 

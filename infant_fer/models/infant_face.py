@@ -192,6 +192,8 @@ class ImageReader(nn.Module):
 class ImageStream(nn.Module):
     """(B, 3, S, S) to (B, C): luminance, convolutional stem, residual stages, transformer layers over the last grid, mean."""
 
+    luminance: torch.Tensor
+
     def __init__(self, config: InfantFaceConfig):
         super().__init__()
         self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
@@ -243,7 +245,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or width_in != width:
             self.shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
@@ -253,6 +255,9 @@ class ResidualBlock(nn.Module):
 
 class GeometryStream(nn.Module):
     """(B, G) geometry features to (B, 3) affect logits; the features' mean and deviation are part of the weights."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, config: InfantFaceConfig):
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -20,7 +21,7 @@ class Expression:
 
 
 # Actions by ARKit's names. Which muscles act together follows Oster, Baby FACS (2006), for the cry also Craig et al. 1994.
-EXPRESSIONS: dict[str, Expression] = MappingProxyType(
+EXPRESSIONS: Mapping[str, Expression] = MappingProxyType(
     {
         "neutral": Expression({}, "neutral"),
         "interest": Expression({"browInnerUp": 0.35, "browOuterUp": 0.3, "eyeWide": 0.35, "jawOpen": 0.12}, "neutral"),

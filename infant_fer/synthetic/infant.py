@@ -142,7 +142,7 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
     """Draw an infant; the same seed gives the same one. `race` is one of RACES for the larger share, `age` as in Infant."""
     random = np.random.default_rng(seed)
     race = race or str(random.choice(RACES))
-    shares = tuple(0.85 if name == race else 0.075 for name in RACES)
+    first, second, third = (0.85 if name == race else 0.075 for name in RACES)
     details = _sampled_details(random) | SHUT_LIPS
     if race == "asian":
         details |= {f"eyes/{side}-eye-epicanthus-in": float(random.uniform(0.2, 0.7)) for side in "lr"}
@@ -154,7 +154,7 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
         age=drawn_age if age is None else age,
         male=float(random.integers(0, 2)),
         weight=float(random.uniform(0.3, 0.8)),
-        races=shares,
+        races=(first, second, third),
         details=details,
         colours=colours,
         hair=float(random.uniform(0.25, 1.0)),
@@ -182,4 +182,5 @@ def _pick(random: np.random.Generator, choices: list[tuple]) -> np.ndarray:
 
 
 def _rgb(values: np.ndarray) -> tuple[float, float, float]:
-    return tuple(round(float(value), 4) for value in values)
+    red, green, blue = (round(float(value), 4) for value in values)
+    return red, green, blue

@@ -26,7 +26,7 @@ class InterpolationStep:
     @property
     def label(self) -> str | None:
         """Return the likeliest affect, or None where no face was found."""
-        return max(self.probabilities, key=self.probabilities.get) if self.probabilities else None
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ SIZE_PX = 384  # at 256 px answers may differ by 0.1 from those at 512, here by 
 STRONGEST = 1.2  # the largest weight a named expression has
 AGE_ENDS = (-0.25, 0.12)  # of Infant.age, as drawn by sample_infant
 # A dim room, so that the direction of the light shows.
-LAMP = {"key": (8.0, 8.0, 8.0), "sharpness": 6.0, "room": (0.25, 0.27, 0.29)}
+LAMP = Light(key=(8.0, 8.0, 8.0), sharpness=6.0, room=(0.25, 0.27, 0.29))
 # Linear albedo from light to dark, one for each class of the individual typology angle (Chardon et al. 1991).
 TONES = np.array(
     [(0.68, 0.47, 0.38), (0.56, 0.37, 0.265), (0.42, 0.265, 0.18), (0.36, 0.215, 0.14), (0.25, 0.14, 0.09), (0.12, 0.06, 0.04)]
@@ -84,7 +84,7 @@ def actions_of(name: str) -> dict[str, float]:
 def portrait(settings: LabSettings, size: int = SIZE_PX) -> Portrait:
     """Render the settings; two portraits of one seed differ only where their settings do."""
     view = View(yaw=settings.yaw, pitch=settings.pitch, background=settings.seed)
-    light = Light(settings.azimuth, settings.elevation, **LAMP, exposure=settings.brightness)
+    light = replace(LAMP, azimuth=settings.azimuth, elevation=settings.elevation, exposure=settings.brightness)
     occluder = settings.occluder and sample_occluder(np.random.default_rng(settings.seed), settings.occluder)
     return render(infant(settings).express(settings.actions, settings.tears), view, light, size, occluder or None)
 

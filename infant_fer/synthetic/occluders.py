@@ -39,4 +39,5 @@ def sample_occluder(random: np.random.Generator, kind: str | None = None) -> Occ
     kind = drawn if kind is None else kind
     colours = PLASTICS if kind == "pacifier" else FABRICS
     colour = np.array(colours[random.integers(len(colours))]) * random.uniform(0.8, 1.1)
-    return Occluder(kind, tuple(round(float(channel), 4) for channel in colour), int(random.integers(2**31)))
+    red, green, blue = (round(float(channel), 4) for channel in colour)
+    return Occluder(kind, (red, green, blue), int(random.integers(2**31)))

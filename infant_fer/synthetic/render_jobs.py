@@ -107,8 +107,8 @@ def _render_portrait(job: RenderJob, number: int) -> None:
     file = f"{number:06}.png"
     write_atomically(job.folder / file, cv2.imencode(".png", portrait.image[..., ::-1])[1].tobytes())
     plain = (file, job.seed + number, subject, name, EXPRESSIONS[name].affect)
-    parameters = (portrait.actions, portrait.landmarks, tears, occluder and occluder.to_dict())
-    parameters += (infant.to_dict(), view.to_dict(), light.to_dict())
+    scene = (occluder and occluder.to_dict(), infant.to_dict(), view.to_dict(), light.to_dict())
+    parameters = (portrait.actions, portrait.landmarks, tears, *scene)
     row = dict(zip(COLUMNS, plain, strict=True)) | dict(zip(JSON_COLUMNS, map(json.dumps, parameters), strict=True))
     write_atomically(_row_file(job, number), json.dumps(row))
 

@@ -91,10 +91,11 @@ def sample_view(random: np.random.Generator, turned: float = 1.0) -> View:
 def sample_light(random: np.random.Generator) -> Light:
     """Draw a light: from a side, above the horizon, warmer or colder."""
     warm, strength = random.uniform(-0.08, 0.12), random.uniform(1.2, 3.5)
+    red, green, blue = (float(strength * part) for part in (1 + warm, 1, 1 - warm))
     return Light(
         azimuth=float(random.uniform(-60, 60)),
         elevation=float(random.uniform(10, 55)),
-        key=tuple(float(strength * part) for part in (1 + warm, 1, 1 - warm)),
+        key=(red, green, blue),
         sharpness=float(random.uniform(2.5, 6)),
         exposure=float(random.uniform(0.8, 1.1)),
     )
@@ -113,7 +114,9 @@ def background(view: View, size: int) -> np.ndarray:
     picture[horizon:] = bed * (1 + 0.2 * fall[: max(0, FAR_PX - horizon), None, None])
     for _ in range(random.integers(2, 6)):
         _put_thing(picture, random)
-    picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(3.5, 9.0) * FAR_PX / 96, borderType=cv2.BORDER_REPLICATE)
+    picture[:] = cv2.GaussianBlur(
+        picture, (0, 0), random.uniform(3.5, 9.0) * FAR_PX / 96, borderType=cv2.BORDER_REPLICATE
+    )
     return np.maximum(cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC), 0)
 
 

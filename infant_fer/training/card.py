@@ -122,7 +122,7 @@ def _front_matter(name: str, split: str, accuracies: dict[tuple[str, str], float
         tags=["facial-expression-recognition", "infants"],
         model_name=name,
         eval_results=results,
-        **more,
+        **more,  # type: ignore[arg-type]
     ).to_yaml()
 
 

@@ -24,7 +24,17 @@ from infant_fer.training.provenance import publishable
 from infant_fer.training.runtime import is_main_process, log
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
-OTHER_RECIPES_ONLY = ("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes")
+OTHER_RECIPES_ONLY: tuple[str, ...] = (
+    "base",
+    "compare",
+    "epochs",
+    "set",
+    "size",
+    "split",
+    "folds",
+    "average_folds",
+    "classes",
+)
 OTHER_RECIPES_ONLY += ("pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery")
 
 

@@ -136,7 +136,7 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
             value = text.lower() in ("1", "true", "yes") if types[name] is bool else types[name](text)
         except ValueError:
             raise DatasetError(f"{name} must be a {types[name].__name__}; {text!r} was given.") from None
-        settings = replace(settings, **{name: value})
+        settings = replace(settings, **{name: value})  # type: ignore[arg-type]
     return validated(settings)
 
 

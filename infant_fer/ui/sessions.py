@@ -192,7 +192,7 @@ class SessionStore:
     def get(self, session_hash: str | None) -> Session:
         """Return the visitor's session, or an empty one that is not kept."""
         with self._lock:
-            if session_hash not in self._sessions:
+            if session_hash is None or session_hash not in self._sessions:
                 return Session()
             self._sessions.move_to_end(session_hash)
             self._sessions[session_hash].used_at = time.monotonic()

@@ -60,7 +60,8 @@ def is_installed() -> bool:
 @cache
 def base_mesh() -> BaseMesh:
     """Read the base mesh once."""
-    vertices, uv, groups, name = [], [], {}, ""
+    groups: dict[str, list] = {}
+    vertices, uv, name = [], [], ""
     for line in (data_folder() / "mpfb2/3dobjs/base.obj").read_text("utf-8").splitlines():
         kind, *words = line.split() or [""]
         if kind == "v":
@@ -99,7 +100,7 @@ def facial_actions() -> tuple[str, ...]:
 def mask(name: str) -> np.ndarray:
     """Return an (S, S) float32 mask in 0..1 of a region in texture space ("lips", "eyelids", "inside-mouth", "ears"), softened."""
     luminance = cv2.imread(str(data_folder() / f"mpfb2/textures/mpfb_{name}.jpg"), cv2.IMREAD_GRAYSCALE)
-    return cv2.GaussianBlur(luminance.astype(np.float32) / 255, (0, 0), 4)
+    return cv2.GaussianBlur(np.asarray(luminance, np.float32) / 255, (0, 0), 4)
 
 
 def _read(path: Path) -> Offsets:

@@ -97,15 +97,13 @@ def quad_normals(quads: np.ndarray, vertices: np.ndarray) -> np.ndarray:
 def head(levels: int = LEVELS) -> Head:
     """Build the head once for each level of refinement."""
     mesh = base_mesh()
-    quads, uv, part = [], [], []
+    pieces = []
     for group, kind in GROUPS.items():
         vertices, texture = mesh.groups[group]
         low, wide = mesh.vertices[vertices][..., 1].min(1), np.abs(mesh.vertices[vertices][..., 0]).max(1)
         seen = (kind != SKIN) | ((low >= LOWEST) & (wide <= WIDEST))
-        quads.append(vertices[seen])
-        uv.append(mesh.uv[texture[seen]])
-        part.append(np.full(seen.sum(), kind))
-    quads, uv, part = np.concatenate(quads), np.concatenate(uv), np.concatenate(part)
+        pieces.append((vertices[seen], mesh.uv[texture[seen]], np.full(seen.sum(), kind)))
+    quads, uv, part = (np.concatenate(each) for each in zip(*pieces, strict=True))
     operator, count = sparse.eye_array(len(mesh.vertices)).tocsr(), len(mesh.vertices)
     for _ in range(levels):
         step, quads = subdivided(quads, count)

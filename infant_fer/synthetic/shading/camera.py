@@ -45,5 +45,5 @@ def photographed(linear: np.ndarray, view: View, size: int) -> np.ndarray:
     image = (np.clip(encoded + view.grain * noise, 0, 1) * 255 + 0.5).astype(np.uint8)
     if view.jpeg:
         coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, view.jpeg])[1]
-        image = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+        image = np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1])
     return image

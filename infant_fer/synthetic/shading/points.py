@@ -64,7 +64,7 @@ def spot(x, y, centre: tuple[float, float], size: tuple[float, float]) -> np.nda
     return np.exp(-(((x - centre[0]) / size[0]) ** 2) - ((y - centre[1]) / size[1]) ** 2)
 
 
-def rise(x, start: float, end: float) -> np.ndarray:
+def rise(x, start: float | np.ndarray, end: float | np.ndarray) -> np.ndarray:
     """Return 0 before `start`, 1 after `end`, smooth between."""
     share = np.clip((x - start) / (end - start), 0, 1)
     return share * share * (3 - 2 * share)
@@ -74,7 +74,7 @@ def rise(x, start: float, end: float) -> np.ndarray:
 def noise_texture(seed: int) -> np.ndarray:
     """Return (NOISE_PX, NOISE_PX) float32 of deviation 1, without a seam."""
     random = np.random.default_rng(seed)
-    field = random.standard_normal((NOISE_PX, NOISE_PX)).astype(np.float32)
+    field: np.ndarray = random.standard_normal((NOISE_PX, NOISE_PX)).astype(np.float32)
     field = cv2.GaussianBlur(np.tile(field, (3, 3)), (0, 0), 2.0)[NOISE_PX : 2 * NOISE_PX, NOISE_PX : 2 * NOISE_PX]
     return np.ascontiguousarray(field / field.std(), np.float32)
 

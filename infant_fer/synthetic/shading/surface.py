@@ -87,6 +87,7 @@ def _gum(points: Points, mesh: Mesh, occluder: Occluder | None) -> tuple:
 
 
 def _occluder(points: Points, mesh: Mesh, occluder: Occluder | None) -> tuple:
+    assert occluder is not None  # a mesh without one has no point of it
     gloss, sharpness = (0.06, MOIST) if occluder.kind == "pacifier" else (0.02 * (occluder.kind == "hand"), DULL)
     return (
         occluder_colour(points, occluder, mesh.infant),

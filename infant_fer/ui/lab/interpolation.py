@@ -35,7 +35,7 @@ def interpolation_html(
 
 def _strip(steps: Sequence[InterpolationStep]) -> str:
     figures = "".join(
-        f'<figure style="border-color:{AFFECT_COLOURS.get(step.label, UNKNOWN_COLOUR)}">'
+        f'<figure style="border-color:{AFFECT_COLOURS.get(step.label or "", UNKNOWN_COLOUR)}">'
         f'<img src="{data_url(step.image, JPEG_QUALITY)}" alt="Step {step.number}: {_answer(step)}">'
         f"<figcaption>{step.number}: {_answer(step)}</figcaption></figure>"
         for step in steps

@@ -13,7 +13,7 @@ from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
-from infant_fer.synthetic.interpolation import STEPS, interpolate
+from infant_fer.synthetic.interpolation import STEPS, InterpolationStep, interpolate
 from infant_fer.synthetic.lab import LabSettings, portrait
 from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo_view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
@@ -101,7 +101,8 @@ def interpolated(
         faces = registry.analyzer(checkpoint).analyze(image).faces
         return faces[0].prediction.probabilities if faces else None
 
-    request_id, steps = session.begin_interpolation(), []
+    request_id = session.begin_interpolation()
+    steps: list[InterpolationStep] = []
     yield [interpolation_html(steps, STEPS, start, end), SHOW]
     try:
         for step in interpolate(settings, start, end, read):
