@@ -30,8 +30,10 @@ from infant_fer.training.learning_curves import epochs_of, overfitting
 from infant_fer.training.provenance import SPLIT_FILE, write_split
 
 # Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
-OWN_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
-OWN_FILES += ("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE)
+OWN_FILES = (
+    *("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE),
+)
 MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading
 SHOWN_FACES = 200  # whose pixel values are drawn
@@ -62,8 +64,7 @@ def check_saved(folder: Path, crops: np.ndarray, probabilities: np.ndarray) -> N
     """
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     for crop, expected in zip(crops, probabilities, strict=True):
-        output = classifier.output(AlignedFace(crop, np.eye(2, 3)))
-        logits = output if isinstance(output, torch.Tensor) else output.logits
+        logits = classifier.output(AlignedFace(crop, np.eye(2, 3)))["logits"]
         loaded = (logits.double() / classifier.temperature).softmax(-1).numpy()
         if np.abs(loaded - expected).max() > MAX_PROBABILITY_CHANGE:
             raise DatasetError(f"The saved model predicts {loaded} instead of {expected}; {folder} is not kept.")
