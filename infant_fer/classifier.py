@@ -33,10 +33,10 @@ from infant_fer.models.infant_face import InfantFaceModel
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one face expresses. `probabilities` has the three affects and sums to 1; what the checkpoint cannot tell is None.
+    """What one face expresses. `probabilities` has the three affects and sums to 1; heads that the model lacks are None.
 
-    valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; streams are the shares of the
-    image and the geometry in the affect's logits.
+    valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; streams are the shares
+    of the image and the geometry in the affect's logits.
     """
 
     label: str
@@ -52,12 +52,12 @@ class Prediction:
 
     @property
     def infant(self) -> bool:
-        """Whether the crop looks like a usable infant's face to the checkpoint, or it cannot tell."""
+        """Whether the crop looks like a usable infant's face to the checkpoint, or it has no such head."""
         return self.usable is None or self.usable >= 0.5
 
 
 class AffectClassifier:
-    """A checkpoint ready to read aligned faces. Thread-safe: it holds no state of a call."""
+    """A checkpoint ready to classify aligned faces. Thread-safe: it holds no state of a call."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class AffectClassifier:
         precision: str = "auto",
         on_progress: Callable[[float, str], None] | None = None,
     ) -> AffectClassifier:
-        """Load a checkpoint folder or Hub id (default: the embedded checkpoint) and read one blank face to warm up.
+        """Load a checkpoint folder or Hub id (default: the embedded checkpoint) and classify a blank face to warm up.
 
         `device` is "auto", "cpu", "cuda" or "mps". `precision` is that of explanations, "float32", "bfloat16" or "auto":
         a fixed rule of the architecture and the processor (explain.precision), the same at every load and recorded with
@@ -101,12 +101,12 @@ class AffectClassifier:
         return classifier
 
     def warm_up(self) -> None:
-        """Read one blank face, so that the first real one is fast and damaged weights are found out now."""
+        """Classify one blank face, so that the first real one is fast and damaged weights are detected now."""
         size = self.crop.size
         self.predict(AlignedFace(np.full((size, size, 3), 127, np.uint8), np.eye(2, 3)))
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
-        """Read one aligned face; `face` lets checkpoints with a geometry stream use its landmarks and blendshapes.
+        """Classify one aligned face; with `face`, a geometry stream uses its landmarks and blendshapes.
 
         Raises CheckpointError when the weights give anything but finite numbers.
         """

@@ -59,7 +59,7 @@ class FakeHub:
         """The repository's files, sorted."""
         return sorted(path for path in (self.root / repo_id).rglob("*") if path.is_file())
 
-    def asked_for(self, suffix: str) -> list[str]:
+    def requests_for(self, suffix: str) -> list[str]:
         """The requests whose path ends so."""
         return [request for request in self.requests if request.endswith(suffix)]
 
@@ -110,8 +110,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             elif self.headers.get("Authorization") != f"Bearer {hub.TOKEN}":
                 self._reply(401)
             elif path == "/api/repos/create":
-                told = json.loads(body)
-                repo_id = f"{told.get('organization', 'someone')}/{told['name']}"
+                settings = json.loads(body)
+                repo_id = f"{settings.get('organization', 'someone')}/{settings['name']}"
                 (hub.root / repo_id).mkdir(parents=True, exist_ok=True)
                 self._json({"url": f"{hub.url}/{repo_id}", "id": repo_id})
             elif re.fullmatch(r"/api/models/.+/preupload/main", path):
@@ -134,11 +134,11 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
 
         def _commit(self, repo_id: str, lines: list[dict]) -> None:
             for line in lines:
-                told = line["value"]
+                value = line["value"]
                 if line["key"] == "file":
-                    (hub.root / repo_id / told["path"]).write_bytes(base64.b64decode(told["content"]))
+                    (hub.root / repo_id / value["path"]).write_bytes(base64.b64decode(value["content"]))
                 if line["key"] == "lfsFile":
-                    (hub.root / repo_id / told["path"]).write_bytes(hub.stored[told["oid"]])
+                    (hub.root / repo_id / value["path"]).write_bytes(hub.stored[value["oid"]])
             commit = hub.commit(repo_id)
             self._json({"commitUrl": f"{hub.url}/{repo_id}/commit/{commit}", "commitOid": commit})
 

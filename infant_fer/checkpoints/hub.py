@@ -1,4 +1,4 @@
-"""How does a stranger's checkpoint arrive from the Hugging Face Hub? Allow-listed files, each checked against its digest."""
+"""How is a checkpoint downloaded from, or uploaded to, the Hugging Face Hub? Allow-listed files, checked by their digests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class HubRevision:
 
 
 def downloaded_before(hub: HubRevision) -> Path | None:
-    """The folder as an earlier call left it, its content checked again; None when a file of it is missing."""
+    """Return the folder that an earlier call left, its content checked again; None when a file of it is missing."""
     config = hub.cached(CONFIG)
     if config is None or not (config.parent / PROCESSOR).is_file():
         return None
@@ -75,9 +75,9 @@ def downloaded_before(hub: HubRevision) -> Path | None:
 
 
 def download(hub: HubRevision, on_progress: Progress | None) -> Path:
-    """Get the allow-listed files: the settings first, which are checked before any weight is asked for.
+    """Download the allow-listed files and return their folder, checked and named by its commit.
 
-    Gives the checked folder, named by its commit. Raises CheckpointError.
+    The settings come first and are checked before any weight is requested. Raises CheckpointError.
     """
     commit, files = _listing(hub)
     check_weight_names(list(files), hub.repo_id)
@@ -86,7 +86,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
             raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
     small = [name for name in (CONFIG, PROCESSOR, CARD) if name in files] + [INDEX] * (SINGLE not in files)
     tally = _Tally(on_progress, sum(files[name].size or 0 for name in small))
-    # Asked for by the revision's name, so that the cache remembers which commit the name stood for.
+    # Requested by the revision's name, so that the cache records which commit the name stood for.
     folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
     if folder.name != commit:
         raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
@@ -107,7 +107,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
 
 
 def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
-    """The commit a revision stands for, and its files by name."""
+    """Return the commit a revision stands for, and its files by name."""
     api = HfApi(endpoint=hub.endpoint)
     try:
         info = api.model_info(hub.repo_id, revision=hub.revision, files_metadata=True, timeout=SECONDS_TO_ANSWER)
@@ -172,7 +172,7 @@ def _check_content(path: Path, digest: str, repo_id: str) -> None:
 
 
 def _blob(path: Path) -> Path:
-    """Where the cache keeps a file's content, named by its digest; the file itself on systems without links.
+    """Return where the cache keeps a file's content, named by its digest; the file itself on systems without links.
 
     One step only: with Xet the blob is a link too, to a store that all repositories share and that has other names.
     """
@@ -193,7 +193,7 @@ class _Tally:
             self.on_progress(min(1.0, self.done / max(self.total, 1)), "Downloading the checkpoint")
 
     def bar(self) -> type[tqdm] | None:
-        """What huggingface_hub reports to: this tally, or None for its own bar in the terminal."""
+        """Return the class that huggingface_hub reports to: this tally, or None for its own bar in the terminal."""
         if self.on_progress is None:
             return None
         tally = self
@@ -208,7 +208,7 @@ class _Tally:
                 tally.add(n or 0)
 
             def update_transfer(self, *_, **__) -> None:
-                """Nothing: Xet tells the bytes received beside those written, and they count once."""
+                """Ignore bytes received: Xet reports them beside those written, and they count once."""
 
             set_transfer_postfix_str = update_transfer
 
@@ -216,7 +216,7 @@ class _Tally:
 
 
 def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
-    """Upload a checkpoint folder whole, making the repository if there is none; gives its address. Raises CheckpointError.
+    """Upload a whole checkpoint folder, create the repository if needed, and return its address. Raises CheckpointError.
 
     The token is the one that `hf auth login` left, or the environment's HF_TOKEN.
     """

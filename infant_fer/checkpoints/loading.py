@@ -1,4 +1,4 @@
-"""How does a checked folder become a model? Any transformers image classifier, with one clear error for what does not fit."""
+"""How is a checkpoint loaded? Any transformers image classifier, with one clear error for what does not fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class LoadedCheckpoint:
-    """A model in evaluation mode with all that came with it."""
+    """A model in evaluation mode with its preprocessing, labels and card."""
 
     model: PreTrainedModel
     processor: object

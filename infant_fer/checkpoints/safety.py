@@ -100,7 +100,7 @@ def check_weight_names(files: list[str], name: str) -> None:
 
 
 def weight_names(folder: Path, name: str) -> list[str]:
-    """The safetensors files that are loaded from a folder: the single one, or the shards its index names."""
+    """Return the names of the safetensors files that a folder's weights are in: a single one, or the shards of its index."""
     if (folder / SINGLE).is_file() or not (folder / INDEX).is_file():
         return [SINGLE]
     shards = _json_object(folder / INDEX, name).get("weight_map")
@@ -189,7 +189,7 @@ def _check_temperature(temperature: object, name: str) -> None:
 
 
 def _check_header(weights: Path, name: str) -> None:
-    """A safetensors file is an 8-byte length, that much JSON, and as many bytes as its offsets say."""
+    """Refuse a file that is not an 8-byte length, that much JSON, and as many bytes as its offsets say."""
     size = weights.stat().st_size
     with weights.open("rb") as stream:
         start = stream.read(8)

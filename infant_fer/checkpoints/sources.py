@@ -1,4 +1,4 @@
-"""Where do weights come from? A local folder or the Hugging Face Hub; with hub.py the only module to touch the network."""
+"""Where do weights come from? A local folder or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ KNOWN = (
 
 
 def embedded() -> list[Path]:
-    """The checkpoint folders that ship with the project, the default first."""
+    """Return the checkpoint folders that ship with the project, the default first."""
     folders = sorted(file.parent for file in EMBEDDED_ROOT.glob("*/config.json"))
     return sorted(folders, key=lambda folder: folder.name != DEFAULT_NAME)
 
@@ -107,7 +107,7 @@ def is_hub_id(source: str | Path) -> bool:
 def _why_no_hub_id(source: str | Path) -> str | None:
     """Return why a source that is no folder is no Hub id either (empty for its form); None when it may be one.
 
-    What starts with an existing folder is a mistyped path: the Hub is not asked for it.
+    What starts with an existing folder is a mistyped path, and the Hub gets no request for it.
     """
     top = Path(source).parts[0] if Path(source).parts else ""
     if isinstance(source, Path) or not HUB_ID.fullmatch(source):

@@ -25,7 +25,7 @@ class EnsembleConfig(PreTrainedConfig):
 
 
 class EnsembleModel(PreTrainedModel):
-    """(B, 3, S, S) to logits (B, C): the logarithm of the members' mean probabilities."""
+    """Several image classifiers of one shape whose probabilities are averaged."""
 
     config_class = EnsembleConfig
     main_input_name = "pixel_values"
@@ -38,16 +38,16 @@ class EnsembleModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The members initialise themselves."""
+        """Leave initialization to the members."""
 
     def forward(self, pixel_values: torch.Tensor, **_) -> ImageClassifierOutput:
-        """Ask every member about the same crops."""
+        """Return (B, C) logits for (B, 3, S, S) normalized crops: the logarithm of the members' mean probabilities."""
         logits = torch.stack([member(pixel_values=pixel_values).logits.float() for member in self.members])
         return ImageClassifierOutput(logits=logits.log_softmax(2).logsumexp(0) - torch.tensor(len(logits)).log())
 
 
 def ensemble_of(models: Sequence[PreTrainedModel]) -> EnsembleModel:
-    """Join models of one shape and one set of classes; their weights are shared, not copied."""
+    """Return an ensemble of models of one shape and one set of classes; their weights are shared, not copied."""
     first = models[0].config
     names = {"id2label": first.id2label, "label2id": first.label2id}
     config = EnsembleConfig(first.to_dict(), len(models), getattr(first, "face_crop", None), **names)

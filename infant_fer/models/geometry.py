@@ -1,4 +1,4 @@
-"""What a face's geometry tells: blendshapes, aligned landmarks, edge lengths and head pose as one vector."""
+"""Which geometric features of a face does a model get? Blendshapes, aligned landmarks, edge lengths and head pose."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GEOMETRY_SIZE = BLENDSHAPE_COUNT + 2 * len(POINTS) + len(EDGES) + 2
 
 
 def geometry_features(face: Face) -> np.ndarray:
-    """(G,) float32: blendshapes, landmarks in units of the eye-to-mouth distance in the crop's frame, edges, pose.
+    """Return (G,) float32: blendshapes, landmarks in units of the eye-to-mouth distance in the crop's frame, edges, pose.
 
     The frame is that of alignment.TEMPLATE, so place, size and roll of the face in the photo do not matter.
     """

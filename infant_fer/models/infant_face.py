@@ -1,4 +1,4 @@
-"""The project's own architecture: an image stream and a geometry stream, fused late, with a head for every question."""
+"""The project's own architecture: an image stream and a geometry stream, fused late, with several heads."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class InfantFaceConfig(PreTrainedConfig):
 
 @dataclass
 class InfantFaceOutput(ModelOutput):
-    """What the model says of B faces. Every head gives logits, except valence (-2..2) and arousal (0..2).
+    """The outputs for B faces. Every head gives logits, except valence (-2..2) and arousal (0..2).
 
     logits (B, 3) is the fusion, in the order of AFFECTS; image_logits and geometry_logits (B, 3) are its two summands.
     """
@@ -108,7 +108,7 @@ class InfantFaceModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Layers keep torch's own initialisation; the model is trained from scratch."""
+        """Keep torch's own initialization; the model is trained from scratch."""
 
     def heads_without_weights(self, missing: Collection[str]) -> list[str]:
         """Return the names of the optional heads among whose weights some are `missing` (names in the state dict)."""
@@ -154,7 +154,7 @@ class InfantFaceModel(PreTrainedModel):
 
 
 def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
-    """One model whose members are those of all `models`, which must be of one shape; the geometry stream is new."""
+    """Return one model whose members are those of all `models`, which must be of one shape; the geometry stream is new."""
     first = models[0].config
     config = InfantFaceConfig(**{**first.to_dict(), "members": sum(model.config.members for model in models)})
     whole = InfantFaceModel(config)
@@ -175,7 +175,7 @@ def luminance_crops(crops: np.ndarray) -> torch.Tensor:
 
 
 class ImageReader(nn.Module):
-    """An image stream with the config's heads: (B, 3, S, S) to the image's part of an InfantFaceOutput, by field."""
+    """An image stream with the config's heads; its outputs are fields of an InfantFaceOutput."""
 
     def __init__(self, config: InfantFaceConfig):
         super().__init__()
@@ -184,13 +184,14 @@ class ImageReader(nn.Module):
             setattr(self, name, nn.Linear(config.widths[-1], HEADS[name][1]))
 
     def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return each head's (B, ...) output for (B, 3, S, S) crops."""
         features = self.image(pixel_values)
         heads = {HEADS[name][0]: getattr(self, name)(features) for name in HEADS if hasattr(self, name)}
         return {name: values.squeeze(-1) if name.endswith("_logit") else values for name, values in heads.items()}
 
 
 class ImageStream(nn.Module):
-    """(B, 3, S, S) to (B, C): luminance, convolutional stem, residual stages, transformer layers over the last grid, mean."""
+    """Luminance, convolutional stem, residual stages, transformer layers over the last grid, mean over the grid."""
 
     luminance: torch.Tensor
 
@@ -219,6 +220,7 @@ class ImageStream(nn.Module):
         self.norm = nn.LayerNorm(width_in)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return (B, C) features of (B, 3, S, S) crops."""
         luminance = (pixel_values * self.luminance).sum(1, keepdim=True)
         mean, deviation = luminance.mean((2, 3), keepdim=True), luminance.std((2, 3), keepdim=True)
         maps = self.stages(self.stem((luminance - mean) / (deviation + 0.05)))
@@ -228,7 +230,7 @@ class ImageStream(nn.Module):
         return self.norm(tokens.mean(1))
 
     def _positions(self, side: int) -> torch.Tensor:
-        """(1, side², C): one learned position for each cell of the grid, interpolated when crops of another size come."""
+        """Return (1, side², C): one learned position for each cell of the grid, interpolated when crops of another size come."""
         learned = round(self.position.shape[1] ** 0.5)
         if side == learned:
             return self.position
@@ -250,11 +252,12 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, C, H / stride, W / stride) for (B, C_in, H, W)."""
         return F.relu(self.shortcut(x) + self.second(self.first(x)))
 
 
 class GeometryStream(nn.Module):
-    """(B, G) geometry features to (B, 3) affect logits; the features' mean and deviation are part of the weights."""
+    """A perceptron over geometry features; the features' mean and deviation are part of the weights."""
 
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -272,6 +275,7 @@ class GeometryStream(nn.Module):
         )
 
     def forward(self, geometry: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) affect logits of (B, G) features, which count up to five deviations from their mean."""
         return self.layers(((geometry - self.mean) / self.deviation).clamp(-5, 5))
 
 

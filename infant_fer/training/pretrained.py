@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers as hf
 
 from infant_fer.alignment import CropSpec
-from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
 from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
 _VIT = {"image_size": 224, "patch_size": 16}
@@ -63,6 +66,7 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), labels, size)
     checkpoint = load_checkpoint(source, new_labels=labels)
+    _check_preprocessing(checkpoint)
     model, fresh, same = checkpoint.model, list(checkpoint.fresh), checkpoint.labels == tuple(labels)
     if isinstance(model, InfantFaceModel):
         if not same:
@@ -90,6 +94,20 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     model.config.face_crop = asdict(crop)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
     return PretrainedModel(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
+
+
+def _check_preprocessing(checkpoint: LoadedCheckpoint) -> None:
+    """Refuse a processor that does more to a crop than training repeats, such as to swap its channels.
+
+    Raises CheckpointError.
+    """
+    crop = np.random.default_rng(0).integers(0, 256, (1, checkpoint.crop.size, checkpoint.crop.size, 3), np.uint8)
+    in_training = normalised(torch.from_numpy(crop).permute(0, 3, 1, 2).float() / 255, checkpoint.processor)
+    if not torch.allclose(in_training, model_inputs(checkpoint.processor, crop), rtol=1e-4, atol=1e-4):
+        raise CheckpointError(
+            f"The image processor of {checkpoint.name} does more than to scale and normalize ({type(checkpoint.processor).__name__}); "
+            "it cannot be trained here. Choose another base."
+        )
 
 
 def _renew_heads(model: hf.PreTrainedModel) -> list[str]:

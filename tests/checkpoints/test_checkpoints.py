@@ -159,8 +159,8 @@ def test_what_is_neither_folder_nor_id_is_refused_without_asking_the_hub(source,
     for folder in ("checkpoints/infant-fer-small", "mine"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(HubRevision, "cached", lambda *_: pytest.fail("the Hub's cache was asked"))
-    monkeypatch.setattr(checkpoints, "download", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr(HubRevision, "cached", lambda *_: pytest.fail("the Hub's cache was searched"))
+    monkeypatch.setattr(checkpoints, "download", lambda *_: pytest.fail("the Hub got a request"))
     assert "no folder and no Hub id" in refusal(resolve, source)
     assert not is_hub_id(source)
 

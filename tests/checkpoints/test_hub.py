@@ -90,7 +90,7 @@ def test_main_keeps_the_commit_it_stood_for_at_first_use(hub, get):
     assert get() == first
 
 
-def test_a_known_checkpoint_is_asked_for_at_its_pinned_commit(hub, get, monkeypatch):
+def test_a_known_checkpoint_is_requested_at_its_pinned_commit(hub, get, monkeypatch):
     pinned = hub.commit(REPO)
     monkeypatch.setattr(sources, "KNOWN", (KnownCheckpoint(REPO, "a tiny one", pinned),))
     assert get().revision == pinned
@@ -124,7 +124,7 @@ def test_a_page_loads_a_known_checkpoint_at_its_pinned_commit(hub, tmp_path, mon
     assert not any("main" in request for request in hub.requests)
 
 
-def test_an_unknown_revision_is_told(get):
+def test_an_unknown_revision_is_reported(get):
     assert "has no revision v9" in refusal(get, revision="v9")
 
 
@@ -133,12 +133,12 @@ def test_an_unknown_or_impossible_id_is_refused(get, source):
     assert f"The Hub has no public checkpoint {source}" in refusal(get, source)
 
 
-def test_no_network_is_told(hub, get):
+def test_no_network_is_reported(hub, get):
     hub.close()
     assert "the Hub cannot be reached" in refusal(get)
 
 
-def test_a_hub_in_trouble_is_told(hub, get):
+def test_a_hub_in_trouble_is_reported(hub, get):
     hub.status = 500
     assert "status 500" in refusal(get)
 
@@ -158,11 +158,11 @@ def test_a_repository_with_pickled_weights_only_is_refused_before_any_download(h
         ("preprocessor_config.json", {"auto_map": {}}, "code of its own"),
     ],
 )
-def test_settings_are_checked_before_any_weight_is_asked_for(hub, get, file, changes, words):
+def test_settings_are_checked_before_any_weight_is_requested(hub, get, file, changes, words):
     edit(hub.root / REPO / file, **changes)
     for _ in range(2):  # what the first attempt left in the cache is no way round
         assert words in refusal(get)
-    assert hub.asked_for(".safetensors") == []
+    assert hub.requests_for(".safetensors") == []
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
@@ -174,7 +174,7 @@ def test_a_repository_that_lacks_a_file_is_refused(hub, get, file):
 def test_too_much_weight_is_refused_before_it_is_downloaded(hub, get, monkeypatch):
     monkeypatch.setattr(hub_module, "MAX_WEIGHT_BYTES", 1000)
     assert "Choose a smaller one" in refusal(get)
-    assert hub.asked_for(".safetensors") == []
+    assert hub.requests_for(".safetensors") == []
 
 
 @pytest.mark.parametrize("file", ["config.json", "README.md", "model.safetensors"])
@@ -190,7 +190,7 @@ def test_a_broken_connection_is_resumed(hub, get):
     hub.faults["model.safetensors"] = "dropped once"
     weights = get().path / "model.safetensors"
     assert weights.read_bytes() == (hub.root / REPO / weights.name).read_bytes()
-    assert len([request for request in hub.asked_for(".safetensors") if request.startswith("GET")]) == 2
+    assert len([request for request in hub.requests_for(".safetensors") if request.startswith("GET")]) == 2
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
@@ -236,8 +236,8 @@ def test_content_altered_in_xets_store_is_noticed_and_mended(hub, get, in_xet_st
 
 
 def test_progress_counts_what_xet_receives_and_writes_once():
-    told = []
-    tally = hub_module._Tally(lambda share, words: told.append(share), total=200)
+    reports = []
+    tally = hub_module._Tally(lambda share, words: reports.append(share), total=200)
     bars = XetDownloadProgressReporter(
         reconstruction_desc="x", total=100, log_level=20, name="a", tqdm_class=tally.bar()
     )
@@ -253,7 +253,7 @@ def test_progress_counts_what_xet_receives_and_writes_once():
                 )
             )
     assert tally.done == 100
-    assert told[-1] == 0.5
+    assert reports[-1] == 0.5
 
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
 def test_a_folder_is_loaded_without_any_connection(folder, monkeypatch):
     def refuse(*_):
-        raise AssertionError("a connection was asked for")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -275,12 +275,12 @@ def test_a_folder_is_loaded_without_any_connection(folder, monkeypatch):
 
 
 def test_progress_is_the_share_of_all_bytes(get):
-    told = []
-    get(on_progress=lambda share, words: told.append((share, words)))
-    shares = [share for share, _ in told]
+    reports = []
+    get(on_progress=lambda share, words: reports.append((share, words)))
+    shares = [share for share, _ in reports]
     assert shares[-1] == pytest.approx(1.0)
     assert all(0 <= share <= 1 for share in shares)
-    assert all(words for _, words in told)
+    assert all(words for _, words in reports)
 
 
 def test_the_face_bundle_is_saved_only_with_the_right_hash(hub, tmp_path):
@@ -294,7 +294,7 @@ def test_the_face_bundle_is_saved_only_with_the_right_hash(hub, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_face_bundle_that_cannot_be_had_is_told(hub, tmp_path):
+def test_a_face_bundle_that_cannot_be_had_is_reported(hub, tmp_path):
     for url in (f"{hub.url}/nothing", "http://127.0.0.1:1/bundle"):
         with pytest.raises(FaceModelError, match="could not be downloaded"):
             fetch_face_bundle(tmp_path / "bundle", url)

@@ -285,7 +285,7 @@ def test_too_many_parameters_are_refused_before_memory_is_taken(folder, monkeypa
 
 def test_loading_runs_no_code_of_the_folder_and_makes_no_connection(folder, monkeypatch):
     def refuse(*_):
-        raise AssertionError("a connection was asked for")
+        raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)

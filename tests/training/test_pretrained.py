@@ -1,11 +1,12 @@
-"""An ensemble as one checkpoint, and as a base for training on other classes."""
+"""What training starts from: an ensemble as a base, and bases that cannot be trained."""
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, ViTImageProcessorPil
+from transformers import AutoModelForImageClassification, MobileViTImageProcessorPil, ViTImageProcessorPil
 
 from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.training.pretrained import load_pretrained
@@ -44,6 +45,14 @@ def test_as_a_base_every_member_gets_a_new_head_for_the_new_classes(ensemble_fol
     assert base.model(pixel_values=torch.zeros(2, 3, 32, 32)).logits.shape == (2, 3)
     kept = "members.0.vit.embeddings.cls_token"
     torch.testing.assert_close(base.model.state_dict()[kept], before.state_dict()[kept])
+
+
+def test_a_base_whose_processor_swaps_the_channels_is_refused(tmp_path):
+    folder = save_tiny(tmp_path / "swapped", labels=AFFECTS)
+    settings = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
+    MobileViTImageProcessorPil(**settings).save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="does more than to scale and normalize"):
+        load_pretrained(folder, AFFECTS)
 
 
 def test_with_the_same_classes_every_weight_is_kept(ensemble_folder):
