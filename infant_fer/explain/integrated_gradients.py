@@ -45,4 +45,4 @@ class IntegratedGradients(Method):
             n_steps=self.samples,
             internal_batch_size=batch_size(pixel_values),
         )
-        yield self._saliency(score, channel_magnitude(attribution[0]), self.samples)
+        yield self.saliency_map(score, channel_magnitude(attribution[0]), self.samples)

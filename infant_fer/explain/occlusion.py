@@ -47,4 +47,4 @@ class Occlusion(Method):
             perturbations_per_eval=batch_size(pixel_values),
         )
         patches = (-(-(side - window) // stride) + 1) ** 2
-        yield self._saliency(score, channel_magnitude(attribution[0]), patches)
+        yield self.saliency_map(score, channel_magnitude(attribution[0]), patches)

@@ -91,7 +91,7 @@ class Method(ABC):
         names = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in options.items() if name in names})
 
-    def _saliency(
+    def saliency_map(
         self, score: Score, magnitude: np.ndarray, samples: int, requested_samples: int | None = None
     ) -> SaliencyMap:
         """Return the map of an (S, S) magnitude, with how it came about."""

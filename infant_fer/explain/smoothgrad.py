@@ -51,7 +51,7 @@ class SmoothGrad(Method):
         for done in range(0, self.samples, batch):
             copies = _noisy_copies(pixel_values, min(batch, self.samples - done), self.noise, generator)
             total += self._per_copy(_gradients(score, copies)).sum(0)
-            yield self._saliency(score, self._magnitude(total), done + len(copies), self.samples)
+            yield self.saliency_map(score, self._magnitude(total), done + len(copies), self.samples)
 
     def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
         return gradients

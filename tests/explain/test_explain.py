@@ -243,7 +243,7 @@ class Brightness(Method):
     gain: float = 1.0
 
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
-        yield self._saliency(score, self.gain * (pixel_values[0].mean(0).numpy() + 1), 1)
+        yield self.saliency_map(score, self.gain * (pixel_values[0].mean(0).numpy() + 1), 1)
 
 
 def test_a_method_of_ones_own_needs_one_class_and_one_entry(analyzer, monkeypatch):
