@@ -60,7 +60,7 @@ def _print_heads(options: argparse.Namespace) -> None:
             f"{checkpoint.name} is not of the recipe infant_face: it has no further heads to measure."
         )
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
-    print(json.dumps(measure(model, loaded, loaded.infants.split == options.part), indent=1, default=plain))
+    print(json.dumps(measure(model, loaded, loaded.infants.pictures.split == options.part), indent=1, default=plain))
 
 
 def _parser() -> argparse.ArgumentParser:

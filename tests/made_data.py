@@ -2,6 +2,7 @@
 
 import csv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,9 @@ import numpy as np
 
 from infant_fer.alignment import CropSpec
 from infant_fer.data import face_cache
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.image_store import ImageStore
-from infant_fer.data.labeled_images import LabeledImages, own_subjects
+from infant_fer.data.labeled_images import UNKNOWN, LabeledImages, own_subjects
 from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import AFFECTS
 
@@ -49,6 +51,26 @@ def unlabelled(files: list[str]) -> LabeledImages:
     target = np.eye(len(AFFECTS), dtype=np.float32)[[0] * count]
     columns = {"truth": np.zeros(count, int), "target": target, "subject": own_subjects(count)}
     return LabeledImages((None,) * count, tuple(files), AFFECTS, **columns, split=np.full(count, ""), subgroups={})
+
+
+def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **heads: np.ndarray) -> AlignedDataset:
+    """Faces of (N, S, S, 3) crops for the recipe infant_face, all found; heads that are not given are unknown."""
+    count = len(crops)
+    images = unlabelled([f"{number}.jpg" for number in range(count)])
+    nothing = np.full(count, np.nan, np.float32)
+    unknown = {
+        "emotion": np.zeros((count, 7)),
+        "valence_arousal": np.full((count, 2), np.nan),
+        "age": np.full(count, UNKNOWN),
+    }
+    unknown |= {"usable": nothing, "eyes_closed": nothing, "mouth_covered": nothing}
+    heads = {
+        name: np.asarray(values, np.int64 if name == "age" else np.float32)
+        for name, values in (unknown | heads).items()
+    }
+    images = replace(images, target=affect.astype(np.float32), truth=affect.argmax(1), heads=heads)
+    landmarks = np.zeros((count, LANDMARK_COUNT, 2), np.float32)
+    return AlignedDataset(images, crops, geometry.astype(np.float32), landmarks, np.ones(count, bool))
 
 
 def store_faces(images: ImageStore, cache: Path, crops: np.ndarray, geometry: np.ndarray, adults: bool = False) -> None:

@@ -10,10 +10,9 @@ import transformers as hf
 
 from infant_fer.labels import AFFECTS
 from infant_fer.training import pretrained as bases
-from infant_fer.training.batches import Crops
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.trainer import fit
-from tests.made_data import drawn_face
+from tests.made_data import drawn_face, face_dataset
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -23,9 +22,8 @@ def main(batch: int, out: Path) -> None:
     torch.manual_seed(0)
     base = bases.load_pretrained("random:tiny", AFFECTS, 32)
     classes = np.arange(32) % 3
-    crops = Crops(
-        np.stack([drawn_face(AFFECTS[c], n, 32) for n, c in enumerate(classes)]), np.eye(3, dtype=np.float32)[classes]
-    )
+    faces = np.stack([drawn_face(AFFECTS[c], n, 32) for n, c in enumerate(classes)])
+    crops = face_dataset(faces, np.zeros((32, 0)), np.eye(3)[classes])
     settings = TrainingConfig(epochs=6, batch=batch, learning_rate=1e-3, warmup=0.0, precision="float32")
     history = fit(base, crops, crops, settings, out.parent / f"run{batch}", 0, resume=False)
     if int(torch.distributed.get_rank()) == 0:

@@ -47,6 +47,10 @@ class AlignedDataset(Dataset):
         """Return the same faces with other (N, C) float32 targets."""
         return replace(self, pictures=replace(self.pictures, target=target))
 
+    def with_head(self, name: str, target: np.ndarray) -> AlignedDataset:
+        """Return the same faces with other targets of one head."""
+        return replace(self, pictures=replace(self.pictures, heads={**self.pictures.heads, name: target}))
+
 
 def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[[str], None]) -> AlignedDataset:
     """Return the rows to train and measure on: those with a face, or all if `whole_pictures` is set.

@@ -7,23 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from infant_fer.training.augmentation import augment, jitter
 from infant_fer.training.mixing import MIXINGS
-
-
-class Crops(Dataset):
-    """(N, S, S, 3) uint8 crops with (N, C) targets; an item is {"crop": (3, S, S) uint8, "labels": (C,)}."""
-
-    def __init__(self, crops: np.ndarray, target: np.ndarray):
-        self.crops, self.target = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(target)
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"crop": self.crops[index], "labels": self.target[index]}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
 from infant_fer.models.infant_face import luminance_crops
-from infant_fer.training.batches import Crops
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validate
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
@@ -179,9 +178,8 @@ def _fit(
     """Train on one split; dev chooses the epoch, or train where there is no dev: nothing held out may choose."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
     dev = dev if len(dev.pictures) else train
-    target = _targets(train, config.settings.soft_labels, config.teacher, config.data.cache)
-    crops = Crops(train.crops, target), Crops(dev.crops, dev.pictures.target)
-    return fit(base, *crops, config.settings, folder, config.seed, config.resume)
+    train = train.with_target(_targets(train, config.settings.soft_labels, config.teacher, config.data.cache))
+    return fit(base, train, dev, config.settings, folder, config.seed, config.resume)
 
 
 def _targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path) -> np.ndarray:

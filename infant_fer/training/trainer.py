@@ -12,8 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.metrics import balanced_accuracy
-from infant_fer.training.batches import Collator, Crops, EpochSampler
+from infant_fer.training.batches import Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.optimization import averaged_model, is_head, parameter_groups, set_updates
 from infant_fer.training.pretrained import PretrainedModel
@@ -25,7 +26,13 @@ SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measu
 
 
 def fit(
-    base: PretrainedModel, train: Crops, dev: Crops, settings: TrainingConfig, folder: Path, seed: int, resume: bool
+    base: PretrainedModel,
+    train: AlignedDataset,
+    dev: AlignedDataset,
+    settings: TrainingConfig,
+    folder: Path,
+    seed: int,
+    resume: bool,
 ) -> list[dict]:
     """Train `base.model` in place, keep the epoch with the best dev accuracy, and give the history of both steps.
 
@@ -65,7 +72,7 @@ class ExpressionTrainer(Trainer):
         self.settings = settings
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, so accumulation divides it
         self.plain_collator = Collator(kwargs["data_collator"].processor)
-        target = kwargs["train_dataset"].target
+        target = torch.from_numpy(kwargs["train_dataset"].pictures.target)
         rarity = target.sum() / target.sum(0).clamp_min(1e-6) / target.shape[1]
         self.class_weights = rarity if settings.class_weights else torch.ones(target.shape[1])
         self.average = averaged_model(self.model, settings.ema) if settings.ema else None
@@ -111,7 +118,7 @@ class ExpressionTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         data = self.train_dataset if train_dataset is None else train_dataset
-        return EpochSampler(data.target.argmax(1).numpy(), self.settings.sampler, self.args.seed)
+        return EpochSampler(data.pictures.target.argmax(1), self.settings.sampler, self.args.seed)
 
     # transformers 5 saves some families' weights under older names, and Trainer's own loading does not turn them back:
     # it would go on with the last weights without a word. So each checkpoint holds them under their own names too.
@@ -160,9 +167,9 @@ def _save_weights(model: torch.nn.Module, file: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
 
 
-def _some(train: Crops) -> Crops:
+def _some(train: AlignedDataset) -> AlignedDataset:
     chosen = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
-    return Crops(train.crops[chosen].permute(0, 2, 3, 1).numpy(), train.target[chosen].numpy())
+    return train.rows(chosen)
 
 
 def _scores(predicted: EvalPrediction) -> dict[str, float]:

@@ -10,12 +10,13 @@ import torch
 
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import EDGES, POINTS, geometry_features
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import (
@@ -29,8 +30,8 @@ from infant_fer.training.infant_face.data import load
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
 from infant_fer.training.infant_face.geometry_stream import train_geometry
 from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
-from infant_fer.training.infant_face.rows import Faces, outputs
-from tests.made_data import EXAMPLES, drawn_face, infant_row, store_faces, write_table, write_zip
+from infant_fer.training.infant_face.rows import FaceBatch, outputs
+from tests.made_data import EXAMPLES, drawn_face, face_dataset, infant_row, store_faces, write_table, write_zip
 
 pytestmark = pytest.mark.slow
 
@@ -44,23 +45,22 @@ def seeded(seed: int = 0) -> torch.Generator:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def made_faces(count: int = 16, geometry_size: int = 12) -> Faces:
+def made_faces(count: int = 16, geometry_size: int = 12) -> AlignedDataset:
     """Drawn faces whose first geometry features tell the affect too."""
-    classes = [n % 3 for n in range(count)]
-    soft = torch.eye(3)[classes]
-    geometry = torch.randn(count, geometry_size, generator=seeded()) * 0.1
-    geometry[:, :3] += soft
-    return Faces(
-        grey=luminance_crops(np.stack([drawn_face(AFFECTS[index], n) for n, index in enumerate(classes)])),
-        geometry=geometry,
-        found=torch.ones(count, dtype=torch.bool),
-        affect_soft=soft,
-        emotion_soft=torch.eye(7)[[EMOTIONS.index(("happy", "neutral", "sad")[index]) for index in classes]],
-        valence_arousal=torch.stack([1.0 - soft.argmax(1), torch.full((count,), 0.5)], 1),
-        age=torch.full((count,), AGE_GROUPS.index("baby")),
-        usable=torch.ones(count),
-        eyes_closed=torch.zeros(count),
-        mouth_covered=torch.zeros(count),
+    classes = np.arange(count) % 3
+    affect = np.eye(3)[classes]
+    geometry = torch.randn(count, geometry_size, generator=seeded()).numpy() * 0.1
+    geometry[:, :3] += affect
+    return face_dataset(
+        np.stack([drawn_face(AFFECTS[index], n) for n, index in enumerate(classes)]),
+        geometry,
+        affect,
+        emotion=np.eye(7)[[EMOTIONS.index(("happy", "neutral", "sad")[index]) for index in classes]],
+        valence_arousal=np.stack([1.0 - classes, np.full(count, 0.5)], 1),
+        age=np.full(count, AGE_GROUPS.index("baby")),
+        usable=np.ones(count),
+        eyes_closed=np.zeros(count),
+        mouth_covered=np.zeros(count),
     )
 
 
@@ -71,20 +71,19 @@ def new_model(seed: int = 7) -> InfantFaceModel:
 
 def test_the_geometry_stream_learns_from_found_faces_alone():
     faces = made_faces(48)
-    misleading = replace(faces, geometry=faces.geometry.roll(1, 0), found=torch.zeros(48, dtype=torch.bool))
-    both = Faces(
-        *(torch.cat([getattr(part, name) for part in (faces, misleading)]) for name in Faces.__dataclass_fields__)
-    )
+    twice = faces.rows(np.tile(np.arange(48), 2))
+    misleading = np.concatenate([faces.geometry, np.roll(faces.geometry, 1, 0)])
+    both = replace(twice, geometry=misleading, found=np.arange(96) < 48)
     model = new_model()
     train_geometry(model, both, GeometryConfig(epochs=40, batch=16, learning_rate=1e-2, weight_decay=0.01))
     answer = outputs(model, faces)
-    assert answer.geometry_logits.argmax(1).tolist() == faces.affect_soft.argmax(1).tolist()
-    torch.testing.assert_close(model.geometry.mean, faces.geometry.mean(0))
+    assert answer.geometry_logits.argmax(1).tolist() == faces.pictures.truth.tolist()
+    torch.testing.assert_close(model.geometry.mean, torch.from_numpy(faces.geometry.mean(0)))
 
 
 def test_a_class_nine_times_rarer_is_drawn_three_times_as_often():
-    soft = torch.eye(3)[[0] * 9 + [1] * 9 + [2]]
-    weights = row_weights(replace(made_faces(19), affect_soft=soft), FinetuningConfig())
+    affect = np.eye(3, dtype=np.float32)[[0] * 9 + [1] * 9 + [2]]
+    weights = row_weights(FaceBatch.of(made_faces(19).with_target(affect)), FinetuningConfig())
     assert weights.sum() == pytest.approx(1)
     assert weights[-1] / weights[0] == pytest.approx(3, rel=1e-4)
 
@@ -159,8 +158,8 @@ def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **sett
 
 def test_no_held_out_infant_is_pretrained_on(data_folder):
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
-    kept = {name for name, keep in zip(data.fer.members, data.fer_kept, strict=True) if keep}
-    assert kept == {name for name in data.fer.members if "/train/" in name and Path(name).stem in "12"}
+    kept = {name for name, keep in zip(data.fer.pictures.members, data.fer_kept, strict=True) if keep}
+    assert kept == {name for name in data.fer.pictures.members if "/train/" in name and Path(name).stem in "12"}
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +206,8 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     photos, finder = [load_image(path) for path in sorted(EXAMPLES.glob("*.jpg"))], FaceDetector()
     found = [finder.find(photo)[0] for photo in photos]
     aligned = [align_face(photo, face, CropSpec()) for photo, face in zip(photos, found, strict=True)]
-    grey = luminance_crops(np.stack([face.crop_rgb for face in aligned]))
-    geometry = torch.from_numpy(np.stack([geometry_features(face) for face in found]))
-    rows = replace(made_faces(len(found)), grey=grey, geometry=geometry)
+    geometry = np.stack([geometry_features(face) for face in found])
+    rows = replace(made_faces(len(found)), crops=np.stack([face.crop_rgb for face in aligned]), geometry=geometry)
     expected = outputs(model, rows).logits
     assert expected.std(0).min() > 0.02  # else any two roads would agree
     for index, face in enumerate(found):

@@ -14,17 +14,18 @@ import transformers as hf
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil
 
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import pretrained as bases
 from infant_fer.training import trainer
-from infant_fer.training.batches import Collator, Crops, EpochSampler, normalised
+from infant_fer.training.batches import Collator, EpochSampler, normalised
 from infant_fer.training.config import TrainingConfig, read_recipe, recipe_names, with_changes
 from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import fit
-from tests.made_data import drawn_face
+from tests.made_data import drawn_face, face_dataset
 from tests.tiny_checkpoints import FAMILIES, save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +47,10 @@ def base(seed: int = 0):
     return load_pretrained("random:tiny", AFFECTS, 32)
 
 
-def drawn(count: int, first: int = 0) -> Crops:
+def drawn(count: int, first: int = 0) -> AlignedDataset:
     classes = [n % 3 for n in range(count)]
     faces = [drawn_face(AFFECTS[index], first + n, 32) for n, index in enumerate(classes)]
-    return Crops(np.stack(faces), np.eye(3, dtype=np.float32)[classes])
+    return face_dataset(np.stack(faces), np.zeros((count, 0)), np.eye(3)[classes])
 
 
 def weights(model) -> torch.Tensor:
@@ -65,7 +66,7 @@ def test_sixteen_pictures_are_learned_by_heart(tmp_path):
     assert max(scores) == 1.0
     assert scores[0] < 1.0
     pixels = Collator(learner.processor)([crops[index] for index in range(16)])["pixel_values"]
-    assert (learner.model.eval()(pixels).logits.argmax(1) == crops.target.argmax(1)).all()
+    assert (learner.model.eval()(pixels).logits.argmax(1) == torch.from_numpy(crops.pictures.truth)).all()
     assert list((tmp_path / "whole" / "runs").rglob("events*")) or list(tmp_path.rglob("events.out*"))
 
 
@@ -155,7 +156,7 @@ def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
     torch.testing.assert_close(weights(learner.model), kept, rtol=0, atol=1e-6)
     measured = next(entry["eval_dev_loss"] for entry in history if entry.get("eval_dev_accuracy") == max(scores))
     pixels = Collator(learner.processor)([dev[index] for index in range(len(dev))])["pixel_values"]
-    loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, dev.target)
+    loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, torch.from_numpy(dev.pictures.target))
     assert measured == pytest.approx(loss.item(), abs=1e-4)
 
 
@@ -187,7 +188,7 @@ def test_every_family_gets_a_new_head_and_learns(family, tmp_path):
     assert found.fresh
     assert "new weights" in str(found)
     size = found.crop.size
-    crops = Crops(np.zeros((4, size, size, 3), np.uint8), np.eye(3, dtype=np.float32)[[0, 1, 2, 0]])
+    crops = face_dataset(np.zeros((4, size, size, 3), np.uint8), np.zeros((4, 0)), np.eye(3)[[0, 1, 2, 0]])
     history = fit(found, crops, crops, replace(QUICK, epochs=1, batch=4), tmp_path / "run", 0, resume=False)
     assert any("eval_dev_loss" in entry for entry in history)
 

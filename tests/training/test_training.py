@@ -13,13 +13,14 @@ import torch
 from infant_fer import metrics
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, rate
 from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
-from infant_fer.training.infant_face.rows import Faces, as_input, outputs
-from infant_fer.training.infant_face.run import PROCESSOR
+from infant_fer.training.infant_face.rows import PROCESSOR, as_input, outputs
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy
+from tests.made_data import face_dataset
 
 AFFECT = "readers.0.affect.weight"
 
@@ -27,31 +28,23 @@ AFFECT = "readers.0.affect.weight"
 SMALL = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1, "transformer_layers": 1, "geometry_size": 6}
 
 
-def patterns(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """n crops of noise in which a bright band at the top, middle or bottom is the class; (n, 96, 96) uint8, (n,)."""
+def patterns(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """n crops of noise in which a bright band at the top, middle or bottom is the class; (n, 96, 96, 3) uint8, (n,)."""
     random = np.random.default_rng(seed)
     crops, classes = random.integers(60, 120, (n, 96, 96), dtype=np.uint8), np.arange(n) % 3
     for crop, label in zip(crops, classes, strict=True):
         crop[label * 32 : label * 32 + 32] += 110
-    return torch.from_numpy(crops), torch.from_numpy(classes)
+    return np.repeat(crops[..., None], 3, 3), classes
 
 
-def faces(n: int) -> Faces:
+def faces(n: int) -> AlignedDataset:
     """Rows for fine-tuning on the patterns, with geometry that tells the class too."""
-    grey, classes = patterns(n)
-    one_hot = torch.nn.functional.one_hot(classes, 3).float()
-    return Faces(
-        grey=grey,
-        geometry=torch.cat([one_hot, torch.randn(n, 3, generator=torch.Generator().manual_seed(0))], 1),
-        found=torch.ones(n, dtype=torch.bool),
-        affect_soft=one_hot,
-        emotion_soft=torch.zeros(n, 7),
-        valence_arousal=torch.stack([1.0 - classes, classes.float()], 1),
-        age=classes,
-        usable=(classes != 2).float(),
-        eyes_closed=torch.full((n,), float("nan")),
-        mouth_covered=torch.full((n,), float("nan")),
-    )
+    crops, classes = patterns(n)
+    one_hot = np.eye(3)[classes]
+    noise = torch.randn(n, 3, generator=torch.Generator().manual_seed(0)).numpy()
+    valence_arousal = np.stack([1.0 - classes, classes], 1)
+    heads = {"valence_arousal": valence_arousal, "age": classes, "usable": classes != 2}
+    return face_dataset(crops, np.concatenate([one_hot, noise], 1), one_hot, **heads)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +61,10 @@ def fitted() -> InfantFaceModel:
 def test_sixteen_pictures_are_learnt_by_every_stream(fitted):
     rows = faces(16)
     answer = outputs(fitted, rows)
-    truth = rows.affect_soft.argmax(1)
+    truth = torch.from_numpy(rows.pictures.truth)
     for logits in (answer.logits, answer.image_logits, answer.geometry_logits):
         assert (logits.argmax(1) == truth).all()
-    assert metrics.concordance(answer.valence_arousal[:, 0].numpy(), rows.valence_arousal[:, 0].numpy()) > 0.5
+    assert metrics.concordance(answer.valence_arousal[:, 0].numpy(), rows.pictures.heads["valence_arousal"][:, 0]) > 0.5
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_start_is_left_alone():
@@ -89,7 +82,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_start_is_left_alone():
 
 
 def test_where_no_face_was_found_the_image_answers_alone(fitted):
-    rows = replace(faces(6), found=torch.arange(6) % 2 == 0)
+    rows = replace(faces(6), found=np.arange(6) % 2 == 0)
     answer = outputs(fitted, rows)
     assert torch.equal(answer.logits[1::2], answer.image_logits[1::2])
     assert (answer.logits[::2] - answer.image_logits[::2]).abs().min() > 0
@@ -98,7 +91,7 @@ def test_where_no_face_was_found_the_image_answers_alone(fitted):
 def test_the_fusion_ignores_a_geometry_that_misleads_and_heeds_one_that_helps(fitted):
     rows = faces(16)
     misled = copy.deepcopy(fitted)
-    assert fuse(misled, replace(rows, geometry=rows.geometry.roll(1, 0))) == 0
+    assert fuse(misled, replace(rows, geometry=np.roll(rows.geometry, 1, 0))) == 0
     assert (outputs(misled, rows).geometry_logits == 0).all()
     blind = copy.deepcopy(fitted)
     blind.readers[0].affect.weight.zero_()
@@ -111,13 +104,13 @@ def test_the_fusion_ignores_a_geometry_that_misleads_and_heeds_one_that_helps(fi
 
 def test_what_was_learned_before_stays_in_the_emotion_targets(fitted):
     rows = faces(6)
-    rows.emotion_soft[:3] = torch.eye(7)[:3]
-    rows.emotion_soft[3:] = 0
+    labels = rows.pictures.heads["emotion"]
+    labels[:3] = np.eye(7)[:3]
     kept = distill_emotions(fitted, rows)
-    answers = outputs(fitted, rows).emotion_logits.softmax(1)
-    known = rows.emotion_soft.sum(1) > 0
-    torch.testing.assert_close(kept.emotion_soft[known], (rows.emotion_soft + answers)[known] / 2, rtol=0.02, atol=0.02)
-    assert torch.equal(kept.affect_soft, rows.affect_soft)
+    probabilities = outputs(fitted, rows).emotion_logits.softmax(1).numpy()
+    mixed = kept.pictures.heads["emotion"]
+    np.testing.assert_allclose(mixed[:3], (labels + probabilities)[:3] / 2, rtol=0.02, atol=0.02)
+    np.testing.assert_array_equal(kept.pictures.target, rows.pictures.target)
 
 
 def test_soft_cross_entropy_by_hand():
@@ -135,11 +128,11 @@ def _save_for_the_app(model: InfantFaceModel, folder: Path) -> None:
 def test_the_app_gives_training_s_logits(fitted, tmp_path):
     _save_for_the_app(fitted, tmp_path / "net")
     classifier = AffectClassifier.from_pretrained(tmp_path / "net")
-    rows = replace(faces(6), found=torch.zeros(6, dtype=torch.bool))
+    rows = replace(faces(6), found=np.zeros(6, bool))
     expected = outputs(fitted, rows)
     assert expected.logits.std(0).min() > 1e-2  # else any two roads would agree
     for index in range(6):
-        crop = np.repeat(rows.grey[index].numpy()[..., None], 3, 2)
+        crop = rows.crops[index]
         answer = classifier.output(AlignedFace(crop, np.eye(2, 3)))
         torch.testing.assert_close(answer["logits"], expected.logits[index], atol=1e-4, rtol=0)
 
@@ -148,9 +141,9 @@ def test_saving_and_loading_changes_nothing(fitted, tmp_path):
     fitted.save_pretrained(tmp_path)
     again = InfantFaceModel.from_pretrained(tmp_path).eval()
     rows = faces(4)
-    pixels = as_input(rows.grey[:, None].float() / 255)
-    for name, value in fitted(pixels, rows.geometry).items():
-        torch.testing.assert_close(again(pixels, rows.geometry)[name], value, atol=1e-6, rtol=0)
+    pixels, geometry = as_input(luminance_crops(rows.crops)[:, None].float() / 255), torch.from_numpy(rows.geometry)
+    for name, value in fitted(pixels, geometry).items():
+        torch.testing.assert_close(again(pixels, geometry)[name], value, atol=1e-6, rtol=0)
 
 
 def test_luminance_is_that_of_the_model():

@@ -6,27 +6,27 @@ import numpy as np
 from scipy.special import softmax
 
 from infant_fer import metrics
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.labeled_images import UNKNOWN, LabeledImages
 from infant_fer.evaluation.baselines import baseline_probabilities
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
-from infant_fer.training.infant_face.data import Data
-from infant_fer.training.infant_face.pretraining import emotion_logits
+from infant_fer.training.infant_face.data import RecipeData
+from infant_fer.training.infant_face.pretraining import emotion_logits, emotion_set
 from infant_fer.training.infant_face.rows import outputs
 
 SOURCES = ("utkface", "web", "fer2013")
 NEUTRAL, NEGATIVE = AFFECTS.index("neutral"), AFFECTS.index("negative")
 
 
-def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
+def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> dict:
     """Every figure of the card over the chosen rows of one split: accuracies of fusion, streams and baselines, other heads."""
-    answer, infants = outputs(model, data.infant_faces), data.infants
-    faces = data.infant_faces
+    answer, infants = outputs(model, data.infants), data.infants.pictures
     predictions = {
         "this checkpoint": answer.logits.argmax(1).numpy(),
         "image stream alone": answer.image_logits.argmax(1).numpy(),
         "geometry stream alone": answer.geometry_logits.argmax(1).numpy(),
-        **baselines(faces.geometry.numpy(), faces.found.numpy(), infants),
+        **baselines(data.infants),
     }
     split = str(infants.split[chosen][0])
     rated = chosen & (infants.truth != UNKNOWN)
@@ -43,23 +43,24 @@ def measure(model: InfantFaceModel, data: Data, chosen: np.ndarray) -> dict:
     }
 
 
-def baselines(geometry: np.ndarray, found: np.ndarray, manifest: LabeledImages) -> dict[str, np.ndarray]:
-    """(N,) predictions for a manifest, fitted on its train rows; where no face was found, the majority's."""
-    train = (manifest.split == "train") & (manifest.truth != UNKNOWN) & found
-    answers = baseline_probabilities(geometry[train], manifest.truth[train], len(AFFECTS), geometry, found)
+def baselines(dataset: AlignedDataset) -> dict[str, np.ndarray]:
+    """Return (N,) predictions fitted on the train rows; where no face was found, the majority's."""
+    pictures, geometry, found = dataset.pictures, dataset.geometry, dataset.found
+    train = (pictures.split == "train") & (pictures.truth != UNKNOWN) & found
+    answers = baseline_probabilities(geometry[train], pictures.truth[train], len(AFFECTS), geometry, found)
     return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
 
 
-def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, split: str) -> dict[str, float]:
+def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: RecipeData, split: str) -> dict[str, float]:
     """Usable infants of a split against its unusable rows and older faces: above eight years, and four to eight."""
-    infants, older = data.infants.split == split, data.older.split == split
-    scores, usable = answer.usable_logit.numpy()[infants], data.infants.heads["usable"][infants]
+    infants, older = data.infants.pictures.split == split, data.older.pictures.split == split
+    scores, usable = answer.usable_logit.numpy()[infants], data.infants.pictures.heads["usable"][infants]
     aucs = {}
     for name, chosen in (
-        ("over 8", older & (data.older.heads["usable"] == 0)),
-        ("of 4 to 8", older & (data.older.heads["usable"] != 0)),
+        ("over 8", older & (data.older.pictures.heads["usable"] == 0)),
+        ("of 4 to 8", older & (data.older.pictures.heads["usable"] != 0)),
     ):
-        others = outputs(model, data.older_faces.rows(chosen)).usable_logit.numpy()
+        others = outputs(model, data.older.rows(chosen)).usable_logit.numpy()
         truth = np.concatenate([usable, np.zeros(len(others))])
         aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
             np.concatenate([scores, others]), truth
@@ -67,13 +68,10 @@ def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: Data, sp
     return aucs
 
 
-def fer_accuracy(model: InfantFaceModel, data: Data, split: str) -> metrics.Proportion:
+def fer_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> metrics.Proportion:
     """Seven emotions of FER2013's public test (dev) or private test (test)."""
-    chosen = data.fer.split == split
-    return metrics.accuracy(
-        emotion_logits(model, data.fer_faces.rows(chosen).grey).argmax(1).numpy(),
-        data.fer.heads["emotion_index"][chosen],
-    )
+    crops, emotion = emotion_set(data.fer.rows(data.fer.pictures.split == split))
+    return metrics.accuracy(emotion_logits(model, crops).argmax(1).numpy(), emotion)
 
 
 def accuracies(predicted: np.ndarray, manifest: LabeledImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:

@@ -12,31 +12,32 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig
-from infant_fer.training.infant_face.rows import Faces, as_input, joined, outputs
+from infant_fer.training.infant_face.rows import FaceBatch, as_input, joined, outputs
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
 
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities
 
 
-def distill_emotions(model: InfantFaceModel, faces: Faces) -> Faces:
+def distill_emotions(model: InfantFaceModel, faces: AlignedDataset) -> AlignedDataset:
     """Return the faces with emotion targets that are half their labels and half a pretrained model's probabilities.
 
     Fine-tuning then keeps what the pretraining learned (Li and Hoiem 2017). Every face must have a label.
     """
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
-        emotion = outputs(model, faces).emotion_logits.float().softmax(1)
-    return faces.with_targets(faces.affect_soft, LABEL_SHARE * faces.emotion_soft + (1 - LABEL_SHARE) * emotion)
+        probabilities = outputs(model, faces).emotion_logits.softmax(1).numpy()
+    return faces.with_head("emotion", LABEL_SHARE * faces.pictures.heads["emotion"] + (1 - LABEL_SHARE) * probabilities)
 
 
 def finetune(
     model: InfantFaceModel,
-    infants: Faces,
-    older: Faces,
-    emotions: Faces,
+    infants: AlignedDataset,
+    older: AlignedDataset,
+    emotions: AlignedDataset,
     settings: FinetuningConfig,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -51,8 +52,8 @@ def finetune(
     random = np.random.default_rng(seed)
     average = averaged_model(model, settings.ema)
     model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
-    weights, steps = _row_weights(infants, settings), len(infants) // settings.infants
-    infants, older, emotions = (each.on(model.device) for each in (infants, older, emotions))
+    weights, steps = _row_weights(FaceBatch.of(infants), settings), len(infants) // settings.infants
+    infants, older, emotions = (FaceBatch.of(each, model.device) for each in (infants, older, emotions))
     trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -86,11 +87,11 @@ def rate(done: int, steps: int, warmup: float) -> float:
     )
 
 
-def _loss(model: InfantFaceModel, batch: Faces, settings: FinetuningConfig) -> torch.Tensor:
+def _loss(model: InfantFaceModel, batch: FaceBatch, settings: FinetuningConfig) -> torch.Tensor:
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
-        answer = model(as_input(partly_mild(batch.grey[:, None].float() / 255, settings.mild)))
-    loss = soft_cross_entropy(answer.image_logits, batch.affect_soft)
-    loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion_soft)
+        answer = model(as_input(partly_mild(batch.luminance[:, None].float() / 255, settings.mild)))
+    loss = soft_cross_entropy(answer.image_logits, batch.affect)
+    loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion)
     loss = loss + settings.valence_weight * _known(F.smooth_l1_loss, answer.valence_arousal, batch.valence_arousal)
     others = F.cross_entropy(answer.age_logits.float(), batch.age, ignore_index=UNKNOWN)
     for logit, truth in (
@@ -107,12 +108,12 @@ def _known(loss: Callable, prediction: torch.Tensor, target: torch.Tensor) -> to
     return loss(prediction.float()[known], target[known]) if known.any() else prediction.sum() * 0
 
 
-def _row_weights(rows: Faces, settings: FinetuningConfig) -> np.ndarray:
+def _row_weights(rows: FaceBatch, settings: FinetuningConfig) -> np.ndarray:
     """Draw rarer affects more often, by the square root of their rarity; rows without an affect as often as the mean."""
-    counts = rows.affect_soft.sum(0).clamp_min(1e-6)
+    counts = rows.affect.sum(0).clamp_min(1e-6)
     per_class = (counts.sum() / counts).sqrt()
-    known = rows.affect_soft.sum(1) > 0
-    weights = torch.where(known, rows.affect_soft @ per_class, per_class.mean()).double()
+    known = rows.affect.sum(1) > 0
+    weights = torch.where(known, rows.affect @ per_class, per_class.mean()).double()
     rare = (rows.usable == 0) | (rows.mouth_covered == 1)
     weights = torch.where(rare, settings.rare_weight * weights, weights).numpy()
     return weights / weights.sum()

@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
 from infant_fer.training.infant_face.config import GeometryConfig
-from infant_fer.training.infant_face.rows import Faces, outputs
+from infant_fer.training.infant_face.rows import outputs
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 
 
-def train_geometry(model: InfantFaceModel, faces: Faces, settings: GeometryConfig, seed: int = 0) -> None:
+def train_geometry(model: InfantFaceModel, faces: AlignedDataset, settings: GeometryConfig, seed: int = 0) -> None:
     """Give `model` a new geometry stream, fitted to the affects of those rows in which a face was found."""
     torch.manual_seed(seed)
     stream = model.geometry = GeometryStream(model.config)
-    known = faces.found & (faces.affect_soft.sum(1) > 0)
-    geometry, affect = faces.geometry[known], faces.affect_soft[known]
+    known = faces.found & (faces.pictures.target.sum(1) > 0)
+    geometry, affect = (torch.from_numpy(each[known]) for each in (faces.geometry, faces.pictures.target))
     stream.mean.copy_(geometry.mean(0))
     stream.deviation.copy_(geometry.std(0).clamp_min(1e-3))
     weights = affect @ (affect.sum() / affect.sum(0)).sqrt()
@@ -34,12 +35,12 @@ def train_geometry(model: InfantFaceModel, faces: Faces, settings: GeometryConfi
             schedule.step()
 
 
-def fuse(model: InfantFaceModel, dev: Faces) -> float:
+def fuse(model: InfantFaceModel, dev: AlignedDataset) -> float:
     """Scale the geometry stream's last layer so that the summed logits tell most about the dev rows; gives the scale."""
-    known = dev.affect_soft.sum(1) > 0
-    answer = outputs(model, dev)
+    affect, answer = torch.from_numpy(dev.pictures.target), outputs(model, dev)
+    known = affect.sum(1) > 0
     losses = [
-        F.cross_entropy((answer.image_logits + scale * answer.geometry_logits)[known], dev.affect_soft[known])
+        F.cross_entropy((answer.image_logits + scale * answer.geometry_logits)[known], affect[known])
         for scale in SCALES
     ]
     scale = float(SCALES[int(torch.stack(losses).argmin())])

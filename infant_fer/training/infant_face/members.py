@@ -20,9 +20,9 @@ from infant_fer.alignment import CropSpec
 from infant_fer.errors import TrainingError
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.infant_face.config import RecipeConfig
-from infant_fer.training.infant_face.data import Data, load
+from infant_fer.training.infant_face.data import RecipeData, load
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune
-from infant_fer.training.infant_face.pretraining import pretrain
+from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.runtime import accelerator
 
 SETTINGS_FILE = "settings.json"
@@ -88,7 +88,7 @@ def _share_cores(processes: int) -> None:
 
 
 @cache
-def _load_once(data: Path, faces: Path) -> Data:
+def _load_once(data: Path, faces: Path) -> RecipeData:
     return load(data, faces, log=lambda _: None)
 
 
@@ -98,7 +98,7 @@ def _train_member(number: int, context: TrainingContext) -> None:
     def fine_tune() -> TrainedMember:
         start = _pretrained(number, len(learning.pretraining), context)
         began, network = time.monotonic(), start.model.to(accelerator())
-        infants, older, emotions = _load_once(context.data, context.cache).training_faces()
+        infants, older, emotions = _load_once(context.data, context.cache).training_sets()
         sets = infants, older, distill_emotions(network, emotions)
         model = finetune(network, *sets, learning.fine_tuning, seed, _log_for(number), number)
         return TrainedMember(model, start.minutes + _minutes_since(began))
@@ -118,13 +118,13 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
     finished = context.learning.pretraining[:rounds]
     if not finished:
         torch.manual_seed(seed)
-        sizes = {"geometry_size": data.infant_faces.geometry.shape[1], "face_crop": asdict(CropSpec())}
+        sizes = {"geometry_size": data.infants.geometry.shape[1], "face_crop": asdict(CropSpec())}
         return TrainedMember(InfantFaceModel(InfantFaceConfig(**sizes)), 0.0)
 
     def train_round() -> TrainedMember:
         start, began = _pretrained(number, rounds - 1, context), time.monotonic()
-        dev, emotion = data.fer.split == "dev", data.fer.heads["emotion_index"]
-        train_set, dev_set = ((data.fer_faces.rows(rows).grey, emotion[rows]) for rows in (data.fer_kept, dev))
+        dev = data.fer.pictures.split == "dev"
+        train_set, dev_set = (emotion_set(data.fer.rows(rows)) for rows in (data.fer_kept, dev))
         network = start.model.to(accelerator())
         model = pretrain(network, train_set, dev_set, finished[-1], seed, _log_for(number), number)
         return TrainedMember(model, start.minutes + _minutes_since(began))

@@ -11,13 +11,19 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
 from infant_fer.training.infant_face.rows import as_input
 from infant_fer.training.optimization import averaged_model, parameter_groups, step
 
 EmotionSet = tuple[torch.Tensor, np.ndarray]  # (N, S, S) uint8 luminance crops, (N,) indices of emotions
+
+
+def emotion_set(dataset: AlignedDataset) -> EmotionSet:
+    """Return the luminance of a data set's crops and its emotions."""
+    return luminance_crops(dataset.crops), dataset.pictures.heads["emotion_index"]
 
 
 def pretrain(

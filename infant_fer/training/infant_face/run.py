@@ -17,24 +17,12 @@ from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.config import RunConfig
-from infant_fer.training.infant_face.data import Data, load
+from infant_fer.training.infant_face.data import RecipeData, load
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
 from infant_fer.training.infant_face.members import TrainingContext, train_members
-from infant_fer.training.infant_face.rows import outputs
+from infant_fer.training.infant_face.rows import PROCESSOR, outputs
 from infant_fer.training.runtime import machine
-
-PROCESSOR = {
-    "image_processor_type": "ViTImageProcessor",
-    "do_resize": True,
-    "size": {"height": 96, "width": 96},
-    "resample": 2,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
 
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
@@ -46,10 +34,10 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     )
     members = train_members(context)
     model = joined([each.model for each in members])
-    dev, test = data.infants.split == "dev", data.infants.split == "test"
-    usable = data.infants_kept & (data.infants.heads["usable"] == 1)
-    train_geometry(model, data.infant_faces.rows(usable), config.learning.geometry, config.seed)
-    fuse(model, data.infant_faces.rows(dev))
+    dev, test = data.infants.pictures.split == "dev", data.infants.pictures.split == "test"
+    usable = data.infants_kept & (data.infants.pictures.heads["usable"] == 1)
+    train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
+    fuse(model, data.infants.rows(dev))
     model.requires_grad_(False)
     model.config.logit_temperature = _temperature(model, data)
     results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if config.test else {})
@@ -73,10 +61,10 @@ def save(model: InfantFaceModel, results: dict, output: Path) -> None:
     write_checkpoint(output, write)
 
 
-def _temperature(model: InfantFaceModel, data: Data) -> float:
-    rated = (data.infants.split == "dev") & (data.infants.truth != UNKNOWN)
-    logits = outputs(model, data.infant_faces.rows(rated)).logits.numpy()
-    return metrics.fit_temperature(logits, data.infants.truth[rated])
+def _temperature(model: InfantFaceModel, data: RecipeData) -> float:
+    rated = (data.infants.pictures.split == "dev") & (data.infants.pictures.truth != UNKNOWN)
+    logits = outputs(model, data.infants.rows(rated)).logits.numpy()
+    return metrics.fit_temperature(logits, data.infants.pictures.truth[rated])
 
 
 def _provenance(config: RunConfig, minutes: list[float]) -> dict:
