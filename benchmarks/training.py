@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.labels import AFFECTS
-from infant_fer.training.batches import Crops
 from infant_fer.training.config import TrainingConfig, read_recipe
 from infant_fer.training.pretrained import RANDOM, load_pretrained
 from infant_fer.training.runtime import has_bfloat16
 from infant_fer.training.trainer import fit
+from tests.made_data import face_dataset
 
 MOST_SECONDS = {"cpu": 15 * 60, "gpu": 30}
 HELD_OUT = 25
@@ -41,9 +42,9 @@ def seconds(settings: TrainingConfig, shape: str, size: int, pictures: int) -> f
         return time.monotonic() - start
 
 
-def _crops(random: np.random.Generator, count: int, size: int) -> Crops:
-    target = np.eye(len(AFFECTS), dtype=np.float32)[np.arange(count) % len(AFFECTS)]
-    return Crops(random.integers(0, 256, (count, size, size, 3), np.uint8), target)
+def _crops(random: np.random.Generator, count: int, size: int) -> AlignedDataset:
+    target = np.eye(len(AFFECTS))[np.arange(count) % len(AFFECTS)]
+    return face_dataset(random.integers(0, 256, (count, size, size, 3), np.uint8), np.zeros((count, 0)), target)
 
 
 def main() -> int:
