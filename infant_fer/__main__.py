@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from infant_fer.batch import Outputs, photo_files, read_files
+from infant_fer.batch import photo_files, read_files
 from infant_fer.errors import InfantFERError
 from infant_fer.images import printable
 
@@ -77,8 +77,9 @@ def read(
     if not files:
         print(f"No photo was found in: {', '.join(map(printable, photos))}.", file=sys.stderr)
         raise typer.Exit(1)
+    outputs = {name: path for name, path in (("json", json), ("csv", csv), ("html", html)) if path}
     try:
-        n_read = read_files(lambda: _analyzer(checkpoint, device, precision), files, Outputs(json, csv, html), explain)
+        n_read = read_files(lambda: _analyzer(checkpoint, device, precision), files, outputs, explain)
     except InfantFERError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None

@@ -6,11 +6,11 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -51,34 +51,6 @@ class FileResult:
         return printable(self.file.path)
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Where the results go; without any, CSV goes to the standard output."""
-
-    json: Path | None = None
-    csv: Path | None = None
-    html: Path | None = None
-
-    def check(self, inputs: Sequence[Path]) -> None:
-        """Raise OutputError, before any work, when an output cannot be written or would destroy something."""
-        chosen = [path for path in (self.json, self.csv, self.html) if path]
-        for path in chosen:
-            check_output_file(path, inputs)
-        if len({path.resolve() for path in chosen}) < len(chosen):
-            raise OutputError("Two outputs have the same name. Give each its own.")
-
-    def writers(self) -> Iterator[AbstractContextManager[Write]]:
-        """Yield a context for each output; it opens its file when it is entered."""
-        if self.json:
-            yield _json_writer(self.json)
-        if self.html:
-            yield _html_writer(self.html)
-        if self.csv:
-            yield _csv_writer(open_atomically(self.csv, keep_partial=True))
-        elif not (self.json or self.html):
-            yield _csv_writer(_standard_output())
-
-
 Write = Callable[[FileResult], object]
 
 
@@ -108,18 +80,22 @@ def _photos_in(folder: Path) -> Iterator[PhotoFile]:
         yield PhotoFile(path, printable(path.name), f"The folder could not be opened: {fault.strerror}.")
 
 
-def read_files(load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs: Outputs, explain: bool) -> int:
+def read_files(
+    load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs: Mapping[str, Path], explain: bool
+) -> int:
     """Read every file, write each result at once, so that its photo can be forgotten; return how many were read.
 
-    `load` gives the analyzer, after the outputs were checked. Whatever happens to one file is its own result, and the
+    `outputs` are files by the name of their format in WRITERS; without any, CSV goes to the standard output. `load` gives
+    the analyzer, after the outputs were checked. Whatever happens to one file is its own result, and the
     rest goes on. Interrupted, the results so far are kept, and earlier files stay: see `open_atomically`.
     Raises OutputError, and what `load` raises.
     """
-    outputs.check([file.path for file in files])
+    _check_outputs(outputs, [file.path for file in files])
     analyzer = load()
     n_read = 0
     with ExitStack() as stack:
-        writes = [stack.enter_context(writer) for writer in outputs.writers()]
+        writers = [WRITERS[name](path) for name, path in outputs.items()] or [_csv_writer(_standard_output())]
+        writes = [stack.enter_context(writer) for writer in writers]
         for file in tqdm(files, unit="photo", disable=None, file=sys.stderr):
             result = _read(analyzer, file, explain)
             n_read += result.report is not None
@@ -129,6 +105,14 @@ def read_files(load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs
                 for write in writes:
                     write(result)
     return n_read
+
+
+def _check_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> None:
+    """Raise OutputError, before any work, when an output cannot be written or would destroy something."""
+    for path in outputs.values():
+        check_output_file(path, inputs)
+    if len({path.resolve() for path in outputs.values()}) < len(outputs):
+        raise OutputError("Two outputs have the same name. Give each its own.")
 
 
 def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
@@ -186,7 +170,7 @@ def _html_writer(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _csv_writer(opened: AbstractContextManager[TextIO]) -> Iterator[Write]:
+def _csv_writer(opened: AbstractContextManager[IO]) -> Iterator[Write]:
     with opened as stream:
         writer = csv.writer(stream)
 
@@ -226,3 +210,12 @@ def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
     notes = " ".join((*face["notes"], *report.notes, *([result.error] if result.error else [])))
     head = [result.name, face["number"], face["label"]]
     return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint]
+
+
+# Formats of the results by the name of their option. A writer is a context that opens a file and yields a function of one
+# FileResult; it keeps what was written when it is interrupted.
+WRITERS: dict[str, Callable[[Path], AbstractContextManager[Write]]] = {
+    "json": _json_writer,
+    "csv": lambda path: _csv_writer(open_atomically(path, keep_partial=True)),
+    "html": _html_writer,
+}

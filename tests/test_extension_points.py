@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 import transformers as hf
 
+from infant_fer import batch
 from infant_fer.analyzer import Analyzer, ExplanationSettings
-from infant_fer.classifier import AffectClassifier
+from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.explain import METHODS, saliency
 from infant_fer.face import (
     BLENDSHAPE_COUNT,
@@ -21,6 +25,7 @@ from infant_fer.face import (
 )
 from infant_fer.images import load_photo
 from infant_fer.labels import AFFECTS
+from infant_fer.models import infant_face
 from infant_fer.training import config as training_config
 from infant_fer.training import pretrained
 from tests.conftest import EXAMPLES, ROOT
@@ -82,3 +87,37 @@ def test_a_backbone_is_an_entry(tmp_path, monkeypatch):
     classifier = AffectClassifier.from_pretrained(tmp_path)
     assert classifier.crop.size == 32
     assert classifier.labels == AFFECTS
+
+
+@dataclass
+class OutputWithGaze(infant_face.InfantFaceOutput):
+    """The model's output with a field for the toy head."""
+
+    gaze: torch.Tensor | None = None
+
+
+def test_a_head_is_an_entry_and_a_field_and_older_checkpoints_still_load(analyzer, monkeypatch):
+    monkeypatch.setitem(infant_face.HEADS, "gaze", ("gaze", 2))
+    monkeypatch.setattr(infant_face, "InfantFaceOutput", OutputWithGaze)
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    config = infant_face.InfantFaceConfig(**sizes, heads=tuple(infant_face.HEADS))
+    crops = np.zeros((2, 32, 32, 3), np.uint8)
+    heads = forward_crops(infant_face.InfantFaceModel(config), hf.ViTImageProcessorPil(), crops)
+    assert heads["gaze"].shape == (2, 2)
+    again = AffectClassifier.from_pretrained()
+    aligned = analyzer.analyze(SMILE).faces[0].aligned
+    assert torch.equal(again.output(aligned)["logits"], analyzer.classifier.output(aligned)["logits"])
+
+
+@contextmanager
+def label_writer(path):
+    """Write one label per line."""
+    with path.open("w") as stream:
+        yield lambda result: stream.write(f"{result.report.faces[0].prediction.label}\n")
+
+
+def test_an_export_is_a_writer_and_an_entry(analyzer, monkeypatch, tmp_path):
+    monkeypatch.setitem(batch.WRITERS, "labels", label_writer)
+    files = batch.photo_files([SMILE, EXAMPLES / "cry.jpg"])
+    assert batch.read_files(lambda: analyzer, files, {"labels": tmp_path / "labels.txt"}, explain=False) == 2
+    assert (tmp_path / "labels.txt").read_text().split() == ["positive", "negative"]

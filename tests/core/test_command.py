@@ -17,8 +17,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from infant_fer import batch
 from infant_fer.__main__ import DELEGATED, main
-from infant_fer.batch import FileResult, Outputs, PhotoFile, photo_files
+from infant_fer.batch import FileResult, PhotoFile, photo_files
 from infant_fer.errors import CheckpointError
 from infant_fer.images import Photo, load_photo
 from infant_fer.report import Report
@@ -293,7 +294,7 @@ def test_windows_line_ends_are_not_doubled():
     output = io.TextIOWrapper(io.BytesIO(), newline="\r\n")
     with contextlib.redirect_stdout(output):
         print("\n", end="", flush=True)
-        with Outputs().writers().__next__() as write:
+        with batch._csv_writer(batch._standard_output()) as write:
             write(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone"))
     assert b"\r\r" not in output.buffer.getvalue()[2:]
 
