@@ -1,1 +1,1 @@
-"""How are checkpoints made and measured? Any image classifier on any infants; the embedded checkpoint's own way is in `ours`."""
+"""How are checkpoints trained? Any image classifier on any infants; infant_face is the embedded checkpoint's recipe."""

@@ -109,7 +109,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
 
 def _training(result: ExperimentResult) -> str:
     epochs = epochs_of(result.history)
-    html = picture(plots.class_counts(result.provenance["counts"]), "Pictures of each class in the parts of the split.")
+    html = picture(plots.class_counts(result.provenance["counts"]), "Pictures of each class in each split.")
     if len(epochs) > 1:
         html += picture(plots.learning_curves(epochs), "The shaded gap is what does not carry over to new pictures.")
     if epochs:

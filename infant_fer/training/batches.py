@@ -1,4 +1,4 @@
-"""What does one training step see? Crops drawn in an order that can be repeated, augmented, normalised and mixed."""
+"""What does one training step see? Crops in a repeatable random order, augmented, normalised and mixed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infant_fer.training.mixing import MIXINGS
 
 @dataclass(frozen=True)
 class Collator:
-    """Stack items into `pixel_values` (B, 3, S, S), normalised as the checkpoint's processor does, and `labels` (B, C).
+    """Stack items of an AlignedDataset into `pixel_values` (B, 3, S, S), normalised by the processor, and `labels` (B, C).
 
     Augmentation and mixing draw from torch's global generator, whose state the Trainer saves and restores.
     """

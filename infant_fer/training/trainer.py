@@ -1,8 +1,9 @@
-"""How do weights change? transformers' Trainer with soft targets, layer-wise rates, averaged weights and exact resuming."""
+"""How does a fine-tuning run? transformers' Trainer with soft targets, layer-wise rates, averaged weights, exact resuming."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,38 +35,48 @@ def fit(
     seed: int,
     resume: bool,
 ) -> list[dict]:
-    """Train `base.model` in place, keep the epoch with the best dev accuracy, and give the history of both steps.
+    """Train `base.model` in place, keep the epoch with the best dev accuracy, and return the log history of both steps.
 
-    Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest of them is gone on from, to the same result.
+    Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest checkpoint is continued, to the same result.
     """
     history = []
     if settings.head_epochs:
-        history = _step(base, train, dev, settings, folder / "head", seed, resume, head_only=True)
-    return history + _step(base, train, dev, settings, folder / "whole", seed, resume, head_only=False)
+        for name, parameter in base.model.named_parameters():
+            parameter.requires_grad_(is_head(name))
+        rate = settings.learning_rate * HEAD_RATE
+        head = replace(settings, epochs=settings.head_epochs, learning_rate=rate)
+        history = _run_step(base, train, dev, head, folder / "head", seed, resume)
+    base.model.requires_grad_(True)
+    return history + _run_step(base, train, dev, settings, folder / "whole", seed, resume)
 
 
-def _step(
-    base, train, dev, settings: TrainingConfig, folder: Path, seed: int, resume: bool, head_only: bool
+def _run_step(
+    base: PretrainedModel,
+    train: AlignedDataset,
+    dev: AlignedDataset,
+    settings: TrainingConfig,
+    folder: Path,
+    seed: int,
+    resume: bool,
 ) -> list[dict]:
-    for name, parameter in base.model.named_parameters():
-        parameter.requires_grad_(not head_only or is_head(name))
+    seen_again = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
     trainer = ExpressionTrainer(
         settings,
         model=base.model,
-        args=_arguments(settings, folder, seed, head_only, len(train)),
+        args=_arguments(settings, folder, seed, len(train)),
         train_dataset=train,
-        eval_dataset={"dev": dev, "train": _some(train)},
+        eval_dataset={"dev": dev, "train": train.rows(seen_again)},
         data_collator=Collator(base.processor, settings.augmentation, settings.mixing),
         compute_metrics=_scores,
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
-    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # answers are given in float32
-    return [{**entry, "step_of_two": "head" if head_only else "whole"} for entry in trainer.state.log_history]
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # predictions are float32
+    return [{**entry, "step_of_two": folder.name} for entry in trainer.state.log_history]
 
 
 class ExpressionTrainer(Trainer):
-    """Trainer whose targets are distributions. Predictions and the kept weights are those of the average, if there is one."""
+    """Trainer whose targets are distributions; predictions and kept weights are those of the average, if there is one."""
 
     def __init__(self, settings: TrainingConfig, **kwargs):
         super().__init__(**kwargs)
@@ -80,7 +91,7 @@ class ExpressionTrainer(Trainer):
             self.add_callback(_Averaging(self.average))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Cross-entropy with distributions, smoothed and weighted by class, as a mean over the batch."""
+        """Return the mean cross-entropy with distributions, smoothed and weighted by class."""
         outputs = model(pixel_values=inputs["pixel_values"])
         smoothing = self.settings.label_smoothing
         target = inputs["labels"] * (1 - smoothing) + smoothing / inputs["labels"].shape[1]
@@ -89,13 +100,13 @@ class ExpressionTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Loss, logits (B, C) and targets (B, C) of one batch."""
+        """Return loss, logits (B, C) and targets (B, C) of one batch."""
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
         return loss, outputs.logits.float(), inputs["labels"]
 
     def create_optimizer(self, model=None):
-        """AdamW with decay on matrices only and, when asked for, a smaller rate for each layer further below."""
+        """Return AdamW with decay on matrices only and, if configured, a smaller rate for each lower layer."""
         if self.optimizer is None:
             groups = parameter_groups(
                 self.model, self.args.learning_rate, self.settings.weight_decay, self.settings.layer_decay
@@ -109,7 +120,7 @@ class ExpressionTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset=None):
-        """Held-out pictures are neither augmented nor mixed."""
+        """Return batches of held-out pictures, neither augmented nor mixed."""
         training, self.data_collator = self.data_collator, self.plain_collator
         try:
             return super().get_eval_dataloader(eval_dataset)
@@ -120,8 +131,8 @@ class ExpressionTrainer(Trainer):
         data = self.train_dataset if train_dataset is None else train_dataset
         return EpochSampler(data.pictures.target.argmax(1), self.settings.sampler, self.args.seed)
 
-    # transformers 5 saves some families' weights under older names, and Trainer's own loading does not turn them back:
-    # it would go on with the last weights without a word. So each checkpoint holds them under their own names too.
+    # transformers 5 saves the weights of some families under older names, and Trainer's own loading does not translate
+    # them back: it would silently continue with the last weights. So each checkpoint also has them under their own names.
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -167,27 +178,22 @@ def _save_weights(model: torch.nn.Module, file: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
 
 
-def _some(train: AlignedDataset) -> AlignedDataset:
-    chosen = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
-    return train.rows(chosen)
-
-
 def _scores(predicted: EvalPrediction) -> dict[str, float]:
-    answers, truth = predicted.predictions.argmax(1), predicted.label_ids.argmax(1)
-    return {"accuracy": float((answers == truth).mean()), "balanced_accuracy": balanced_accuracy(answers, truth)}
+    classes, truth = predicted.predictions.argmax(1), predicted.label_ids.argmax(1)
+    return {"accuracy": float((classes == truth).mean()), "balanced_accuracy": balanced_accuracy(classes, truth)}
 
 
-def _arguments(settings: TrainingConfig, folder: Path, seed: int, head_only: bool, pictures: int) -> TrainingArguments:
+def _arguments(settings: TrainingConfig, folder: Path, seed: int, pictures: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=settings.head_epochs if head_only else settings.epochs,
+        num_train_epochs=settings.epochs,
         per_device_train_batch_size=min(settings.batch, pictures),
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=settings.accumulation,
         auto_find_batch_size=settings.auto_batch,
-        learning_rate=settings.learning_rate * (HEAD_RATE if head_only else 1),
+        learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup,
         bf16=bfloat16,

@@ -98,17 +98,17 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
 def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
     learner, seen = base(), {}
     before = weights(learner.model.vit)
-    real = trainer._step
+    real = trainer._run_step
 
-    def watched(*args, head_only, **kwargs):
-        result = real(*args, head_only=head_only, **kwargs)
-        seen[head_only] = weights(learner.model.vit)
+    def watched(*args):
+        result = real(*args)
+        seen[args[4].name] = weights(learner.model.vit)
         return result
 
-    monkeypatch.setattr(trainer, "_step", watched)
+    monkeypatch.setattr(trainer, "_run_step", watched)
     fit(learner, drawn(16), drawn(6), replace(QUICK, epochs=1, head_epochs=1), tmp_path, 0, resume=False)
-    assert torch.equal(seen[True], before)
-    assert not torch.equal(seen[False], before)
+    assert torch.equal(seen["head"], before)
+    assert not torch.equal(seen["whole"], before)
 
 
 def rates_of(model, decay: float) -> dict[str, float]:

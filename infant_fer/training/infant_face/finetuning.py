@@ -1,4 +1,4 @@
-"""From faces in general to infants: the image stream and all its heads at once, with soft labels."""
+"""How does a pretrained network learn infants? The image stream and all its heads at once, with soft labels."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def finetune(
 ) -> InfantFaceModel:
     """Train image stream and heads of a copy of `model` on infants, older faces and FER2013 together (EMA weights).
 
-    It computes where `model` lies. `line` of the terminal shows the progress. Raises nothing of its own; the geometry stream
-    is left as it is.
+    It computes on the device of `model`. `line` of the terminal shows the progress. The geometry stream is not changed.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)

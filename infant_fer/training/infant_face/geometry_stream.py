@@ -1,4 +1,4 @@
-"""The geometry stream learns on its own, so that it can stand alone; then it gets its say in the fusion."""
+"""How is the geometry stream trained? By itself, so that it can stand alone; then its scale in the fusion is fitted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train_geometry(model: InfantFaceModel, faces: AlignedDataset, settings: Geom
 
 
 def fuse(model: InfantFaceModel, dev: AlignedDataset) -> float:
-    """Scale the geometry stream's last layer so that the summed logits tell most about the dev rows; gives the scale."""
+    """Scale the geometry stream's last layer so that the summed logits have the least loss on the dev rows; return the scale."""
     affect, answer = torch.from_numpy(dev.pictures.target), outputs(model, dev)
     known = affect.sum(1) > 0
     losses = [
