@@ -156,12 +156,12 @@ def label_in_name(name: str) -> tuple[str, str]:
 def _subjects(guesses: list[str]) -> tuple[np.ndarray, bool, str]:
     """Return (N,) subjects by what file names say, whether they are known, and a note for the log if any is guessed.
 
-    Names that occur once each are counters, not infants: a name counts as a subject only when it repeats, and subjects
-    are known only when every picture has a name and there are at most half as many names as pictures, but more than one.
+    Names that occur once each are counters, not infants: subjects are known only when every picture has a name and there
+    are at most half as many names as pictures, but more than one. Pictures of one name stay together in any case.
     """
     counts = Counter(guess for guess in guesses if guess)
     own = own_subjects(len(guesses))
-    subject = np.array([guess if counts[guess] > 1 else own[index] for index, guess in enumerate(guesses)])
+    subject = np.array([guess or own[index] for index, guess in enumerate(guesses)])
     known = all(guesses) and 1 < len(counts) <= len(guesses) / 2
     if not counts:
         return subject, False, ""

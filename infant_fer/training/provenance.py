@@ -47,7 +47,7 @@ def provenance(
         "data": Path(config.data.source).name,
         "labels": list(pictures.labels),
         "split": config.data.split,
-        "split_sha256": hashlib.sha256(listing.encode()).hexdigest(),
+        "split_sha256": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
         "counts": {name: pictures.rows(splits == name).counts() for name in ("train", "dev", "test")},
         "subjects_known": pictures.subjects_known,
         "pairs across the parts": across.counts(),

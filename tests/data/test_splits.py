@@ -1,4 +1,4 @@
-"""Who is held out, and whether the parts are apart."""
+"""Who is held out, and whether the splits are apart."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from infant_fer.data.splits import check_classes, folds, fraction, joined_subjec
 from infant_fer.errors import DatasetError
 
 
-def pictures(truth, subject=None, parts=None, contents=None) -> LabeledImages:
+def pictures(truth, subject=None, splits=None, contents=None) -> LabeledImages:
     count, truth = len(truth), np.array(truth)
     return LabeledImages(
         archives=(None,) * count,
@@ -19,7 +19,7 @@ def pictures(truth, subject=None, parts=None, contents=None) -> LabeledImages:
         truth=truth,
         target=one_hot(truth, 3),
         subject=np.array(subject if subject is not None else [f"s{n}" for n in range(count)]),
-        split=np.array(parts if parts is not None else [""] * count),
+        split=np.array(splits if splits is not None else [""] * count),
         subgroups={},
         subjects_known=subject is not None,
     )
@@ -31,36 +31,36 @@ def city(infants: int = 50, each: int = 3) -> LabeledImages:
 
 
 def test_the_thesis_draws_100_25_25_pictures_with_even_classes():
-    parts = split(city(52), "thesis", seed=3)
-    assert [(parts == name).sum() for name in ("train", "dev", "test", "")] == [100, 25, 25, 6]
-    assert np.bincount(city(52).truth[parts == "test"]).tolist() in ([8, 8, 9], [8, 9, 8], [9, 8, 8])
-    assert (parts == split(city(52), "thesis", seed=3)).all()
-    assert (parts != split(city(52), "thesis", seed=4)).any()
+    splits = split(city(52), "thesis", seed=3)
+    assert [(splits == name).sum() for name in ("train", "dev", "test", "")] == [100, 25, 25, 6]
+    assert np.bincount(city(52).truth[splits == "test"]).tolist() in ([8, 8, 9], [8, 9, 8], [9, 8, 8])
+    assert (splits == split(city(52), "thesis", seed=3)).all()
+    assert (splits != split(city(52), "thesis", seed=4)).any()
     with pytest.raises(DatasetError, match="150 pictures; there are 30"):
         split(city(10), "thesis")
 
 
 def test_holdout_keeps_a_fifth_and_no_dev():
-    parts = split(city(), "holdout")
-    assert [(parts == name).sum() for name in ("train", "dev", "test")] == [120, 0, 30]
+    splits = split(city(), "holdout")
+    assert [(splits == name).sum() for name in ("train", "dev", "test")] == [120, 0, 30]
 
 
 def test_by_subject_no_infant_crosses_the_parts():
     set_ = city()
-    parts = split(set_, "subject", seed=1)
+    splits = split(set_, "subject", seed=1)
     for subject in np.unique(set_.subject):
-        assert len(set(parts[set_.subject == subject])) == 1
-    assert 15 <= (parts == "dev").sum() <= 27
-    assert 15 <= (parts == "test").sum() <= 27
+        assert len(set(splits[set_.subject == subject])) == 1
+    assert 15 <= (splits == "dev").sum() <= 27
+    assert 15 <= (splits == "test").sum() <= 27
 
 
 def test_the_given_split_gets_a_dev_part_of_whole_subjects_if_it_lacks_one():
-    told = pictures(city().truth, city().subject, ["test" if n < 30 else "train" for n in range(150)])
-    parts = split(told, "given")
-    assert (parts[:30] == "test").all()
-    dev = set(told.subject[parts == "dev"])
+    given = pictures(city().truth, city().subject, ["test" if n < 30 else "train" for n in range(150)])
+    splits = split(given, "given")
+    assert (splits[:30] == "test").all()
+    dev = set(given.subject[splits == "dev"])
     assert dev
-    assert not dev & set(told.subject[parts == "train"])
+    assert not dev & set(given.subject[splits == "train"])
     with pytest.raises(DatasetError, match="no split of its own"):
         split(city(), "given")
 
@@ -70,10 +70,10 @@ def test_every_picture_is_tested_once_in_each_repeat_and_never_beside_its_infant
     drawn = list(folds(set_, 5, repeats=2))
     assert len(drawn) == 10
     for repeat in (drawn[:5], drawn[5:]):
-        assert (sum((parts == "test").astype(int) for parts in repeat) == 1).all()
-    for parts in drawn:
-        assert not set(set_.subject[parts == "test"]) & set(set_.subject[parts != "test"])
-        assert not set(set_.subject[parts == "dev"]) & set(set_.subject[parts == "train"])
+        assert (sum((splits == "test").astype(int) for splits in repeat) == 1).all()
+    for splits in drawn:
+        assert not set(set_.subject[splits == "test"]) & set(set_.subject[splits != "test"])
+        assert not set(set_.subject[splits == "dev"]) & set(set_.subject[splits == "train"])
     assert (drawn[0] != drawn[5]).any()
 
 
@@ -105,9 +105,9 @@ def noise(count: int) -> torch.Tensor:
 
 
 def test_the_same_picture_mirrored_or_darker_is_near():
-    grey = noise(6)
-    grey[4], grey[5] = grey[1].flip(-1), grey[0] * 0.5 + 9
-    assert near_pairs(grey).tolist() == [[0, 5], [1, 4]]
+    luminance = noise(6)
+    luminance[4], luminance[5] = luminance[1].flip(-1), luminance[0] * 0.5 + 9
+    assert near_pairs(luminance).tolist() == [[0, 5], [1, 4]]
 
 
 def test_leaks_are_found_by_subject_by_file_and_by_look(tmp_path):
@@ -116,9 +116,9 @@ def test_leaks_are_found_by_subject_by_file_and_by_look(tmp_path):
         names.append(str(tmp_path / f"{number}.jpg"))
         (tmp_path / f"{number}.jpg").write_bytes(b"same" if number in (1, 4) else bytes([number]))
     set_ = pictures([0, 1, 2, 0, 1, 2], ["a", "b", "c", "a", "d", "e"], contents=names)
-    parts, grey = np.array(["train", "train", "train", "dev", "test", "test"]), noise(6)
-    grey[5] = grey[2].flip(-1)
-    found = leaks(set_, parts, grey)
+    splits, luminance = np.array(["train", "train", "train", "dev", "test", "test"]), noise(6)
+    luminance[5] = luminance[2].flip(-1)
+    found = leaks(set_, splits, luminance)
     assert found.counts() == {"same infant": 1, "same file": 1, "same picture": 1}
     assert "0.jpg [train]" in found.same_subject[0][0]
     assert "4.jpg [test]" in found.same_file[0][1]
@@ -126,7 +126,7 @@ def test_leaks_are_found_by_subject_by_file_and_by_look(tmp_path):
     with pytest.raises(DatasetError, match=r"same infant: 1 .*same file: 1 .*same picture: 1"):
         refuse_leaks(found, allowed=False)
     refuse_leaks(found, allowed=True)
-    apart = leaks(set_, np.array(["train", "", "train", "train", "train", ""]), grey)
+    apart = leaks(set_, np.array(["train", "", "train", "train", "train", ""]), luminance)
     assert not any(apart.counts().values())
     refuse_leaks(apart, allowed=False)
 
@@ -148,17 +148,17 @@ def test_leaks_do_not_depend_on_unused_rows_or_on_the_order(tmp_path, order):
 
 def test_leaks_can_be_left_out_of_what_is_trained_on():
     set_ = pictures([0, 1, 2, 0, 1, 2], ["a", "b", "c", "a", "c", "b"])
-    parts = np.array(["train", "dev", "train", "dev", "test", "test"])
-    assert without_leaks(set_, parts).tolist() == ["", "", "", "dev", "test", "test"]
+    splits = np.array(["train", "dev", "train", "dev", "test", "test"])
+    assert without_leaks(set_, splits).tolist() == ["", "", "", "dev", "test", "test"]
     apart = np.array(["train", "dev", "test", "train", "test", "dev"])
     assert without_leaks(set_, apart).tolist() == apart.tolist()
 
 
 def test_a_fraction_of_the_train_part_keeps_infants_whole():
     set_ = city(52)
-    parts = split(set_, "subject")
-    fewer = fraction(set_, parts, 1 / 4)
-    train, kept = set_.subject[parts == "train"], set_.subject[fewer == "train"]
+    splits = split(set_, "subject")
+    fewer = fraction(set_, splits, 1 / 4)
+    train, kept = set_.subject[splits == "train"], set_.subject[fewer == "train"]
     assert len(kept) == pytest.approx(len(train) / 4, abs=3)
-    assert all((set_.subject[parts == "train"] == infant).sum() == (kept == infant).sum() for infant in set(kept))
-    assert (fewer[parts != "train"] == parts[parts != "train"]).all()
+    assert all((set_.subject[splits == "train"] == infant).sum() == (kept == infant).sum() for infant in set(kept))
+    assert (fewer[splits != "train"] == splits[splits != "train"]).all()
