@@ -1,4 +1,4 @@
-"""Measure checkpoints on labelled pictures: `python -m infant_fer.evaluate CHECKPOINT... --data FOLDER_OR_TABLE`."""
+"""Measure checkpoints on labelled images: `python -m infant_fer.evaluate CHECKPOINT... --data FOLDER_OR_TABLE`."""
 
 from __future__ import annotations
 
@@ -11,42 +11,48 @@ from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print a table and write the files asked for; returns 1 with one sentence when something cannot be read."""
+    """Print a table and write the requested files; return 1 with one sentence when something cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        _measure(options)
+        _evaluate(options)
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _measure(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
-    from infant_fer.evaluation.comparison import evaluate
+    from infant_fer.evaluation.comparison import ALL, evaluate
+    from infant_fer.evaluation.report import evaluation_page
     from infant_fer.evaluation.scores import mcnemar, scores
-    from infant_fer.evaluation.sections import evaluation_page
+    from infant_fer.files import check_output_file, write_atomically
 
-    if options.heads and options.part == "all":
-        raise DatasetError("--heads measures one part of the research data: test, dev or train.")
-    pictures = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
-    found = evaluate(options.checkpoints, pictures, options.part, options.cache, options.split, options.ensemble)
-    first, *_ = found.answers.values()
-    against = mcnemar(first, found.answers)
-    for number, (name, answers) in enumerate(found.answers.items()):
-        print(f"{name}: {answers.accuracy}" + (f", McNemar p {against[name]:.2g}" if number else ""))
+    if options.heads and options.split_name == ALL:
+        raise DatasetError("--heads measures one split of the research data: test, dev or train.")
+    for output in filter(None, (options.json, options.report)):
+        check_output_file(output, inputs=(Path(options.data), *options.pictures))
+    images = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
+    evaluation = evaluate(
+        options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble
+    )
+    for sentence in evaluation.warnings:
+        print(sentence, file=sys.stderr)
+    first, *_ = evaluation.predictions.values()
+    p_values = mcnemar(first, evaluation.predictions)
+    for number, (name, predictions) in enumerate(evaluation.predictions.items()):
+        print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
     if options.json:
-        options.json.write_text(
-            json.dumps({name: scores(each).to_dict() for name, each in found.answers.items()}, indent=1), "utf-8"
-        )
+        figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
+        write_atomically(options.json, json.dumps(figures, indent=1))
     if options.report:
-        options.report.write_text(evaluation_page(found, options.gallery), "utf-8")
+        write_atomically(options.report, evaluation_page(evaluation, options.gallery))
     if options.heads:
         _print_heads(options)
 
 
 def _print_heads(options: argparse.Namespace) -> None:
-    """The other heads of this project's own model, on the research data that has labels for them."""
+    """Print the figures of the other heads of the recipe infant_face, on the research data that has labels for them."""
     from infant_fer.checkpoints.loading import load_checkpoint
     from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.infant_face.data import load
@@ -60,7 +66,8 @@ def _print_heads(options: argparse.Namespace) -> None:
             f"{checkpoint.name} is not of the recipe infant_face: it has no further heads to measure."
         )
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
-    print(json.dumps(measure(model, loaded, loaded.infants.pictures.split == options.part), indent=1, default=plain))
+    rows = loaded.infants.pictures.split == options.split_name
+    print(json.dumps(measure(model, loaded, rows), indent=1, default=plain))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,23 +75,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
     parser.add_argument("--data", required=True, help="what train.py takes as --data")
     parser.add_argument(
-        "--part", choices=["test", "dev", "train", "all"], default="dev", help="test once for a release"
+        "--part",
+        dest="split_name",
+        choices=["test", "dev", "train", "all"],
+        default="dev",
+        help="the split to measure on; test once for a release",
     )
     parser.add_argument(
         "--split",
+        dest="split_method",
         choices=["given", "subject", "thesis", "holdout"],
         default="",
-        help="how to part; without it as the first checkpoint's training did, or as the data says",
+        help="how to split; without it as the first checkpoint's training did, or as the data says",
     )
-    parser.add_argument("--classes", nargs="+", help="use only pictures of these labels")
-    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's pictures lie")
+    parser.add_argument("--classes", nargs="+", help="use only images of these labels")
+    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's images are")
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
     parser.add_argument("--ensemble", choices=["mean", "accuracy"], default="", help="average the checkpoints, too")
     parser.add_argument("--json", type=Path, help="write every figure")
     parser.add_argument("--report", type=Path, help="write a page of tables and plots")
-    parser.add_argument(
-        "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
-    )
+    parser.add_argument("--gallery", action="store_true", help="show misclassified faces in the report: private images")
     parser.add_argument("--heads", action="store_true", help="measure this project's other heads on its research data")
     return parser
 

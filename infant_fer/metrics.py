@@ -123,6 +123,13 @@ def accuracy(predicted: np.ndarray, truth: np.ndarray, infants: np.ndarray | Non
     return Proportion.of(predicted == truth, infants)
 
 
+def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """Return (C, C) counts: true classes as rows, predicted classes as columns."""
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(truth, predicted, labels=range(classes))
+
+
 def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean recall over the classes that occur."""
     from sklearn.metrics import recall_score

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
 from infant_fer.audit.factors import Factor
 from infant_fer.audit.matched import Picture
@@ -11,7 +10,7 @@ from infant_fer.audit.movement import Change, Movement
 from infant_fer.audit.reading import rendered
 from infant_fer.audit.record import CAUTION, Audit
 from infant_fer.evaluation.plots import level_panels
-from infant_fer.evaluation.report_page import facts, picture, report_page, table
+from infant_fer.evaluation.report import Figure, Section, Table, Text, report_page
 from infant_fer.images import data_url
 from infant_fer.metrics import Proportion
 
@@ -48,14 +47,14 @@ def audit_page(audit: Audit, example: Picture) -> str:
     known = {"checkpoint": audit.checkpoint, "seed": audit.seed, "infants": audit.infants, "pictures": audit.pictures}
     known |= {"pictures without a face": audit.without_face, "plain pictures read as rendered": audit.plain_agreement}
     sections = [
-        ("In short", f'<p class="warning">{escape(CAUTION)}</p>{facts(known)}'),
-        ("Every factor", picture(audit_plot(audit), "How far the answers move, with 95 % intervals.")),
+        Section("In short", [Text(CAUTION, warning=True), Table.of(known)]),
+        Section("Every factor", [Figure.of_png(audit_plot(audit), "How far the answers move, with 95 % intervals.")]),
     ]
     for factor, levels in audit.by_factor():
         rows = [(each.level, *cells(each, factor), _turns(each)) for each in levels]
-        reference = f"<p>Reference: {escape(factor.reference or factor.plain_words)}.</p>"
-        shown = table(("", *HEAD, "flips from → to"), rows)
-        sections.append((factor.name.capitalize(), reference + "".join(_examples(factor, example)) + shown))
+        reference = Text(f"Reference: {factor.reference or factor.plain_words}.")
+        shown = Table(rows, ("", *HEAD, "flips from → to"))
+        sections.append(Section(factor.name.capitalize(), [reference, *_examples(factor, example), shown]))
     return report_page(f"Audit of {audit.checkpoint} with rendered infants", sections)
 
 
@@ -90,9 +89,7 @@ def _turns(movement: Movement) -> str:
     return ", ".join(f"{turn}: {count}" for turn, count in movement.turns.items())
 
 
-def _examples(factor: Factor, example: Picture) -> Iterator[str]:
+def _examples(factor: Factor, example: Picture) -> Iterator[Figure]:
     chosen = [Picture(example.infant, example.expression, factor.name, level) for level in factor.levels]
     for each in dict.fromkeys([chosen[0].reference, *chosen]):
-        words = escape(each.level or "reference")
-        source = data_url(rendered(each.scene()), quality=90)
-        yield f'<figure><img width={EXAMPLE_PX} src="{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+        yield Figure(data_url(rendered(each.scene()), quality=90), each.level or "reference", EXAMPLE_PX)

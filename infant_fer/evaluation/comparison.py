@@ -1,4 +1,4 @@
-"""How does a finished checkpoint do on a data set? Any checkpoint that the app loads, on any data that training reads."""
+"""Measure finished checkpoints on a data set: any checkpoint that the app loads, on any data that training reads."""
 
 from __future__ import annotations
 
@@ -20,94 +20,135 @@ from infant_fer.evaluation.predictions import Predictions, ensemble, predict
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.training.provenance import read_split
 
-PARTS = ("test", "dev", "train", "all")
-SEEN_BEFORE = {"test": ("train", "dev"), "dev": ("train",), "train": ()}  # no picture of a part may be from those
+ALL = "all"  # every image, whatever its split
+SPLITS = ("test", "dev", "train", ALL)
+# Training has used these splits in a way that flatters the figures on the split.
+SEEN_IN_TRAINING = {"test": ("train", "dev"), "dev": ("train",), "train": (), ALL: ("train", "dev")}
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What several models answered about the same pictures. `crops` are those of the first checkpoint."""
+    """The predictions of several models for the same images."""
 
-    answers: dict[str, Predictions]  # the first checkpoint's come first, the baselines' last
-    crops: np.ndarray
-    part: str
+    predictions: dict[str, Predictions]  # the first checkpoint's come first, the baselines' last
+    crops: np.ndarray  # (N, S, S, 3) uint8, those of the first checkpoint
+    split: str  # one of SPLITS
+    warnings: tuple[str, ...]  # sentences on why a figure may flatter
 
 
 def evaluate(
-    checkpoints: Sequence[str], pictures: LabeledImages, part: str, cache: Path, method: str = "", averaged: str = ""
+    checkpoints: Sequence[str],
+    images: LabeledImages,
+    split_name: str,
+    cache: Path,
+    split_method: str = "",
+    ensemble_weights: str = "",
 ) -> Evaluation:
-    """Ask checkpoints about one of PARTS of a data set; pictures without a face are left out.
+    """Measure checkpoints on one of SPLITS of a data set; images without a face are left out.
 
-    Without a `method` of splits.METHODS the parts are those of the first checkpoint's training, or else the data's own.
-    `averaged` adds an ensemble of all: "mean", or "accuracy" to weigh by dev accuracy. Baselines are fitted on the
-    train part where there is one. Raises CheckpointError and DatasetError; also for a part that a checkpoint has seen.
+    Without a `split_method` of splits.METHODS the splits are those of the first checkpoint's training, or else the data's
+    own. `ensemble_weights` adds an ensemble of all: "mean", or "accuracy" to weigh by dev accuracy. Baselines are fitted
+    on the train images if there are some. Raises CheckpointError and DatasetError, also if a checkpoint was trained on
+    some of the images.
     """
-    parts = np.full(len(pictures), "all") if part == "all" else _parts(checkpoints, pictures, part, method)
-    pictures = replace(pictures, split=parts)
-    answers, datasets = {}, []
+    recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
+    splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
+    _refuse_seen(recorded, splits == split_name, split_name)
+    warnings = _warnings(recorded, images.split[splits == split_name], split_name)
+    predictions, datasets = {}, []
     for source in checkpoints:
-        checkpoint = load_checkpoint(source)
-        model, processor, spec, name = checkpoint.model, checkpoint.processor, checkpoint.crop, checkpoint.name
-        dataset = align_images(pictures, spec, cache)
-        parts = dataset.pictures.split  # of the pictures that can be read
-        if not ((parts == part) & dataset.found).any():
-            raise DatasetError(f"No picture with a face is in the part {part!r}.")
-        labelled = _as_labelled(dataset.pictures, model)
-        everything = predict(model, processor, labelled, dataset.crops, dataset.geometry, dataset.found)
-        answers[name if name not in answers else f"{name} ({source})"] = _in_terms_of(dataset.pictures, everything)
+        name, predicted, dataset = _predictions(source, replace(images, split=splits), cache)
+        predictions[unique_name(name, predictions)] = predicted
         datasets.append(dataset)
     first = datasets[0]
-    chosen = (parts == part) & first.found
-    if averaged:
-        weights = _dev_accuracies(answers, parts) if averaged == "accuracy" else None
-        answers["ensemble"] = ensemble(list(answers.values()), weights)
-    answers |= _baselines(first)
-    return Evaluation({name: each.rows(chosen) for name, each in answers.items()}, first.crops[chosen], part)
+    rows, splits = (first.pictures.split == split_name) & first.found, first.pictures.split
+    if not rows.any():
+        raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
+    if ensemble_weights:
+        weights = _dev_accuracies(predictions, splits) if ensemble_weights == "accuracy" else None
+        predictions["ensemble"] = ensemble(list(predictions.values()), weights)
+    predictions |= _baselines(first)
+    measured = {name: each.rows(rows) for name, each in predictions.items()}
+    return Evaluation(measured, first.crops[rows], split_name, warnings)
 
 
-def _parts(checkpoints: Sequence[str], pictures: LabeledImages, part: str, method: str) -> np.ndarray:
-    """(N,) str: the part of every picture, none of which a checkpoint has been trained on if `part` is held out."""
-    trained = {source: read_split(resolve(source).path, pictures) for source in checkpoints}
-    own = trained[checkpoints[0]]
-    parts = own if own is not None and not method else split(pictures, method or "given")
-    for source, theirs in trained.items():
-        seen = (parts == part) & np.isin(theirs, SEEN_BEFORE[part]) if theirs is not None else np.zeros(1, bool)
-        if seen.any():
-            raise DatasetError(
-                f"{source} was trained on {seen.sum()} of the {(parts == part).sum()} pictures of the part {part!r}. "
-                "Without --split the parts are those of the first checkpoint's training."
-            )
-    return parts
+def unique_name(name: str, taken: Sequence[str] | dict[str, object]) -> str:
+    """Return `name`, numbered if it is taken: two checkpoints' folders may have one name, and paths are not published."""
+    number = 1 + sum(each == name or each.startswith(f"{name} (") for each in taken)
+    return name if number == 1 else f"{name} ({number})"
 
 
-def _as_labelled(pictures: LabeledImages, model) -> LabeledImages:
-    labels = tuple(canonical_label(model.config.id2label[index]) for index in sorted(model.config.id2label))
-    return replace(pictures, labels=labels)
-
-
-def _in_terms_of(pictures: LabeledImages, answers: Predictions) -> Predictions:
-    """The answers in the data set's classes: the same in another order, or emotions summed into affects."""
-    probabilities = np.zeros((len(pictures), len(pictures.labels)))
-    affects = set(pictures.labels) <= set(AFFECTS)
-    for index, label in enumerate(answers.labels):
-        name = EMOTION_TO_AFFECT.get(label, label) if affects and label not in pictures.labels else label
-        if name in pictures.labels:
-            probabilities[:, pictures.labels.index(name)] += answers.probabilities[:, index]
+def in_classes_of(images: LabeledImages, predictions: Predictions) -> Predictions:
+    """Return the predictions in the data set's classes: the same in another order, or emotions summed into affects."""
+    probabilities = np.zeros((len(predictions.probabilities), len(images.labels)))
+    affects = set(images.labels) <= set(AFFECTS)
+    for index, label in enumerate(predictions.labels):
+        name = EMOTION_TO_AFFECT.get(label, label) if affects and label not in images.labels else label
+        if name in images.labels:
+            probabilities[:, images.labels.index(name)] += predictions.probabilities[:, index]
     if not (probabilities.sum(0) > 0).all():
-        raise DatasetError(f"The checkpoint's classes {answers.labels} do not answer for {pictures.labels}.")
-    shares = probabilities / probabilities.sum(1, keepdims=True)
-    return replace(answers, labels=pictures.labels, probabilities=shares)
+        raise DatasetError(
+            f"The checkpoint names {', '.join(predictions.labels)}, which do not cover {', '.join(images.labels)}."
+        )
+    normalised = probabilities / probabilities.sum(1, keepdims=True)
+    return replace(predictions, labels=images.labels, probabilities=normalised)
 
 
-def _dev_accuracies(answers: dict[str, Predictions], parts: np.ndarray) -> list[float]:
-    if not (parts == "dev").any():
-        raise DatasetError("Weights by accuracy need a dev part; this split has none. Use --ensemble mean.")
-    return [each.rows(parts == "dev").accuracy.value for each in answers.values()]
+def _predictions(source: str, images: LabeledImages, cache: Path) -> tuple[str, Predictions, AlignedDataset]:
+    """Return a checkpoint's name, its predictions in the data set's classes, and the faces, of all readable images."""
+    checkpoint = load_checkpoint(source)
+    dataset = align_images(images, checkpoint.crop, cache)
+    names = checkpoint.model.config.id2label
+    own_classes = replace(dataset.pictures, labels=tuple(canonical_label(names[index]) for index in sorted(names)))
+    faces = (dataset.crops, dataset.geometry, dataset.found)
+    predicted = predict(checkpoint.model, checkpoint.processor, own_classes, *faces)
+    return checkpoint.name, in_classes_of(dataset.pictures, predicted), dataset
 
 
 def _baselines(dataset: AlignedDataset) -> dict[str, Predictions]:
-    pictures, train = dataset.pictures, (dataset.pictures.split == "train") & dataset.found
-    shares = baseline_probabilities(
-        dataset.geometry[train], pictures.truth[train], len(pictures.labels), dataset.geometry, dataset.found
+    images, found = dataset.pictures, dataset.found
+    train = (images.split == "train") & found
+    fitted = baseline_probabilities(
+        dataset.geometry[train], images.truth[train], len(images.labels), dataset.geometry, found
     )
-    return {name: Predictions.of(pictures, each) for name, each in shares.items()}
+    return {name: Predictions.of(images, probabilities) for name, probabilities in fitted.items()}
+
+
+def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:
+    """Return the split of every image, (N,) str."""
+    first = next(iter(recorded.values()))
+    return first if first is not None and not split_method else split(images, split_method or "given")
+
+
+def _refuse_seen(recorded: dict[str, np.ndarray | None], measured: np.ndarray, split_name: str) -> None:
+    """Raise DatasetError if a checkpoint's record says that training used some of the measured images."""
+    for source, splits in recorded.items():
+        seen = 0 if splits is None else (measured & np.isin(splits, SEEN_IN_TRAINING[split_name])).sum()
+        if seen:
+            raise DatasetError(
+                f"{source} was trained on {seen} of the {measured.sum()} images of {split_name!r}. "
+                "Use --part test; without --split the splits are those of the first checkpoint's training."
+            )
+
+
+def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, split_name: str) -> tuple[str, ...]:
+    """Return a sentence for each checkpoint that may have been trained on some of the measured images.
+
+    `given_splits` are the data set's own splits of these images, (N,) str.
+    """
+    marked = int(np.isin(given_splits, SEEN_IN_TRAINING[split_name]).sum())
+    if split_name != ALL and not marked:
+        return ()
+    data = f", {marked} of which the data set marks as train or dev" if marked else ""
+    return tuple(
+        f"{resolve(source).name} does not record what it was trained on. If it was trained on some of these "
+        f"{len(given_splits)} images{data}, its figures flatter."
+        for source, splits in recorded.items()
+        if splits is None
+    )
+
+
+def _dev_accuracies(predictions: dict[str, Predictions], splits: np.ndarray) -> list[float]:
+    if not (splits == "dev").any():
+        raise DatasetError("Weights by accuracy need a dev split; there is none. Use --ensemble mean.")
+    return [each.rows(splits == "dev").accuracy.value for each in predictions.values()]

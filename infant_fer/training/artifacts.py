@@ -17,9 +17,18 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
-from infant_fer.evaluation.report_page import facts, gallery, picture, report_page, table
+from infant_fer.evaluation.report import (
+    Block,
+    Figure,
+    Section,
+    Table,
+    Text,
+    accuracy_blocks,
+    gallery,
+    prediction_sections,
+    report_page,
+)
 from infant_fer.evaluation.scores import repeated_scores, scores
-from infant_fer.evaluation.sections import accuracy_table, answer_sections
 from infant_fer.face_detection import FaceDetector
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
@@ -97,38 +106,41 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     part, measured = result.measured
     run = result.provenance
     sections = [
-        ("In short", accuracy_table(measured, result.baselines, part, result.further)),
-        *answer_sections(measured),
-        ("Training", _training(result)),
-        ("Where it looks", _map_section(maps)),
-        ("Wrong answers", gallery(measured, result.crops[part]) if show_faces else ""),
-        ("The run", facts({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})),
+        Section("In short", accuracy_blocks(measured, result.baselines, part, result.further)),
+        *prediction_sections(measured),
+        Section("Training", _training(result)),
+        Section("Where it looks", _map_blocks(maps)),
+        Section("Wrong answers", gallery(measured, result.crops[part]) if show_faces else ()),
+        Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
     ]
     return report_page(f"Evaluation of {name}", sections)
 
 
-def _training(result: ExperimentResult) -> str:
+def _training(result: ExperimentResult) -> list[Block]:
     epochs = epochs_of(result.history)
-    html = picture(plots.class_counts(result.provenance["counts"]), "Pictures of each class in each split.")
+    counts = plots.class_counts(result.provenance["counts"])
+    blocks: list[Block] = [Figure.of_png(counts, "Images of each class in every split.")]
     if len(epochs) > 1:
-        html += picture(plots.learning_curves(epochs), "The shaded gap is what does not carry over to new pictures.")
+        curves = plots.learning_curves(epochs)
+        blocks.append(Figure.of_png(curves, "The shaded gap is what does not carry over to new images."))
     if epochs:
-        html += f"<p>{overfitting(epochs).verdict}</p>"
+        blocks.append(Text(overfitting(epochs).verdict))
     part, _ = result.measured
     if result.size_curve:
-        html += picture(plots.size_curve(result.size_curve), f"What more pictures bring: accuracy on {part}.")
+        size_curve = plots.size_curve(result.size_curve)
+        blocks.append(Figure.of_png(size_curve, f"What more images bring: accuracy on {part}."))
     pixels = normalised(
         torch.from_numpy(result.crops[part][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
     )
-    return html + picture(plots.pixel_values(pixels.numpy()), "What the model is fed, after normalisation.")
+    return [*blocks, Figure.of_png(plots.pixel_values(pixels.numpy()), "The model's input after normalisation.")]
 
 
-def _map_section(maps: list[MeanMap]) -> str:
+def _map_blocks(maps: list[MeanMap]) -> list[Block]:
     if not maps:
-        return ""
+        return []
     rows = [(part, *(each.shares[part] for each in maps)) for part in maps[0].shares]
-    shares = table(("share of the map", *(each.affect for each in maps)), rows)
-    return picture(draw_mean_maps(maps), "Mean SmoothGrad map of each affect over the mean face.") + shares
+    shares = Table(rows, ("share of the map", *(each.affect for each in maps)))
+    return [Figure.of_png(draw_mean_maps(maps), "Mean SmoothGrad map of each affect over the mean face."), shares]
 
 
 def _maps(folder: Path, result: ExperimentResult) -> list[MeanMap]:

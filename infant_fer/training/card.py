@@ -14,7 +14,7 @@ from infant_fer.html import render
 from infant_fer.metrics import Proportion
 from infant_fer.training.experiment import ExperimentResult
 
-MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per release
+MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement
 
 
 class Table(TypedDict):

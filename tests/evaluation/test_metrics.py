@@ -76,3 +76,8 @@ def test_an_interval_is_never_narrower_than_that_of_independent_cases():
     low, high = metrics.Proportion.of(np.tile([True, False], 50), np.repeat(np.arange(2), [49, 51])).interval
     wilson = metrics.wilson_interval(50, 100)
     assert low <= wilson[0] < wilson[1] <= high
+
+
+def test_confusion_has_the_truth_in_rows():
+    table = metrics.confusion(np.array([1, 1, 0]), np.array([0, 0, 0]), 3)
+    assert table.tolist() == [[1, 2, 0], [0, 0, 0], [0, 0, 0]]

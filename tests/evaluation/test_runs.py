@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -153,28 +152,6 @@ def test_the_report_is_whole_and_loads_nothing(finished):
     assert "Wrong answers" not in page  # faces are shown only when asked for
 
 
-@pytest.mark.slow
-def test_measuring_again_gives_the_same_figures(finished, labelled, monkeypatch, tmp_path, capsys):
-    # The made pictures show no face, so the checkpoint is measured on the rendered portraits instead.
-    from tests.made_data import EXAMPLES
-
-    told = json.loads((EXAMPLES / "portraits.json").read_text())
-    assert told
-    folder = tmp_path / "portraits"
-    folder.mkdir()
-    for number, file in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
-        shutil.copy(file, folder / f"p{number}_{AFFECTS[number % 3]}.jpg")
-    words = [finished, finished, "--data", folder, "--part", "all", "--cache", tmp_path / "cache", "--ensemble", "mean"]
-    words += ["--json", tmp_path / "out.json", "--report", tmp_path / "out.html", "--gallery"]
-    assert evaluate_script.main([str(word) for word in words]) == 0
-    printed = capsys.readouterr().out
-    figures = json.loads((tmp_path / "out.json").read_text())
-    assert list(figures) == ["mine", f"mine ({finished})", "ensemble"]
-    assert figures["mine"] == figures["ensemble"]
-    assert "95 % interval" in printed
-    assert "Do not publish this page" in (tmp_path / "out.html").read_text()
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -217,7 +194,7 @@ def test_evaluation_parts_the_pictures_as_the_training_did(finished, labelled, c
     measured = json.loads((finished / "metrics.json").read_text())["figures"]["test"]
     assert json.loads((tmp_path / "out.json").read_text())["mine"]["per class"] == measured["per class"]
     assert evaluate_script.main([*words, "--split", "holdout"]) == 1
-    assert re.search(r"was trained on \d+ of the \d+ pictures of the part 'test'", capsys.readouterr().err)
+    assert re.search(r"was trained on \d+ of the \d+ images of 'test'", capsys.readouterr().err)
 
 
 @pytest.mark.slow

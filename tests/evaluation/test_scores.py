@@ -122,13 +122,13 @@ def test_every_plot_is_a_picture():
 
 
 def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
-    from infant_fer.evaluation.comparison import _in_terms_of
+    from infant_fer.evaluation.comparison import in_classes_of
 
     seven = answers(
         [[0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1]], [0], ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     )
     asked = type("Asked", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
-    np.testing.assert_allclose(_in_terms_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])
+    np.testing.assert_allclose(in_classes_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])
 
 
 def test_repeats_of_a_cross_validation_are_scored_singly():

@@ -1,115 +1,125 @@
-"""The figures of one checkpoint on one split of the infants' table, beside the baselines'."""
+"""Score an InfantFaceModel on one split of the infants' table: fused and single streams, baselines and every other head."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypedDict
 
 import numpy as np
 from scipy.special import softmax
 
 from infant_fer import metrics
-from infant_fer.data.aligned_dataset import AlignedDataset
-from infant_fer.data.labeled_images import UNKNOWN, LabeledImages
+from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.evaluation.baselines import baseline_probabilities
+from infant_fer.evaluation.predictions import Predictions
+from infant_fer.evaluation.scores import figures, mcnemar, scores, subgroup_accuracies
 from infant_fer.labels import AFFECTS, AGE_GROUPS
+from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.infant_face.data import RecipeData
 from infant_fer.training.infant_face.pretraining import emotion_logits, emotion_set
 from infant_fer.training.infant_face.rows import outputs
 
-SOURCES = ("utkface", "web", "fer2013")
-NEUTRAL, NEGATIVE = AFFECTS.index("neutral"), AFFECTS.index("negative")
+THIS = "this checkpoint"
+SOURCES = ("utkface", "web", "fer2013")  # in the order of the card
+AFFECT_FIGURES = (
+    "balanced accuracy",
+    "AUC negative against neutral",
+    "negative log-likelihood",
+    "expected calibration error",
+)
+
+InfantFaceFigures = TypedDict(
+    "InfantFaceFigures",
+    {
+        "accuracy": dict[str, dict[str, Proportion]],  # by model, then by source and "all"
+        "recall": dict[str, Proportion],  # of this checkpoint, by true class and by age group
+        "heads": dict[str, float],
+        "emotions of FER2013": Proportion,
+        "McNemar p": dict[str, float],  # of this checkpoint against every other model
+    },
+)
 
 
-def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> dict:
-    """Every figure of the card over the chosen rows of one split: accuracies of fusion, streams and baselines, other heads."""
-    answer, infants = outputs(model, data.infants), data.infants.pictures
-    predictions = {
-        "this checkpoint": answer.logits.argmax(1).numpy(),
-        "image stream alone": answer.image_logits.argmax(1).numpy(),
-        "geometry stream alone": answer.geometry_logits.argmax(1).numpy(),
-        **baselines(data.infants),
-    }
-    split = str(infants.split[chosen][0])
-    rated = chosen & (infants.truth != UNKNOWN)
-    right = {name: predicted[rated] == infants.truth[rated] for name, predicted in predictions.items()}
+def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> InfantFaceFigures:
+    """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split."""
+    output, split = outputs(model, data.infants), str(data.infants.pictures.split[chosen][0])
+    measured = _affect_predictions(output, model.config.logit_temperature, data, chosen & _labeled(data))
+    this = measured[THIS]
     return {
-        "accuracy": {name: accuracies(predicted, infants, chosen) for name, predicted in predictions.items()},
-        "recall": recalls(predictions["this checkpoint"], infants, chosen),
+        "accuracy": {name: _by_source(predictions) for name, predictions in measured.items()},
+        "recall": _recalls(this),
         "heads": {
-            **head_figures(answer, model.config.logit_temperature, infants, chosen),
-            **usable_aucs(model, answer, data, split),
+            **{name: value for name, value in figures(this).items() if name in AFFECT_FIGURES},
+            **_concordances(output, data, chosen),
+            **_usable_aucs(model, output, data, split),
         },
-        "emotions of FER2013": fer_accuracy(model, data, split),
-        "McNemar p": {name: metrics.mcnemar(right["this checkpoint"], other) for name, other in right.items()},
+        "emotions of FER2013": _fer2013_accuracy(model, data, split),
+        "McNemar p": mcnemar(this, measured),
     }
 
 
-def baselines(dataset: AlignedDataset) -> dict[str, np.ndarray]:
-    """Return (N,) predictions fitted on the train rows; where no face was found, the majority's."""
-    pictures, geometry, found = dataset.pictures, dataset.geometry, dataset.found
-    train = (pictures.split == "train") & (pictures.truth != UNKNOWN) & found
-    answers = baseline_probabilities(geometry[train], pictures.truth[train], len(AFFECTS), geometry, found)
-    return {name: probabilities.argmax(1) for name, probabilities in answers.items()}
+def _affect_predictions(
+    output: InfantFaceOutput, temperature: float, data: RecipeData, rows: np.ndarray
+) -> dict[str, Predictions]:
+    """Return the affect predictions of the fused model, its streams and the baselines for an (N,) mask of infants."""
+    images, geometry, found = data.infants.pictures, data.infants.geometry, data.infants.found
+    train = (images.split == "train") & _labeled(data) & found
+    logits = {
+        THIS: output.logits,
+        "image stream alone": output.image_logits,
+        "geometry stream alone": output.geometry_logits,
+    }
+    probabilities = {name: softmax(each.double().numpy() / temperature, axis=1) for name, each in logits.items()}
+    probabilities |= baseline_probabilities(geometry[train], images.truth[train], len(AFFECTS), geometry, found)
+    ages = np.array([*AGE_GROUPS, "unknown"])[images.heads["age"].clip(-1)]  # UNKNOWN becomes -1, the last name
+    named = replace(images, subgroups={**images.subgroups, "age group": ages}).rows(rows)
+    return {name: Predictions.of(named, each[rows]) for name, each in probabilities.items()}
 
 
-def usable_aucs(model: InfantFaceModel, answer: InfantFaceOutput, data: RecipeData, split: str) -> dict[str, float]:
-    """Usable infants of a split against its unusable rows and older faces: above eight years, and four to eight."""
-    infants, older = data.infants.pictures.split == split, data.older.pictures.split == split
-    scores, usable = answer.usable_logit.numpy()[infants], data.infants.pictures.heads["usable"][infants]
+def _labeled(data: RecipeData) -> np.ndarray:
+    return data.infants.pictures.truth != UNKNOWN
+
+
+def _by_source(predictions: Predictions) -> dict[str, Proportion]:
+    found = subgroup_accuracies(predictions, "source")
+    return {**{source: found[source] for source in SOURCES if source in found}, "all": predictions.accuracy}
+
+
+def _recalls(predictions: Predictions) -> dict[str, Proportion]:
+    found = scores(predictions)
+    ages = found.per_subgroup["age group"]
+    recalls = {f"{name} faces": recall for name, recall in found.per_class.items() if recall.n}
+    return recalls | {f"age group {name}": ages[name] for name in AGE_GROUPS if name in ages}
+
+
+def _concordances(output: InfantFaceOutput, data: RecipeData, chosen: np.ndarray) -> dict[str, float]:
+    """Return Lin's concordance of valence and arousal over the usable faces that have them."""
+    heads = data.infants.pictures.heads
+    truth = heads["valence_arousal"]
+    known = chosen & ~np.isnan(truth[:, 0]) & (heads["usable"] == 1)
+    predicted = output.valence_arousal.numpy()[known]
+    return {
+        f"concordance of {name}": metrics.concordance(predicted[:, column], truth[known, column])
+        for column, name in enumerate(("valence", "arousal"))
+    }
+
+
+def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeData, split: str) -> dict[str, float]:
+    """Return AUCs of usable infants against unusable rows and older faces: above eight years, and of four to eight."""
+    infants, older = (each.pictures.split == split for each in (data.infants, data.older))
+    usable_scores, usable = output.usable_logit.numpy()[infants], data.infants.pictures.heads["usable"][infants]
+    over_eight = data.older.pictures.heads["usable"] == 0
     aucs = {}
-    for name, chosen in (
-        ("over 8", older & (data.older.pictures.heads["usable"] == 0)),
-        ("of 4 to 8", older & (data.older.pictures.heads["usable"] != 0)),
-    ):
+    for name, chosen in (("over 8", older & over_eight), ("of 4 to 8", older & ~over_eight)):
         others = outputs(model, data.older.rows(chosen)).usable_logit.numpy()
-        truth = np.concatenate([usable, np.zeros(len(others))])
         aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
-            np.concatenate([scores, others]), truth
+            np.concatenate([usable_scores, others]), np.concatenate([usable, np.zeros(len(others))])
         )
     return aucs
 
 
-def fer_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> metrics.Proportion:
-    """Seven emotions of FER2013's public test (dev) or private test (test)."""
+def _fer2013_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> Proportion:
+    """Return the accuracy of the seven emotions on FER2013's public test (dev) or private test (test)."""
     crops, emotion = emotion_set(data.fer.rows(data.fer.pictures.split == split))
     return metrics.accuracy(emotion_logits(model, crops).argmax(1).numpy(), emotion)
-
-
-def accuracies(predicted: np.ndarray, manifest: LabeledImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
-    """Accuracy per source and over all of the chosen rows that have an affect; `predicted` is (N,) over the manifest."""
-    rated = chosen & (manifest.truth != UNKNOWN)
-    shares = {
-        source: metrics.accuracy(predicted[rows], manifest.truth[rows])
-        for source in SOURCES
-        if (rows := rated & (manifest.subgroups["source"] == source)).any()
-    }
-    return {**shares, "all": metrics.accuracy(predicted[rated], manifest.truth[rated])}
-
-
-def head_figures(
-    output: InfantFaceOutput, temperature: float, manifest: LabeledImages, chosen: np.ndarray
-) -> dict[str, float]:
-    """What the card says beside accuracy, over the chosen rows: balance, ranking, calibration, valence and arousal."""
-    rated = chosen & (manifest.truth != UNKNOWN)
-    probabilities, truth = softmax(output.logits.numpy()[rated] / temperature, axis=1), manifest.truth[rated]
-    pair = np.isin(truth, (NEUTRAL, NEGATIVE))
-    pair_score = np.log(probabilities[pair, NEGATIVE] / probabilities[pair, NEUTRAL].clip(1e-12))
-    known = chosen & ~np.isnan(manifest.heads["valence_arousal"][:, 0]) & (manifest.heads["usable"] == 1)
-    valence, arousal = output.valence_arousal.numpy()[known].T
-    return {
-        "balanced accuracy": metrics.balanced_accuracy(probabilities.argmax(1), truth),
-        "AUC negative against neutral": metrics.auc(pair_score, truth[pair] == NEGATIVE),
-        "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
-        "expected calibration error": metrics.calibration_error(probabilities, truth),
-        "concordance of valence": metrics.concordance(valence, manifest.heads["valence_arousal"][known, 0]),
-        "concordance of arousal": metrics.concordance(arousal, manifest.heads["valence_arousal"][known, 1]),
-    }
-
-
-def recalls(predicted: np.ndarray, manifest: LabeledImages, chosen: np.ndarray) -> dict[str, metrics.Proportion]:
-    """Accuracy per true class and per age group over the chosen rows."""
-    rated = chosen & (manifest.truth != UNKNOWN)
-    groups = {f"{name} faces": rated & (manifest.truth == index) for index, name in enumerate(AFFECTS)}
-    groups |= {f"age group {name}": rated & (manifest.heads["age"] == index) for index, name in enumerate(AGE_GROUPS)}
-    return {
-        name: metrics.accuracy(predicted[rows], manifest.truth[rows]) for name, rows in groups.items() if rows.any()
-    }

@@ -1,0 +1,160 @@
+"""Lay out an evaluation as one self-contained HTML page of tables and figures; training and the audit use its blocks."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import cv2
+import numpy as np
+from markupsafe import Markup
+
+from infant_fer.evaluation import plots
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions
+from infant_fer.evaluation.scores import figures, mcnemar, subgroup_accuracies, top_two
+from infant_fer.html import render
+from infant_fer.images import data_url
+
+if TYPE_CHECKING:
+    from infant_fer.evaluation.comparison import Evaluation  # loads scikit-learn, which the audit does without
+
+GALLERY_SIZE = 24  # misclassified faces that are shown
+FACE_SIZE = 128  # px
+CAUTION = (
+    "Labels are what people saw in a picture; nobody asked the infant. Not a medical device. Below a few hundred held-out "
+    "infants the interval says more than the figure."
+)
+PRIVATE = "These are pictures of the data set. Do not publish this page."
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, set off if it is a `warning`."""
+
+    kind: ClassVar[str] = "text"
+    words: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of strings, numbers, proportions or None; the first cell names the row."""
+
+    kind: ClassVar[str] = "table"
+    rows: Sequence[Sequence[object]]
+    head: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Table:
+        """Make a table of names and values."""
+        return cls(tuple(values.items()))
+
+    @property
+    def cells(self) -> list[tuple[str, list[tuple[str, bool]]]]:
+        """Return (name, [(text, is a number), ...]) for each row."""
+        return [(str(name), [_cell(value) for value in values]) for name, *values in self.rows]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, as a data URL, with its caption; shown `width` px wide, or as large as it is."""
+
+    kind: ClassVar[str] = "figure"
+    source: str
+    caption: str
+    width: int | None = None
+
+    @classmethod
+    def of_png(cls, png: bytes, caption: str) -> Figure:
+        """Embed a plot."""
+        return cls("data:image/png;base64," + base64.b64encode(png).decode(), caption)
+
+
+Block = Text | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with its blocks; a section without blocks is left out of the page."""
+
+    heading: str
+    blocks: Sequence[Block]
+
+
+def report_page(title: str, sections: Iterable[Section]) -> Markup:
+    """Render the sections as an HTML document that loads nothing."""
+    return render("evaluation.html.j2", title=title, sections=[each for each in sections if each.blocks])
+
+
+def evaluation_page(evaluation: Evaluation, show_faces: bool = False) -> Markup:
+    """Render one page about the first checkpoint, compared with the others and the baselines."""
+    (name, first), *others = evaluation.predictions.items()
+    sections = [
+        Section("In short", accuracy_blocks(first, dict(others), evaluation.split)),
+        *prediction_sections(first),
+        Section("Wrong answers", gallery(first, evaluation.crops) if show_faces else ()),
+    ]
+    return report_page(f"Evaluation of {name}", sections)
+
+
+def accuracy_blocks(
+    first: Predictions,
+    others: Mapping[str, Predictions],
+    split: str,
+    further: Mapping[str, Predictions | RepeatedPredictions] | None = None,
+) -> list[Block]:
+    """Return a table of accuracies with intervals; `others` are for the same images and are compared, `further` are not."""
+    p_values = mcnemar(first, others)
+    rows = [(f"{split}, this checkpoint", first.accuracy, None)]
+    rows += [(f"{split}, {name}", other.accuracy, p_values[name]) for name, other in others.items()]
+    rows += [(name, predictions.accuracy, None) for name, predictions in (further or {}).items()]
+    return [Text(CAUTION), Table(rows, ("", "accuracy with 95 % interval", "McNemar p against this checkpoint"))]
+
+
+def prediction_sections(measured: Predictions) -> list[Section]:
+    """Return confusion, calibration, classes, subgroups and single figures of one model's predictions."""
+    recalls = {
+        label: measured.rows(measured.truth == index).accuracy
+        for index, label in enumerate(measured.labels)
+        if (measured.truth == index).any()
+    }
+    groups = [Figure.of_png(plots.accuracy_bars(recalls), "Right answers by true class.")]
+    for column, values in measured.subgroups.items():
+        if len(np.unique(values)) > 1:
+            bars = plots.accuracy_bars(subgroup_accuracies(measured, column))
+            groups.append(Figure.of_png(bars, f"Right answers by {column}."))
+    calibration = "Is an answer of 80 % right in 80 %? Points on the line say yes."
+    answers = [
+        Figure.of_png(plots.confusion_matrix(measured), "Truth and answers."),
+        Figure.of_png(plots.reliability_diagram(measured), calibration),
+    ]
+    numbers = Table.of({"right among the two most probable": top_two(measured), **figures(measured)})
+    return [
+        Section("Answers", answers),
+        Section("Classes and subgroups", groups),
+        Section("Further figures", [numbers]),
+    ]
+
+
+def gallery(measured: Predictions, crops: np.ndarray) -> list[Block]:
+    """Return the most confident wrong answers with their (N, S, S, 3) faces, for the owner of the pictures only."""
+    wrong = np.flatnonzero(measured.predicted != measured.truth)
+    if not len(wrong):
+        return [Text("No answer was wrong.")]
+    blocks: list[Block] = [Text(PRIVATE, warning=True)]
+    for index in wrong[np.argsort(-measured.probabilities[wrong].max(1))][:GALLERY_SIZE]:
+        truth, answer = (measured.labels[each[index]] for each in (measured.truth, measured.predicted))
+        face = cv2.resize(crops[index], (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
+        caption = f"labelled {truth}, read as {answer} ({measured.probabilities[index].max() * 100:.0f} %)"
+        blocks.append(Figure(data_url(face, quality=85), caption))
+    return blocks
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    if hasattr(value, "short"):  # Proportion, RepeatedAccuracy
+        return value.short, True
+    if isinstance(value, float):
+        return f"{value:.3f}", True
+    return "–" if value is None else str(value), False

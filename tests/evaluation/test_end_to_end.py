@@ -1,0 +1,125 @@
+"""From rendered portraits to measured figures through the real detection, alignment, training and evaluation."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import train as train_script
+from infant_fer import Analyzer
+from infant_fer import evaluate as evaluate_script
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.evaluation.comparison import evaluate
+from infant_fer.images import load_image
+from infant_fer.labels import AFFECTS
+from infant_fer.synthetic.__main__ import main as render
+from infant_fer.training import pretrained
+from tests.training.test_trainer import tiny_vit
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory) -> Path:
+    """Forty-five rendered portraits of nine infants: five infants for training, two each for dev and test."""
+    folder = tmp_path_factory.mktemp("portraits")
+    words = ["--n", "45", "--size", "128", "--turned", "0.3", "--covered", "0"]
+    assert not render(["--out", str(folder), *words, "--expressions", "smile", "neutral", "cry"])
+    table = pd.read_csv(folder / "manifest.csv")[["file", "subject", "affect"]]
+    table["split"] = np.select([table.subject < 5, table.subject < 7], ["train", "dev"], "test")
+    table.to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(portraits, tmp_path_factory) -> Path:
+    """A checkpoint trained on them by `train.py`, which finds and aligns the faces itself."""
+    home = tmp_path_factory.mktemp("home")
+    words = ["--data", portraits, "--base", "random:tiny", "--size", 32, "--split", "given", "--recipe", "mobile"]
+    words += ["--epochs", 1, "--output", home / "mine", "--cache", home / "cache"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(home)
+        patched.setitem(pretrained.SHAPES, "tiny", tiny_vit)
+        patched.setattr("sys.argv", ["train.py", *map(str, words)])
+        assert train_script.main() == 0
+    return home / "mine"
+
+
+def test_evaluation_finds_the_faces_anew_and_gives_the_figures_of_the_training(trained, portraits, tmp_path):
+    words = [
+        trained,
+        "--data",
+        portraits,
+        "--part",
+        "test",
+        "--cache",
+        tmp_path / "another",
+        "--json",
+        tmp_path / "out",
+    ]
+    assert evaluate_script.main([str(word) for word in words]) == 0
+    stored = json.loads((trained / "metrics.json").read_text("utf-8"))
+    measured = json.loads((tmp_path / "out").read_text("utf-8"))["mine"]
+    expected = stored["figures"]["test"]
+    numbers = [name for name, value in expected.items() if isinstance(value, float)]
+    assert len(numbers) > 5
+    assert [measured.pop(name) for name in numbers] == pytest.approx([expected.pop(name) for name in numbers])
+    assert measured == expected
+    assert measured["accuracy"]["n"] >= 5
+    assert measured["accuracy"]["infants"] < measured["accuracy"]["n"]
+    counted = [sum(classes.values()) for classes in stored["run"]["counts"].values()]
+    assert sum(counted) > 40  # faces that were really found
+
+
+def test_the_app_predicts_what_was_measured(trained, portraits):
+    images = read_labeled_images(portraits)
+    measured = evaluate([str(trained)], images, "test", trained.parent / "cache").predictions["mine"]
+    analyzer = Analyzer.from_pretrained(trained, device="cpu")
+    for member, probabilities in zip(measured.members[:3], measured.probabilities, strict=False):
+        prediction = analyzer.analyze(load_image(Path(member).read_bytes())).faces[0].prediction
+        np.testing.assert_allclose([prediction.probabilities[name] for name in AFFECTS], probabilities, atol=1e-4)
+
+
+def test_an_ensemble_is_the_mean_of_different_checkpoints(trained, portraits, tiny):
+    images, cache = read_labeled_images(portraits), trained.parent / "cache"
+    found = evaluate([str(trained), str(tiny)], images, "test", cache, ensemble_weights="mean").predictions
+    first, second = found["mine"].probabilities, found[tiny.name].probabilities
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(found["ensemble"].probabilities, (first + second) / 2)
+
+
+def test_images_that_were_trained_on_are_not_measured_in_silence(trained, portraits, tiny, capsys):
+    words = ["--data", str(portraits), "--part", "all", "--cache", str(trained.parent / "cache")]
+    assert evaluate_script.main([str(trained), *words]) == 1
+    assert re.search(r"was trained on \d+ of the 45 images of 'all'", capsys.readouterr().err)
+    assert evaluate_script.main([str(tiny), *words]) == 0
+    printed = capsys.readouterr()
+    assert "does not record what it was trained on" in printed.err
+    assert "95 % interval" in printed.out
+
+
+def test_reports_name_no_place_on_this_machine(trained, portraits, tmp_path):
+    """Two checkpoints of one name, both given by absolute paths."""
+    words = [trained, trained, "--data", portraits, "--part", "test", "--cache", trained.parent / "cache", "--gallery"]
+    words += ["--json", tmp_path / "out.json", "--report", tmp_path / "out.html"]
+    assert evaluate_script.main([str(word) for word in words]) == 0
+    page, figures = ((tmp_path / name).read_text("utf-8") for name in ("out.html", "out.json"))
+    assert list(json.loads(figures))[:2] == ["mine", "mine (2)"]
+    for folder in {*trained.parents, *portraits.parents} - {Path("/")}:
+        assert str(folder) not in page + figures
+        assert str(folder) not in (trained / "metrics.json").read_text("utf-8")
+    assert "Do not publish this page" in page
+    assert page.count("<img") >= 4
+    assert all(source.startswith("data:image/") for source in re.findall(r'(?:src|href)="?([^"> ]*)', page))
+
+
+def test_an_output_that_is_an_input_is_refused_before_the_work(trained, portraits, capsys):
+    table = portraits / "manifest.csv"
+    before = table.read_bytes()
+    words = [str(trained), "--data", str(table), "--part", "test", "--json", str(table)]
+    assert evaluate_script.main(words) == 1
+    assert "is also an input" in capsys.readouterr().err
+    assert table.read_bytes() == before
