@@ -11,20 +11,21 @@ from infant_fer.checkpoints.registry import CheckpointRegistry
 
 ABOUT = """
 ## What this page does
-It finds infants' faces in a photo, names what the expression **looks like** (positive, neutral or negative), and shows what in
-the picture weighed in the answer (SmoothGrad: gradients averaged over noisy copies of the face).
+It finds infants' faces in a photo, names what the expression **looks like** (positive, neutral or negative), and shows which parts
+of the picture weighed in the answer (SmoothGrad: gradients averaged over noisy copies of the face).
 
 ## What it does not do
-- It does not know what an infant feels, wants or needs. A name for an expression is not a name for a feeling.
+- It does not know what an infant feels, wants or needs. The name of an expression is not the name of a feeling.
 - It is **not a medical device**. Do not base any decision about care or health on it.
-- It is not meant for reading pupils or staff in schools or at work.
-- It errs. Small, covered, turned, blurred or dark faces, masks, dolls and drawings mislead it, and adults' and older
-  children's faces are not what it was made for.
+- It is not meant for inferring emotions of pupils or staff in schools or at work.
+- It makes mistakes. Small, covered, turned, blurred or dark faces, masks, dolls and drawings mislead it. It was not made for the
+  faces of adults and older children.
 
 ## Your pictures
-Photos are read in memory and deleted from the upload folder at once; nothing is written to disk, nothing is sent anywhere,
-no identity is computed, and location and camera data in the file are dropped. The last photo and its report stay in the server's memory
-until you close the page, choose another photo, or leave it idle for half an hour.
+An uploaded photo is held in a private folder until the server reads it, usually within a second, and is then deleted. On Linux that
+folder is in memory. Nothing else is written to disk, nothing is sent anywhere, no identity is computed, and the location and camera
+data in the file are dropped. Your last photo and its report stay in the server's memory until you close the page, choose another
+photo, or leave the page idle for half an hour.
 
 ## Licence and citation
 The code is open source (MIT). Weights trained on research data may be used for research and teaching only: see the card below.
@@ -33,7 +34,7 @@ Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by M
 To cite this software: *infant_fer, open reading of infants' facial expressions*, with the version and the checkpoint's name.
 """
 NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card cannot be shown."
-NO_CARD = "This checkpoint has no model card: nothing is known of its data and its limits."
+NO_CARD = "This checkpoint has no model card: its data and its limits are not known."
 
 
 def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loaded) -> None:

@@ -1,4 +1,4 @@
-"""How are the three probabilities drawn as lines? As SVG, in colours and dashes, so that they can be told apart without colours."""
+"""How are the three probabilities drawn as lines? As SVG, in colours and dashes, distinct without the colours too."""
 
 from __future__ import annotations
 

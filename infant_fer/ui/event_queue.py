@@ -13,11 +13,11 @@ from gradio.utils import run_coro_in_background
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
 MAX_WAITING = 32  # events of all visitors
-UNFETCHED_SECONDS = 60.0  # how long an answer waits for the visitor who asked for it
+UNFETCHED_SECONDS = 60.0  # how long an answer waits for its visitor
 
 
 class _Nothing(dict):
-    """A dict that keeps nothing: Gradio's record of who asked what and when stays empty."""
+    """A dict that keeps nothing: Gradio's record of who called what and when stays empty."""
 
     def __setitem__(self, key, value) -> None:
         pass

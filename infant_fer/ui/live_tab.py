@@ -18,7 +18,7 @@ from infant_fer.ui.photo_tab import PhotoTab, created
 from infant_fer.ui.photo_view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
-from infant_fer.ui.style import NO_CAMERA
+from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA
 
 SMOOTHING_SECONDS = 1.0
 STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
@@ -32,7 +32,7 @@ def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
     """Lay out the tab and wire stream, switch and freeze."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
-            gr.HTML(NO_CAMERA, padding=False)
+            gr.HTML(NO_CAMERA, padding=False, elem_classes=NEEDS_HTTPS)
             camera = PrivateImage(
                 label="Camera",
                 sources=["webcam"],

@@ -16,7 +16,7 @@ from infant_fer.ui.downloads import DOWNLOADS
 from infant_fer.ui.photo_view import WAITING
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import DisplayOptions
-from infant_fer.ui.style import NO_CAMERA
+from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA
 
 PREDICTED = "the predicted one"
 EXAMPLE_TITLES = {"two_faces": "Two faces", "lying": "Lying down"}
@@ -91,7 +91,7 @@ def lay_out_inputs(examples: list[Path]) -> Inputs:
         elem_id="photo",
         placeholder="Drop a photo here\nor click to choose one",
     )
-    gr.HTML(NO_CAMERA, padding=False)
+    gr.HTML(NO_CAMERA, padding=False, elem_classes=NEEDS_HTTPS)
     gr.Markdown("JPEG, PNG, WebP, AVIF or HEIC, up to 12 MB. No photo at hand? Rendered examples, no real infant:")
     with gr.Row():
         buttons = {

@@ -58,7 +58,7 @@ def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, exampl
         with gr.Column(scale=5, min_width=320):
             results = lay_out_results()
     settings = lay_out_settings(registry)
-    return _wire(_PhotoEvents(registry, sessions), inputs, results, settings)
+    return _wire(PhotoEvents(registry, sessions), inputs, results, settings)
 
 
 def created(sessions: SessionStore, request: gr.Request) -> Session:
@@ -66,7 +66,7 @@ def created(sessions: SessionStore, request: gr.Request) -> Session:
     return sessions.create(request.session_hash, request.client.host if request.client else "")
 
 
-class _PhotoEvents:
+class PhotoEvents:
     """What happens at each event, by the visitor's session."""
 
     def __init__(self, registry: CheckpointRegistry, sessions: SessionStore):
@@ -123,7 +123,7 @@ class _PhotoEvents:
         return event
 
 
-def _wire(events: _PhotoEvents, inputs: Inputs, results: Results, settings: Settings) -> PhotoTab:
+def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Settings) -> PhotoTab:
     explain = {
         "fn": events.explain,
         "inputs": [settings.checkpoint, *settings.explanation],
@@ -156,7 +156,7 @@ def _wire(events: _PhotoEvents, inputs: Inputs, results: Results, settings: Sett
 
 
 def _wire_starts(
-    events: _PhotoEvents, inputs: Inputs, results: Results, settings: Settings, outputs: list
+    events: PhotoEvents, inputs: Inputs, results: Results, settings: Settings, outputs: list
 ) -> tuple[object, list]:
     """Wire what brings a new answer; gives the event that loads a checkpoint, and the others."""
     reading = {"show_progress_on": [results.answer], "api_visibility": "private"}

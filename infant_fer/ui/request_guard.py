@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ BODILESS = re.compile(rf"/gradio_api/stream/{IDENTIFIER}/close")
 FORM_BYTES = 64 * 1024  # what a form or a JSON object has beside the photo
 UPLOAD_BYTES = MAX_BYTES + FORM_BYTES
 JSON_BYTES = MAX_BYTES * 4 // 3 + FORM_BYTES
-IN_FLIGHT_BYTES = 256 * 2**20  # of all requests that are being received, so of memory and of the upload folder
+TOTAL_BYTES = 256 * 2**20  # of all requests that are being received and of uploads that are not read yet
 NOT_UNDERSTOOD = "The request could not be answered: it is not as this page sends it."
 BUSY_SECONDS = 5
 BUSY = f"The page is busy. Please try again in {BUSY_SECONDS} seconds."
@@ -75,13 +75,14 @@ class RefusedRequestError(Exception):
 class RequestGuard:
     """ASGI middleware: lets through only what the page needs, in sizes it can bear, and adds the privacy headers.
 
-    `hosts` are the names under which the page may be addressed, None for any.
+    `hosts` are the names under which the page may be addressed, with `any_address` numeric addresses too;
+    `stored_bytes` returns the size of uploads that are not read yet.
     """
 
-    def __init__(self, app, hosts: frozenset[str] | None = None, any_address: bool = False):
+    def __init__(self, app, hosts: frozenset[str], any_address: bool, stored_bytes: Callable[[], int]):
         self.app = app
-        self.hosts = hosts
-        self.any_address = any_address
+        self.hosts, self.any_address = hosts, any_address
+        self.stored_bytes = stored_bytes
         self.receiving_bytes = 0
 
     async def __call__(self, scope, receive, send):
@@ -124,9 +125,9 @@ class RequestGuard:
         is_upload = path == UPLOAD
         if scope["method"] != "POST" or not (is_upload or SENDABLE.fullmatch(path)):
             raise RefusedRequestError(404, "Not found.")
-        _check_origin(headers, self.hosts or frozenset())
+        _check_origin(headers, self.hosts)
         size = _content_length(headers, UPLOAD_BYTES if is_upload else JSON_BYTES)
-        with self._received(size):
+        with self._receiving(size, self.stored_bytes() if is_upload else 0):
             if not is_upload and not BODILESS.fullmatch(path):
                 body = await _read_body(receive, headers)
                 check_json(body)
@@ -136,8 +137,8 @@ class RequestGuard:
             await self.app(scope, receive, send)
 
     @contextmanager
-    def _received(self, size: int) -> Iterator[None]:
-        if self.receiving_bytes + size > IN_FLIGHT_BYTES:
+    def _receiving(self, size: int, stored: int) -> Iterator[None]:
+        if self.receiving_bytes + stored + size > TOTAL_BYTES:
             raise RefusedRequestError(503, BUSY)
         self.receiving_bytes += size
         try:
@@ -146,8 +147,6 @@ class RequestGuard:
             self.receiving_bytes -= size
 
     def _check_host(self, headers: dict[str, str]) -> None:
-        if self.hosts is None:
-            return
         name = host_name(headers.get("host", ""))
         if name not in self.hosts and not (self.any_address and _is_address(name)):
             raise RefusedRequestError(

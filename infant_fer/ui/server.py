@@ -6,15 +6,17 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.images import MAX_BYTES
 from infant_fer.ui.event_queue import MAX_WAITING
 from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
-from infant_fer.ui.uploads import separate_uploads
+from infant_fer.ui.uploads import separate_uploads, stored_bytes
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -29,6 +31,12 @@ def launch(
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
     space = os.environ.get("SPACE_HOST", "")
     hosts, any_address = allowed_hosts(host, [name for name in (*allow_hosts, *space.split(",")) if name])
+    guard = Middleware(
+        RequestGuard,
+        hosts=hosts,
+        any_address=any_address,
+        stored_bytes=lambda: stored_bytes(Path(get_upload_folder())),
+    )
     logging.getLogger("uvicorn.error").addFilter(_short_failures)
     with _without_proxy():
         app, url, _ = page.launch(
@@ -51,7 +59,7 @@ def launch(
             quiet=True,
             prevent_thread_lock=True,
             app_kwargs={
-                "middleware": [Middleware(RequestGuard, hosts=hosts, any_address=any_address)],
+                "middleware": [guard],
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,

@@ -174,7 +174,7 @@ class SessionStore:
     def create(self, session_hash: str | None, origin: str = "") -> Session:
         """Return the visitor's session, a new one on first use; for events that bring a picture.
 
-        A request without a hash gets a session that is not kept: nobody else could be told apart from its sender.
+        A request without a hash gets a session that is not kept: all senders without one would share it.
         """
         if not session_hash:
             return Session()

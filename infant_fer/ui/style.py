@@ -9,20 +9,22 @@ from infant_fer.report_html import STYLE
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
 
 # Browsers give the camera to pages from HTTPS or this computer only; elsewhere the page says so itself.
-HEAD = """<script>
-if (!window.isSecureContext) document.documentElement.classList.add("no-camera");
-</script>"""
 NO_CAMERA = (
-    '<div class="ife needs-https"><p><b>No camera here:</b> browsers allow it only over HTTPS or on localhost. '
-    "Open the page over HTTPS, or on the computer that serves it. Uploading a photo works.</p></div>"
+    '<div class="ife"><p><b>No camera here:</b> the camera needs HTTPS or localhost. Open the page over HTTPS, or on the '
+    "computer that serves it. Uploading a photo works.</p></div>"
 )
+NEEDS_HTTPS = "needs-https"  # the class of blocks with NO_CAMERA
+# Gradio puts its own prefix before the rules of `css`, so that those on the whole document stand here.
+HEAD = f"""<style>
+html:not(.no-camera) .{NEEDS_HTTPS} {{ display: none !important; }}
+.no-camera :is(#camera, #freeze, #live-switch, #photo .source-selection button[aria-label*="camera"]) {{ display: none !important; }}
+</style>
+<script>if (!window.isSecureContext) document.documentElement.classList.add("no-camera");</script>"""
 
 PAGE_STYLE = """
 footer { display: none !important; }
 #card { contain: layout paint; }
 #card table { display: block; overflow-x: auto; border: 0; } #card :is(td, th) { min-width: 7rem; }
-.ife.needs-https { display: none; } .no-camera .ife.needs-https { display: block; }
-.no-camera :is(#camera, #freeze, #photo .source-selection button[aria-label*="amera"]) { display: none !important; }
 @media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
 """
 

@@ -31,7 +31,7 @@ def upload_root() -> Path:
 def private_upload_folder() -> Iterator[str]:
     """Give Gradio an upload folder of its own, readable by this user only and gone with the program.
 
-    It goes when the program is asked to end (SIGTERM) and when its terminal is closed (SIGHUP); what a killed program
+    It goes when the program ends (also by SIGTERM) and when its terminal is closed (SIGHUP); what a killed program
     left is deleted at the next start. What is uploaded and not read is deleted after some minutes. Only for the main thread.
     """
     signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -105,6 +105,15 @@ def delete_unread(folder: Path, seconds: float = UNREAD_SECONDS) -> None:
         with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
             if path.stat().st_mtime < before:
                 path.rmdir() if path.is_dir() else path.unlink()
+
+
+def stored_bytes(folder: Path) -> int:
+    """Return the size of all uploads that are not read yet."""
+    sizes = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # read and deleted meanwhile
+            sizes.append(path.stat().st_size if path.is_file() else 0)
+    return sum(sizes)
 
 
 def separate_uploads(app) -> None:

@@ -20,9 +20,9 @@ def busy_port() -> Iterator[int]:
         yield busy.getsockname()[1]
 
 
-@pytest.mark.parametrize("asked", ["busy", 99999])
-def test_a_port_that_cannot_be_served_is_told_in_one_sentence(busy_port, asked):
-    port = busy_port if asked == "busy" else asked
+@pytest.mark.parametrize("port_given", ["busy", 99999])
+def test_a_port_that_cannot_be_served_gives_one_sentence(busy_port, port_given):
+    port = busy_port if port_given == "busy" else port_given
     command = [sys.executable, "app.py", "--port", str(port)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 1

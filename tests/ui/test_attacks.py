@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from infant_fer.images import MAX_BYTES
-from infant_fer.ui.request_guard import allowed_hosts, host_name, log_failure, path_below_root
+from infant_fer.ui.request_guard import TOTAL_BYTES, allowed_hosts, host_name, log_failure, path_below_root
 from tests.conftest import EXAMPLES, served
 
 PHOTO = base64.b64encode((EXAMPLES / "smile.jpg").read_bytes()).decode()
@@ -185,6 +185,20 @@ def test_sizes_are_checked_before_the_body_is_read(server):
                 assert connection.recv(100).split()[1] == status
 
 
+def test_an_upload_that_breaks_off_leaves_at_most_a_line_in_the_log(server):
+    url, log = server[:2]
+    host, port = url.removeprefix("http://").rstrip("/").split(":")
+    before = log.read_text()
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nhost: {host}\r\ncontent-type: multipart/form-data; boundary=a\r\n"
+    part = '--a\r\ncontent-disposition: form-data; name="files"; filename="smile.jpg"\r\n\r\n' + PHOTO[:400]
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"{head}content-length: 100000\r\n\r\n{part}".encode())
+    assert '"faces"' in analyze(url, [AS_URL])
+    added = log.read_text().removeprefix(before)
+    assert len(added.splitlines()) <= 1
+    assert_nothing_quoted(log)
+
+
 def test_the_page_answers_under_its_own_names_only(server):
     url = server[0]
     for name, status in (
@@ -259,15 +273,21 @@ def test_names_a_page_may_be_opened_by():
     assert [host_name(name) for name in ("A.b:80", "[::1]:80", "::1", "a/b", "a@b")] == ["a.b", "::1", "::1", "", ""]
 
 
-def upload(url: str) -> Path:
-    sent = client.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", b"a photo nobody reads")})
-    return Path(sent.json()[0])
+def upload(url: str, content: bytes) -> httpx.Response:
+    return client.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)})
 
 
 @pytest.mark.slow
-def test_uploads_go_when_the_terminal_is_closed():
+def test_uploads_cannot_fill_the_disk_and_go_when_the_terminal_is_closed():
     with served() as (url, temp, process):
-        assert upload(url).is_file()
+        for number in range(100):
+            answer = upload(url, bytes(MAX_BYTES - number))
+            if answer.status_code != 200:
+                break
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        sizes = [path.stat().st_size for path in temp.rglob("photo.jpg")]
+        assert TOTAL_BYTES - 2 * MAX_BYTES < sum(sizes) <= TOTAL_BYTES
         process.send_signal(signal.SIGHUP)
         process.wait(30)
         assert list(temp.glob("infant-fer-*")) == []

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import gradio as gr
@@ -34,20 +33,20 @@ def registry(analyzer):
 
 
 def rendered_as(monkeypatch, image, meanwhile=lambda: None):
-    """Let every portrait be a picture that is there already; gives the list of what was asked for."""
-    asked = []
+    """Let every portrait be a picture that is there already; returns the list of requested settings."""
+    requested = []
 
     def portrait(settings):
-        asked.append(settings)
+        requested.append(settings)
         meanwhile()
         return SimpleNamespace(image=image)
 
     monkeypatch.setattr(lab_reading, "portrait", portrait)
-    return asked
+    return requested
 
 
 def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
-    asked = rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb)
+    requested = rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb)
     session = Session()
     face, plain, short, answer, _ = read_portrait(registry, session, LabSettings({}), "any", PLAIN)
     np.testing.assert_array_equal(face, session.report.photo.rgb)
@@ -60,9 +59,9 @@ def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
     assert "5 of 5 samples" in legend
     assert read_portrait(registry, session, LabSettings({}), "any", PLAIN) == [gr.skip()] * 5
     assert list(drawn_map(registry, session, "any", settings, None)) == [[gr.skip()] * 3]
-    assert len(asked) == 1
+    assert len(requested) == 1
     read_portrait(registry, session, LabSettings({}), "another checkpoint", PLAIN)
-    assert len(asked) == 2
+    assert len(requested) == 2
 
 
 def test_the_newest_portrait_wins(monkeypatch, registry):
@@ -114,10 +113,10 @@ def test_without_the_optional_packages_the_page_can_be_imported_and_the_command_
         "import sys; sys.modules.update(numba=None, anny=None); import infant_fer.ui.page; "
         "from infant_fer.synthetic.__main__ import main; sys.exit(1 - main(['--out', '.']))"
     )
-    told = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120, capture_output=True, text=True
     )
-    assert "requirements-synthetic.txt" in told.stderr
+    assert "requirements-synthetic.txt" in run.stderr
 
 
 def test_a_visitor_who_leaves_is_forgotten_in_the_lab_too(monkeypatch):
@@ -222,7 +221,9 @@ class TestInBrowser:
             == EXPRESSIONS["cry"].actions["browDown"]
         )
         page.locator("#lab-tears").scroll_into_view_if_needed()
-        time.sleep(0.5)
-        assert 0 <= page.locator("#lab-face img").bounding_box()["y"] < 50, "the picture does not stay in sight"
+        page.wait_for_function("""() => {
+            const top = document.querySelector('#lab-face img').getBoundingClientRect().top;
+            return 0 <= top && top < 50;  // the picture stays in sight
+        }""")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"] + 1, "the page scrolls sideways"
         assert page.faults == []

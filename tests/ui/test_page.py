@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
 SECONDS = 1000.0  # Playwright counts in milliseconds
 
 
@@ -32,6 +32,7 @@ def browser():
                 "--use-fake-device-for-media-stream",
                 "--use-fake-ui-for-media-stream",
                 "--disable-background-networking",
+                f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
             ],
         )
         yield chromium
@@ -99,7 +100,7 @@ def test_an_example_is_one_click_and_the_keyboard_suffices(visit):
     assert page.locator("#map img").is_visible()
 
 
-def test_second_face_by_number_and_by_click(visit, two_faces_path):
+def test_second_face_by_number_and_by_click(visit, analyzer, two_faces_path):
     page = visit()
     upload(page, two_faces_path)
     wait_for_map(page)
@@ -109,13 +110,12 @@ def test_second_face_by_number_and_by_click(visit, two_faces_path):
     wait_for_map(page)
     second = picture(page, "landmarks")
     assert second != first
+    middles = {face.number: face.face.landmarks_px[:, 0].mean() for face in analyzer.analyze(two_faces_path).faces}
+    sides = {number: 0.25 if middle == min(middles.values()) else 0.75 for number, middle in middles.items()}
     box = page.locator("#landmarks img").bounding_box()
-    chosen = {}
-    for side, share in (("left", 0.25), ("right", 0.75)):  # the faces lie on either side of the picture
-        page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
-        time.sleep(2)
-        chosen[side] = picture(page, "landmarks")
-    assert set(chosen.values()) == {first, second}
+    for number, expected in ((1, first), (2, second)):  # the second is chosen now
+        page.mouse.click(box["x"] + sides[number] * box["width"], box["y"] + 0.5 * box["height"])
+        page.wait_for_function("(wanted) => document.querySelector('#landmarks img').src === wanted", arg=expected)
 
 
 @pytest.fixture
@@ -149,23 +149,28 @@ def the_card_follows_the_checkpoint(page) -> None:
 
 def stop_the_map(page) -> None:
     page.click("#settings button")
-    asked, taken = page.locator("#samples input[type=number]"), page.locator("#samples input[type=range]")
-    for _ in range(50):  # a box that has only just unfolded may forget what is typed
-        asked.fill("200")
-        page.keyboard.press("Tab")
-        time.sleep(0.2)
-        if taken.input_value() == "200":
-            break
+    samples = page.locator("#samples input[type=number]")
+    page.wait_for_function("() => document.querySelector('#samples')?.getAnimations({subtree: true}).length === 0")
+    samples.fill("200")
+    page.keyboard.press("Tab")
+    page.wait_for_function("() => document.querySelector('#samples input[type=range]').value === '200'")
     upload(page, EXAMPLES / "laugh.jpg")
     page.wait_for_selector("#cancel", state="visible")
     page.wait_for_function("() => /\\d+ of 200 samples/.test(document.querySelector('#legend')?.innerText)")
     page.click("#cancel")
     page.wait_for_selector("#cancel", state="hidden")
-    time.sleep(1)
+    change_overlay(page, "mesh")
     stopped = page.inner_text("#legend")
-    time.sleep(2)
-    assert page.inner_text("#legend") == stopped
     assert "200 of 200" not in stopped
+    for overlay in ("box only", "outlines", "mesh"):  # each goes to the server and back
+        change_overlay(page, overlay)
+    assert page.inner_text("#legend") == stopped
+
+
+def change_overlay(page, overlay: str) -> None:
+    before = picture(page, "landmarks")
+    page.locator("#overlay label", has_text=overlay).click()
+    page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before)
 
 
 def test_settings_change_the_map_and_its_look(visit):
@@ -219,7 +224,7 @@ def test_downloads_parse(visit):
     assert "http" not in saved["html"].decode().replace("https://www.w3.org", "")
 
 
-def test_bad_files_are_told_and_nothing_is_lost(visit, tmp_path):
+def test_bad_files_get_a_message_and_nothing_is_lost(visit, tmp_path):
     page = visit()
     upload(page, EXAMPLES / "smile.jpg")
     wait_for_map(page)
@@ -273,15 +278,37 @@ def test_live_camera_switch_and_freeze(visit):
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
     page.locator("#live-switch input").uncheck()
     page.wait_for_selector("text=Paused")
-    time.sleep(1)
+    wait_for_frames(page, 5)  # those under way when the switch was moved
     paused = picture(page, "live-view")
-    time.sleep(1.5)
+    wait_for_frames(page, 10)
     assert picture(page, "live-view") == paused
     page.locator("#live-switch input").check()
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=paused)
     page.click("#freeze")
     page.wait_for_selector("#landmarks img", state="visible")
     assert page.get_by_role("tab", name="Photo").get_attribute("aria-selected") == "true"
+
+
+def wait_for_frames(page, count: int) -> None:
+    """Wait until the server has answered that many further webcam frames."""
+    for _ in range(count):
+        with page.expect_response(lambda response: "/stream/" in response.url):
+            pass
+
+
+def test_over_http_from_another_machine_the_page_says_why_there_is_no_camera(visit):
+    with served("--allow-host", OTHER_NAME) as (address, _, _):
+        page = visit(address=address.replace("127.0.0.1", OTHER_NAME))
+        assert not page.evaluate("window.isSecureContext")
+        words = page.locator("text=needs HTTPS or localhost")
+        assert words.first.is_visible()
+        assert not page.locator("#photo button[aria-label*=camera]").is_visible()
+        page.get_by_role("tab", name="Live").click()
+        words.last.wait_for(state="visible")
+        assert not page.locator("#camera").is_visible()
+        page = visit(address=address)
+        assert page.locator("#photo button[aria-label*=camera]").is_visible()
+        assert page.locator("text=needs HTTPS or localhost").first.is_hidden()
 
 
 def test_about_shows_the_card(visit):

@@ -8,8 +8,9 @@ import pytest
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import Photo, load_photo
 from infant_fer.ui.live_tab import read_frame, reading_html
+from infant_fer.ui.photo_tab import PhotoEvents
 from infant_fer.ui.photo_view import clicked_face, explained, read_photo, shown
-from infant_fer.ui.sessions import LiveReading, Session
+from infant_fer.ui.sessions import LiveReading, Session, SessionStore
 from tests.conftest import EXAMPLES
 
 FEW = ExplanationSettings(samples=10)
@@ -38,6 +39,19 @@ def test_an_older_photo_that_comes_late_is_not_shown(registry, analyzer):
     values = read_photo(slow, session, photo("smile"), "any")
     assert values == [gr.skip()] * 7
     assert session.report.faces[0].prediction.label == "negative"
+
+
+def test_a_checkpoint_chosen_before_a_photo_is_loaded(analyzer):
+    loaded, sessions = [], SessionStore()
+    registry = SimpleNamespace(analyzer=lambda name, on_progress=None: loaded.append(name) or analyzer)
+    events, visitor = PhotoEvents(registry, sessions), gr.Request(session_hash="visitor")
+    assert events.checkpoint("another", visitor) == [gr.skip()] * 7
+    assert loaded == ["another"]
+    session = sessions.create("visitor")
+    session.begin_photo(photo("smile"))  # chosen, but not read yet
+    values = events.checkpoint("another", visitor)
+    assert values[0].ndim == 3
+    assert session.report.faces[0].prediction.label == "positive"
 
 
 def test_a_map_is_drawn_once_and_again_only_for_something_else(registry):
