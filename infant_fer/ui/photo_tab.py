@@ -22,6 +22,7 @@ from infant_fer.ui.photo_layout import (
     lay_out_settings,
 )
 from infant_fer.ui.photo_view import (
+    CLEAR_JS,
     HIDE,
     choose_face,
     clicked_face,
@@ -144,7 +145,8 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     explaining.append(settings.seed.submit(**explain))
 
     results.cancel.click(**stop, cancels=explaining)
-    inputs.photo.clear(None, cancels=explaining, queue=False, **QUIET)  # the input event says that it is gone
+    # The input event tells the server that the photo is gone.
+    inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)
     strength = settings.strength.input, settings.strength.release  # keys send no release
     for event in (settings.overlay.input, *strength, settings.close_up.input):
         pictures = [results.landmarks, results.saliency]

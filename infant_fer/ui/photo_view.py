@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import gradio as gr
@@ -17,6 +18,11 @@ from infant_fer.report_html import answer_html, shares_html
 from infant_fer.ui.sessions import Session
 
 WAITING = '<div class="ife"><p>Choose a photo, take one with the camera, or try an example.</p></div>'
+# What the browser does at once when a photo is removed; values as of `face_values`.
+CLEAR_JS = (
+    f"() => [null, null, {json.dumps(WAITING)}, '', "
+    "{__type__: 'update', visible: false}, {__type__: 'update', visible: false}]"
+)
 NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."
 SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
 
@@ -29,11 +35,12 @@ def user_error(error: InfantFERError | str) -> gr.Error:
 def read_photo(registry: CheckpointRegistry, session: Session, photo: Photo | None, checkpoint: str) -> list:
     """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel.
 
-    Returns skips when a newer photo was chosen meanwhile.
+    Returns skips when a newer photo was chosen meanwhile, and for a photo that was removed (None): the browser has cleared
+    the page already (CLEAR_JS), and a late answer would clear the next photo.
     """
     request_id = session.begin_photo(photo)
     if photo is None:
-        return [None, None, None, WAITING, "", HIDE, HIDE]
+        return [gr.skip()] * 7
     try:
         report = registry.analyzer(checkpoint).analyze(photo)
     except InfantFERError as error:

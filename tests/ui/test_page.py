@@ -168,6 +168,8 @@ def stop_the_map(page) -> None:
 
 
 def change_overlay(page, overlay: str) -> None:
+    if not page.locator("#overlay").is_visible():
+        page.click("#settings button")
     before = picture(page, "landmarks")
     page.locator("#overlay label", has_text=overlay).click()
     page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before)
@@ -242,7 +244,7 @@ def test_bad_files_get_a_message_and_nothing_is_lost(visit, tmp_path):
 SLOW_REMOVAL = """() => { const real = window.fetch; window.fetch = async (address, options) => {
     const answer = await real(address, options);
     const removal = String(address).includes("queue/join") && String(options?.body).startsWith('{"data":[null,');
-    if (removal) await new Promise((resume) => setTimeout(resume, 1500));
+    if (removal) { await new Promise((resume) => setTimeout(resume, 4000)); window.removalAnswered = true; }
     return answer;
 } }"""
 
@@ -252,10 +254,15 @@ def test_a_photo_chosen_while_the_removal_of_another_is_under_way_is_read(visit,
     upload(page, EXAMPLES / "smile.jpg")
     wait_for_map(page)
     page.evaluate(SLOW_REMOVAL)
-    page.click("#photo button[aria-label='Remove Image']")
+    with page.expect_response(lambda response: "queue/join" in response.url):
+        page.click("#photo button[aria-label='Remove Image']")
+    page.wait_for_selector("#answer >> text=Choose a photo")
+    assert page.locator("#landmarks img, #map img").count() == 0
     upload(page, EXAMPLES / "cry.jpg")
     page.wait_for_function("() => document.querySelector('#answer')?.innerText.includes('looks negative')")
     wait_for_map(page)
+    page.wait_for_function("() => window.removalAnswered")
+    change_overlay(page, "mesh")  # goes to the server and back, behind the late answer
     assert picture(page, "photo").startswith("data:image/jpeg;base64,")
     assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
 
