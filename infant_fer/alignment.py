@@ -57,7 +57,7 @@ class AlignedFace:
 def align_face(photo_rgb: np.ndarray, face: Face, spec: CropSpec) -> AlignedFace:
     """Cut the face out upright, eyes and mouth at the crop's template (least-squares similarity, Umeyama 1991).
 
-    `photo_rgb` is (H, W, 3) uint8; what lies outside it is filled with its border pixels.
+    `photo_rgb` is (H, W, 3) uint8; pixels outside it repeat its border.
     """
     return _cut(photo_rgb, similarity(face.anchors_px, spec.anchors_px), spec.size)
 

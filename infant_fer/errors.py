@@ -30,4 +30,4 @@ class TrainingError(InfantFERError):
 
 
 class SyntheticError(InfantFERError):
-    """A synthetic infant cannot be made as asked."""
+    """A synthetic infant cannot be made with the given settings."""

@@ -111,7 +111,7 @@ class FaceDetector:
         return face
 
     def _close_look(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
-        """The best find of one place after close looks at it, or None when they do not bear it out."""
+        """The best find of one place after close looks at it, or None when they do not confirm it."""
         points = [face.landmarks_px for face in group]
         middle = np.median(points, 0)
         typical = min(group, key=lambda face: disagreement(face.landmarks_px, middle))

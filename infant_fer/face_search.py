@@ -124,8 +124,8 @@ def _starts(length: int, side: float) -> np.ndarray:
 
 
 def _without_dots(photo_rgb: np.ndarray) -> np.ndarray:
-    grey = cv2.cvtColor(photo_rgb, cv2.COLOR_RGB2GRAY)
-    dots = (cv2.absdiff(grey, cv2.medianBlur(grey, 3)) > DOT_STEP).mean()
+    luminance = cv2.cvtColor(photo_rgb, cv2.COLOR_RGB2GRAY)
+    dots = (cv2.absdiff(luminance, cv2.medianBlur(luminance, 3)) > DOT_STEP).mean()
     return cv2.medianBlur(photo_rgb, 3) if dots > DOTTED_SHARE else photo_rgb
 
 

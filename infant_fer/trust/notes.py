@@ -12,7 +12,7 @@ from infant_fer.face import Face
 SMALL_FACE_PX = 64  # brow to chin in the photo; below it the crop is mostly interpolation
 TURNED_DEGREES = 35.0  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away
 TILTED_DEGREES = 30.0
-DARK_LEVEL = 45  # mean grey of the crop, of 255
+DARK_LEVEL = 45  # mean level of the crop, of 255
 BLURRED_SHARPNESS = 60.0  # variance of the Laplacian on the 96 px crop
 CLEAR_PROBABILITY = 0.65
 COVERED_PROBABILITY = 0.7  # on the dev rows 9 of 13 faces above it had the mouth covered
@@ -69,9 +69,11 @@ def photo_notes(n_faces: int) -> tuple[str, ...]:
 
 def _sharpness(aligned: AlignedFace) -> float:
     """Variance of the Laplacian of the crop at 96 px (Pech-Pacheco et al. 2000)."""
-    grey = cv2.cvtColor(aligned.crop_rgb, cv2.COLOR_RGB2GRAY)
+    luminance = cv2.cvtColor(aligned.crop_rgb, cv2.COLOR_RGB2GRAY)
     return float(
-        cv2.Laplacian(cv2.resize(grey, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32), cv2.CV_32F).var()
+        cv2.Laplacian(
+            cv2.resize(luminance, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32), cv2.CV_32F
+        ).var()
     )
 
 
