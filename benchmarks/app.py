@@ -1,4 +1,4 @@
-"""How fast is the app on this machine? `python -m benchmarks.app [--json OUT]`: label, live loop, page start, memory."""
+"""Measure the app on this machine, `python -m benchmarks.app [--json OUT]`: label, live loop, page start, memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAME_WH = (640, 480)
 
 
 def main() -> None:
-    """Measure, print a table and write JSON when asked."""
+    """Measure, print a table and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=30)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def latencies(analyzer: Analyzer, repeats: int) -> dict[str, float]:
-    """Medians in milliseconds; the baseline of the ratio is face finding, which any system on these landmarks pays."""
+    """Return medians in milliseconds; the ratio's baseline is face detection, which any system on these landmarks needs."""
     photo = load_photo(PHOTO)
     frame = Photo(cv2.resize(photo.rgb, FRAME_WH), FRAME_WH)
 
@@ -69,7 +69,7 @@ def latencies(analyzer: Analyzer, repeats: int) -> dict[str, float]:
 
 
 def page_start_seconds() -> float:
-    """From `python app.py` to its address being printed."""
+    """Return the seconds from `python app.py` until its address is printed."""
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-u", "app.py", "--port", "7899"],
@@ -89,7 +89,7 @@ def page_start_seconds() -> float:
 
 
 def memory(analyzer: Analyzer) -> dict[str, float]:
-    """Resident memory of this process in MiB after 10 and after 100 analyses."""
+    """Return the resident memory of this process in MiB after 10 and after 100 analyses."""
     resident = {}
     for count in range(1, 101):
         analyzer.analyze(PHOTO)

@@ -1,8 +1,8 @@
-"""Are faces found and read where a plain look fails? `python -m benchmarks.scenes --data FOLDER [--checkpoint C] [--json OUT]`.
+"""Measure detection and accuracy in difficult scenes: `python -m benchmarks.scenes --data FOLDER [--checkpoint C] [--json OUT]`.
 
-FOLDER holds scenes.csv and scenes.zip: full pictures with the face's place, height, visibility and affect read off by eye.
-A find is right when its centre lies within three quarters of the face's height of that place. No checkpoint was trained on
-these pictures; their faces are small, dark, turned or noisy, so the answers tell what is left of a checkpoint's accuracy there.
+FOLDER holds scenes.csv and scenes.zip: full pictures with the face's position, height, visibility and affect, annotated by
+eye. A detection is right when its centre lies within three quarters of the face's height of that position. No checkpoint was
+trained on these pictures; their faces are small, dark, turned or noisy, so accuracy is lower there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from infant_fer.metrics import Proportion
 
 
 def main() -> None:
-    """Search every scene, print a table for both halves and all, and write JSON when asked."""
+    """Search every scene, print a table for both halves and for all, and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--checkpoint", help="default: the embedded one")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def searched(rows: Iterable[dict], archive: ZipFile, analyzer: Analyzer) -> Iterable[dict]:
-    """Per scene: which half, how visible, whether the face was found, whether something else was, the answer, seconds."""
+    """Yield for each scene: half, visibility, whether the face was found, whether anything else was, the answer, seconds."""
     for row in rows:
         photo = load_photo(archive.read(row["file"]))
         start = time.process_time()
@@ -65,7 +65,7 @@ def searched(rows: Iterable[dict], archive: ZipFile, analyzer: Analyzer) -> Iter
 
 
 def is_right(face: Face, row: dict, shape: tuple[int, ...]) -> bool:
-    """Whether a find is the face that was marked."""
+    """Tell whether a detection is the annotated face."""
     if row["visible"] == "none":
         return False
     height, width = shape[:2]
@@ -77,19 +77,19 @@ def is_right(face: Face, row: dict, shape: tuple[int, ...]) -> bool:
 
 
 def figures(results: list[dict]) -> dict:
-    """Shares with intervals, and CPU seconds a picture."""
+    """Return proportions with intervals, and CPU seconds per picture."""
     seen = {kind: [r["found"] for r in results if r["visible"] == kind] for kind in ("full", "part")}
     seconds = [r["seconds"] for r in results]
     return {
         "fully visible faces found": Proportion(sum(seen["full"]), len(seen["full"])),
         "partly visible faces found": Proportion(sum(seen["part"]), len(seen["part"])),
-        "pictures with something false": Proportion(sum(r["false"] for r in results), len(results)),
+        "pictures with a false detection": Proportion(sum(r["false"] for r in results), len(results)),
         **{
-            f"{affect} ones of those found that are read so": Proportion(answers.count(affect), len(answers))
+            f"{affect} faces read as {affect}, of those found": Proportion(answers.count(affect), len(answers))
             for affect in AFFECTS
             if (answers := [r["answer"] for r in results if r["found"] and r["affect"] == affect])
         },
-        "CPU seconds a picture, median and largest": f"{np.median(seconds):.2f}, {max(seconds):.2f}",
+        "CPU seconds per picture, median and largest": f"{np.median(seconds):.2f}, {max(seconds):.2f}",
     }
 
 

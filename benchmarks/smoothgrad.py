@@ -1,4 +1,4 @@
-"""How fast is SmoothGrad? Ours against captum's NoiseTunnel, one sample at a time in float32, in the same run.
+"""Measure the speed of SmoothGrad: ours against captum's NoiseTunnel, one sample at a time in float32, in the same run.
 
     python -m benchmarks.smoothgrad [--json OUT] [--samples 50] [--checkpoint FOLDER] [--skip-vit-base]
 
@@ -38,7 +38,7 @@ WARM_UP_SAMPLES = 10  # also those of the comparison with float32
 
 @dataclass(frozen=True)
 class Bar:
-    """What a case must reach: at most `seconds` (None: no limit) and at least `ratio` times captum's speed."""
+    """The bar of a case: at most `seconds` (None: no limit) and at least `ratio` times captum's speed."""
 
     seconds: float | None
     ratio: float
@@ -60,7 +60,7 @@ class ExperimentResult:
 
     @property
     def met(self) -> bool:
-        """Whether both bars are reached."""
+        """Tell whether both bars are reached."""
         return self.ratio >= self.bar.ratio and (self.bar.seconds is None or self.ours_s <= self.bar.seconds)
 
 
@@ -98,7 +98,7 @@ def save_vit_base(folder: Path) -> None:
 
 
 def _plain_score(folder: Path) -> Score:
-    """The target's logit from the model as transformers loads it, in float32."""
+    """Return the target's logit from the model as transformers loads it, in float32."""
     model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
     index = next(index for index, name in model.config.id2label.items() if name == TARGET)
     return Score(lambda copies: model(pixel_values=copies).logits[:, index], TARGET)
@@ -131,7 +131,7 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _cpu() -> str:
-    """The processor's name as Linux or the platform gives it."""
+    """Return the processor's name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

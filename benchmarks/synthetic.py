@@ -1,10 +1,10 @@
-"""Do rendered infants pass for faces, and how fast are they made? MediaPipe on them, and seconds of CPU.
+"""Measure whether MediaPipe finds and reads rendered infants, and the CPU seconds of rendering.
 
     python -m benchmarks.synthetic [--json OUT] [--n 300] [--size 384] [--timed 200] [--skip-speed]
 
-Faces: `--n` infants of every tone and age, turned by up to 30 degrees, in the named expressions, looked at once as the
-live page does. Expressions: a fifth as many infants, each against its own neutral face in the same view and light.
-Speed: CPU seconds of one process without MediaPipe, other infants each time, after its start.
+Faces: `--n` infants of every tone and age, turned by up to 30 degrees, in the named expressions, searched once as on
+the live page. Expressions: a fifth as many infants, each against its own neutral face in the same view and light.
+Speed: CPU seconds of one process without MediaPipe, after its start, with new infants each time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RISING = {
 
 @dataclass(frozen=True)
 class Bar:
-    """One measured figure and what it must reach."""
+    """One measured figure and the bar it must reach."""
 
     name: str
     value: float
@@ -58,7 +58,7 @@ class Bar:
 
     @property
     def met(self) -> bool:
-        """Whether the figure reaches its bar."""
+        """Tell whether the figure reaches its bar."""
         return self.value <= self.bar if self.at_most else self.value >= self.bar
 
     def __str__(self) -> str:
@@ -66,8 +66,8 @@ class Bar:
         return f"{self.name:64} {self.value:9.3f}   {sign} {self.bar:g}: {'met' if self.met else 'MISSED'}"
 
 
-def measure_faces(finder: FaceDetector, count: int, size: int) -> tuple[list[Bar], dict[str, float]]:
-    """How many faces are found, and the median distance of true and found landmarks by landmark, in interocular distances."""
+def measure_faces(detector: FaceDetector, count: int, size: int) -> tuple[list[Bar], dict[str, float]]:
+    """Return the share of faces found, and each landmark's median error in interocular distances."""
     away, found = {name: [] for name in MESH_POINTS}, 0
     for number in tqdm(range(count), desc="Faces"):
         random = np.random.default_rng([1, number])
@@ -76,7 +76,7 @@ def measure_faces(finder: FaceDetector, count: int, size: int) -> tuple[list[Bar
         actions = sample_expression(random, list(EXPRESSIONS)[number % len(EXPRESSIONS)])
         view = _turned(random)
         portrait = render(infant.express(actions), view, sample_light(random), size)
-        face = _largest(finder, portrait.image)
+        face = _largest(detector, portrait.image)
         if face is None:
             print(f"not found: infant {number}, {list(EXPRESSIONS)[number % len(EXPRESSIONS)]}, yaw {view.yaw:.0f}")
             continue
@@ -93,15 +93,15 @@ def measure_faces(finder: FaceDetector, count: int, size: int) -> tuple[list[Bar
     ], each
 
 
-def measure_expressions(finder: FaceDetector, count: int, size: int) -> list[Bar]:
-    """In which share of the infants each blendshape rises with each expression; a face not found counts against it."""
+def measure_expressions(detector: FaceDetector, count: int, size: int) -> list[Bar]:
+    """Return in which share of infants each blendshape rises with each expression; a face not found counts against it."""
     risen = {(name, shape): [] for name, shapes in RISING.items() for shape in shapes}
     for number in tqdm(range(count), desc="Expressions"):
         random = np.random.default_rng([2, number])
         infant, view, light = sample_infant(10_000 + number), View(background=number), sample_light(random)
-        resting = _blendshapes(finder, infant, {}, view, light, size)
+        resting = _blendshapes(detector, infant, {}, view, light, size)
         for name, shapes in RISING.items():
-            acting = _blendshapes(finder, infant, sample_expression(random, name), view, light, size)
+            acting = _blendshapes(detector, infant, sample_expression(random, name), view, light, size)
             for shape in shapes:
                 rise = _both_sides(acting, shape) - _both_sides(resting, shape) if acting and resting else -1.0
                 risen[name, shape].append(rise)
@@ -117,7 +117,7 @@ def measure_expressions(finder: FaceDetector, count: int, size: int) -> list[Bar
 
 
 def measure_speed(count: int) -> tuple[list[Bar], dict[str, float]]:
-    """CPU seconds and peak memory of one process that renders and nothing else."""
+    """Return CPU seconds and peak memory of one process that only renders."""
     with worker_pool(1) as pool:
         start_s, large_s, small_s, peak_mib = pool.submit(_timed, count).result()
     minutes = (MANY * small_s / 2 + start_s) / 60
@@ -129,7 +129,7 @@ def measure_speed(count: int) -> tuple[list[Bar], dict[str, float]]:
 
 
 def _timed(count: int) -> tuple[float, float, float, float]:
-    """CPU seconds to start, per portrait of 512 and of 128 px written to a file, and the peak of resident memory in MiB."""
+    """Return CPU seconds to start, per portrait of 512 and of 128 px written to a file, and peak resident memory in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         for size in (512, 128):
             list(_drawn(Path(folder), size, 1))
@@ -141,7 +141,7 @@ def _timed(count: int) -> tuple[float, float, float, float]:
 
 
 def _drawn(folder: Path, size: int, count: int) -> Iterator[float]:
-    """CPU seconds of each of `count` portraits, from the infant's seed to the file."""
+    """Yield the CPU seconds of each of `count` portraits, from the infant's seed to the file."""
     for number in range(count):
         start = time.process_time()
         random = np.random.default_rng([3, number])
@@ -163,12 +163,14 @@ def _turned(random: np.random.Generator) -> View:
     )
 
 
-def _largest(finder: FaceDetector, image: np.ndarray) -> Face | None:
-    return next(iter(finder.find(image, thorough=False)), None)
+def _largest(detector: FaceDetector, image: np.ndarray) -> Face | None:
+    return next(iter(detector.find(image, thorough=False)), None)
 
 
-def _blendshapes(finder: FaceDetector, infant, actions, view: View, light: Light, size: int) -> dict[str, float] | None:
-    face = _largest(finder, render(infant.express(actions), view, light, size).image)
+def _blendshapes(
+    detector: FaceDetector, infant, actions, view: View, light: Light, size: int
+) -> dict[str, float] | None:
+    face = _largest(detector, render(infant.express(actions), view, light, size).image)
     return face and face.blendshapes
 
 
@@ -177,7 +179,7 @@ def _both_sides(blendshapes: dict[str, float], name: str) -> float:
 
 
 def main() -> int:
-    """Print the table, write the JSON if asked for; returns 1 and names the bars that are missed."""
+    """Print the table and write the JSON if --json is given; return 1 when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument(
@@ -189,9 +191,9 @@ def main() -> int:
     options = parser.parse_args()
     from infant_fer.face_detection import FaceDetector  # not at the top: the process that is timed loads no MediaPipe
 
-    finder = FaceDetector()
-    bars, landmarks = measure_faces(finder, options.n, options.size)
-    bars += measure_expressions(finder, max(options.n // 5, 1), options.size)
+    detector = FaceDetector()
+    bars, landmarks = measure_faces(detector, options.n, options.size)
+    bars += measure_expressions(detector, max(options.n // 5, 1), options.size)
     others = {f"landmark error (median): {name}": value for name, value in landmarks.items()}
     if not options.skip_speed:
         speed, seconds = measure_speed(options.timed)

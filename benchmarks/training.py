@@ -1,4 +1,4 @@
-"""How long does the original experiment take? ViT-Base, 100 portraits of 224 px, five epochs, against float32.
+"""Measure the duration of the original experiment: ViT-Base, 100 portraits of 224 px, five epochs, against float32.
 
     python -m benchmarks.training [--json OUT] [--pictures 100] [--shape vit-base] [--size 224]
 
@@ -32,7 +32,7 @@ HELD_OUT = 25
 
 
 def seconds(settings: TrainingConfig, shape: str, size: int, pictures: int) -> float:
-    """Wall-clock seconds of a fine-tuning after loading."""
+    """Return the wall-clock seconds of a fine-tuning after loading."""
     random = np.random.default_rng(0)
     train, dev = (_crops(random, count, size) for count in (pictures, HELD_OUT))
     base = load_pretrained(RANDOM + shape, AFFECTS, size)
@@ -48,7 +48,7 @@ def _crops(random: np.random.Generator, count: int, size: int) -> AlignedDataset
 
 
 def main() -> int:
-    """Print the table, write the JSON if asked for; returns 1 when the bar is missed."""
+    """Print the table and write the JSON if --json is given; return 1 when the bar is missed."""
     options = _options()
     thesis = read_recipe("thesis").settings
     device = "gpu" if torch.cuda.is_available() else "cpu"

@@ -1,9 +1,8 @@
-"""See how answers move when one thing in a rendered picture changes: `python -m infant_fer.audit [CHECKPOINT]`."""
+"""Measure how answers change when one thing in a rendered picture changes: `python -m infant_fer.audit [CHECKPOINT]`."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,20 +10,17 @@ from pathlib import Path
 from infant_fer.audit.factors import FACTORS
 from infant_fer.audit.matched import CLEAR, Picture, infants, matched_sets
 from infant_fer.errors import CheckpointError, InfantFERError, SyntheticError
+from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
-
-HOW_TO_MEASURE = "The audit measures with what training needs: pip install -r requirements-train.txt"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print a table and write the files asked for; returns 1 with one sentence when it cannot be done."""
+    """Print a table and write the files of the options; return 1 after one sentence on stderr when it cannot be done."""
     options = _parser().parse_args(arguments)
     try:
         if not is_installed():
             raise SyntheticError(HOW_TO_GET)
-        if not importlib.util.find_spec("sklearn"):
-            raise SyntheticError(HOW_TO_MEASURE)
-        _audit(options)
+        run_audit(options)
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return 1
@@ -34,10 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _audit(options: argparse.Namespace) -> None:
-    from infant_fer.audit.reading import read_all  # torch takes seconds; --help and a wrong word should not wait for it
-    from infant_fer.audit.record import audited
-    from infant_fer.audit.report import audit_page, audit_plot, audit_text
+def run_audit(options: argparse.Namespace) -> None:
+    """Check all outputs, audit the checkpoint, print the table and write the outputs. Raises InfantFERError."""
+    from infant_fer.audit.effects import audit_readings  # torch takes seconds; --help should not wait for it
+    from infant_fer.audit.reading import is_kept_folder, read_all
+    from infant_fer.audit.report import audit_text, with_audit
+    from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
 
     seeds = infants(options.infants, options.seed)
@@ -45,41 +43,29 @@ def _audit(options: argparse.Namespace) -> None:
     checkpoint = resolve(options.checkpoint)
     if options.card and checkpoint.revision:
         raise CheckpointError("A card can be written only into a folder of yours; leave --card out for a Hub id.")
-    readings = read_all(pictures, checkpoint.path, options.keep)
-    audit = audited(checkpoint.name, readings, options.seed)
-    print(audit_text(audit))
-    if options.json:
-        options.json.write_text(_json(audit.to_dict()), "utf-8")
+    card_files = [checkpoint.path / "audit.json", checkpoint.path / CARD] if options.card else []
+    for file in filter(None, (options.json, options.html, *card_files)):
+        check_output_file(file)
     if options.plot:
-        options.plot.write_bytes(audit_plot(audit))
-    if options.html:
-        options.html.write_text(audit_page(audit, Picture(seeds[0], options.expressions[-1])), "utf-8")
+        check_output_file(options.plot, picture=True)
+    if options.keep:
+        check_output_folder(options.keep, is_kept_folder)
+    audit = audit_readings(checkpoint.name, read_all(pictures, checkpoint.path, options.keep), options.seed)
+    print(audit_text(audit))
+    record = json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    if options.json:
+        write_atomically(options.json, record)
+    if options.plot or options.html:
+        from infant_fer.audit.page import audit_page, audit_plot  # loads matplotlib
+
+        if options.plot:
+            write_atomically(options.plot, audit_plot(audit))
+        if options.html:
+            write_atomically(options.html, audit_page(audit, Picture(seeds[0], options.expressions[-1])))
     if options.card:
-        _write_card(checkpoint.path, audit.to_dict())
-
-
-def _write_card(folder: Path, audit: dict) -> None:
-    """Put audit.json beside the weights and its section into the card, each whole or not at all."""
-    from infant_fer.audit.section import with_audit
-    from infant_fer.checkpoints.safety import CARD
-
-    card = folder / CARD
-    text = card.read_text("utf-8") if card.is_file() else ""
-    for file, content in ((folder / "audit.json", _json(audit)), (card, with_audit(text, audit))):
-        partial = file.with_name(file.name + ".part")
-        partial.write_text(content, "utf-8")
-        partial.replace(file)
-
-
-def _json(audit: dict) -> str:
-    return json.dumps(audit, indent=1, ensure_ascii=False) + "\n"
-
-
-def _file(text: str) -> Path:
-    """A path in a folder that exists: found out now, not after the pictures are read."""
-    if not Path(text).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
-    return Path(text)
+        record_file, card = card_files
+        write_atomically(record_file, record)
+        write_atomically(card, with_audit(card.read_text("utf-8") if card.is_file() else "", audit))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same infants and pictures")
     parser.add_argument("--factors", nargs="+", default=list(FACTORS), metavar="F", help=f"of {', '.join(FACTORS)}")
     parser.add_argument("--expressions", nargs="+", default=list(CLEAR), metavar="E", help="rendered expressions")
-    parser.add_argument("--json", type=_file, metavar="FILE", help="write every figure")
-    parser.add_argument("--plot", type=_file, metavar="FILE.png", help="write a plot, one panel a factor")
-    parser.add_argument("--html", type=_file, metavar="FILE", help="write a page with examples of every level")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="write a plot, one panel for each factor")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with examples of every level")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the rendered pictures; else none is written")
     parser.add_argument(
         "--card", action="store_true", help="write audit.json and the card's section into the checkpoint"

@@ -1,4 +1,4 @@
-"""What can change in a picture, and how far? Each factor with its levels and the reference they are compared with."""
+"""Define what is changed in a picture: each factor with its levels and the reference they are compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.synthetic.scene import Light, View
 
 PLAIN = ""  # the factor and the level of the picture in which nothing was changed
-SIZE = 192  # px: the crop of a face in it is about as large as small models take it
+SIZE = 192  # px: the face's crop is then about as large as the input of small models
 LIGHT = Light(key=(6.0, 6.0, 6.0), sharpness=7.0, room=(0.25, 0.25, 0.25))  # a lamp, so that its direction shows
 
 TONES = dict(zip(("very light", "light", "intermediate", "tan", "brown", "dark"), LAB_TONES.tolist(), strict=True))
@@ -69,7 +69,7 @@ FACTORS: dict[str, Factor] = {
             },
             "baby",
         ),
-        Factor("cover", {kind: ("cover", kind) for kind in OCCLUDERS}, plain_words="nothing"),
+        Factor("occluder", {kind: ("occluder", kind) for kind in OCCLUDERS}, plain_words="nothing"),
         Factor(
             "blur",
             {f"{px} px": ("view.blur", float(px)) for px in (2, 4, 8)},

@@ -1,15 +1,15 @@
-"""Which pictures are compared? Sets of renders that differ from their reference in exactly one parameter."""
+"""Build matched sets: renders that differ from their reference in exactly one parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from infant_fer.audit.factors import FACTORS, LIGHT, PLAIN, SIZE
 from infant_fer.errors import SyntheticError
-from infant_fer.synthetic.expressions import EXPRESSIONS, sample_expression
+from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression, sample_expression
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.scene import Light, View
@@ -20,7 +20,7 @@ FIRST_INFANT, INFANTS_A_SEED = 900_000, 1_000  # far from the seeds that picture
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a render is made from."""
+    """All parameters of a render."""
 
     infant: Infant
     actions: dict[str, float]
@@ -30,14 +30,12 @@ class Scene:
     size: int = SIZE  # px
 
     def to_dict(self) -> dict:
-        """Every parameter, ready for JSON."""
-        parts = {"infant": self.infant, "view": self.view, "light": self.light}
-        told = {name: part.to_dict() for name, part in parts.items()} | {"actions": dict(self.actions)}
-        return told | {"cover": self.occluder and self.occluder.to_dict(), "size": self.size}
+        """Return every parameter, ready for JSON."""
+        return asdict(self)
 
     def with_changed(self, path: str, value: object) -> Scene:
-        """The same scene but for one field, such as "view.yaw"; a cover is given by its kind and drawn per infant."""
-        if path == "cover":
+        """Return the scene with one field changed, such as "view.yaw"; an occluder is given by its kind and drawn per infant."""
+        if path == "occluder":
             random = np.random.default_rng([self.infant.seed, OCCLUDERS.index(value)])
             return replace(self, occluder=sample_occluder(random, value))
         return _replaced(self, path.split("."), value)
@@ -45,7 +43,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Picture:
-    """One render of a matched set, by its names."""
+    """One render of a matched set, identified by names."""
 
     infant: int  # seed
     expression: str
@@ -54,12 +52,12 @@ class Picture:
 
     @property
     def reference(self) -> Picture:
-        """The picture it is compared with: itself, when it is a reference."""
+        """Return the picture it is compared with: itself, when it is a reference."""
         level = FACTORS[self.factor].reference if self.factor else PLAIN
         return replace(self, factor=self.factor if level else PLAIN, level=level)
 
     def scene(self) -> Scene:
-        """What to render; the same picture gives the same scene."""
+        """Return what to render; the same picture gives the same scene."""
         random = np.random.default_rng([self.infant, list(EXPRESSIONS).index(self.expression)])
         actions = sample_expression(random, self.expression, intensity=1.0)
         plain = Scene(sample_infant(self.infant), actions, View(background=self.infant), LIGHT)
@@ -67,34 +65,32 @@ class Picture:
 
 
 def infants(count: int, seed: int = 0) -> range:
-    """Seeds of the audited infants. Raises SyntheticError for less than two: an interval needs them."""
+    """Return the seeds of the audited infants. Raises SyntheticError for fewer than two, which give no interval."""
     if not 2 <= count <= INFANTS_A_SEED:
-        raise SyntheticError(f"An audit needs 2 to {INFANTS_A_SEED} infants; {count} were asked for.")
+        raise SyntheticError(f"An audit needs 2 to {INFANTS_A_SEED} infants, not {count}.")
     first = FIRST_INFANT + seed * INFANTS_A_SEED
     return range(first, first + count)
 
 
 def matched_sets(seeds: Iterable[int], expressions: Iterable[str], factors: Iterable[str]) -> list[Picture]:
-    """Every picture that the factors' levels and their references need, each once, one infant after the other.
+    """Return every picture that the factors' levels and their references need, each once, one infant after the other.
 
     Raises SyntheticError for a name that does not exist.
     """
-    chosen = [(name, level) for name in factors for level in FACTORS[known(name, FACTORS, "factor")].levels]
+    factors, expressions = list(factors), list(expressions)
+    for name in factors:
+        if name not in FACTORS:
+            raise SyntheticError(f"There is no factor {name!r}; there are {', '.join(FACTORS)}.")
+    for name in expressions:
+        check_expression(name)
+    chosen = [(name, level) for name in factors for level in FACTORS[name].levels]
     pictures = {}
     for seed in seeds:
         for expression in expressions:
-            known(expression, EXPRESSIONS, "expression")
             for factor, level in chosen:
                 picture = Picture(seed, expression, factor, level)
                 pictures |= dict.fromkeys((picture.reference, picture))
     return list(pictures)
-
-
-def known(name: str, names: Iterable[str], kind: str) -> str:
-    """The name, when it is one of `names`; else raises SyntheticError that lists them."""
-    if name not in names:
-        raise SyntheticError(f"There is no {kind} {name!r}; there are {', '.join(names)}.")
-    return name
 
 
 def _replaced(part: object, path: list[str], value: object):

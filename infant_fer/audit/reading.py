@@ -14,7 +14,8 @@ import torch
 from tqdm import tqdm
 
 from infant_fer.analyzer import Analyzer
-from infant_fer.audit.matched import Picture, Scene
+from infant_fer.audit.matched import FIRST_INFANT, Picture, Scene
+from infant_fer.files import write_atomically
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.render_jobs import worker_pool
@@ -22,19 +23,19 @@ from infant_fer.synthetic.render_jobs import worker_pool
 
 @dataclass(frozen=True)
 class Reading:
-    """The answer for a picture's face; without probabilities no face was found."""
+    """The answer for a picture's face; probabilities are None where no face was found."""
 
     picture: Picture
-    probabilities: dict[str, float] | None  # of the three affects
+    probabilities: dict[str, float] | None  # by affect
 
     @property
     def label(self) -> str | None:
-        """The likeliest affect."""
+        """Return the likeliest affect, or None where no face was found."""
         return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
 
     @property
     def rendered_affect(self) -> str:
-        """The affect that the rendered expression is meant to show."""
+        """Return the affect that the rendered expression is meant to show."""
         return EXPRESSIONS[self.picture.expression].affect
 
 
@@ -42,16 +43,16 @@ def read(picture: Picture, analyzer: Analyzer, keep: Path | None = None) -> Read
     """Render a picture and read its first face; `keep` is a folder for the PNG."""
     image = rendered(picture.scene())
     if keep:
-        cv2.imwrite(str(keep / file_name(picture)), image[..., ::-1])
+        write_atomically(keep / file_name(picture), cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     faces = analyzer.analyze(image).faces
     return Reading(picture, dict(faces[0].prediction.probabilities) if faces else None)
 
 
 def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = None) -> list[Reading]:
-    """Read every picture with a checkpoint's folder, in their order, one process a core; shows a bar."""
+    """Read every picture with the checkpoint in a folder, in their order, one process a core; show a progress bar."""
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
-    _analyzer(checkpoint)  # a fault is told once, and the face finder fetched once, before there are workers
+    _analyzer(checkpoint)  # raises once, and fetches the landmark bundle once, before there are workers
     each = partial(_read, checkpoint=checkpoint, keep=keep)
     with worker_pool() as pool:
         answers = pool.map(each, pictures, chunksize=4)
@@ -59,14 +60,20 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
 
 
 def rendered(scene: Scene) -> np.ndarray:
-    """(S, S, 3) uint8 sRGB: the picture of a scene."""
+    """Render a scene as (S, S, 3) uint8 sRGB."""
     return render(scene.infant.express(scene.actions), scene.view, scene.light, scene.size, scene.occluder).image
 
 
 def file_name(picture: Picture) -> str:
-    """Name a kept picture after what it shows."""
+    """Return the name of a kept picture: what it shows."""
     words = (str(picture.infant), picture.expression, picture.factor or "plain", picture.level)
     return "_".join("-".join(re.findall(r"\w+", word)) for word in words if word) + ".png"
+
+
+def is_kept_folder(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but pictures that an audit has kept."""
+    digits = len(str(FIRST_INFANT))
+    return all(re.fullmatch(rf"\d{{{digits},}}_[\w-]+\.png", file.name) for file in folder.iterdir())
 
 
 def _read(picture: Picture, checkpoint: Path, keep: Path | None) -> Reading:
