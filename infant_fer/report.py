@@ -169,7 +169,7 @@ def _face_json(report: FaceReport, scale: float) -> FaceJSON:
         "box_xyxy": [round(value * scale, 1) for value in report.face.box_xyxy],
         "label": prediction.label,
         "probabilities": prediction.probabilities,
-        **heads,
+        **heads,  # type: ignore[typeddict-item]
         "pose_degrees": {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
         "sentence": report.sentence,
         "notes": list(report.notes),
@@ -184,7 +184,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         "target": saliency.target,
         "samples": saliency.samples,
         "requested_samples": saliency.requested_samples,
-        **saliency.options,
+        **saliency.options,  # type: ignore[typeddict-item]
         "precision": saliency.precision,
         "device": saliency.device,
         "share_per_part": {part: round(share, 4) for part, share in explanation.shares.items()},

@@ -84,7 +84,7 @@ class InfantFaceOutput(ModelOutput):
     """
 
     loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
+    logits: torch.Tensor = None  # type: ignore[assignment]  # always set; a ModelOutput needs defaults
     emotion_logits: torch.Tensor | None = None  # (B, 7), order of EMOTIONS
     valence_arousal: torch.Tensor | None = None  # (B, 2)
     age_logits: torch.Tensor | None = None  # (B, 4), order of AGE_GROUPS

@@ -40,7 +40,8 @@ def cross_validate(
     when each image has been held out once; the repeats are kept apart, because their mean would be the prediction of an
     ensemble. Unless `keep_models`, only the first model is kept.
     """
-    models, repeats = [], []
+    models: list = []
+    repeats = []
     probabilities, predicted = np.zeros((len(images), len(images.labels))), np.zeros(len(images), bool)
     for number, split in enumerate(splits):
         log(f"fold {number + 1} of {len(splits)}")

@@ -87,7 +87,7 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     config = SHAPES[shape]()
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
-    crop = CropSpec(size or getattr(config, "image_size", 224))
+    crop = CropSpec(size or getattr(config, "image_size", 224))  # type: ignore[arg-type]
     if hasattr(config, "image_size"):
         config.image_size = crop.size
     model = hf.AutoModelForImageClassification.from_config(config)
