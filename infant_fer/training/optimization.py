@@ -20,9 +20,9 @@ def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel:
     Update number n (from 1) uses the decay min(`decay`, (1 + n) / (10 + n)), so that the random start is soon forgotten.
     """
 
-    def move(averaged: list[torch.Tensor], current: list[torch.Tensor], updates: torch.Tensor) -> None:
+    def move(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
         n = int(updates)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
 
     average = AveragedModel(model, multi_avg_fn=move).requires_grad_(False)
     set_updates(average, 0)

@@ -38,7 +38,7 @@ class RecipeData:
         for dataset in self.training_sets():
             heads = [dataset.pictures.heads[name] for name in sorted(dataset.pictures.heads)]
             for array in (dataset.crops, dataset.geometry, dataset.found, dataset.pictures.target, *heads):
-                summed.update(np.ascontiguousarray(array))
+                summed.update(np.ascontiguousarray(array).data)
         return summed.hexdigest()
 
 
