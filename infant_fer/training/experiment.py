@@ -77,11 +77,11 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
             start_run(config.run_folder, description, config.resume)
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder)
     cross_validation = _cross_validate(config, seen, folds_of_pictures, log)
-    base = cross_validation.average if config.folds.average else base
+    base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
     held_out = {name: dataset.rows(splits == name) for name in names if (splits == name).any()}
     predictions = {name: _predict(base, rows) for name, rows in held_out.items()}
-    train, measured = dataset.rows(splits == "train"), held_out.get("test", held_out.get("dev"))
+    train, measured = dataset.rows(splits == "train"), held_out["test" if "test" in held_out else "dev"]
     description["minutes"] = round((time.monotonic() - start) / 60, 1)
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
@@ -89,7 +89,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     return ExperimentResult(
         base,
         predictions,
-        cross_validation and cross_validation.predictions,
+        cross_validation.predictions if cross_validation else None,
         history,
         description,
         _baselines(train, measured),
@@ -115,10 +115,10 @@ def compare(
         if not config.folds.average and "dev" not in results[base].predictions:
             raise DatasetError(f"The split {config.data.split!r} has no dev part to compare by. Use --split subject.")
     scores = {
-        base: (result.cross_validation if config.folds.average else result.predictions["dev"]).accuracy.value
+        base: (result.cross_validation if config.folds.average else result.predictions["dev"]).accuracy.value  # type: ignore[union-attr]
         for base, result in results.items()
     }
-    return results[max(scores, key=scores.get)], scores
+    return results[max(scores, key=scores.__getitem__)], scores
 
 
 def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel, AlignedDataset]:

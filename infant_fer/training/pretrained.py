@@ -39,7 +39,7 @@ class PretrainedModel:
     """A model ready to be trained on `labels`, with the processor that normalises its (S, S) crops."""
 
     model: hf.PreTrainedModel
-    processor: object
+    processor: hf.BaseImageProcessor
     crop: CropSpec
     name: str
     fresh: tuple[str, ...]  # names of the weights that are new and random

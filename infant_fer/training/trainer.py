@@ -107,7 +107,7 @@ class ExpressionTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         """Return AdamW with decay on matrices only and, if configured, a smaller rate for each lower layer."""
-        if self.optimizer is None:
+        if self.optimizer is None:  # type: ignore[has-type]
             groups = parameter_groups(
                 self.model, self.args.learning_rate, self.settings.weight_decay, self.settings.layer_decay
             )
@@ -121,7 +121,7 @@ class ExpressionTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset=None):
         """Return batches of held-out pictures, neither augmented nor mixed."""
-        training, self.data_collator = self.data_collator, self.plain_collator
+        training, self.data_collator = self.data_collator, self.plain_collator  # type: ignore[has-type]
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def finetune(
     average = averaged_model(model, settings.ema)
     model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
     weights, steps = _row_weights(FaceBatch.of(infants), settings), len(infants) // settings.infants
-    infants, older, emotions = (FaceBatch.of(each, model.device) for each in (infants, older, emotions))
+    pools = [FaceBatch.of(each, model.device) for each in (infants, older, emotions)]
     trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -64,9 +65,9 @@ def finetune(
         for _ in tqdm(range(steps), f"Fine-tuning {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             batch = joined(
                 [
-                    infants.rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
-                    older.rows(random.choice(len(older), settings.older, replace=False)),
-                    emotions.rows(random.choice(len(emotions), settings.emotions, replace=False)),
+                    pools[0].rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
+                    pools[1].rows(random.choice(len(older), settings.older, replace=False)),
+                    pools[2].rows(random.choice(len(emotions), settings.emotions, replace=False)),
                 ]
             )
             loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
@@ -75,7 +76,7 @@ def finetune(
             average.update_parameters(model)
             total += float(loss.detach())
         log(f"fine-tuning epoch {epoch + 1}: loss {total / steps:.3f}, {time.monotonic() - start:.0f} s")
-    return average.module.eval()
+    return cast(InfantFaceModel, average.module).eval()
 
 
 def rate(done: int, steps: int, warmup: float) -> float:
@@ -114,5 +115,5 @@ def _row_weights(rows: FaceBatch, settings: FinetuningConfig) -> np.ndarray:
     known = rows.affect.sum(1) > 0
     weights = torch.where(known, rows.affect @ per_class, per_class.mean()).double()
     rare = (rows.usable == 0) | (rows.mouth_covered == 1)
-    weights = torch.where(rare, settings.rare_weight * weights, weights).numpy()
-    return weights / weights.sum()
+    drawn = torch.where(rare, settings.rare_weight * weights, weights).numpy()
+    return drawn / drawn.sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
@@ -53,6 +54,7 @@ def pretrain(
         pct_start=settings.warmup,
     )
     average = averaged_model(model, settings.ema)
+    averaged = cast(InfantFaceModel, average.module)
     for epoch, side in enumerate(sides):
         began = time.monotonic()
         model.train()
@@ -66,9 +68,9 @@ def pretrain(
             step(optimizer, loss, model)
             schedule.step()
             average.update_parameters(model)
-        score = (emotion_logits(average.module, dev[0], side).argmax(1).numpy() == dev[1]).mean()
+        score = (emotion_logits(averaged, dev[0], side).argmax(1).numpy() == dev[1]).mean()
         log(f"pretraining epoch {epoch + 1} at {side} px: dev {score:.3f}, {time.monotonic() - began:.0f} s")
-    return average.module
+    return averaged
 
 
 @torch.inference_mode()

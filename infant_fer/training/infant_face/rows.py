@@ -51,8 +51,8 @@ class FaceBatch:
 
     def rows(self, index: np.ndarray) -> FaceBatch:
         """Return some of the rows, by indices."""
-        index = torch.from_numpy(index)
-        return FaceBatch(*(getattr(self, field.name)[index] for field in fields(self)))
+        chosen = torch.from_numpy(index)
+        return FaceBatch(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def joined(batches: list[FaceBatch]) -> FaceBatch:
