@@ -109,9 +109,10 @@ class PhotoEvents:
         session.display = DisplayOptions(overlay, strength, close_up)
         return redrawn(session)
 
-    def explain(self, checkpoint, target, method, samples, noise, seed, request: gr.Request, progress=gr.Progress()):
-        settings = explanation_settings(target, method, samples, noise, seed)
-        yield from explained(self.registry, self.sessions.get(request.session_hash), checkpoint, settings, progress)
+    def explain(self, request: gr.Request, progress=gr.Progress(), *values):
+        checkpoint, *explanation = values
+        session = self.sessions.get(request.session_hash)
+        yield from explained(self.registry, session, checkpoint, explanation_settings(*explanation), progress)
 
     def stop(self, request: gr.Request):
         self.sessions.get(request.session_hash).stop_map()
