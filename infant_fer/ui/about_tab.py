@@ -23,9 +23,9 @@ of the picture weighed in the answer (SmoothGrad: gradients averaged over noisy 
 
 ## Your pictures
 An uploaded photo is held in a private folder until the server reads it, usually within a second, and is then deleted. Where the
-system has a folder in memory with enough room, that one is used. Nothing else is written to disk, nothing is sent anywhere, no identity is computed, and the location and camera
-data in the file are dropped. Your last photo and its report stay in the server's memory until you close the page, choose another
-photo, or leave the page idle for half an hour.
+system has a folder in memory with enough room, that one is used. Nothing else is written to disk, nothing is sent anywhere, no
+identity is computed, and the location and camera data in the file are dropped. Your last photo and its report stay in the
+server's memory until you close the page, choose another photo, or leave the page idle for half an hour.
 
 ## Licence and citation
 The code is open source (MIT). Weights trained on research data may be used for research and teaching only: see the card below.
