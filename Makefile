@@ -14,10 +14,10 @@ TORCH = $(BIN)/python -m pip install -q "$$(grep -o '^torch==[^ ]*' requirements
 app: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
 
-check: lint
+check: lint types
 	$(PYTEST) -m "not slow and not browser and not gpu and not network"
 
-test: lint
+test: lint types
 	$(PYTEST)
 
 # One thread a worker: two workers that each start two threads stand in each other's way.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class LevelEffect:
         if self.is_reference:
             return plain
         compared = {name: getattr(self, name).to_dict() for name in ("flips", "change", "lost")}
-        return {**plain, **compared, "turns": dict(self.turns)}
+        return {**plain, **compared, "turns": dict(self.turns or {})}
 
     @classmethod
     def from_dict(cls, plain: dict) -> LevelEffect:
@@ -220,6 +221,6 @@ def _over_infants(cases: Sequence[tuple[Reading, bool]]) -> Proportion:
     return Proportion.of(np.array([true for _, true in cases], bool), infants)
 
 
-def _proportion(plain: dict) -> Proportion:
+def _proportion(plain: Any) -> Proportion:
     """Read a proportion; earlier versions wrote `count` for `right`."""
     return Proportion(plain["count"], plain["n"]) if "count" in plain else Proportion.from_dict(plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Scene:
         """Return every parameter, ready for JSON."""
         return asdict(self)
 
-    def with_changed(self, path: str, value: object) -> Scene:
+    def with_changed(self, path: str, value: Any) -> Scene:
         """Return the scene with one field changed, such as "view.yaw"; an occluder is given by its kind and drawn per infant."""
         if path == "occluder":
             random = np.random.default_rng([self.infant.seed, OCCLUDERS.index(value)])
@@ -84,7 +85,7 @@ def matched_sets(seeds: Iterable[int], expressions: Iterable[str], factors: Iter
     for name in expressions:
         check_expression(name)
     chosen = [(name, level) for name in factors for level in FACTORS[name].levels]
-    pictures = {}
+    pictures: dict[Picture, None] = {}
     for seed in seeds:
         for expression in expressions:
             for factor, level in chosen:
@@ -93,6 +94,6 @@ def matched_sets(seeds: Iterable[int], expressions: Iterable[str], factors: Iter
     return list(pictures)
 
 
-def _replaced(part: object, path: list[str], value: object):
+def _replaced(part: Any, path: list[str], value: object) -> Any:
     first, *rest = path
     return replace(part, **{first: _replaced(getattr(part, first), rest, value) if rest else value})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from infant_fer.audit.effects import Audit, Change, FactorEffect
 from infant_fer.audit.factors import FACTORS
@@ -10,7 +10,7 @@ from infant_fer.audit.matched import Picture
 from infant_fer.audit.reading import rendered
 from infant_fer.audit.report import HEAD, cells
 from infant_fer.evaluation.plots import level_panels
-from infant_fer.evaluation.report import Figure, Section, Table, Text, report_page
+from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, report_page
 from infant_fer.images import data_url
 
 EXAMPLE_PX = 160  # width at which an example is shown
@@ -33,7 +33,7 @@ def audit_page(audit: Audit, example: Picture) -> str:
     ]
     for each in audit.factors:
         rows = [(level.level, *cells(level), _turns(level.turns or {})) for level in each.levels]
-        blocks = [Text(f"Reference: {each.reference}."), *_examples(each.factor, example)]
+        blocks: list[Block] = [Text(f"Reference: {each.reference}."), *_examples(each.factor, example)]
         sections.append(Section(each.factor.capitalize(), [*blocks, Table(rows, ("", *HEAD, "flips from → to"))]))
     return report_page(f"Audit of {audit.checkpoint} with rendered infants", sections)
 
@@ -47,7 +47,7 @@ def _markers(effect: FactorEffect) -> dict[str, dict]:
     return markers
 
 
-def _turns(turns: dict[str, int]) -> str:
+def _turns(turns: Mapping[str, int]) -> str:
     return ", ".join(f"{turn}: {count}" for turn, count in turns.items())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def evaluate(
     splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
     _refuse_seen(recorded, splits == split_name, split_name)
     warnings = _warnings(recorded, images.split[splits == split_name], split_name)
-    predictions, datasets = {}, []
+    predictions: dict[str, Predictions] = {}
+    datasets = []
     for source in checkpoints:
         name, predicted, dataset = _predictions(source, replace(images, split=splits), cache)
         predictions[unique_name(name, predictions)] = predicted
@@ -72,7 +73,7 @@ def evaluate(
     return Evaluation(measured, first.crops[rows], split_name, warnings)
 
 
-def unique_name(name: str, taken: Sequence[str] | dict[str, object]) -> str:
+def unique_name(name: str, taken: Iterable[str]) -> str:
     """Return `name`, numbered if it is taken: two checkpoints' folders may have one name, and paths are not published."""
     number = 1 + sum(each == name or each.startswith(f"{name} (") for each in taken)
     return name if number == 1 else f"{name} ({number})"

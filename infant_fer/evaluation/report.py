@@ -107,7 +107,7 @@ def accuracy_blocks(
 ) -> list[Block]:
     """Return a table of accuracies with intervals; `others` are for the same images and are compared, `further` are not."""
     p_values = mcnemar(first, others)
-    rows = [(f"{split}, this checkpoint", first.accuracy, None)]
+    rows: list[tuple] = [(f"{split}, this checkpoint", first.accuracy, None)]
     rows += [(f"{split}, {name}", other.accuracy, p_values[name]) for name, other in others.items()]
     rows += [(name, predictions.accuracy, None) for name, predictions in (further or {}).items()]
     return [Text(CAUTION), Table(rows, ("", "accuracy with 95 % interval", "McNemar p against this checkpoint"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +102,7 @@ def subgroup_accuracies(predictions: Predictions, column: str) -> dict[str, Prop
     return {str(value): predictions.rows(values == value).accuracy for value in np.unique(values)}
 
 
-def mcnemar(first: Predictions, others: dict[str, Predictions]) -> dict[str, float]:
+def mcnemar(first: Predictions, others: Mapping[str, Predictions]) -> dict[str, float]:
     """Return the exact McNemar p of `first` against others on the same images. Raises DatasetError if the images differ."""
     if any(other.members != first.members for other in others.values()):
         raise DatasetError("Two checkpoints can be compared only on the same images in the same order.")

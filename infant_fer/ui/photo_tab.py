@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -46,7 +47,7 @@ class PhotoTab:
     """
 
     outputs: list
-    explain_after: Callable[[object], None]
+    explain_after: Callable[[Any], None]
     settings: Settings
     checkpoint_loaded: object
 

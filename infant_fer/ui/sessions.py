@@ -201,7 +201,7 @@ class SessionStore:
     def forget(self, session_hash: str | None) -> None:
         """Drop everything about a visitor who left."""
         with self._lock:
-            self._sessions.pop(session_hash, None)
+            self._sessions.pop(session_hash or "", None)
 
     def _evict(self, newest: str) -> str:
         """Drop one session other than the newest and return its hash; the lock is held."""

@@ -124,7 +124,7 @@ def separate_uploads(app) -> None:
     """
     from gradio.utils import get_upload_folder
 
-    class WithSeparateUploads(type(app)):
+    class WithSeparateUploads(type(app)):  # type: ignore[misc]
         @property
         def uploaded_file_dir(self) -> str:
             return str(Path(get_upload_folder()) / secrets.token_hex(16))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,9 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     fuse(model, data.infants.rows(dev))
     model.requires_grad_(False)
     model.config.logit_temperature = _temperature(model, data)
-    results = {"dev": measure(model, data, dev)} | ({"test": measure(model, data, test)} if config.test else {})
+    results: dict[str, Any] = {"dev": measure(model, data, dev)} | (
+        {"test": measure(model, data, test)} if config.test else {}
+    )
     results["run"] = _provenance(config, [each.minutes for each in members])
     save(model, results, config.output)
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -114,7 +115,7 @@ def _wire(
     tab: gr.Tab,
     controls: Controls,
     results: _Results,
-) -> Callable[[object], None]:
+) -> Callable[[Any], None]:
     """Render when the tab is opened or a control moved; return a function that has it done after another event too."""
 
     def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
