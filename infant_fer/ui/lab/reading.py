@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import gradio as gr
 import numpy as np
+from markupsafe import Markup
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -24,7 +25,7 @@ PREPARING = (
     '<div class="ife"><p>The first picture takes some seconds longer: the renderer is prepared once. '
     "After that a change takes about a second.</p></div>"
 )
-NO_FACE = (
+NO_FACE = Markup(
     '<div class="ife"><p>That happens with rendered infants too. Turn the head back to the camera, uncover the face, '
     "or make the light brighter.</p></div>"
 )
