@@ -17,6 +17,7 @@ from infant_fer.classifier import AffectClassifier, Prediction
 from infant_fer.explain import METHODS, Method, Score
 from infant_fer.face import Face
 from infant_fer.face_detection import MAX_FACES, FaceDetector
+from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo, load_photo
 from infant_fer.regions import density_ratio_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
@@ -37,10 +38,10 @@ class ExplanationSettings:
 class Detector(Protocol):
     """Finds faces; `FaceDetector` is the project's own."""
 
-    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True, budget: SearchBudget | None = None) -> list[Face]:
         """Find faces in an (H, W, 3) uint8 photo, the one most likely meant first; `thorough` may cost a second."""
 
-    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones."""
 
 
@@ -89,22 +90,30 @@ class Analyzer:
             FaceDetector(face_bundle()), AffectClassifier.from_pretrained(checkpoint, revision, device, precision)
         )
 
-    def analyze(self, photo: str | Path | bytes | np.ndarray | Photo, thorough: bool = True) -> Report:
+    def analyze(
+        self,
+        photo: str | Path | bytes | np.ndarray | Photo,
+        thorough: bool = True,
+        budget: SearchBudget | None = None,
+    ) -> Report:
         """Find and read every face of one photo; a photo without a face gives a report without faces.
 
         `thorough` also searches for lying, small and noisy faces when the plain detection finds none, or no infant's.
-        Raises ImageError.
+        `budget` limits that search, and a note says when it stopped early; without one the report does not depend on the
+        computer's speed. Raises ImageError.
         """
         self._adapt_to_fork()
         decoded = load_photo(photo)
-        faces = self.face_detector.find(decoded.rgb, thorough=thorough)
+        faces = self.face_detector.find(decoded.rgb, thorough, budget)
         read = [self._read(decoded, face) for face in faces]
         if thorough and read and not any(face.prediction.infant for face in read):
-            others = (self._read(decoded, face) for face in self.face_detector.find_others(decoded.rgb, faces))
-            read += [face for face in others if face.prediction.infant]
+            others = self.face_detector.find_others(decoded.rgb, faces, budget)
+            read += [face for face in (self._read(decoded, other) for other in others) if face.prediction.infant]
         read = sorted(read, key=lambda face: not face.prediction.infant)[:MAX_FACES]
         reports = tuple(replace(face, number=number) for number, face in enumerate(read, 1))
-        return Report(decoded, reports, photo_notes(len(reports)), self.classifier.name)
+        return Report(
+            decoded, reports, photo_notes(len(reports), budget is not None and budget.exhausted), self.classifier.name
+        )
 
     def explain(self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()) -> Report:
         """Return the report with a complete explanation of one face."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import math
 import os
 import threading
 import weakref
@@ -17,6 +18,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 from infant_fer.checkpoints.face_bundle import read_bundle
 from infant_fer.face import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
 from infant_fer.face_search import (
+    SearchBudget,
     View,
     believed,
     bordered_views,
@@ -30,7 +32,7 @@ from infant_fer.face_search import (
 
 MAX_FACES = 5
 SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
-TILT_DEGREES = 30.0  # beyond it the mesh of an unturned view begins to slip
+TILT_DEGREES = 30.0  # beyond it the mesh of a view that is not rotated begins to slip
 SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
 
 
@@ -57,71 +59,69 @@ class FaceDetector:
         self._finalizer.atexit = False
         self._pid, self._lock = os.getpid(), threading.Lock()
 
-    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True, budget: SearchBudget | None = None) -> list[Face]:
         """Find up to five faces, the one most likely meant first (large and central); none is an empty list.
 
-        `photo_rgb` is (H, W, 3) uint8. When a plain look finds nothing and `thorough` is set, the search goes on with a
-        border round the photo and quarter turns (tight crops, lying infants), then with filtered and enlarged views
-        whose finds must be confirmed; that costs about a second.
+        `photo_rgb` is (H, W, 3) uint8. When the plain photo shows none and `thorough` is set, the search goes on with a
+        border round the photo and rotations by 90° (tight crops, lying infants), then with filtered and enlarged views
+        whose finds must be confirmed. That costs about a second; `budget` limits it, None does not.
         """
-        faces = self._look(View(photo_rgb, np.eye(2, 3)))
+        faces = self._detect(View(photo_rgb, np.eye(2, 3)))
         if not faces and thorough:
-            faces = self._searched(photo_rgb)
+            faces = self._searched(photo_rgb, budget or SearchBudget(math.inf))
         faces = [self._straightened(photo_rgb, face) for face in faces]
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
-    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones in enlarged views, for which `find` had no need; costs about a second."""
-        faces = _distinct(self._confirmed(photo_rgb, tile_views(photo_rgb)), known)
+        budget = budget or SearchBudget(math.inf)
+        faces = _distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
         return [self._straightened(photo_rgb, face) for face in beside]
 
-    def _first(self, views: Iterable[View]) -> list[Face]:
-        """The faces of the first view that has any."""
-        return next((faces for view in views if (faces := self._look(view))), [])
-
-    def _searched(self, photo_rgb: np.ndarray) -> list[Face]:
-        """What further views show; where the first of them shows small faces only, others may be unseen yet."""
-        faces = self._first(bordered_views(photo_rgb))
+    def _searched(self, photo_rgb: np.ndarray, budget: SearchBudget) -> list[Face]:
+        """Return the faces in further views; if the first of them has only small ones, others may still be missing."""
+        bordered = budget.within(bordered_views(photo_rgb))
+        faces = next((faces for view in bordered if (faces := self._detect(view))), [])
         if not faces:
-            return self._confirmed(photo_rgb, filtered_views(photo_rgb)) or self._confirmed(
-                photo_rgb, tile_views(photo_rgb)
+            return self._confirmed(photo_rgb, filtered_views(photo_rgb), budget) or self._confirmed(
+                photo_rgb, tile_views(photo_rgb), budget
             )
         if all(face.height_px < SMALL_SHARE * max(photo_rgb.shape) for face in faces):
-            return _distinct([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb))])
+            return _distinct([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb), budget)])
         return faces
 
-    def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View]) -> list[Face]:
-        """Faces that several of the views, or close looks at a find, agree on."""
-        finds = [face for view in views for face in self._look(view)]
-        groups = grouped([face.landmarks_px for face in finds])
-        faces = (self._close_look(photo_rgb, [finds[index] for index in group]) for group in groups)
+    def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View], budget: SearchBudget) -> list[Face]:
+        """Return the faces that several of the views, or close views of a find, agree on; the most frequent find is always checked."""
+        finds = [face for view in budget.within(views) for face in self._detect(view)]
+        groups = budget.within(grouped([face.landmarks_px for face in finds]), at_least=1)
+        faces = (self._confirmed_find(photo_rgb, [finds[index] for index in group]) for group in groups)
         return [face for face in faces if face]
 
     def _straightened(self, photo_rgb: np.ndarray, face: Face) -> Face:
-        """A strongly tilted face again, from views turned upright, where the mesh fits better."""
+        """Detect a strongly tilted face again in views rotated upright, where the mesh fits better."""
         for _ in range(2):
             if abs(face.pose.roll) < TILT_DEGREES:
                 return face
-            again = self._look(upright_view(photo_rgb, face.landmarks_px, face.pose.roll))
+            again = self._detect(upright_view(photo_rgb, face.landmarks_px, face.pose.roll))
             near = [other for other in again if disagreement(other.landmarks_px, face.landmarks_px) < SAME_FACE]
             if not near:
                 return face
             face = near[0]
         return face
 
-    def _close_look(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
-        """The best find of one place after close looks at it, or None when they do not confirm it."""
+    def _confirmed_find(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
+        """Return the best find of one place after close views of it, or None when they do not confirm it."""
         points = [face.landmarks_px for face in group]
         middle = np.median(points, 0)
         typical = min(group, key=lambda face: disagreement(face.landmarks_px, middle))
-        focus = [face for view in focus_views(photo_rgb, middle, typical.pose.roll) for face in self._look(view)]
+        focus = [face for view in focus_views(photo_rgb, middle, typical.pose.roll) for face in self._detect(view)]
         if not believed(points, [face.landmarks_px for face in focus]):
             return None
         return min([typical, *focus], key=lambda face: disagreement(face.landmarks_px, middle))
 
-    def _look(self, view: View) -> list[Face]:
-        """Run the landmarker on one view of the photo; the faces are given in the photo's frame."""
+    def _detect(self, view: View) -> list[Face]:
+        """Run the landmarker on one view of the photo; return faces in the photo's frame."""
         if self._pid != os.getpid():  # forked: the landmarker's worker thread stayed in the parent
             self._finalizer()
             self._open()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +23,34 @@ SAME_PLACE, SAME_SIZE = 0.35, 1.67  # finds of one face: centres within this sha
 CLOSE, LOOSE, AGREED = 0.06, 0.18, 0.12
 LOOSE_VIEWS, AGREED_VIEWS = 2, 4
 DOTTED_SHARE, DOT_STEP = 0.02, 60  # a photo is dotted when 2 % of its pixels leave their median by 60 of 255
+
+SEARCH_SECONDS = (
+    2.0  # a full search takes about one second on two cores; visitors should not wait much longer on slower ones
+)
+
+Item = TypeVar("Item")
+
+
+class SearchBudget:
+    """Limit the time of one photo's further search, which starts with its first view.
+
+    `clock` returns seconds. `exhausted` tells whether something was skipped because the time was used up.
+    """
+
+    def __init__(self, seconds: float = SEARCH_SECONDS, clock: Callable[[], float] = time.monotonic):
+        self.exhausted = False
+        self._seconds, self._clock = seconds, clock
+        self._end: float | None = None
+
+    def within(self, items: Iterable[Item], at_least: int = 0) -> Iterator[Item]:
+        """Yield `at_least` so many items, and further ones until the time is used up."""
+        if self._end is None:
+            self._end = self._clock() + self._seconds
+        for count, item in enumerate(items):
+            if count >= at_least and self._clock() >= self._end:
+                self.exhausted = True
+                return
+            yield item
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
 
 TITLE = "Expression report"
-STYLE = render("report.css")  # of the fragments
+STYLE = str(render("report.css"))  # of the fragments; as Markup it would escape the style it is joined with
 PARTS = "report_parts.html.j2"
 
 
@@ -79,7 +79,7 @@ def report_page(report: Report, number: int = 1) -> Markup:
 
 def report_document(body: str) -> Markup:
     """Return a self-contained document of report sections (HTML)."""
-    return document(TITLE, body, STYLE + render("report_page.css"))
+    return document(TITLE, body, STYLE + str(render("report_page.css")))
 
 
 def report_section(report: Report, number: int = 1) -> Markup:

@@ -48,7 +48,7 @@ def test_an_attribution_method_is_a_class_and_an_entry(analyzer, monkeypatch):
 class CentreDetector:
     """Find one face in the middle of every photo."""
 
-    def find(self, photo_rgb: np.ndarray, thorough: bool = True) -> list[Face]:
+    def find(self, photo_rgb: np.ndarray, thorough: bool = True, budget=None) -> list[Face]:
         height, width = photo_rgb.shape[:2]
         unit = min(width, height) / 8
         angles = np.linspace(0, 2 * np.pi, LANDMARK_COUNT, endpoint=False)
@@ -58,7 +58,7 @@ class CentreDetector:
         landmarks = (offsets * unit + [width / 2, height / 2]).astype(np.float32)
         return [Face(landmarks, dict.fromkeys(BLENDSHAPES, 0.0), HeadPose(0, 0, 0))]
 
-    def find_others(self, photo_rgb: np.ndarray, known: list[Face]) -> list[Face]:
+    def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget=None) -> list[Face]:
         return []
 
 

@@ -23,6 +23,8 @@ NO_FACE_ADVICE = (
     "with both eyes and the mouth visible."
 )
 
+SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may have been missed."
+
 
 def face_notes(photo_face: Face, aligned: AlignedFace, prediction: Prediction) -> tuple[str, ...]:
     """Name what may make the answer for one face less trustworthy, most important first; empty when nothing does."""
@@ -58,13 +60,11 @@ def face_notes(photo_face: Face, aligned: AlignedFace, prediction: Prediction) -
     )
 
 
-def photo_notes(n_faces: int) -> tuple[str, ...]:
-    """Say what the whole photo tells: no face, or several."""
-    if n_faces == 0:
-        return (NO_FACE_ADVICE,)
-    if n_faces > 1:
-        return (f"There are {n_faces} faces in the photo; choose the one you mean by its number.",)
-    return ()
+def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:
+    """Name what concerns the whole photo: no face, several, or a search that its time limit stopped."""
+    several = f"There are {n_faces} faces in the photo; choose the one you mean by its number."
+    notes = ((n_faces == 0, NO_FACE_ADVICE), (n_faces > 1, several), (search_stopped, SEARCH_STOPPED))
+    return tuple(sentence for holds, sentence in notes if holds)
 
 
 def _sharpness(aligned: AlignedFace) -> float:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
+from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.synthetic.mesh.data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
@@ -84,7 +85,9 @@ def _add_endpoint(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         if photo is None:
             raise user_error("Send a photo.")
         try:
-            return json.loads(registry.analyzer(checkpoint or registry.default).analyze(photo).to_json())
+            return json.loads(
+                registry.analyzer(checkpoint or registry.default).analyze(photo, budget=SearchBudget()).to_json()
+            )
         except InfantFERError as error:
             raise user_error(error) from None
 

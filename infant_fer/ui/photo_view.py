@@ -12,6 +12,7 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import InfantFERError
+from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.report import Report
 from infant_fer.report_html import answer_html, shares_html
@@ -42,7 +43,7 @@ def read_photo(registry: CheckpointRegistry, session: Session, photo: Photo | No
     if photo is None:
         return [gr.skip()] * 7
     try:
-        report = registry.analyzer(checkpoint).analyze(photo)
+        report = registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget())
     except InfantFERError as error:
         raise user_error(error) from None
     if not session.finish_photo(request_id, report):

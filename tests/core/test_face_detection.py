@@ -13,7 +13,15 @@ from infant_fer.checkpoints import face_bundle
 from infant_fer.errors import FaceModelError
 from infant_fer.face import BLENDSHAPE_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
-from infant_fer.face_search import believed, bordered_views, focus_views, grouped, tile_views
+from infant_fer.face_search import (
+    SearchBudget,
+    believed,
+    bordered_views,
+    filtered_views,
+    focus_views,
+    grouped,
+    tile_views,
+)
 from infant_fer.images import load_image
 from tests.conftest import EXAMPLES, ROOT
 
@@ -131,12 +139,45 @@ def test_nothing_is_found_where_nothing_is(finder, picture):
     assert finder.find(picture, thorough=False) == []
 
 
-def test_an_easy_face_costs_one_look(finder, portrait, monkeypatch):
-    looks = []
-    plain = FaceDetector._look
-    monkeypatch.setattr(FaceDetector, "_look", lambda self, view: looks.append(1) or plain(self, view))
+def test_an_easy_face_costs_one_view(finder, portrait, monkeypatch):
+    views = []
+    plain = FaceDetector._detect
+    monkeypatch.setattr(FaceDetector, "_detect", lambda self, view: views.append(1) or plain(self, view))
     finder.find(portrait)
-    assert len(looks) == 1
+    assert len(views) == 1
+
+
+@pytest.mark.parametrize(("seconds", "views_searched"), [(0, 0), (2, 4), (None, None)])
+def test_a_search_stops_when_its_time_is_used_up(finder, monkeypatch, seconds, views_searched):
+    """Each view takes half a second of a clock that only views move."""
+    photo, views = np.zeros((200, 300, 3), np.uint8), []
+    monkeypatch.setattr(FaceDetector, "_detect", lambda self, view: views.append(view) or [])
+    budget = SearchBudget(1000 if seconds is None else seconds, lambda: len(views) / 2)
+    assert finder.find(photo, budget=budget) == []
+    assert budget.exhausted == (seconds is not None)
+    n_all = 1 + sum(len(list(kind(photo))) for kind in (bordered_views, filtered_views, tile_views))
+    assert len(views) == (n_all if views_searched is None else 1 + views_searched)
+    assert finder.find_others(photo, [], budget) == []
+    assert len(views) == (2 * n_all - 23 if views_searched is None else 1 + views_searched)  # 23 views are no tiles
+    views.clear()
+    finder.find(photo)
+    assert len(views) == n_all
+
+
+def test_what_was_found_in_time_is_still_confirmed(finder, monkeypatch):
+    """The most frequent find is checked with the time used up; the other is not."""
+    mesh, clock = np.random.default_rng(0).uniform(0, 100, (478, 2)).astype(np.float32), [0.0]
+    often, once = (Face(mesh + shift, {}, HeadPose(0, 0, 0)) for shift in (0, 300))
+    answers = iter([[], [], [], [], [], [often], [often], [once]])
+
+    def detect(self, view):
+        clock[0] += 0.25
+        return next(answers, [often, once])
+
+    monkeypatch.setattr(FaceDetector, "_detect", detect)
+    budget = SearchBudget(7 * 0.25, lambda: clock[0] - 0.25)
+    assert finder.find(np.zeros((500, 500, 3), np.uint8), budget=budget) == [often]
+    assert budget.exhausted
 
 
 def test_threads_get_the_same_answer(finder, portrait):
@@ -185,7 +226,7 @@ def test_faces_beside_two_known_ones_that_overlap_are_kept(finder, monkeypatch):
     """Two known meshes at one place (5 px apart, 100 px in size) must not take the place of what the tiles show."""
     mesh = np.random.default_rng(0).uniform(0, 100, (478, 2)).astype(np.float32)
     face, again, beside, also_beside = (Face(mesh + shift, {}, HeadPose(0, 0, 0)) for shift in (0, 5, 300, 600))
-    monkeypatch.setattr(FaceDetector, "_confirmed", lambda self, photo_rgb, views: [beside, face, also_beside])
+    monkeypatch.setattr(FaceDetector, "_confirmed", lambda self, photo_rgb, views, budget: [beside, face, also_beside])
     assert finder.find_others(np.zeros((800, 800, 3), np.uint8), [face, again]) == [beside, also_beside]
 
 

@@ -2,14 +2,17 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
+from infant_fer.batch import photo_files
+from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import ImageError
-from infant_fer.images import LONG_SIDE, TOO_MANY_PIXELS, UNREADABLE, encode_png, load_image, load_photo
+from infant_fer.images import LONG_SIDE, PHOTO_SUFFIXES, TOO_MANY_PIXELS, UNREADABLE, encode_png, load_image, load_photo
 
 ORIENTATION_TAG, GPS_TAG = 274, 0x8825
 ASCII, SHORT, RATIONAL = 2, 3, 5  # types of EXIF values
@@ -55,6 +58,24 @@ def test_heic_is_read():
     assert image.shape == (40, 60, 3)
     assert image[20, 10, 0] > 200
     assert image[20, 50, 0] < 50
+
+
+def test_every_photo_suffix_is_decoded_and_listed_by_command_line_and_training(tmp_path):
+    """Each suffix holds the format that Pillow's table of suffixes names."""
+    kinds = {**Image.registered_extensions(), ".heic": "HEIC", ".heif": "HEIC"}
+    for suffix in (*PHOTO_SUFFIXES, ".bmp", ".tiff", ".gif"):
+        data = heic(two_colours()) if kinds[suffix] == "HEIC" else encoded(two_colours(), kinds[suffix])
+        for label in ("happy", "sad"):
+            (tmp_path / f"{label}{suffix}").write_bytes(data)
+    (tmp_path / "sad.txt").write_text("no picture")
+    for suffix in PHOTO_SUFFIXES:
+        image = load_image(tmp_path / f"happy{suffix}")
+        assert image[20, 10].mean() > image[20, 50].mean() + 30, suffix
+    listed = photo_files([tmp_path])
+    assert {file.path.suffix for file in listed} == PHOTO_SUFFIXES
+    table = read_labeled_images(tmp_path)
+    assert {Path(table.where(index)).suffix for index in range(2 * len(PHOTO_SUFFIXES))} == PHOTO_SUFFIXES
+    assert len(table.truth) == len(listed) == 2 * len(PHOTO_SUFFIXES)
 
 
 def exif_block(*tags: tuple[int, int, int, bytes]) -> bytes:

@@ -12,11 +12,13 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.data.face_cache import align_images
 from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError
+from infant_fer.face_search import SearchBudget
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.rows import as_input
+from infant_fer.trust.notes import NO_FACE_ADVICE, SEARCH_STOPPED
 from tests.conftest import EXAMPLES
 from tests.made_data import unlabelled
 
@@ -103,7 +105,19 @@ def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression)
     assert second.notes[0].startswith("This does not look like an infant's face")
 
 
-def test_dark_blurred_and_small_faces_are_told(analyzer, astronaut):
+def test_a_report_says_that_its_search_stopped_early(analyzer, astronaut):
+    meadow = np.full((60, 60, 3), 90, np.uint8)
+    stopped = analyzer.analyze(meadow, budget=SearchBudget(0))
+    assert stopped.notes == (NO_FACE_ADVICE, SEARCH_STOPPED)
+    assert SEARCH_STOPPED in answer_html(stopped, 1)
+    assert analyzer.analyze(meadow, budget=SearchBudget(1000)).notes == (NO_FACE_ADVICE,)
+    assert analyzer.analyze(astronaut, budget=SearchBudget(0)).notes == (
+        SEARCH_STOPPED,
+    )  # no infant: others not sought
+    assert analyzer.analyze(EXAMPLES / "smile.jpg", budget=SearchBudget(0)).notes == ()
+
+
+def test_dark_blurred_and_small_faces_have_notes(analyzer, astronaut):
     import cv2
 
     portrait = load_image(EXAMPLES / "neutral.jpg")

@@ -11,6 +11,7 @@ from infant_fer.ui.live_tab import read_frame, reading_html
 from infant_fer.ui.photo_tab import PhotoEvents
 from infant_fer.ui.photo_view import clicked_face, explained, read_photo, shown
 from infant_fer.ui.sessions import LiveReading, Session, SessionStore
+from infant_fer.ui.style import CSS
 from tests.conftest import EXAMPLES
 
 FEW = ExplanationSettings(samples=10)
@@ -31,7 +32,7 @@ def test_an_older_photo_that_comes_late_is_not_shown(registry, analyzer):
     class Slow:
         """While it reads its photo, the visitor has chosen another one and got the answer."""
 
-        def analyze(self, older):
+        def analyze(self, older, budget=None):
             read_photo(registry, session, photo("cry"), "any")
             return analyzer.analyze(older)
 
@@ -103,3 +104,10 @@ def test_a_wavering_reading_is_not_clear():
     html = reading_html([LiveReading(1.0, unsure)], 1.0)
     assert "Not clear" in html
     assert html.count("stroke-dasharray") == 6  # three lines and their key
+
+
+def test_no_style_is_escaped():
+    """Joined with Markup, plain CSS would lose its selectors and quotes."""
+    assert " > " in CSS
+    assert "&gt;" not in CSS
+    assert "&#" not in CSS

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
+from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
@@ -99,7 +100,7 @@ def interpolated(
     """Yield the interpolation as HTML, one picture more each time, and the stop button; ends early when it is stopped."""
 
     def read(image: np.ndarray) -> Mapping[str, float] | None:
-        faces = registry.analyzer(checkpoint).analyze(image).faces
+        faces = registry.analyzer(checkpoint).analyze(image, budget=SearchBudget()).faces
         return faces[0].prediction.probabilities if faces else None
 
     request_id = session.begin_interpolation()
