@@ -7,6 +7,7 @@ import base64
 from infant_fer.drawing import draw_faces, draw_saliency
 from infant_fer.images import encode_png
 from infant_fer.report_html import report_page
+from infant_fer.ui.photo_view import report_with_face
 from infant_fer.ui.sessions import Session
 
 DOWNLOADS = {
@@ -29,7 +30,7 @@ SAVE_JS = """(file) => {
 
 def download(session: Session, kind: str) -> dict[str, str]:
     """Return name, media type and base64 bytes of one download; pictures have the photo's full working size."""
-    report, number, display = session.report, session.face_number, session.display
+    report, number, display = report_with_face(session), session.face_number, session.display
     if kind == "landmarks":
         return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, display.overlay)))
     if kind == "map":

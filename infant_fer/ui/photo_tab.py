@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
@@ -30,7 +30,6 @@ from infant_fer.ui.photo_view import (
     explained,
     read_photo,
     redrawn,
-    session_with_face,
     user_error,
 )
 from infant_fer.ui.sessions import DisplayOptions, Session, SessionStore
@@ -47,9 +46,9 @@ class PhotoTab:
     """
 
     outputs: list
-    explain_after: Callable[[Any], None]
+    explain_after: Callable[[Dependency], Dependency]
     settings: Settings
-    checkpoint_loaded: object
+    checkpoint_loaded: Dependency
 
 
 def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
@@ -121,7 +120,7 @@ class PhotoEvents:
 
     def save(self, kind: str):
         def event(request: gr.Request):
-            return download(session_with_face(self.sessions.get(request.session_hash)), kind)
+            return download(self.sessions.get(request.session_hash), kind)
 
         return event
 
@@ -161,7 +160,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
 
 def _wire_starts(
     events: PhotoEvents, inputs: Inputs, results: Results, settings: Settings, outputs: list
-) -> tuple[object, list]:
+) -> tuple[Dependency, list[Dependency]]:
     """Wire what brings a new answer; gives the event that loads a checkpoint, and the others."""
     reading = {"show_progress_on": [results.answer], "api_visibility": "private"}
     # Every upload is read, and so deleted, even while the removal of another is under way; one after the other, so that

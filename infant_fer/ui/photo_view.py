@@ -65,12 +65,13 @@ def clicked_face(session: Session, shown_xy: tuple[float, float]) -> int:
         box = np.array(face.face.box_xyxy)
         return float(np.linalg.norm((box[:2] + box[2:]) / 2 - shown_xy))
 
-    return min(shown(session_with_face(session)).faces, key=distance).number
+    return min(shown(session, report_with_face(session)).faces, key=distance).number
 
 
 def face_values(session: Session) -> list:
     """Return values for landmarks, map, answer, legend, face choice and cancel, before the map is drawn."""
-    report, view = session.report, shown(session)
+    report = current_report(session)
+    view = shown(session, report)
     numbers = [face.number for face in report.faces]
     choice = gr.update(choices=numbers or [1], value=session.face_number, visible=len(numbers) > 1)
     plain = view.photo.rgb if report.faces else None
@@ -100,6 +101,7 @@ def explained(
     try:
         for step in registry.analyzer(checkpoint).explain_steps(report, number, settings):
             explanation = step.face(number).explanation
+            assert explanation is not None  # every step has one
             if not session.update_map(request_id, step, key, explanation.complete):
                 return
             progress(
@@ -116,7 +118,7 @@ def explained(
 def shown(session: Session, report: Report | None = None) -> Report:
     """Return a report (the session's) in the frame of the pictures on the page."""
     view = close_up if session.display.close_up else whole_view
-    return view(report or session.report)
+    return view(report or current_report(session))
 
 
 def landmarks_picture(session: Session) -> np.ndarray:
@@ -128,13 +130,21 @@ def redrawn(session: Session) -> tuple:
     """Return both pictures after a change of the display options; skips before there is a photo."""
     if session.report is None:
         return gr.skip(), gr.skip()
-    if not session.report.faces:
-        return landmarks_picture(session), None
-    return landmarks_picture(session), draw_saliency(shown(session), session.face_number, session.display.strength)
+    view = shown(session)
+    saliency = draw_saliency(view, session.face_number, session.display.strength) if view.faces else None
+    return landmarks_picture(session), saliency
 
 
-def session_with_face(session: Session) -> Session:
-    """Return a session that has a face to show, or tell the visitor that there is none yet."""
-    if session.report is None or not session.report.faces:
+def current_report(session: Session) -> Report:
+    """Return the session's report, or tell the visitor that there is none yet."""
+    if session.report is None:
         raise user_error(NOTHING_YET)
-    return session
+    return session.report
+
+
+def report_with_face(session: Session) -> Report:
+    """Return a report that has a face to show, or tell the visitor that there is none yet."""
+    report = current_report(session)
+    if not report.faces:
+        raise user_error(NOTHING_YET)
+    return report

@@ -60,7 +60,7 @@ def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, che
     if session.report is None:
         return [gr.skip()] * 5  # a newer one is read already
     advice = "" if session.report.faces else NO_FACE
-    return [face_picture(session), plain, short_html(session.report), answer + advice, legend]
+    return [face_picture(session), plain, short_html(session.report), f"{answer}{advice}", legend]
 
 
 def drawn_map(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -115,7 +115,7 @@ def _wire(
     tab: gr.Tab,
     controls: Controls,
     results: _Results,
-) -> Callable[[Any], None]:
+) -> Callable[[Dependency], Dependency]:
     """Render when the tab is opened or a control moved; return a function that has it done after another event too."""
 
     def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
