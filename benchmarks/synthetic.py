@@ -25,8 +25,8 @@ import numpy as np
 from tqdm import tqdm
 
 from infant_fer.synthetic import EXPRESSIONS, Light, View, render, sample_expression, sample_infant, sample_light
-from infant_fer.synthetic.mesh.landmarks import MESH_POINTS
-from infant_fer.synthetic.mesh.morph_targets import NEWBORN, RACES
+from infant_fer.synthetic.mesh.data import NEWBORN, RACES
+from infant_fer.synthetic.mesh.solid import MESH_POINTS
 from infant_fer.synthetic.render_jobs import worker_pool
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from infant_fer.audit.factors import FACTORS
-from infant_fer.audit.matched import CLEAR, Picture, infants, matched_sets
+from infant_fer.audit.matched import CLEAR, FACTORS, Picture, infants, matched_sets
 from infant_fer.errors import CheckpointError, InfantFERError, SyntheticError
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
@@ -32,9 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_audit(options: argparse.Namespace) -> None:
     """Check all outputs, audit the checkpoint, print the table and write the outputs. Raises InfantFERError."""
-    from infant_fer.audit.effects import audit_readings  # torch takes seconds; --help should not wait for it
+    from infant_fer.audit.effects import audit_readings  # torch takes seconds to load; --help does not wait for it
     from infant_fer.audit.reading import is_kept_folder, read_all
-    from infant_fer.audit.report import audit_text, with_audit
+    from infant_fer.audit.report import audit_page, audit_plot, audit_text, with_audit  # loads matplotlib
     from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
 
@@ -55,13 +54,10 @@ def run_audit(options: argparse.Namespace) -> None:
     record = json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) + "\n"
     if options.json:
         write_atomically(options.json, record)
-    if options.plot or options.html:
-        from infant_fer.audit.page import audit_page, audit_plot  # loads matplotlib
-
-        if options.plot:
-            write_atomically(options.plot, audit_plot(audit))
-        if options.html:
-            write_atomically(options.html, audit_page(audit, Picture(seeds[0], options.expressions[-1])))
+    if options.plot:
+        write_atomically(options.plot, audit_plot(audit))
+    if options.html:
+        write_atomically(options.html, audit_page(audit, Picture(seeds[0], options.expressions[-1])))
     if options.card:
         record_file, card = card_files
         write_atomically(record_file, record)

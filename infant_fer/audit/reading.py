@@ -1,4 +1,4 @@
-"""What is answered for each picture? Renders and reads them end to end, on all cores."""
+"""Render the pictures of an audit and read them with a checkpoint end to end, on all cores."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from infant_fer.analyzer import Analyzer
-from infant_fer.audit.matched import FIRST_INFANT, Picture, Scene
+from infant_fer.audit.matched import FIRST_INFANT, Picture
 from infant_fer.files import write_atomically
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.render_jobs import worker_pool
 
 
@@ -41,7 +39,7 @@ class Reading:
 
 def read(picture: Picture, analyzer: Analyzer, keep: Path | None = None) -> Reading:
     """Render a picture and read its first face; `keep` is a folder for the PNG."""
-    image = rendered(picture.scene())
+    image = picture.scene().render()
     if keep:
         write_atomically(keep / file_name(picture), cv2.imencode(".png", image[..., ::-1])[1].tobytes())
     faces = analyzer.analyze(image).faces
@@ -57,11 +55,6 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
     with worker_pool() as pool:
         answers = pool.map(each, pictures, chunksize=4)
         return list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
-
-
-def rendered(scene: Scene) -> np.ndarray:
-    """Render a scene as (S, S, 3) uint8 sRGB."""
-    return render(scene.infant.express(scene.actions), scene.view, scene.light, scene.size, scene.occluder).image
 
 
 def file_name(picture: Picture) -> str:

@@ -13,7 +13,7 @@ from infant_fer.synthetic.render_jobs import COVERED, RenderJob, run_job
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures and manifest.csv; return 1 after one sentence on stderr when they cannot be made."""
+    """Write the pictures and manifest.csv; return 1 after one sentence on stderr on failure."""
     options = _parser().parse_args(arguments)
     try:
         if not is_installed():

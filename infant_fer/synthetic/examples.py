@@ -23,7 +23,7 @@ QUALITY = 90  # of the JPEG files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write every picture of portraits.json beside it; return 1 after one sentence on stderr when they cannot be made."""
+    """Write every picture of portraits.json beside it; return 1 after one sentence on stderr on failure."""
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.examples", description=__doc__.split(":")[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where {PARAMETERS} is and the pictures go")
     folder = parser.parse_args(arguments).folder
@@ -47,7 +47,7 @@ def parameters(folder: Path = FOLDER) -> dict[str, dict]:
 
 
 def picture(entry: dict) -> np.ndarray:
-    """Render an entry of portraits.json as (H, W, 3) uint8 RGB: its faces, cropped and turned, side by side."""
+    """Render an entry of portraits.json as (H, W, 3) uint8 RGB: its faces, cropped and rotated, side by side."""
     return np.hstack([_face(face) for face in entry["faces"]])
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from infant_fer.synthetic.expressions import by_side
-from infant_fer.synthetic.mesh.cheeks import soft_action
-from infant_fer.synthetic.mesh.data import apply_offsets, base_mesh, target
+from infant_fer.synthetic.mesh.data import (
+    NEWBORN_HEAD,
+    RACES,
+    apply_offsets,
+    base_mesh,
+    body_morphs,
+    body_size,
+    target,
+)
 from infant_fer.synthetic.mesh.head import eye_centres, eye_vertices, mouth_centre
-from infant_fer.synthetic.mesh.morph_targets import NEWBORN_HEAD, RACES, body_morphs, body_size
-from infant_fer.synthetic.mesh.mouth import keep_inside_mouth, open_mouth
+from infant_fer.synthetic.mesh.soft_tissue import keep_inside_mouth, open_mouth, soft_action
 
 EYE_ACTIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook")
 FACE_GAIN = 1.35  # infants' soft faces move further, for their size, than the adult whose actions these are
@@ -72,10 +78,6 @@ class Infant:
         )
         vertices = keep_inside_mouth(open_mouth(apply_offsets(resting, scaled), written), written)
         return Mesh(self, vertices, written, float(tears))
-
-    def to_dict(self) -> dict:
-        """Return every parameter, ready for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,18 +9,16 @@ import numpy as np
 
 from infant_fer.synthetic.infant import Mesh
 from infant_fer.synthetic.mesh.head import LEVELS, head
-from infant_fer.synthetic.mesh.solid import Solid, solid
+from infant_fer.synthetic.mesh.solid import Solid, landmarks, solid
 from infant_fer.synthetic.occluders import Occluder
 from infant_fer.synthetic.scene import Light, View, background
-from infant_fer.synthetic.shading.camera import landmarks, photographed, projected
-from infant_fer.synthetic.shading.lighting import irradiance
-from infant_fer.synthetic.shading.points import Points, rise
-from infant_fer.synthetic.shading.rasteriser import NOTHING, Fragments, rasterise
-from infant_fer.synthetic.shading.surface import EYE_SHARP, Surface, surface
+from infant_fer.synthetic.shading.camera import NOTHING, Fragments, photographed, projected, rasterise
+from infant_fer.synthetic.shading.lighting import highlight, irradiance, scattered
+from infant_fer.synthetic.shading.materials import surface
+from infant_fer.synthetic.shading.points import Points
 
 FINER = 1.5  # pixels drawn along a side for each that is kept
 SMALL_PX = 192  # pictures up to this side show no edge of a mesh refined once less
-SCATTER = (0.035, 0.016, 0.010)  # distances between the pupils that red, green, blue travel in skin (d'Eon 2007)
 FOLD_SLOPE, FOLD_SHADE = 0.022, 0.10  # how steep a fold is, in distances between the pupils, and how dark
 PARTS = ("background", "skin", "eye", "tongue", "gum", "lash", "occluder")
 
@@ -60,19 +58,19 @@ def _shaded(whole: Solid, mesh, view, light, occluder, shown: Fragments, light_a
     uv = np.einsum("pk,pkc->pc", shown.barycentric[covered], whole.uv[each])
     points = Points(at[:, :3], at[:, 12:15], whole.part[each], uv)
     painted = surface(points, mesh, occluder)
-    normal, fold = _folded(at[:, 3:6], painted.relief, covered, view)
-    arriving = _scattered(at[:, 6:9], painted.skin, covered, view)
-    turned = 1 + 0.9 * ((normal - at[:, 3:6]) @ light.direction.astype(np.float32))
-    arriving = arriving * np.clip(turned, 0.3, 1.6)[:, None]
-    colour = painted.albedo * arriving * (1 - FOLD_SHADE * np.clip(fold, 0, 1.3) * painted.skin)[:, None]
-    colour += _highlight(painted, normal, at[:, 9:12], at[:, 6:9], view, light)[:, None]
+    normal = _folded(at[:, 3:6], painted.relief, covered, view)
+    arriving = scattered(at[:, 6:9], painted.skin, covered, view)
+    bent = 1 + 0.9 * ((normal - at[:, 3:6]) @ light.direction.astype(np.float32))
+    arriving = arriving * np.clip(bent, 0.3, 1.6)[:, None]
+    colour = painted.albedo * arriving * (1 - FOLD_SHADE * np.clip(painted.relief, 0, 1.3) * painted.skin)[:, None]
+    colour += highlight(painted, normal, at[:, 9:12], at[:, 6:9], view, light)[:, None]
     picture = background(view, covered.shape[0])
     picture[covered] = colour
     return picture
 
 
-def _folded(normal: np.ndarray, depth: np.ndarray, covered: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Return unit normals bent by the folds' slopes, and the depth of the folds."""
+def _folded(normal: np.ndarray, depth: np.ndarray, covered: np.ndarray, view: View) -> np.ndarray:
+    """Return (P, 3) unit normals bent by the slopes of folds of a depth (P,)."""
     unit = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     field = np.zeros(covered.shape, np.float32)
     field[covered] = -depth
@@ -80,46 +78,7 @@ def _folded(normal: np.ndarray, depth: np.ndarray, covered: np.ndarray, view: Vi
     slope_x = cv2.Sobel(field, cv2.CV_32F, 1, 0, scale=1 / 8)[covered] * px * FOLD_SLOPE
     slope_y = cv2.Sobel(field, cv2.CV_32F, 0, 1, scale=1 / 8)[covered] * px * FOLD_SLOPE
     bent = unit + np.stack([-slope_x, slope_y, np.zeros_like(slope_x)], 1)
-    return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-6), depth
-
-
-def _scattered(arriving: np.ndarray, skin: np.ndarray, covered: np.ndarray, view: View) -> np.ndarray:
-    """Blur the arriving light (P, 3) below the skin, red furthest."""
-    field, where = np.zeros((*covered.shape, 3), np.float32), np.zeros(covered.shape, np.float32)
-    where[covered] = skin
-    field[covered] = arriving * skin[:, None]
-    px, out = covered.shape[0] * view.zoom, arriving.copy()
-    for channel, reach in enumerate(SCATTER):
-        light = cv2.GaussianBlur(field[..., channel], (0, 0), reach * px)
-        share = cv2.GaussianBlur(where, (0, 0), reach * px)
-        out[:, channel] = np.where(skin, (light / np.maximum(share, 1e-3))[covered], arriving[:, channel])
-    return out
-
-
-def _highlight(painted: Surface, normal, at, arriving, view: View, light: Light) -> np.ndarray:
-    """Return (P,) mirrored light of the key (Blinn 1977); eyes mirror it as a window."""
-    to_camera = np.array([0, 0, view.distance], np.float32) - at
-    to_camera /= np.linalg.norm(to_camera, axis=1, keepdims=True)
-    half = to_camera + light.direction.astype(np.float32)
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    facing = np.clip((normal * half).sum(1), 0, 1)
-    shine = 1.6 * painted.gloss * facing**painted.sharpness * arriving.mean(1)
-    eye = painted.sharpness == EYE_SHARP
-    shine[eye] += _window(normal[eye], to_camera[eye], light) * arriving[eye].mean(1)
-    return shine
-
-
-def _window(normal: np.ndarray, to_camera: np.ndarray, light: Light) -> np.ndarray:
-    """Return (E,) 0..1, what eyes mirror: a window with a cross in it towards the key, but not so high that lids hide it."""
-    towards = np.clip(light.direction, [-0.5, 0.15, 1.0], [0.5, 0.35, 1.0])
-    towards /= np.linalg.norm(towards)
-    right = np.cross([0.0, 1.0, 0.0], towards)
-    right /= np.linalg.norm(right)
-    mirrored = 2 * (normal * to_camera).sum(1, keepdims=True) * normal - to_camera
-    across, up, ahead = (mirrored @ np.stack([right, np.cross(towards, right), towards], 1).astype(np.float32)).T
-    frame = (1 - rise(np.abs(across), 0.15, 0.25)) * (1 - rise(np.abs(up), 0.2, 0.3))
-    bars = rise(np.minimum(np.abs(across), np.abs(up - 0.05)), 0.01, 0.04)
-    return np.where(ahead > 0, frame * (0.35 + 0.65 * bars), 0)
+    return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-6)
 
 
 def _with_lashes(picture, lashes, mesh: Mesh, shown: Fragments, points_px, depth, size: int) -> np.ndarray:

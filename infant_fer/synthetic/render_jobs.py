@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _render_portrait(job: RenderJob, number: int) -> None:
     file = f"{number:06}.png"
     write_atomically(job.folder / file, cv2.imencode(".png", portrait.image[..., ::-1])[1].tobytes())
     plain = (file, job.seed + number, subject, name, EXPRESSIONS[name].affect)
-    scene = (occluder and occluder.to_dict(), infant.to_dict(), view.to_dict(), light.to_dict())
+    scene = (occluder and asdict(occluder), asdict(infant), asdict(view), asdict(light))
     parameters = (portrait.actions, portrait.landmarks, tears, *scene)
     row = dict(zip(COLUMNS, plain, strict=True)) | dict(zip(JSON_COLUMNS, map(json.dumps, parameters), strict=True))
     write_atomically(_row_file(job, number), json.dumps(row))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -34,10 +34,6 @@ class View:
         tilt = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
         return tilt @ nod @ turn
 
-    def to_dict(self) -> dict:
-        """Return every parameter, ready for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Light:
@@ -66,10 +62,6 @@ class Light:
         light = np.array(self.room) * (0.55 + 0.45 * towards[:, 1:2]) + np.array(self.key) * near_key[:, None]
         facing = (np.maximum(towards[:, 2], 0)[:, None] * light).sum(0).mean()
         return towards, light / facing * self.exposure
-
-    def to_dict(self) -> dict:
-        """Return every parameter, ready for JSON."""
-        return asdict(self)
 
 
 def sample_view(random: np.random.Generator, turned: float = 1.0) -> View:
@@ -134,7 +126,7 @@ def _put_thing(picture: np.ndarray, random: np.random.Generator) -> None:
 
 
 def _muted(random: np.random.Generator) -> np.ndarray:
-    """Draw the (3,) linear RGB of a thing in a room: mostly beige, grey and white, sometimes a colour."""
+    """Draw the (3,) linear RGB of a thing in a room: mostly beige, gray and white, sometimes a colour."""
     bright, warm = random.uniform(0.08, 0.7), random.uniform(-0.15, 0.35)
     colour = bright * np.array([1 + 0.5 * warm, 1.0, 1 - warm])
     return colour * random.uniform(0.75, 1.2, 3) if random.random() < 0.4 else colour

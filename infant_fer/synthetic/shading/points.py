@@ -10,7 +10,7 @@ import numpy as np
 
 from infant_fer.synthetic.mesh.data import mask
 from infant_fer.synthetic.mesh.head import OCCLUDER
-from infant_fer.synthetic.shading.rasteriser import compiled
+from infant_fer.synthetic.shading.camera import compiled
 
 HEAD_FROM = 6.0  # decimetres on the base mesh
 NOISE_PX, PATCH_PX = 512, 5  # side of the noise textures, and of a patch in them
@@ -30,7 +30,7 @@ class Points:
         return Points(self.at[chosen], self.on_eye[chosen], self.part[chosen], self.uv[chosen])
 
     def region(self, name: str) -> np.ndarray:
-        """Return (P,) float32 in 0..1: how far a region of the texture covers each point."""
+        """Return (P,) float32 in 0..1: how far each point lies in a region of the texture."""
         texture = mask(name)
         side = texture.shape[0]
         return look_up(texture, self.uv[:, 0] * side - 0.5, (1 - self.uv[:, 1]) * side - 0.5)

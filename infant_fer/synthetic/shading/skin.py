@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from infant_fer.synthetic.infant import Colours, Infant
+from infant_fer.synthetic.mesh.data import SIDES
 from infant_fer.synthetic.mesh.head import SKIN
 from infant_fer.synthetic.shading.points import Points, over, rise, spot
 
@@ -88,8 +89,8 @@ def fold_depth(points: Points, actions: dict[str, float]) -> np.ndarray:
     depth = np.zeros(len(x), np.float32)
     for raised_by, line, width in FOLDS:
         fold = np.zeros_like(depth)
-        for side, sign in (("Left", 1), ("Right", -1)):
-            weight = sum(part * max(0.0, _weight(actions, name, side)) for name, part in raised_by.items())
+        for side, sign in zip(SIDES, (1, -1), strict=True):
+            weight = sum(share * max(0.0, _weight(actions, name, side)) for name, share in raised_by.items())
             if weight > 0.02:
                 away, along = _nearest(sign * x, y, line)
                 ends = 0.35 + 0.65 * np.sin(np.pi * along)

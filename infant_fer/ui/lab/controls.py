@@ -14,7 +14,7 @@ from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.ui.lab.reading import PLAIN
 
 START = "open smile"
-NO_COVER = "nothing"
+NO_OCCLUDER = "nothing"
 MOST_SEED = 999_999
 
 
@@ -47,7 +47,7 @@ def lab_settings(values: Sequence) -> LabSettings:
     """Return the settings from the values of `Controls.inputs`."""
     weights, (seed, age, tone, tears, occluder, *scene) = values[: len(MOVEMENTS)], values[len(MOVEMENTS) :]
     actions = {movement.name: float(weight) for movement, weight in zip(MOVEMENTS, weights, strict=True)}
-    return LabSettings(actions, int(seed or 0), age, tone, tears, None if occluder == NO_COVER else occluder, *scene)
+    return LabSettings(actions, int(seed or 0), age, tone, tears, None if occluder == NO_OCCLUDER else occluder, *scene)
 
 
 def lay_out_expressions() -> dict[str, gr.Button]:
@@ -79,7 +79,11 @@ def lay_out_controls() -> Controls:
                 elem_id="lab-seed",
             )
             occluder = gr.Dropdown(
-                [NO_COVER, *OCCLUDERS], value=NO_COVER, label="Before the face", min_width=180, elem_id="lab-cover"
+                [NO_OCCLUDER, *OCCLUDERS],
+                value=NO_OCCLUDER,
+                label="Before the face",
+                min_width=180,
+                elem_id="lab-occluder",
             )
             age = _slider("Age", 0, 1, usual.age, 0.05, "0 newborn, 1 toddler", "age")
             tone = _slider("Skin tone", 0, 1, usual.tone, 0.01, "0 light, 1 dark", "tone")

@@ -7,7 +7,7 @@ from html import escape
 
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
-from infant_fer.synthetic.interpolation import InterpolationStep, flips, interpolation_sentence
+from infant_fer.synthetic.lab import InterpolationStep, flips, interpolation_sentence
 from infant_fer.ui.charts import key, line
 
 UNKNOWN_COLOUR = "#999999"

@@ -15,8 +15,7 @@ from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
-from infant_fer.synthetic.interpolation import STEPS, InterpolationStep, interpolate
-from infant_fer.synthetic.lab import LabSettings, portrait
+from infant_fer.synthetic.lab import STEPS, InterpolationStep, LabSettings, interpolate, portrait
 from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo_view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session

@@ -11,8 +11,7 @@ from gradio.events import Dependency
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.interpolation import STEPS, actions_at
-from infant_fer.synthetic.lab import actions_of, drawn_age_and_tone
+from infant_fer.synthetic.lab import STEPS, actions_at, actions_of, drawn_age_and_tone
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
 from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face
 from infant_fer.ui.photo_tab import created

@@ -1,7 +1,8 @@
-"""Shape the mouth: the outline of an open mouth, and gums and tongue that stay behind the skin.
+"""Shape what is soft: cheeks that move as a whole, the outline of an open mouth, gums and tongue that stay behind the skin.
 
-The facial actions alone open a mouth to a lozenge; a yawn is an O, a laugh a D, a cry a square. An adult's rows of teeth
-are too large for infants' jaws and would come through the skin.
+Infants' fat rounds off the ledges that an adult's actions raise on the cheeks. The facial actions alone open a mouth to a
+lozenge; a yawn is an O, a laugh a D, a cry a square. An adult's rows of teeth are too large for infants' jaws and would come
+through the skin.
 """
 
 from __future__ import annotations
@@ -10,12 +11,47 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from scipy import sparse
 
-from infant_fer.synthetic.mesh.cheeks import skin_neighbours
-from infant_fer.synthetic.mesh.data import base_mesh, facial_action
-from infant_fer.synthetic.mesh.head import quad_normals
-from infant_fer.synthetic.mesh.landmarks import lip_vertices
-from infant_fer.synthetic.shading.rasteriser import NOTHING, depth_map, rasterise
+from infant_fer.synthetic.mesh.data import SIDES, Offsets, base_mesh, facial_action
+from infant_fer.synthetic.mesh.head import halves, lip_vertices, quad_neighbours, quad_normals, skin_vertices
+from infant_fer.synthetic.shading.camera import NOTHING, depth_map, rasterise
+from infant_fer.synthetic.shading.points import rise
+
+CENTRE, REACH = (0.54, 6.92), (0.45, 0.35)  # decimetres on the base mesh: the left cheek, from the nostril to the ear
+PASSES = 40  # each spreads a movement by about the distance of two vertices
+FATTER = 0.72  # share of it that is left
+
+
+@cache
+def soft_action(name: str) -> Offsets:
+    """Return a facial action by its ARKit name, with each point of the cheeks moving as far as those around it on average."""
+    action = facial_action(name)
+    shift = np.zeros_like(base_mesh().vertices)
+    shift[action.index] = action.offset
+    spread = shift
+    for _ in range(PASSES):
+        spread = skin_neighbours() @ spread
+    shift = shift + _cheeks()[:, None] * (FATTER * spread - shift)
+    moving = np.flatnonzero(np.abs(shift).max(1) > 1e-5)
+    return Offsets(moving, shift[moving])
+
+
+@cache
+def skin_neighbours() -> sparse.csr_array:
+    """Return the (V, V) mean over each vertex of the skin and those of its quads."""
+    return quad_neighbours(base_mesh().groups["body"][0], len(base_mesh().vertices))
+
+
+@cache
+def _cheeks() -> np.ndarray:
+    """Return (V,): 1 in the middle of a cheek, 0 beyond it."""
+    x, y, z = base_mesh().vertices.T
+    away = np.hypot((np.abs(x) - CENTRE[0]) / REACH[0], (y - CENTRE[1]) / REACH[1])
+    return rise(1.05 - away, 0, 0.4) * (z > 0.3)
+
+
+# --- the open mouth ---------------------------------------------------------------------------------------------------
 
 STEPS, SMOOTHED = 3, 2
 UPPER, LOWER = 2.3, 3.0  # exponents p of |x|^p + |y|^p = 1: 2 is an ellipse, 4 nearly a square
@@ -24,13 +60,6 @@ BLUNT = 0.10  # share of the depth by which the middle of the lower lip, which t
 AROUND = np.radians([35, 40, 45, 50, 55])  # directions in which the outline is measured
 NEAR_ANGLE = 0.14  # how far aside points still tell, radians
 FADE, BEHIND = 0.75, 0.45  # how far beyond the outline (in its radii) and behind the lips (decimetres) the skin follows
-LOWER_GUM = ("helper-lower-teeth",)
-GUMS, TONGUE = ("helper-upper-teeth", *LOWER_GUM), ("helper-tongue",)
-LOW, NARROW = 0.7, 0.88  # an infant's lower gum against an adult's teeth, which stand in a far higher jaw
-LIP = 0.02  # decimetres: how thick the skin before them is at least
-LOWEST, HIGHEST = 6.0, 7.1  # decimetres on the base mesh: chin and nose
-RAYS = 512  # across the base mesh's face
-GRID, CELL = 160, 0.01  # cells across the mouth, and their side in decimetres
 
 
 @dataclass(frozen=True)
@@ -118,7 +147,7 @@ def lip_rim() -> Rim:
 
 
 def _squarer(actions: dict[str, float]) -> float:
-    stretched = np.mean([actions.get(f"mouthStretch{side}", 0.0) for side in ("Left", "Right")])
+    stretched = np.mean([actions.get(f"mouthStretch{side}", 0.0) for side in SIDES])
     return SQUARER * float(np.clip(stretched, 0, 1))
 
 
@@ -127,20 +156,23 @@ def _radius(turn: np.ndarray, exponent: np.ndarray | float) -> np.ndarray:
     return (np.cos(turn) ** exponent + np.sin(turn) ** exponent) ** (-1 / exponent)
 
 
-@cache
-def _skin() -> np.ndarray:
-    skin = np.zeros(len(base_mesh().vertices), bool)
-    skin[base_mesh().groups["body"][0]] = True
-    return skin
-
-
 def _near(vertices: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """Return (V,): 1 on the lips and the skin about them, 0 behind them."""
     behind = np.minimum(upper[2], lower[2]) - vertices[:, 2]
-    return _skin() * np.clip(1 - (behind - 0.15) / BEHIND, 0, 1)
+    near = np.zeros(len(vertices))
+    near[skin_vertices()] = np.clip(1 - (behind - 0.15) / BEHIND, 0, 1)[skin_vertices()]
+    return near
 
 
 # --- gums and tongue --------------------------------------------------------------------------------------------------
+
+LOWER_GUM = ("helper-lower-teeth",)
+GUMS, TONGUE = ("helper-upper-teeth", *LOWER_GUM), ("helper-tongue",)
+LOW, NARROW = 0.7, 0.88  # an infant's lower gum against an adult's teeth, which stand in a far higher jaw
+LIP = 0.02  # decimetres: how thick the skin before them is at least
+LOWEST, HIGHEST = 6.0, 7.1  # decimetres on the base mesh: chin and nose
+RAYS = 512  # across the base mesh's face
+GRID, CELL = 160, 0.01  # cells across the mouth, and their side in decimetres
 
 
 def keep_inside_mouth(vertices: np.ndarray, actions: dict[str, float]) -> np.ndarray:
@@ -180,7 +212,7 @@ def _lower_face() -> np.ndarray:
     height = mesh.vertices[quads, 1]
     quads = quads[(height.min(1) > LOWEST) & (height.max(1) < HIGHEST) & (mesh.vertices[quads, 2].min(1) > 0.3)]
     px = (mesh.vertices[:, :2] * [1, -1] + [(HIGHEST - LOWEST) / 2, HIGHEST]) * RAYS / (HIGHEST - LOWEST)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    triangles = halves(quads)
     shown = rasterise(px, -mesh.vertices[:, 2], triangles, RAYS)
     seen = np.unique(shown.triangle[shown.triangle != NOTHING])
     outwards = quad_normals(quads, mesh.vertices)[triangles[seen], 2].min(1) > 0
