@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.labels import AFFECTS
 from infant_fer.training.config import TrainingConfig, read_recipe
 from infant_fer.training.pretrained import RANDOM, load_pretrained

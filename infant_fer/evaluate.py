@@ -66,7 +66,7 @@ def _print_heads(options: argparse.Namespace) -> None:
             f"{checkpoint.name} is not of the recipe infant_face: it has no further heads to measure."
         )
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
-    rows = loaded.infants.pictures.split == options.split_name
+    rows = loaded.infants.images.split == options.split_name
     print(json.dumps(measure(model, loaded, rows), indent=1, default=plain))
 
 

@@ -13,10 +13,13 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
+import numpy as np
+
 from infant_fer.errors import DatasetError
 
 # What zipfile raises for a damaged, encrypted (RuntimeError) or unsupported (NotImplementedError) member.
 ARCHIVE_ERRORS = (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error, LZMAError, RuntimeError)
+MAX_NAMED = 10  # pictures that one line of the log names
 Place = tuple[Path | None, str]  # archive or None, and member or file
 
 
@@ -48,6 +51,10 @@ class ImageStore:
         except DatasetError:
             return f"unreadable {index}"
 
+    def digests(self) -> np.ndarray:
+        """Return the (N,) str SHA-256 of all pictures."""
+        return np.array([self.digest(index) for index in range(len(self))])
+
     def where(self, index: int) -> str:
         """Return the picture's name for a message; bytes of a name that are not UTF-8 are escaped."""
         archive = self.archives[index]
@@ -58,6 +65,11 @@ class ImageStore:
 def printable(name: str | Path) -> str:
     """Return a file's name as it can be printed and encoded: bytes that are not UTF-8 are escaped."""
     return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def named(names: list[str]) -> str:
+    """Return the first names as a list for people."""
+    return ", ".join(names[:MAX_NAMED]) + ", ..." * (len(names) > MAX_NAMED)
 
 
 class PictureIndex:

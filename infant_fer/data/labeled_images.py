@@ -1,4 +1,4 @@
-"""What is a data set of labelled pictures? Labels, targets, subjects and splits, whatever layout they were read from."""
+"""What is a data set? Images with labels, targets, subjects and splits, whatever their layout; then with aligned faces."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
+from torch.utils.data import Dataset
 
 from infant_fer.data.image_store import ImageStore
 from infant_fer.errors import DatasetError
@@ -56,6 +58,40 @@ class LabeledImages(ImageStore):
     def counts(self) -> dict[str, int]:
         """Return how many pictures each class has."""
         return {name: int((self.truth == index).sum()) for index, name in enumerate(self.labels)}
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedDataset(Dataset):
+    """N aligned faces with their labels; as a torch dataset, an item is {"crop": (3, S, S) uint8, "labels": (C,) float32}.
+
+    Where no face was found, the crop is the whole picture and landmarks and geometry are 0.
+    """
+
+    images: LabeledImages
+    crops: np.ndarray  # (N, S, S, 3) uint8 RGB
+    geometry: np.ndarray  # (N, G) float32, see models.geometry
+    landmarks_px: np.ndarray  # (N, 478, 2) float32 in the frame of the decoded photo
+    found: np.ndarray  # (N,) bool
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        crop = torch.from_numpy(self.crops[index]).permute(2, 0, 1)
+        return {"crop": crop, "labels": torch.from_numpy(self.images.target[index])}
+
+    def rows(self, chosen: np.ndarray) -> AlignedDataset:
+        """Return some of the rows, by mask or indices."""
+        arrays = (self.crops, self.geometry, self.landmarks_px, self.found)
+        return AlignedDataset(self.images.rows(chosen), *(array[chosen] for array in arrays))
+
+    def with_target(self, target: np.ndarray) -> AlignedDataset:
+        """Return the same faces with other (N, C) float32 targets."""
+        return replace(self, images=replace(self.images, target=target))
+
+    def with_head(self, name: str, target: np.ndarray) -> AlignedDataset:
+        """Return the same faces with other targets of one head."""
+        return replace(self, images=replace(self.images, heads={**self.images.heads, name: target}))
 
 
 def known_label(word: str, where: str) -> str:

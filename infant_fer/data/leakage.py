@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from infant_fer.data.image_store import ImageStore, printable
-from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.image_store import named, printable
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
+from infant_fer.models.infant_face import luminance_crops
 
 # Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups lie above; those across
 # splits were looked at: all 25 show one photograph twice.
@@ -47,28 +49,41 @@ class Leaks:
         )
 
 
-def leaks(pictures: LabeledImages, splits: np.ndarray, luminance: torch.Tensor) -> Leaks:
+def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[[str], None]) -> AlignedDataset:
+    """Return the rows to train and measure on: those with a face, or all if `whole_pictures` is set.
+
+    Near-duplicates become one subject. Raises DatasetError when no face was found at all.
+    """
+    if not dataset.found.all():
+        names = named([dataset.images.where(int(index)) for index in np.flatnonzero(~dataset.found)])
+        what = "used whole" if whole_pictures else "left out"
+        log(f"no face in {(~dataset.found).sum()} of {len(dataset)} pictures, {what}: {names}")
+    kept = dataset.rows(dataset.found | whole_pictures)
+    if not len(kept):
+        raise DatasetError("No face was found in any picture. Use --whole-pictures if they are faces cut out already.")
+    if not kept.images.subjects_known:
+        log("the data set does not tell its infants apart: only near-duplicates are kept together")
+    subject = joined_subjects(kept.images.subject, near_pairs(luminance_crops(kept.crops)))
+    return replace(kept, images=replace(kept.images, subject=subject))
+
+
+def leaks(images: LabeledImages, splits: np.ndarray, luminance: torch.Tensor) -> Leaks:
     """Compare the (N,) `splits` with each other; pictures whose split is "" are not used and do not count.
 
     `luminance` is (N, S, S), of the aligned crops.
     """
     used = splits != ""
-    pictures, splits, luminance = pictures.rows(used), splits[used], luminance[torch.from_numpy(used)]
-    photographs = joined_subjects(np.arange(len(pictures)).astype(str), near_pairs(luminance))
-    return Leaks(*(_across(pictures, splits, keys) for keys in (pictures.subject, digests(pictures), photographs)))
+    images, splits, luminance = images.rows(used), splits[used], luminance[torch.from_numpy(used)]
+    photographs = joined_subjects(np.arange(len(images)).astype(str), near_pairs(luminance))
+    return Leaks(*(_across(images, splits, keys) for keys in (images.subject, images.digests(), photographs)))
 
 
-def digests(pictures: ImageStore) -> np.ndarray:
-    """Return the (N,) str SHA-256 of every picture's file."""
-    return np.array([pictures.digest(index) for index in range(len(pictures))])
-
-
-def without_leaks(pictures: LabeledImages, splits: np.ndarray) -> np.ndarray:
+def without_leaks(images: LabeledImages, splits: np.ndarray) -> np.ndarray:
     """Return the (N,) splits without the train pictures whose subject is in dev or test, and dev's whose subject is in test."""
     kept = splits.copy()
     for name, held_out in (("dev", ("test",)), ("train", ("dev", "test"))):
-        subjects = pictures.subject[np.isin(kept, held_out)]
-        kept[(kept == name) & np.isin(pictures.subject, subjects)] = ""
+        subjects = images.subject[np.isin(kept, held_out)]
+        kept[(kept == name) & np.isin(images.subject, subjects)] = ""
     return kept
 
 
@@ -108,9 +123,9 @@ def _thumbnails(luminance: torch.Tensor) -> torch.Tensor:
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def _across(pictures: LabeledImages, splits: np.ndarray, keys: np.ndarray) -> tuple[tuple[str, str], ...]:
+def _across(images: LabeledImages, splits: np.ndarray, keys: np.ndarray) -> tuple[tuple[str, str], ...]:
     """Return, for each key that occurs in several splits, its first picture by name and the first of another split."""
-    rows = pd.DataFrame({"member": pictures.members, "split": splits, "key": keys}).sort_values(["member", "split"])
+    rows = pd.DataFrame({"member": images.members, "split": splits, "key": keys}).sort_values(["member", "split"])
     firsts = rows.drop_duplicates(["key", "split"])  # one picture for each split of each key
     crossing = firsts[firsts.duplicated("key", keep=False)].groupby("key", sort=False)
     pairs = []

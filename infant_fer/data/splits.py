@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -14,6 +16,7 @@ from infant_fer.errors import DatasetError
 
 THESIS_SIZES = {"train": 100, "dev": 25, "test": 25}  # pictures, drawn without regard to the infant
 METHODS = ("given", "subject", "thesis", "holdout")
+SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its split
 TENTHS = 10  # of the subjects: 7 train, 1.5 each held out, rounded by whole subjects
 
 
@@ -27,7 +30,7 @@ def joined_subjects(subject: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.array([first[each] for each in component])[number]
 
 
-def split(pictures: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
+def split(images: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
     """Return (N,) str: train, dev, test or "" (not used), by one of METHODS.
 
     `given`: the data set's own, with dev taken from train by subject where it has none. `subject`: about 70 / 15 / 15 %
@@ -35,24 +38,24 @@ def split(pictures: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
     as the original experiment did. `holdout`: 80 / 20 % stratified, no dev. Raises DatasetError.
     """
     if method == "given":
-        return _given(pictures, seed)
+        return _given(images, seed)
     if method == "subject":
-        return _by_subject(pictures, seed)
-    sizes = THESIS_SIZES if method == "thesis" else {"train": round(0.8 * len(pictures))}
-    if sum(sizes.values()) > len(pictures):
+        return _by_subject(images, seed)
+    sizes = THESIS_SIZES if method == "thesis" else {"train": round(0.8 * len(images))}
+    if sum(sizes.values()) > len(images):
         raise DatasetError(
-            f"The thesis's split needs {sum(sizes.values())} pictures; there are {len(pictures)}. Use --split subject."
+            f"The thesis's split needs {sum(sizes.values())} pictures; there are {len(images)}. Use --split subject."
         )
-    sizes = sizes if method == "thesis" else {**sizes, "test": len(pictures) - sizes["train"]}
-    return _stratified(pictures.truth, sizes, seed)
+    sizes = sizes if method == "thesis" else {**sizes, "test": len(images) - sizes["train"]}
+    return _stratified(images.truth, sizes, seed)
 
 
-def folds(pictures: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Iterator[np.ndarray]:
+def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Iterator[np.ndarray]:
     """Yield the (N,) splits of `repeats` × `k` folds: the fold is test, a tenth of the rest is dev; subjects stay whole.
 
     Raises DatasetError when there are fewer pictures of a class, or fewer subjects, than folds.
     """
-    fewest, subjects = min(pictures.counts().items(), key=lambda item: item[1]), len(np.unique(pictures.subject))
+    fewest, subjects = min(images.counts().items(), key=lambda item: item[1]), len(np.unique(images.subject))
     if fewest[1] < k or subjects < k:
         raise DatasetError(
             f"{k} folds need {k} pictures of every class and {k} subjects; there are {fewest[1]} of {fewest[0]} and "
@@ -60,29 +63,29 @@ def folds(pictures: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> I
         )
     for repeat in range(repeats):
         drawn = StratifiedGroupKFold(k, shuffle=True, random_state=seed + repeat)
-        for train, test in drawn.split(pictures.truth, pictures.truth, pictures.subject):
-            splits = np.full(len(pictures), "train", "<U5")
+        for train, test in drawn.split(images.truth, images.truth, images.subject):
+            splits = np.full(len(images), "train", "<U5")
             splits[test] = "test"
-            splits[train[_held_out(pictures.rows(train), TENTHS, seed + repeat)]] = "dev"
+            splits[train[_held_out(images.rows(train), TENTHS, seed + repeat)]] = "dev"
             yield splits
 
 
-def fraction(pictures: LabeledImages, splits: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+def fraction(images: LabeledImages, splits: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
     """Return the (N,) splits with about `share` of the train pictures, whole subjects; dev and test stay as they are.
 
     Raises DatasetError when a class has too few train pictures.
     """
     fewer, train = splits.copy(), np.flatnonzero(splits == "train")
     fewer[train] = ""
-    fewer[train[_held_out(pictures.rows(train), round(1 / share), seed)]] = "train"
-    check_classes(pictures, fewer)
+    fewer[train[_held_out(images.rows(train), round(1 / share), seed)]] = "train"
+    check_classes(images, fewer)
     return fewer
 
 
-def check_classes(pictures: LabeledImages, splits: np.ndarray) -> None:
+def check_classes(images: LabeledImages, splits: np.ndarray) -> None:
     """Raise DatasetError when train, dev or test lacks a class, or train is empty."""
     for name in ("train", "dev", "test"):
-        counts = pictures.rows(splits == name).counts()
+        counts = images.rows(splits == name).counts()
         absent = next((label for label, count in counts.items() if not count), None)
         if absent and sum(counts.values()):
             raise DatasetError(
@@ -92,35 +95,58 @@ def check_classes(pictures: LabeledImages, splits: np.ndarray) -> None:
         raise DatasetError("No picture is left to train on. Use another --split.")
 
 
-def _given(pictures: LabeledImages, seed: int) -> np.ndarray:
-    if not (pictures.split == "train").any():
+def write_split(folder: Path, images: LabeledImages, splits: np.ndarray) -> None:
+    """Write the split of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not their names."""
+    with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(("sha256", "split"))
+        rows.writerows(sorted((digest, split) for digest, split in zip(images.digests(), splits, strict=True) if split))
+
+
+def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
+    """Return the (N,) str splits that these pictures had when the checkpoint in `folder` was trained, "" for others.
+
+    None when the folder has no SPLIT_FILE, or that knows none of these pictures.
+    """
+    if not (folder / SPLIT_FILE).is_file():
+        return None
+    with (folder / SPLIT_FILE).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    column = "split" if rows and "split" in rows[0] else "part"  # its name in older checkpoints
+    known = {row["sha256"]: row[column] for row in rows}
+    splits = np.array([known.get(digest, "") for digest in images.digests()], dtype="<U5")
+    return splits if splits.astype(bool).any() else None
+
+
+def _given(images: LabeledImages, seed: int) -> np.ndarray:
+    if not (images.split == "train").any():
         raise DatasetError("The data set has no split of its own. Use --split subject.")
-    splits = pictures.split.astype("<U5")
+    splits = images.split.astype("<U5")
     if not (splits == "dev").any():
         train = np.flatnonzero(splits == "train")
-        splits[train[_held_out(pictures.rows(train), TENTHS, seed)]] = "dev"
+        splits[train[_held_out(images.rows(train), TENTHS, seed)]] = "dev"
     return splits
 
 
-def _by_subject(pictures: LabeledImages, seed: int) -> np.ndarray:
-    splits = np.full(len(pictures), "train", "<U5")
+def _by_subject(images: LabeledImages, seed: int) -> np.ndarray:
+    splits = np.full(len(images), "train", "<U5")
     for name, share in (("test", 7), ("dev", 6)):  # a seventh, then a sixth of what is left
         left = np.flatnonzero(splits == "train")
-        splits[left[_held_out(pictures.rows(left), share, seed)]] = name
+        splits[left[_held_out(images.rows(left), share, seed)]] = name
     return splits
 
 
-def _held_out(pictures: LabeledImages, share: int, seed: int) -> np.ndarray:
+def _held_out(images: LabeledImages, share: int, seed: int) -> np.ndarray:
     """Return indices of about 1 / share of the pictures, whole subjects, like shares of the classes."""
-    subjects = len(np.unique(pictures.subject))
-    pieces = min(share, subjects, *pictures.counts().values())
+    subjects = len(np.unique(images.subject))
+    pieces = min(share, subjects, *images.counts().values())
     if pieces < 2:
         raise DatasetError(
-            f"{subjects} subjects with {pictures.counts()} pictures are too few to hold some out. Add pictures."
+            f"{subjects} subjects with {images.counts()} pictures are too few to hold some out. Add pictures."
         )
-    chooser = StratifiedGroupKFold if subjects < len(pictures) else StratifiedKFold
+    chooser = StratifiedGroupKFold if subjects < len(images) else StratifiedKFold
     drawn = chooser(pieces, shuffle=True, random_state=seed)
-    return next(drawn.split(pictures.truth, pictures.truth, pictures.subject))[1]
+    return next(drawn.split(images.truth, images.truth, images.subject))[1]
 
 
 def _stratified(truth: np.ndarray, sizes: dict[str, int], seed: int) -> np.ndarray:

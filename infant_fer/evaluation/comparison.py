@@ -10,15 +10,12 @@ import numpy as np
 
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import resolve
-from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.face_cache import align_images
-from infant_fer.data.labeled_images import LabeledImages
-from infant_fer.data.splits import split
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
+from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.baselines import baseline_probabilities
-from infant_fer.evaluation.predictions import Predictions, ensemble, predict
+from infant_fer.evaluation.predictions import Predictions, baselines, ensemble, predict
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
-from infant_fer.training.provenance import read_split
 
 ALL = "all"  # every image, whatever its split
 SPLITS = ("test", "dev", "train", ALL)
@@ -62,13 +59,13 @@ def evaluate(
         predictions[unique_name(name, predictions)] = predicted
         datasets.append(dataset)
     first = datasets[0]
-    rows, splits = (first.pictures.split == split_name) & first.found, first.pictures.split
+    rows, splits = (first.images.split == split_name) & first.found, first.images.split
     if not rows.any():
         raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
     if ensemble_weights:
         weights = _dev_accuracies(predictions, splits) if ensemble_weights == "accuracy" else None
         predictions["ensemble"] = ensemble(list(predictions.values()), weights)
-    predictions |= _baselines(first)
+    predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     return Evaluation(measured, first.crops[rows], split_name, warnings)
 
@@ -100,19 +97,9 @@ def _predictions(source: str, images: LabeledImages, cache: Path) -> tuple[str, 
     checkpoint = load_checkpoint(source)
     dataset = align_images(images, checkpoint.crop, cache)
     names = checkpoint.model.config.id2label
-    own_classes = replace(dataset.pictures, labels=tuple(canonical_label(names[index]) for index in sorted(names)))
-    faces = (dataset.crops, dataset.geometry, dataset.found)
-    predicted = predict(checkpoint.model, checkpoint.processor, own_classes, *faces)
-    return checkpoint.name, in_classes_of(dataset.pictures, predicted), dataset
-
-
-def _baselines(dataset: AlignedDataset) -> dict[str, Predictions]:
-    images, found = dataset.pictures, dataset.found
-    train = (images.split == "train") & found
-    fitted = baseline_probabilities(
-        dataset.geometry[train], images.truth[train], len(images.labels), dataset.geometry, found
-    )
-    return {name: Predictions.of(images, probabilities) for name, probabilities in fitted.items()}
+    own_classes = replace(dataset.images, labels=tuple(canonical_label(names[index]) for index in sorted(names)))
+    predicted = predict(checkpoint.model, checkpoint.processor, replace(dataset, images=own_classes))
+    return checkpoint.name, in_classes_of(dataset.images, predicted), dataset
 
 
 def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:

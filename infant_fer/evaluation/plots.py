@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,9 +12,11 @@ from matplotlib.figure import Figure
 from infant_fer import metrics
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.metrics import Proportion
-from infant_fer.training.learning_curves import Epoch
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito
+if TYPE_CHECKING:
+    from infant_fer.training.artifacts import Epoch
+
+BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito
 BINS = 10
 
 
@@ -40,8 +43,8 @@ def reliability_diagram(predictions: Predictions) -> bytes:
     number = np.minimum((confidence * BINS).astype(int), BINS - 1)
     used, bin_shares = np.unique(number), np.bincount(number, minlength=BINS) / len(number)
     figure, axes = _figure(4.6, 4.2)
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
-    axes.bar((np.arange(BINS) + 0.5) / BINS, bin_shares, 1 / BINS, color=GREY, alpha=0.3, label="share of answers")
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="calibrated")
+    axes.bar((np.arange(BINS) + 0.5) / BINS, bin_shares, 1 / BINS, color=GRAY, alpha=0.3, label="share of answers")
     accuracies = [Proportion.of(right[number == each], predictions.subject[number == each]) for each in used]
     _over(axes, [confidence[number == each].mean() for each in used], accuracies, BLUE, "right")
     axes.set(xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
@@ -68,7 +71,7 @@ def learning_curves(epochs: list[Epoch]) -> bytes:
         train, dev = ([getattr(epoch, f"{split}_{kind}") for epoch in epochs] for split in ("train", "dev"))
         axes.plot(steps, train, color=BLUE, marker="o", markersize=3, label="train")
         axes.plot(steps, dev, color=ORANGE, marker="s", markersize=3, label="dev")
-        axes.fill_between(steps, train, dev, color=GREY, alpha=0.15)
+        axes.fill_between(steps, train, dev, color=GRAY, alpha=0.15)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.legend(frameon=False)
     return _png(figure)
@@ -81,7 +84,7 @@ def class_counts(counts: dict[str, dict[str, int]]) -> bytes:
     labels = list(counts[splits[0]])
     for index, split in enumerate(splits):
         places = np.arange(len(labels)) + (index - (len(splits) - 1) / 2) * 0.27
-        heights, colour = [counts[split][name] for name in labels], (BLUE, ORANGE, GREY)[index]
+        heights, colour = [counts[split][name] for name in labels], (BLUE, ORANGE, GRAY)[index]
         axes.bar_label(axes.bar(places, heights, 0.25, label=split, color=colour), fontsize=8)
     axes.set_xticks(range(len(labels)), labels)
     axes.set(ylabel="images")
@@ -123,7 +126,7 @@ def level_panels(panels: dict[str, dict[str, dict[str, Proportion]]]) -> bytes:
         places = np.arange(len(levels))[::-1]
         for index, name in enumerate(next(iter(levels.values()))):
             marks = [quantities[name] for quantities in levels.values()]
-            _along(axes, places + 0.22 * (1 - index), marks, (BLUE, ORANGE, GREY)[index], "osD"[index], name)
+            _along(axes, places + 0.22 * (1 - index), marks, (BLUE, ORANGE, GRAY)[index], "osD"[index], name)
         axes.set_yticks(places, list(levels))
         axes.set(title=factor, xlim=(-0.25, 1.02), ylim=(-0.6, len(levels) - 0.4))
         axes.grid(axis="x", alpha=0.3)

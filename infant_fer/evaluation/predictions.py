@@ -1,4 +1,4 @@
-"""Hold a model's probabilities for N images beside the truth: what every score, plot and report is computed from."""
+"""Hold a model's or a baseline's probabilities for N images beside the truth, from which all scores are computed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 from infant_fer import metrics
 from infant_fer.classifier import forward_crops
-from infant_fer.data.labeled_images import LabeledImages
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.errors import DatasetError
+from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.metrics import Proportion
 
 
@@ -108,18 +109,11 @@ class RepeatedPredictions:
         return RepeatedAccuracy(tuple(right.mean(1).tolist()), right.shape[1], interval)
 
 
-def predict(
-    model: torch.nn.Module,
-    processor,
-    images: LabeledImages,
-    crops: np.ndarray,
-    geometry: np.ndarray | None = None,
-    found: np.ndarray | None = None,
-) -> Predictions:
-    """Return calibrated probabilities for `images` from their (N, S, S, 3) crops; arguments as in `forward_crops`."""
-    logits = forward_crops(model, processor, crops, geometry, found)["logits"]
+def predict(model: torch.nn.Module, processor, dataset: AlignedDataset) -> Predictions:
+    """Return a model's calibrated probabilities for aligned faces; see `forward_crops`."""
+    logits = forward_crops(model, processor, dataset.crops, dataset.geometry, dataset.found)["logits"]
     temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-    return Predictions.of(images, (logits.double() / temperature).softmax(1).numpy())
+    return Predictions.of(dataset.images, (logits.double() / temperature).softmax(1).numpy())
 
 
 def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
@@ -131,3 +125,29 @@ def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = N
     if any(each.labels != first.labels or each.members != first.members for each in members):
         raise DatasetError("Only checkpoints with the same classes, measured on the same images, can be averaged.")
     return replace(first, probabilities=np.average([each.probabilities for each in members], axis=0, weights=weights))
+
+
+def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
+    """Return the predictions of the majority class, logistic regression and boosted trees on blendshapes for `measured`.
+
+    They are fitted on the faces found in `train`; where no face was found in `measured`, they give the frequencies of the
+    classes. Empty when a class has no face to fit on.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=0.3, max_iter=2000)
+    trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.06, random_state=0)
+    truth = train.images.truth[train.found]
+    if len(np.unique(truth)) < len(measured.images.labels):
+        return {}
+    frequencies = np.bincount(truth) / len(truth)
+    probabilities = {"majority class": np.tile(frequencies, (len(measured), 1))}
+    seen, new = train.geometry[train.found, :BLENDSHAPE_COUNT], measured.geometry[:, :BLENDSHAPE_COUNT]
+    for name, model in (("logistic regression", make_pipeline(StandardScaler(), regression)), ("boosted trees", trees)):
+        given = model.fit(seen, truth).predict_proba(new).astype(float)
+        given /= given.sum(1, keepdims=True)  # rounded to float32 inside
+        probabilities[f"{name} on blendshapes"] = np.where(measured.found[:, None], given, frequencies)
+    return {name: Predictions.of(measured.images, each) for name, each in probabilities.items()}

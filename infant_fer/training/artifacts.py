@@ -6,6 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.face_bundle import face_bundle
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
@@ -35,8 +37,6 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.learning_curves import epochs_of, overfitting
-from infant_fer.training.provenance import SPLIT_FILE, write_split
 
 # Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
 OWN_FILES = (
@@ -46,6 +46,8 @@ OWN_FILES = (
 MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading
 SHOWN_FACES = 200  # whose pixel values are drawn
+GAP = 0.15  # of accuracy, between train and dev at the kept epoch; above it the verdict speaks of learning by heart
+RISE = 1.1  # a dev loss this many times its least value has diverged
 
 
 def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
@@ -92,7 +94,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         result.base.model.save_pretrained(folder)
         result.base.processor.save_pretrained(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
-        write_split(folder, result.pictures, result.splits)
+        write_split(folder, result.images, result.splits)
         (folder / "README.md").write_text(experiment_card(output.name, result), "utf-8")
         check_saved(folder, result.crops[part][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
         maps = _maps(folder, result)
@@ -148,3 +150,62 @@ def _maps(folder: Path, result: ExperimentResult) -> list[MeanMap]:
     affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     return mean_maps(classifier, FaceDetector(face_bundle()), result.crops[part], affects[measured.truth])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Scores after one epoch; the train scores are of the pictures as they are, without augmentation."""
+
+    epoch: float
+    train_loss: float
+    train_accuracy: float
+    dev_loss: float
+    dev_accuracy: float
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """`gap` is train minus dev accuracy at the kept epoch; `divergence` the first epoch whose dev loss has turned upwards."""
+
+    gap: float
+    kept_epoch: float
+    divergence: float | None
+    verdict: str
+
+
+def epochs_of(history: list[dict]) -> list[Epoch]:
+    """The epochs of the last step of a run, from the entries that the Trainer logged."""
+    step = history[-1].get("step_of_two") if history else None
+    entries: dict[float, dict] = {}
+    for entry in history:
+        if entry.get("step_of_two") == step and any(key.startswith("eval_") for key in entry):
+            entries.setdefault(entry["epoch"], {}).update(entry)
+    names = {"train_loss": "eval_train_loss", "train_accuracy": "eval_train_accuracy"}
+    names |= {"dev_loss": "eval_dev_loss", "dev_accuracy": "eval_dev_accuracy"}
+    whole = [entry for entry in entries.values() if all(key in entry for key in names.values())]
+    return [Epoch(entry["epoch"], **{name: entry[key] for name, key in names.items()}) for entry in whole]
+
+
+def overfitting(epochs: list[Epoch]) -> Overfitting:
+    """Judge at least one epoch; the kept one is the first with the best dev accuracy."""
+    kept = max(epochs, key=lambda epoch: (epoch.dev_accuracy, -epoch.epoch))
+    gap, least = kept.train_accuracy - kept.dev_accuracy, float("inf")
+    divergence = None
+    for epoch in epochs:
+        least = min(least, epoch.dev_loss)
+        if divergence is None and epoch.dev_loss > RISE * least:
+            divergence = epoch.epoch
+    return Overfitting(gap, kept.epoch, divergence, _verdict(gap, divergence, kept))
+
+
+def _verdict(gap: float, divergence: float | None, kept: Epoch) -> str:
+    words = (
+        f"At the kept epoch ({kept.epoch:g}) {kept.train_accuracy * 100:.0f} % of train and "
+        f"{kept.dev_accuracy * 100:.0f} % of dev pictures are right, a gap of {gap * 100:.0f} points. "
+    )
+    turned = "" if divergence is None else f" The dev loss turned upwards at epoch {divergence:g}."
+    if gap > GAP:
+        return f"{words}The model knows its training pictures much better than new ones.{turned} More infants would help most."
+    if kept.train_accuracy < 0.7:
+        return f"{words}The model has not yet learned its training pictures.{turned} More epochs or a larger rate may help."
+    return f"{words}What it learned carries over to new pictures.{turned}"

@@ -94,13 +94,13 @@ def _render(template: str, **context) -> str:
 
 def _separation(run: dict) -> str:
     """Return what the split keeps apart, judged by the pairs found across it."""
-    across = {name: count for name, count in run["pairs across the parts"].items() if count}
+    across = {name: count for name, count in run["pairs across splits"].items() if count}
     if across:
         pairs = ", ".join(f"{name}: {count} pairs" for name, count in across.items())
         return f"**not apart**, so the figures flatter: across train, dev and test are the {pairs}"
     if run["subjects_known"]:
         return "infants kept apart"
-    return "infants not told apart by the data, only near-duplicates"
+    return "the data do not identify its infants; near-duplicates are kept together"
 
 
 def _front_matter(name: str, split: str, accuracies: dict[tuple[str, str], float], **more: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
-from infant_fer.training.mixing import MIXINGS
+from infant_fer.training.batches import MIXINGS
 
 RECIPES = Path(__file__).parent / "recipes"
 INFANT_FACE = "infant_face"  # trains several heads and two streams at once, see training/infant_face

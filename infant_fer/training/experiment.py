@@ -10,21 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infant_fer.data.aligned_dataset import AlignedDataset, trainable_rows
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
-from infant_fer.data.labeled_images import LabeledImages, one_hot
-from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, without_leaks
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
+from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, trainable_rows, without_leaks
 from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.baselines import baseline_probabilities
-from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, predict
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
 from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
-from infant_fer.models.ensemble import MOST_MEMBERS
+from infant_fer.models.ensemble import MOST_MEMBERS, ensemble_of
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.config import ExperimentConfig
-from infant_fer.training.cross_validation import CrossValidation, cross_validate
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import provenance, start_run
 from infant_fer.training.runtime import is_main_process, main_process_first
@@ -47,7 +44,7 @@ class ExperimentResult:
     baselines: dict[str, Predictions]
     size_curve: dict[int, Proportion]  # held-out accuracy by the number of train pictures; empty unless configured
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
-    pictures: LabeledImages  # all that were used
+    images: LabeledImages  # all that were used
     splits: np.ndarray  # (N,) str; with averaged folds, dev is train
 
     @property
@@ -63,14 +60,27 @@ class ExperimentResult:
         return others | ({"cross-validation": self.cross_validation} if self.cross_validation else {})
 
 
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """The held-out predictions of every repeat, and the models of the folds."""
+
+    predictions: RepeatedPredictions
+    models: tuple[PretrainedModel, ...]  # of all folds and repeats, or only the first
+
+    @property
+    def average(self) -> PretrainedModel:
+        """Return the models of all folds as one checkpoint."""
+        return replace(self.models[0], model=ensemble_of([each.model for each in self.models]))
+
+
 def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     """Train and measure; nothing is written but the run's folder. Raises InfantFERError with one sentence."""
     start = time.monotonic()
     base, dataset = _model_and_data(config, log)
     splits, across = _checked_splits(dataset, config, log)
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
-    folds_of_pictures = _checked_folds(seen.pictures, config)
-    fewer = [fraction(dataset.pictures, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
+    folds_of_pictures = _checked_folds(seen.images, config)
+    fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
     description = provenance(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
@@ -80,22 +90,22 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
     held_out = {name: dataset.rows(splits == name) for name in names if (splits == name).any()}
-    predictions = {name: _predict(base, rows) for name, rows in held_out.items()}
+    predictions = {name: predict(base.model, base.processor, rows) for name, rows in held_out.items()}
     train, measured = dataset.rows(splits == "train"), held_out["test" if "test" in held_out else "dev"]
     description["minutes"] = round((time.monotonic() - start) / 60, 1)
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
-        curve[len(train.pictures)] = predictions["test" if "test" in predictions else "dev"].accuracy
+        curve[len(train.images)] = predictions["test" if "test" in predictions else "dev"].accuracy
     return ExperimentResult(
         base,
         predictions,
         cross_validation.predictions if cross_validation else None,
         history,
         description,
-        _baselines(train, measured),
+        baselines(train, measured),
         curve,
         {name: rows.crops for name, rows in held_out.items()},
-        dataset.pictures,
+        dataset.images,
         np.where((splits == "dev") & config.folds.average, "train", splits),
     )
 
@@ -121,18 +131,48 @@ def compare(
     return results[max(scores, key=scores.__getitem__)], scores
 
 
+def cross_validate(
+    images: LabeledImages,
+    splits: Sequence[np.ndarray],
+    fit_fold: Callable[[int, np.ndarray], PretrainedModel],
+    predict_fold: Callable[[PretrainedModel, np.ndarray], Predictions],
+    log: Callable[[str], None],
+    keep_models: bool = False,
+) -> CrossValidation:
+    """Fit one model per split, as `splits.folds` gives them repeat by repeat, and predict its test rows.
+
+    `fit_fold(number, split)` trains a model, `predict_fold(model, held_out)` applies it to the images of an (N,) mask. A
+    repeat ends when each image has been held out once; the repeats are kept apart, because their mean would be the
+    prediction of an ensemble. Unless `keep_models`, only the first model is kept.
+    """
+    models: list[PretrainedModel] = []
+    repeats = []
+    probabilities, predicted = np.zeros((len(images), len(images.labels))), np.zeros(len(images), bool)
+    for number, fold in enumerate(splits):
+        log(f"fold {number + 1} of {len(splits)}")
+        model, held_out = fit_fold(number, fold), fold == "test"
+        probabilities[held_out] = predict_fold(model, held_out).probabilities
+        if keep_models or not models:
+            models.append(model)
+        predicted |= held_out
+        if predicted.all():
+            repeats.append(Predictions.of(images, probabilities))
+            probabilities, predicted = np.zeros_like(probabilities), np.zeros_like(predicted)
+    return CrossValidation(RepeatedPredictions(tuple(repeats)), tuple(models))
+
+
 def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel, AlignedDataset]:
     data = config.data
-    pictures = read_labeled_images(data.source, data.classes, data.pictures, data.cache)
-    for message in pictures.left_out:
+    images = read_labeled_images(data.source, data.classes, data.pictures, data.cache)
+    for message in images.left_out:
         log(f"left out: {message}")
-    for message in pictures.notes:
+    for message in images.notes:
         log(message)
-    affect_of_labels(pictures.labels)  # else the finished checkpoint could not be loaded
-    base = _seeded_base(config, pictures.labels)
+    affect_of_labels(images.labels)  # else the finished checkpoint could not be loaded
+    base = _seeded_base(config, images.labels)
     log(f"base: {base}")
     with main_process_first():
-        aligned = align_images(pictures, base.crop, data.cache, log=log)
+        aligned = align_images(images, base.crop, data.cache, log=log)
     return base, trainable_rows(aligned, data.whole_pictures, log)
 
 
@@ -143,32 +183,32 @@ def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> Pretraine
 
 def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log) -> tuple[np.ndarray, Leaks]:
     """Return the (N,) str splits and the leaks between them. Raises DatasetError when they cannot be used."""
-    pictures, method = dataset.pictures, config.data.split
-    splits = split(pictures, method, config.seed)
-    splits = without_leaks(pictures, splits) if config.data.drop_leaks else splits
+    images, method = dataset.images, config.data.split
+    splits = split(images, method, config.seed)
+    splits = without_leaks(images, splits) if config.data.drop_leaks else splits
     for name in ("train", "dev", "test"):
-        log(f"{name}: {pictures.rows(splits == name).counts()}")
-    check_classes(pictures, splits)
+        log(f"{name}: {images.rows(splits == name).counts()}")
+    check_classes(images, splits)
     if config.folds.average and not (splits == "test").any():
         raise DatasetError(
             f"The split {method!r} has no test part, and averaged folds have seen the rest. Use --split subject."
         )
-    found = leaks(pictures, splits, luminance_crops(dataset.crops))
+    found = leaks(images, splits, luminance_crops(dataset.crops))
     log(f"across the splits: {found}")
     refuse_leaks(found, config.data.allow_leakage or method in ("thesis", "holdout"))
     return splits, found
 
 
-def _checked_folds(pictures: LabeledImages, config: ExperimentConfig) -> list[np.ndarray]:
+def _checked_folds(images: LabeledImages, config: ExperimentConfig) -> list[np.ndarray]:
     """Return the splits of the cross-validation. Raises DatasetError, before anything is trained, when one is unusable."""
     wanted = config.folds
     if wanted.average and wanted.count * wanted.repeats > MOST_MEMBERS:
         raise DatasetError(
             f"{wanted.count} folds {wanted.repeats} times are more than the {MOST_MEMBERS} models that can be averaged."
         )
-    splits = list(folds(pictures, wanted.count, wanted.repeats, config.seed)) if wanted.count else []
+    splits = list(folds(images, wanted.count, wanted.repeats, config.seed)) if wanted.count else []
     for each in splits:
-        check_classes(pictures, each)
+        check_classes(images, each)
     return splits
 
 
@@ -177,7 +217,7 @@ def _fit(
 ) -> list[dict]:
     """Train on one split; dev chooses the epoch, or train where there is no dev: nothing held out may choose."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
-    dev = dev if len(dev.pictures) else train
+    dev = dev if len(dev.images) else train
     train = train.with_target(_targets(train, config.settings.soft_labels, config.teacher, config.data.cache))
     return fit(base, train, dev, config.settings, folder, config.seed, config.resume)
 
@@ -187,31 +227,33 @@ def _targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path
 
     The teacher is a checkpoint with the same classes; it sees its own crops. Raises CheckpointError and DatasetError.
     """
-    pictures = train.pictures
-    target = pictures.target if soft else one_hot(pictures.truth, len(pictures.labels))
+    images = train.images
+    target = images.target if soft else one_hot(images.truth, len(images.labels))
     if teacher is None:
         return target
-    loaded = load_pretrained(teacher, pictures.labels)
+    loaded = load_pretrained(teacher, images.labels)
     if not loaded.whole:
-        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(pictures.labels)}.")
-    rows = train if loaded.crop.size == train.crops.shape[1] else align_images(pictures, loaded.crop, cache)
-    return ((1 - TEACHER_SHARE) * target + TEACHER_SHARE * _predict(loaded, rows).probabilities).astype(np.float32)
+        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(images.labels)}.")
+    rows = train if loaded.crop.size == train.crops.shape[1] else align_images(images, loaded.crop, cache)
+    return (
+        (1 - TEACHER_SHARE) * target + TEACHER_SHARE * predict(loaded.model, loaded.processor, rows).probabilities
+    ).astype(np.float32)
 
 
 def _cross_validate(
     config: ExperimentConfig, dataset: AlignedDataset, folds_of_pictures: list[np.ndarray], log: Log
 ) -> CrossValidation | None:
     def fit_fold(number: int, splits: np.ndarray) -> PretrainedModel:
-        base = _seeded_base(config, dataset.pictures.labels)
+        base = _seeded_base(config, dataset.images.labels)
         _fit(base, dataset, splits, config, config.run_folder / f"fold-{number}")
         return base
 
     def predict_fold(base: PretrainedModel, held_out: np.ndarray) -> Predictions:
-        return _predict(base, dataset.rows(held_out))
+        return predict(base.model, base.processor, dataset.rows(held_out))
 
     if not folds_of_pictures:
         return None
-    return cross_validate(dataset.pictures, folds_of_pictures, fit_fold, predict_fold, log, config.folds.average)
+    return cross_validate(dataset.images, folds_of_pictures, fit_fold, predict_fold, log, config.folds.average)
 
 
 def _size_curve(
@@ -221,19 +263,7 @@ def _size_curve(
     for splits in fewer:
         count = int((splits == "train").sum())
         log(f"{count} train pictures")
-        base = _seeded_base(config, dataset.pictures.labels)
+        base = _seeded_base(config, dataset.images.labels)
         _fit(base, dataset, splits, config, config.run_folder / f"train-{count}")
-        curve[count] = _predict(base, measured).accuracy
+        curve[count] = predict(base.model, base.processor, measured).accuracy
     return curve
-
-
-def _predict(base: PretrainedModel, rows: AlignedDataset) -> Predictions:
-    return predict(base.model, base.processor, rows.pictures, rows.crops, rows.geometry, rows.found)
-
-
-def _baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
-    """Return the predictions of the baselines for the same pictures. Needs a face of every class in the train pictures."""
-    rows = measured.pictures
-    seen = train.geometry[train.found], train.pictures.truth[train.found]
-    answers = baseline_probabilities(*seen, len(rows.labels), measured.geometry, measured.found)
-    return {name: Predictions.of(rows, probabilities) for name, probabilities in answers.items()}

@@ -1,8 +1,7 @@
-"""How did a run come about? What its card says, what a resumed run must share with it, and which pictures were in which split."""
+"""How did a run come about? What its card says, and what a resumed run must share with it."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -12,16 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infant_fer.data.aligned_dataset import AlignedDataset
-from infant_fer.data.labeled_images import LabeledImages
-from infant_fer.data.leakage import Leaks, digests
+from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.data.leakage import Leaks
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.runtime import machine
 
-SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its split
 STARTED_FILE = "started.json"  # in a run's folder
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
@@ -38,19 +35,19 @@ def provenance(
     config: ExperimentConfig, base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, across: Leaks
 ) -> dict:
     """Return what the card and `metrics.json` say of a run before it trains; `across` are the leaks of its split."""
-    pictures = dataset.pictures
-    listing = "\n".join(f"{split} {member}" for split, member in zip(splits, pictures.members, strict=True))
+    images = dataset.images
+    listing = "\n".join(f"{split} {member}" for split, member in zip(splits, images.members, strict=True))
     return {
         "command": config.command,
         "recipe": config.recipe,
         "base": str(base),
         "data": Path(config.data.source).name,
-        "labels": list(pictures.labels),
+        "labels": list(images.labels),
         "split": config.data.split,
         "split_sha256": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
-        "counts": {name: pictures.rows(splits == name).counts() for name in ("train", "dev", "test")},
-        "subjects_known": pictures.subjects_known,
-        "pairs across the parts": across.counts(),
+        "counts": {name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
+        "subjects_known": images.subjects_known,
+        "pairs across splits": across.counts(),
         "folds": config.folds.count,
         "repeats": config.folds.repeats,
         "teacher": config.teacher and publishable(config.teacher),
@@ -71,6 +68,7 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
     file, description = folder / STARTED_FILE, json.loads(json.dumps(description))
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
+        before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:
             raise DatasetError(
@@ -81,28 +79,3 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(description, indent=1), "utf-8")
-
-
-def write_split(folder: Path, pictures: LabeledImages, splits: np.ndarray) -> None:
-    """Write the split of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not their names."""
-    with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(("sha256", "split"))
-        rows.writerows(
-            sorted((digest, split) for digest, split in zip(digests(pictures), splits, strict=True) if split)
-        )
-
-
-def read_split(folder: Path, pictures: LabeledImages) -> np.ndarray | None:
-    """Return the (N,) str splits that these pictures had when the checkpoint in `folder` was trained, "" for others.
-
-    None when the folder has no SPLIT_FILE, or that knows none of these pictures.
-    """
-    if not (folder / SPLIT_FILE).is_file():
-        return None
-    with (folder / SPLIT_FILE).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    column = "split" if rows and "split" in rows[0] else "part"  # its name in older checkpoints
-    known = {row["sha256"]: row[column] for row in rows}
-    splits = np.array([known.get(digest, "") for digest in digests(pictures)], dtype="<U5")
-    return splits if splits.astype(bool).any() else None

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.metrics import balanced_accuracy
 from infant_fer.training.batches import Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
@@ -83,7 +83,7 @@ class ExpressionTrainer(Trainer):
         self.settings = settings
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, so accumulation divides it
         self.plain_collator = Collator(kwargs["data_collator"].processor)
-        target = torch.from_numpy(kwargs["train_dataset"].pictures.target)
+        target = torch.from_numpy(kwargs["train_dataset"].images.target)
         rarity = target.sum() / target.sum(0).clamp_min(1e-6) / target.shape[1]
         self.class_weights = rarity if settings.class_weights else torch.ones(target.shape[1])
         self.average = averaged_model(self.model, settings.ema) if settings.ema else None
@@ -129,7 +129,7 @@ class ExpressionTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None):
         data = self.train_dataset if train_dataset is None else train_dataset
-        return EpochSampler(data.pictures.target.argmax(1), self.settings.sampler, self.args.seed)
+        return EpochSampler(data.images.target.argmax(1), self.settings.sampler, self.args.seed)
 
     # transformers 5 saves the weights of some families under older names, and Trainer's own loading does not translate
     # them back: it would silently continue with the last weights. So each checkpoint also has them under their own names.
@@ -183,13 +183,13 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((classes == truth).mean()), "balanced_accuracy": balanced_accuracy(classes, truth)}
 
 
-def _arguments(settings: TrainingConfig, folder: Path, seed: int, pictures: int) -> TrainingArguments:
+def _arguments(settings: TrainingConfig, folder: Path, seed: int, images: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=min(settings.batch, pictures),
+        per_device_train_batch_size=min(settings.batch, images),
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=settings.accumulation,
         auto_find_batch_size=settings.auto_batch,
@@ -206,7 +206,7 @@ def _arguments(settings: TrainingConfig, folder: Path, seed: int, pictures: int)
         load_best_model_at_end=True,
         metric_for_best_model="eval_dev_accuracy",
         logging_strategy="steps",
-        logging_steps=max(1, pictures // settings.batch // 4),
+        logging_steps=max(1, images // settings.batch // 4),
         report_to=["tensorboard"],
         remove_unused_columns=False,
         label_names=["labels"],

@@ -45,7 +45,7 @@ def mixed(tmp_path_factory):
 
 def test_bad_pictures_are_counted_and_named_and_the_rest_goes_on(mixed):
     images, _, dataset, said = mixed
-    assert dataset.pictures.members == images.members[1:2]
+    assert dataset.images.members == images.members[1:2]
     assert dataset.found.tolist() == [True]
     assert dataset.landmarks_px.shape == (1, 478, 2)
     assert said[0].startswith("3 of 4 pictures cannot be read and are left out: ")

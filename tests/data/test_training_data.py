@@ -9,15 +9,14 @@ import torch
 
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.data import face_cache
-from infant_fer.data.aligned_dataset import AlignedDataset
 from infant_fer.data.face_cache import align_images
-from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset
 from infant_fer.data.leakage import unlike
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
 from infant_fer.labels import AGE_GROUPS, EMOTIONS
 from infant_fer.models.geometry import geometry_features
-from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.data import read_fer2013, read_infants, read_older
 from tests.made_data import EXAMPLES, infant_row, write_table, write_zip
 
 

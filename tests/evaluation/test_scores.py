@@ -12,7 +12,7 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, ensemble
 from infant_fer.evaluation.scores import mcnemar, repeated_scores, scores, subgroup_accuracies, top_two
 from infant_fer.labels import AFFECTS
-from infant_fer.training.learning_curves import Epoch, epochs_of, overfitting
+from infant_fer.training.artifacts import Epoch, epochs_of, overfitting
 
 
 def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:

@@ -5,7 +5,7 @@ import numpy as np
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.labels import AFFECTS
-from infant_fer.training.cross_validation import cross_validate
+from infant_fer.training.experiment import cross_validate
 
 
 def six_images() -> LabeledImages:

@@ -13,7 +13,7 @@ from infant_fer.alignment import CropSpec
 from infant_fer.data import face_cache
 from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import DatasetError
-from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.data import read_fer2013, read_infants, read_older
 
 COLUMNS = [
     "file",

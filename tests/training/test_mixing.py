@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infant_fer.training.mixing import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup
+from infant_fer.training.batches import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup
 
 
 def seeded(seed: int = 0) -> torch.Generator:

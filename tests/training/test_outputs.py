@@ -10,7 +10,7 @@ import train as train_script
 from infant_fer.errors import OutputError, TrainingError
 from infant_fer.training import artifacts, command
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face import members
+from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.provenance import STARTED_FILE, publishable, start_run
 from tests.conftest import ROOT
@@ -108,10 +108,10 @@ def _die(number, context):
 
 
 def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(members, "_train_member", _die)
-    context = members.TrainingContext(tmp_path, tmp_path, "", recipe(), 0, tmp_path, False)
+    monkeypatch.setattr(recipe_run, "_train_member", _die)
+    context = recipe_run.TrainingContext(tmp_path, tmp_path, "", recipe(), 0, tmp_path, False)
     threads = torch.get_num_threads()
     with pytest.raises(TrainingError, match="--resume goes on") as caught:
-        members.train_members(context)
+        recipe_run.train_members(context)
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == threads

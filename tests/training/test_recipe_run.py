@@ -10,7 +10,7 @@ import torch
 
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
@@ -26,11 +26,9 @@ from infant_fer.training.infant_face.config import (
     RecipeConfig,
     RunConfig,
 )
-from infant_fer.training.infant_face.data import load
+from infant_fer.training.infant_face.data import FaceBatch, load, outputs, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
-from infant_fer.training.infant_face.geometry_stream import train_geometry
-from infant_fer.training.infant_face.manifest import read_fer2013, read_infants, read_older
-from infant_fer.training.infant_face.rows import FaceBatch, outputs
+from infant_fer.training.infant_face.finetuning import train_geometry
 from tests.made_data import EXAMPLES, drawn_face, face_dataset, infant_row, store_faces, write_table, write_zip
 
 pytestmark = pytest.mark.slow
@@ -77,7 +75,7 @@ def test_the_geometry_stream_learns_from_found_faces_alone():
     model = new_model()
     train_geometry(model, both, GeometryConfig(epochs=40, batch=16, learning_rate=1e-2, weight_decay=0.01))
     answer = outputs(model, faces)
-    assert answer.geometry_logits.argmax(1).tolist() == faces.pictures.truth.tolist()
+    assert answer.geometry_logits.argmax(1).tolist() == faces.images.truth.tolist()
     torch.testing.assert_close(model.geometry.mean, torch.from_numpy(faces.geometry.mean(0)))
 
 
@@ -158,8 +156,8 @@ def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **sett
 
 def test_no_held_out_infant_is_pretrained_on(data_folder):
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
-    kept = {name for name, keep in zip(data.fer.pictures.members, data.fer_kept, strict=True) if keep}
-    assert kept == {name for name in data.fer.pictures.members if "/train/" in name and Path(name).stem in "12"}
+    kept = {name for name, keep in zip(data.fer.images.members, data.fer_kept, strict=True) if keep}
+    assert kept == {name for name in data.fer.images.members if "/train/" in name and Path(name).stem in "12"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import transformers as hf
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil
 
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
@@ -66,7 +66,7 @@ def test_sixteen_pictures_are_learned_by_heart(tmp_path):
     assert max(scores) == 1.0
     assert scores[0] < 1.0
     pixels = Collator(learner.processor)([crops[index] for index in range(16)])["pixel_values"]
-    assert (learner.model.eval()(pixels).logits.argmax(1) == torch.from_numpy(crops.pictures.truth)).all()
+    assert (learner.model.eval()(pixels).logits.argmax(1) == torch.from_numpy(crops.images.truth)).all()
     assert list((tmp_path / "whole" / "runs").rglob("events*")) or list(tmp_path.rglob("events.out*"))
 
 
@@ -156,7 +156,7 @@ def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
     torch.testing.assert_close(weights(learner.model), kept, rtol=0, atol=1e-6)
     measured = next(entry["eval_dev_loss"] for entry in history if entry.get("eval_dev_accuracy") == max(scores))
     pixels = Collator(learner.processor)([dev[index] for index in range(len(dev))])["pixel_values"]
-    loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, torch.from_numpy(dev.pictures.target))
+    loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, torch.from_numpy(dev.images.target))
     assert measured == pytest.approx(loss.item(), abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Training on made pictures: what is learnt, what is left alone, what the app makes of it."""
+"""Training on drawn pictures: what is learnt, what stays as it was, what the app loads."""
 
 import copy
 import json
@@ -13,12 +13,11 @@ import torch
 from infant_fer import metrics
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
-from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, rate
-from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
-from infant_fer.training.infant_face.rows import PROCESSOR, as_input, outputs
+from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, as_input, outputs
+from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, rate, train_geometry
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy
 from tests.made_data import face_dataset
 
@@ -53,7 +52,9 @@ def fitted() -> InfantFaceModel:
     torch.manual_seed(0)
     rows = faces(16)
     settings = FinetuningConfig(epochs=40, infants=16, older=2, emotions=2, learning_rate=3e-3, ema=0.9)
-    model = finetune(InfantFaceModel(InfantFaceConfig(**SMALL)), rows, rows, rows, settings, log=lambda _: None)
+    model = finetune(
+        InfantFaceModel(InfantFaceConfig(**SMALL)), TrainingSets(rows, rows, rows), settings, log=lambda _: None
+    )
     train_geometry(model, rows, GeometryConfig(epochs=60, batch=16))
     return model.requires_grad_(False)
 
@@ -61,10 +62,10 @@ def fitted() -> InfantFaceModel:
 def test_sixteen_pictures_are_learnt_by_every_stream(fitted):
     rows = faces(16)
     answer = outputs(fitted, rows)
-    truth = torch.from_numpy(rows.pictures.truth)
+    truth = torch.from_numpy(rows.images.truth)
     for logits in (answer.logits, answer.image_logits, answer.geometry_logits):
         assert (logits.argmax(1) == truth).all()
-    assert metrics.concordance(answer.valence_arousal[:, 0].numpy(), rows.pictures.heads["valence_arousal"][:, 0]) > 0.5
+    assert metrics.concordance(answer.valence_arousal[:, 0].numpy(), rows.images.heads["valence_arousal"][:, 0]) > 0.5
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_start_is_left_alone():
@@ -73,7 +74,8 @@ def test_the_same_seed_gives_the_same_weights_and_the_start_is_left_alone():
     before = {name: value.clone() for name, value in start.state_dict().items()}
     settings = FinetuningConfig(epochs=1, infants=8, older=2, emotions=2)
     first, again, other = (
-        finetune(start, rows, rows, rows, settings, seed, log=lambda _: None).state_dict() for seed in (0, 0, 1)
+        finetune(start, TrainingSets(rows, rows, rows), settings, seed, log=lambda _: None).state_dict()
+        for seed in (0, 0, 1)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first[AFFECT], other[AFFECT])
@@ -104,13 +106,13 @@ def test_the_fusion_ignores_a_geometry_that_misleads_and_heeds_one_that_helps(fi
 
 def test_what_was_learned_before_stays_in_the_emotion_targets(fitted):
     rows = faces(6)
-    labels = rows.pictures.heads["emotion"]
+    labels = rows.images.heads["emotion"]
     labels[:3] = np.eye(7)[:3]
     kept = distill_emotions(fitted, rows)
     probabilities = outputs(fitted, rows).emotion_logits.softmax(1).numpy()
-    mixed = kept.pictures.heads["emotion"]
+    mixed = kept.images.heads["emotion"]
     np.testing.assert_allclose(mixed[:3], (labels + probabilities)[:3] / 2, rtol=0.02, atol=0.02)
-    np.testing.assert_array_equal(kept.pictures.target, rows.pictures.target)
+    np.testing.assert_array_equal(kept.images.target, rows.images.target)
 
 
 def test_soft_cross_entropy_by_hand():

@@ -1,1 +1,1 @@
-"""How is the embedded checkpoint made? From the research data to a measured folder; `run` is the way through."""
+"""How is the embedded checkpoint trained? From the research data to a measured folder; start with `run`."""

@@ -10,15 +10,13 @@ from scipy.special import softmax
 
 from infant_fer import metrics
 from infant_fer.data.labeled_images import UNKNOWN
-from infant_fer.evaluation.baselines import baseline_probabilities
-from infant_fer.evaluation.predictions import Predictions
+from infant_fer.evaluation.predictions import Predictions, baselines
 from infant_fer.evaluation.scores import figures, mcnemar, scores, subgroup_accuracies
-from infant_fer.labels import AFFECTS, AGE_GROUPS
+from infant_fer.labels import AGE_GROUPS
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
-from infant_fer.training.infant_face.data import RecipeData
+from infant_fer.training.infant_face.data import RecipeData, outputs
 from infant_fer.training.infant_face.pretraining import emotion_logits, emotion_set
-from infant_fer.training.infant_face.rows import outputs
 
 THIS = "this checkpoint"
 SOURCES = ("utkface", "web", "fer2013")  # in the order of the card
@@ -43,7 +41,7 @@ InfantFaceFigures = TypedDict(
 
 def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> InfantFaceFigures:
     """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split."""
-    output, split = outputs(model, data.infants), str(data.infants.pictures.split[chosen][0])
+    output, split = outputs(model, data.infants), str(data.infants.images.split[chosen][0])
     measured = _affect_predictions(output, model.config.logit_temperature, data, chosen & _labeled(data))
     this = measured[THIS]
     return {
@@ -63,22 +61,23 @@ def _affect_predictions(
     output: InfantFaceOutput, temperature: float, data: RecipeData, rows: np.ndarray
 ) -> dict[str, Predictions]:
     """Return the affect predictions of the fused model, its streams and the baselines for an (N,) mask of infants."""
-    images, geometry, found = data.infants.pictures, data.infants.geometry, data.infants.found
-    train = (images.split == "train") & _labeled(data) & found
+    images = data.infants.images
+    train = data.infants.rows((images.split == "train") & _labeled(data))
     logits = {
         THIS: output.logits,
         "image stream alone": output.image_logits,
         "geometry stream alone": output.geometry_logits,
     }
     probabilities = {name: softmax(each.double().numpy() / temperature, axis=1) for name, each in logits.items()}
-    probabilities |= baseline_probabilities(geometry[train], images.truth[train], len(AFFECTS), geometry, found)
     ages = np.array([*AGE_GROUPS, "unknown"])[images.heads["age"].clip(-1)]  # UNKNOWN becomes -1, the last name
-    named = replace(images, subgroups={**images.subgroups, "age group": ages}).rows(rows)
-    return {name: Predictions.of(named, each[rows]) for name, each in probabilities.items()}
+    named = replace(images, subgroups={**images.subgroups, "age group": ages})
+    measured = replace(data.infants, images=named).rows(rows)
+    predictions = {name: Predictions.of(measured.images, each[rows]) for name, each in probabilities.items()}
+    return predictions | baselines(train, measured)
 
 
 def _labeled(data: RecipeData) -> np.ndarray:
-    return data.infants.pictures.truth != UNKNOWN
+    return data.infants.images.truth != UNKNOWN
 
 
 def _by_source(predictions: Predictions) -> dict[str, Proportion]:
@@ -95,7 +94,7 @@ def _recalls(predictions: Predictions) -> dict[str, Proportion]:
 
 def _concordances(output: InfantFaceOutput, data: RecipeData, chosen: np.ndarray) -> dict[str, float]:
     """Return Lin's concordance of valence and arousal over the usable faces that have them."""
-    heads = data.infants.pictures.heads
+    heads = data.infants.images.heads
     truth = heads["valence_arousal"]
     known = chosen & ~np.isnan(truth[:, 0]) & (heads["usable"] == 1)
     predicted = output.valence_arousal.numpy()[known]
@@ -107,9 +106,9 @@ def _concordances(output: InfantFaceOutput, data: RecipeData, chosen: np.ndarray
 
 def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeData, split: str) -> dict[str, float]:
     """Return AUCs of usable infants against unusable rows and older faces: above eight years, and of four to eight."""
-    infants, older = (each.pictures.split == split for each in (data.infants, data.older))
-    usable_scores, usable = output.usable_logit.numpy()[infants], data.infants.pictures.heads["usable"][infants]
-    over_eight = data.older.pictures.heads["usable"] == 0
+    infants, older = (each.images.split == split for each in (data.infants, data.older))
+    usable_scores, usable = output.usable_logit.numpy()[infants], data.infants.images.heads["usable"][infants]
+    over_eight = data.older.images.heads["usable"] == 0
     aucs = {}
     for name, chosen in (("over 8", older & over_eight), ("of 4 to 8", older & ~over_eight)):
         others = outputs(model, data.older.rows(chosen)).usable_logit.numpy()
@@ -121,5 +120,5 @@ def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeD
 
 def _fer2013_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> Proportion:
     """Return the accuracy of the seven emotions on FER2013's public test (dev) or private test (test)."""
-    crops, emotion = emotion_set(data.fer.rows(data.fer.pictures.split == split))
+    crops, emotion = emotion_set(data.fer.rows(data.fer.images.split == split))
     return metrics.accuracy(emotion_logits(model, crops).argmax(1).numpy(), emotion)

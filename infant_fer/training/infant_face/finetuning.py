@@ -1,4 +1,4 @@
-"""How does a pretrained network learn infants? The image stream and all its heads at once, with soft labels."""
+"""How does a pretrained network learn infants? Image stream and heads at once; then the geometry stream, fused with it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from infant_fer.data.aligned_dataset import AlignedDataset
-from infant_fer.data.labeled_images import UNKNOWN
-from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset
+from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
 from infant_fer.training.augmentation import partly_mild
-from infant_fer.training.infant_face.config import FinetuningConfig
-from infant_fer.training.infant_face.rows import FaceBatch, as_input, joined, outputs
+from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
+from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
 
+SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities
 
 
@@ -31,20 +31,18 @@ def distill_emotions(model: InfantFaceModel, faces: AlignedDataset) -> AlignedDa
     """
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
         probabilities = outputs(model, faces).emotion_logits.softmax(1).numpy()
-    return faces.with_head("emotion", LABEL_SHARE * faces.pictures.heads["emotion"] + (1 - LABEL_SHARE) * probabilities)
+    return faces.with_head("emotion", LABEL_SHARE * faces.images.heads["emotion"] + (1 - LABEL_SHARE) * probabilities)
 
 
 def finetune(
     model: InfantFaceModel,
-    infants: AlignedDataset,
-    older: AlignedDataset,
-    emotions: AlignedDataset,
+    sets: TrainingSets,
     settings: FinetuningConfig,
     seed: int = 0,
     log: Callable[[str], None] = print,
     line: int = 0,
 ) -> InfantFaceModel:
-    """Train image stream and heads of a copy of `model` on infants, older faces and FER2013 together (EMA weights).
+    """Train image stream and heads of a copy of `model` on all three sets together; return the averaged (EMA) weights.
 
     It computes on the device of `model`. `line` of the terminal shows the progress. The geometry stream is not changed.
     """
@@ -52,8 +50,8 @@ def finetune(
     random = np.random.default_rng(seed)
     average = averaged_model(model, settings.ema)
     model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
-    weights, steps = _row_weights(FaceBatch.of(infants), settings), len(infants) // settings.infants
-    pools = [FaceBatch.of(each, model.device) for each in (infants, older, emotions)]
+    weights, steps = _row_weights(FaceBatch.of(sets.infants), settings), len(sets.infants) // settings.infants
+    infants, older, emotions = (FaceBatch.of(each, model.device) for each in sets)
     trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -65,9 +63,9 @@ def finetune(
         for _ in tqdm(range(steps), f"Fine-tuning {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             batch = joined(
                 [
-                    pools[0].rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
-                    pools[1].rows(random.choice(len(older), settings.older, replace=False)),
-                    pools[2].rows(random.choice(len(emotions), settings.emotions, replace=False)),
+                    infants.rows(random.choice(len(infants), settings.infants, replace=False, p=weights)),
+                    older.rows(random.choice(len(older), settings.older, replace=False)),
+                    emotions.rows(random.choice(len(emotions), settings.emotions, replace=False)),
                 ]
             )
             loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
@@ -77,6 +75,43 @@ def finetune(
             total += float(loss.detach())
         log(f"fine-tuning epoch {epoch + 1}: loss {total / steps:.3f}, {time.monotonic() - start:.0f} s")
     return cast(InfantFaceModel, average.module).eval()
+
+
+def train_geometry(model: InfantFaceModel, faces: AlignedDataset, settings: GeometryConfig, seed: int = 0) -> None:
+    """Give `model` a new geometry stream, fitted to the affects of those rows in which a face was found."""
+    torch.manual_seed(seed)
+    stream = model.geometry = GeometryStream(model.config)
+    known = faces.found & (faces.images.target.sum(1) > 0)
+    geometry, affect = (torch.from_numpy(each[known]) for each in (faces.geometry, faces.images.target))
+    stream.mean.copy_(geometry.mean(0))
+    stream.deviation.copy_(geometry.std(0).clamp_min(1e-3))
+    weights = affect @ (affect.sum() / affect.sum(0)).sqrt()
+    optimizer = torch.optim.AdamW(stream.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = settings.epochs * (len(geometry) // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps + 1)
+    for _ in range(settings.epochs):
+        for batch in torch.randperm(len(geometry))[: steps // settings.epochs * settings.batch].split(settings.batch):
+            noise = torch.randn_like(geometry[batch]) * settings.noise * stream.deviation
+            loss = -((affect[batch] * stream(geometry[batch] + noise).log_softmax(1)).sum(1) * weights[batch]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+def fuse(model: InfantFaceModel, dev: AlignedDataset) -> float:
+    """Scale the geometry stream's last layer so that the summed logits have the least loss on the dev rows; return the scale."""
+    affect, answer = torch.from_numpy(dev.images.target), outputs(model, dev)
+    known = affect.sum(1) > 0
+    losses = [
+        F.cross_entropy((answer.image_logits + scale * answer.geometry_logits)[known], affect[known])
+        for scale in SCALES
+    ]
+    scale = float(SCALES[int(torch.stack(losses).argmin())])
+    with torch.no_grad():
+        for parameter in model.geometry.layers[-1].parameters():
+            parameter.mul_(scale)
+    return scale
 
 
 def rate(done: int, steps: int, warmup: float) -> float:

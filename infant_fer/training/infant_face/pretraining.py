@@ -12,11 +12,11 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from infant_fer.data.aligned_dataset import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.training.augmentation import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
-from infant_fer.training.infant_face.rows import as_input
+from infant_fer.training.infant_face.data import as_input
 from infant_fer.training.optimization import averaged_model, parameter_groups, step
 
 EmotionSet = tuple[torch.Tensor, np.ndarray]  # (N, S, S) uint8 luminance crops, (N,) indices of emotions
@@ -24,7 +24,7 @@ EmotionSet = tuple[torch.Tensor, np.ndarray]  # (N, S, S) uint8 luminance crops,
 
 def emotion_set(dataset: AlignedDataset) -> EmotionSet:
     """Return the luminance of a data set's crops and its emotions."""
-    return luminance_crops(dataset.crops), dataset.pictures.heads["emotion_index"]
+    return luminance_crops(dataset.crops), dataset.images.heads["emotion_index"]
 
 
 def pretrain(
@@ -61,9 +61,9 @@ def pretrain(
         order = np.random.default_rng(epoch + 1000 * seed).permutation(len(crops))
         batches = _batches(order, settings.batch)
         for batch in tqdm(batches, f"Pretraining {epoch + 1}", unit="step", position=line, leave=False, disable=None):
-            pictures = as_input(partly_mild(_resized(crops[batch], side), settings.mild))
+            images = as_input(partly_mild(_resized(crops[batch], side), settings.mild))
             with torch.autocast(model.device.type, dtype=torch.bfloat16):
-                logits = model(pictures).emotion_logits
+                logits = model(images).emotion_logits
             loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
             step(optimizer, loss, model)
             schedule.step()
@@ -79,17 +79,17 @@ def emotion_logits(model: InfantFaceModel, crops: torch.Tensor, side: int | None
     model.eval()
     batches = []
     for batch in crops.split(256):
-        pictures = as_input(_resized(batch.to(model.device), side or batch.shape[-1]))
+        images = as_input(_resized(batch.to(model.device), side or batch.shape[-1]))
         with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            views = [model(view).emotion_logits.float() for view in (pictures, pictures.flip(-1))]
+            views = [model(view).emotion_logits.float() for view in (images, images.flip(-1))]
         batches.append((views[0] + views[1]) / 2)
     return torch.cat(batches).cpu()
 
 
 def _resized(crops: torch.Tensor, side: int) -> torch.Tensor:
     """Return (B, 1, side, side) in 0..1 from (B, S, S) in 0..255."""
-    pictures = crops[:, None].float() / 255
-    return F.interpolate(pictures, size=side, mode="area") if side < crops.shape[-1] else pictures
+    images = crops[:, None].float() / 255
+    return F.interpolate(images, size=side, mode="area") if side < crops.shape[-1] else images
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:

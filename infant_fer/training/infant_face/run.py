@@ -1,10 +1,20 @@
-"""How is the embedded checkpoint made? Train the members, fit geometry and temperature, measure, and write the folder."""
+"""How is the embedded checkpoint trained? Its members side by side, then geometry and temperature; measured and written.
+
+Each member is a process of its own: pretrained on FER2013, then fine-tuned on infants.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +22,58 @@ import numpy as np
 import torch
 
 from infant_fer import metrics
+from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import UNKNOWN
-from infant_fer.models.infant_face import InfantFaceModel, joined
+from infant_fer.errors import TrainingError
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, joined
 from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.config import RunConfig
-from infant_fer.training.infant_face.data import RecipeData, load
+from infant_fer.training.infant_face.config import RecipeConfig, RunConfig
+from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, load, outputs
 from infant_fer.training.infant_face.figures import measure
-from infant_fer.training.infant_face.geometry_stream import fuse, train_geometry
-from infant_fer.training.infant_face.members import TrainingContext, train_members
-from infant_fer.training.infant_face.rows import PROCESSOR, outputs
-from infant_fer.training.runtime import machine
+from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
+from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
+from infant_fer.training.runtime import accelerator, machine
+
+SETTINGS_FILE = "settings.json"  # of a finished step
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedMember:
+    """A network and the minutes that its training took."""
+
+    model: InfantFaceModel
+    minutes: float
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What all members are trained with, and where every step of each is kept."""
+
+    data: Path
+    cache: Path  # of the data's faces
+    digest: str  # of the training rows
+    learning: RecipeConfig
+    seed: int  # the run's
+    folder: Path
+    resume: bool  # reuse steps of an earlier run with the same settings and data
+
+    def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
+        """Return the step of an earlier run with the same settings, or train and keep it."""
+        file, settings = self.folder / step / SETTINGS_FILE, json.loads(json.dumps(settings))
+        if not self.resume or not file.is_file() or json.loads(file.read_text("utf-8"))["settings"] != settings:
+            file.unlink(missing_ok=True)  # weights without it are not reused
+            member = train()
+            member.model.save_pretrained(file.parent)
+            file.write_text(json.dumps({"settings": settings, "minutes": member.minutes}, indent=1), "utf-8")
+        return self.read(step)
+
+    def read(self, step: str) -> TrainedMember:
+        """Return a step that the folder keeps."""
+        record = json.loads((self.folder / step / SETTINGS_FILE).read_text("utf-8"))
+        model = InfantFaceModel.from_pretrained(self.folder / step)
+        return TrainedMember(model.eval().requires_grad_(False), record["minutes"])
 
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
@@ -35,8 +85,8 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     )
     members = train_members(context)
     model = joined([each.model for each in members])
-    dev, test = data.infants.pictures.split == "dev", data.infants.pictures.split == "test"
-    usable = data.infants_kept & (data.infants.pictures.heads["usable"] == 1)
+    dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
+    usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
     train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
     fuse(model, data.infants.rows(dev))
     model.requires_grad_(False)
@@ -49,6 +99,86 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
         log(f"dev {source}: {share}")
     return results
+
+
+def train_members(context: TrainingContext) -> list[TrainedMember]:
+    """Train all members side by side with an equal share of the cores each; the faces must be in the cache already.
+
+    Raises TrainingError when one of the processes dies.
+    """
+    numbers = range(context.learning.members)
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(len(numbers), spawn, _share_cores, (len(numbers),)) as pool:
+            list(pool.map(_train_member, numbers, repeat(context)))
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "The process of a network ended without a word, for example because memory ran out. "
+            "The same command with --resume goes on from the finished steps."
+        ) from error
+    return [context.read(_step(number)) for number in numbers]
+
+
+def _share_cores(processes: int) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+@cache
+def _load_once(data: Path, faces: Path) -> RecipeData:
+    return load(data, faces, log=lambda _: None)
+
+
+def _train_member(number: int, context: TrainingContext) -> None:
+    learning, seed = context.learning, context.seed + number
+
+    def fine_tune() -> TrainedMember:
+        start = _pretrained(number, len(learning.pretraining), context)
+        began, network = time.monotonic(), start.model.to(accelerator())
+        sets = _load_once(context.data, context.cache).training_sets()
+        sets = sets._replace(fer=distill_emotions(network, sets.fer))
+        model = finetune(network, sets, learning.fine_tuning, seed, _log_for(number), number)
+        return TrainedMember(model, start.minutes + _minutes_since(began))
+
+    settings = {
+        "data": context.digest,
+        "seed": seed,
+        "pretraining": [asdict(each) for each in learning.pretraining],
+        "fine_tuning": asdict(learning.fine_tuning),
+    }
+    context.reused_or_trained(_step(number), settings, fine_tune)
+
+
+def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMember:
+    """Return the member after so many rounds on FER2013; 0 rounds give random weights."""
+    seed, data = context.seed + number, _load_once(context.data, context.cache)
+    finished = context.learning.pretraining[:rounds]
+    if not finished:
+        torch.manual_seed(seed)
+        sizes = {"geometry_size": data.infants.geometry.shape[1], "face_crop": asdict(CropSpec())}
+        return TrainedMember(InfantFaceModel(InfantFaceConfig(**sizes)), 0.0)
+
+    def train_round() -> TrainedMember:
+        start, began = _pretrained(number, rounds - 1, context), time.monotonic()
+        dev = data.fer.images.split == "dev"
+        train_set, dev_set = (emotion_set(data.fer.rows(rows)) for rows in (data.fer_kept, dev))
+        network = start.model.to(accelerator())
+        model = pretrain(network, train_set, dev_set, finished[-1], seed, _log_for(number), number)
+        return TrainedMember(model, start.minutes + _minutes_since(began))
+
+    settings = {"data": context.digest, "seed": seed, "pretraining": [asdict(each) for each in finished]}
+    return context.reused_or_trained(_step(number, f"pretrained-{rounds}"), settings, train_round)
+
+
+def _step(number: int, name: str = "fine-tuned") -> str:
+    return f"member-{number + 1}/{name}"
+
+
+def _log_for(number: int) -> Callable[[str], None]:
+    return lambda message: print(f"member {number + 1}: {message}", flush=True)
+
+
+def _minutes_since(start: float) -> float:
+    return round((time.monotonic() - start) / 60, 1)
 
 
 def save(model: InfantFaceModel, results: dict, output: Path) -> None:
@@ -65,9 +195,9 @@ def save(model: InfantFaceModel, results: dict, output: Path) -> None:
 
 
 def _temperature(model: InfantFaceModel, data: RecipeData) -> float:
-    rated = (data.infants.pictures.split == "dev") & (data.infants.pictures.truth != UNKNOWN)
+    rated = (data.infants.images.split == "dev") & (data.infants.images.truth != UNKNOWN)
     logits = outputs(model, data.infants.rows(rated)).logits.numpy()
-    return metrics.fit_temperature(logits, data.infants.pictures.truth[rated])
+    return metrics.fit_temperature(logits, data.infants.images.truth[rated])
 
 
 def _provenance(config: RunConfig, minutes: list[float]) -> dict:
