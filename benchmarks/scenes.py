@@ -2,7 +2,7 @@
 
 FOLDER holds scenes.csv and scenes.zip: full pictures with the face's position, height, visibility and affect, annotated by
 eye. A detection is right when its centre lies within three quarters of the face's height of that position. No checkpoint was
-trained on these pictures; their faces are small, dark, turned or noisy, so accuracy is lower there.
+trained on these pictures; their faces are small, dark, rotated or noisy, so accuracy is lower there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Measure the speed of SmoothGrad: ours against captum's NoiseTunnel, one sample at a time in float32, in the same run.
+"""Measure the speed of SmoothGrad: the project's loop against captum's NoiseTunnel, one sample at a time in float32, in the same run.
 
     python -m benchmarks.smoothgrad [--json OUT] [--samples 50] [--checkpoint FOLDER] [--skip-vit-base]
 
 Times are whole maps of a crop of
-random pixels: neither the pixels nor the weights change the cost. `cosine` compares ours with the same noise through the
+random pixels: neither the pixels nor the weights change the cost. `cosine` compares its map with the same noise through the
 plain float32 model. `prepare` is paid once, at a checkpoint's first explanation.
 """
 
@@ -52,7 +52,7 @@ class ExperimentResult:
     size_px: int
     samples: int
     prepare_s: float
-    ours_s: float
+    own_s: float
     captum_s: float
     ratio: float
     cosine_to_float32: float
@@ -61,7 +61,7 @@ class ExperimentResult:
     @property
     def met(self) -> bool:
         """Tell whether both bars are reached."""
-        return self.ratio >= self.bar.ratio and (self.bar.seconds is None or self.ours_s <= self.bar.seconds)
+        return self.ratio >= self.bar.ratio and (self.bar.seconds is None or self.own_s <= self.bar.seconds)
 
 
 # "auto", the app's default, is float32 for the embedded checkpoint and bfloat16 for a ViT where the processor has it.
@@ -69,7 +69,7 @@ SMALL_BARS = {"auto": Bar(1.5, 2.0), "bfloat16": Bar(1.5, 3.0)}
 
 
 def measure(case: str, folder: Path, precision: str, bar: Bar, samples: int, repeats: int) -> ExperimentResult:
-    """Time both loops in turn on the checkpoint in `folder`, after a warm-up of each."""
+    """Time both loops alternately on the checkpoint in `folder`, after a warm-up of each."""
     classifier = AffectClassifier.from_pretrained(folder, device="cpu", precision=precision)
     aligned = _random_crop(classifier.crop.size)
     pixel_values = classifier.pixel_values(aligned)
@@ -77,16 +77,16 @@ def measure(case: str, folder: Path, precision: str, bar: Bar, samples: int, rep
     score = classifier.score_of(TARGET, aligned)
     prepare_s = time.perf_counter() - start
     plain = _plain_score(folder)
-    few = _ours(score, pixel_values, WARM_UP_SAMPLES), _ours(plain, pixel_values, WARM_UP_SAMPLES)
+    few = _project_loop(score, pixel_values, WARM_UP_SAMPLES), _project_loop(plain, pixel_values, WARM_UP_SAMPLES)
     _captum(plain, pixel_values, 1)
-    ours, captum = [], []
+    own, captum = [], []
     for _ in range(repeats):
-        ours.append(_seconds(lambda: _ours(score, pixel_values, samples)))
+        own.append(_seconds(lambda: _project_loop(score, pixel_values, samples)))
         captum.append(_seconds(lambda: _captum(plain, pixel_values, samples)))
-    ours_s, captum_s = statistics.median(ours), statistics.median(captum)
-    ratio = captum_s / ours_s
+    own_s, captum_s = statistics.median(own), statistics.median(captum)
+    ratio = captum_s / own_s
     case = f"{case}, {score.precision}"
-    return ExperimentResult(case, classifier.crop.size, samples, prepare_s, ours_s, captum_s, ratio, _cosine(*few), bar)
+    return ExperimentResult(case, classifier.crop.size, samples, prepare_s, own_s, captum_s, ratio, _cosine(*few), bar)
 
 
 def save_vit_base(folder: Path) -> None:
@@ -104,7 +104,7 @@ def _plain_score(folder: Path) -> Score:
     return Score(lambda copies: model(pixel_values=copies).logits[:, index], TARGET)
 
 
-def _ours(score: Score, pixel_values: torch.Tensor, samples: int) -> np.ndarray:
+def _project_loop(score: Score, pixel_values: torch.Tensor, samples: int) -> np.ndarray:
     return SmoothGrad(samples, NOISE).map(score, pixel_values).values
 
 
@@ -139,12 +139,12 @@ def _cpu() -> str:
 
 def _print_table(machine: dict, results: list[ExperimentResult]) -> None:
     print(f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
-    print(f"{'case':40} {'px':>4} {'n':>3} {'prepare':>8} {'ours':>8} {'captum':>8} {'ratio':>6} {'cosine':>7}  bar")
+    print(f"{'case':40} {'px':>4} {'n':>3} {'prepare':>8} {'own':>8} {'captum':>8} {'ratio':>6} {'cosine':>7}  bar")
     for one in results:
         limit = f"≤ {one.bar.seconds} s, " if one.bar.seconds else ""
         print(
             f"{one.case:40} {one.size_px:4} {one.samples:3} "
-            f"{one.prepare_s:6.2f} s {one.ours_s:6.2f} s {one.captum_s:6.2f} s {one.ratio:5.2f}x "
+            f"{one.prepare_s:6.2f} s {one.own_s:6.2f} s {one.captum_s:6.2f} s {one.ratio:5.2f}x "
             f"{one.cosine_to_float32:7.4f}  {limit}≥ {one.bar.ratio}x: {'met' if one.met else 'MISSED'}"
         )
 

@@ -183,7 +183,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument(
-        "--n", type=int, default=300, help="faces to look for; a fifth as many infants change expression"
+        "--n", type=int, default=300, help="faces to search for; a fifth as many infants change expression"
     )
     parser.add_argument("--size", type=int, default=384, help="side of their pictures in px")
     parser.add_argument("--timed", type=int, default=200, help="portraits of 128 px to time, and an eighth of 512 px")

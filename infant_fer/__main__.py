@@ -25,7 +25,7 @@ INTERRUPTED = "Interrupted. Results so far are kept: in a new output, or beside 
 
 
 class _ReadByDefault(TyperGroup):
-    """A group whose first word may be left out: what is no command is an argument of `read`."""
+    """A group of commands with `read` as the default: a first word that is no command is an argument of `read`."""
 
     def parse_args(self, ctx, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
@@ -86,9 +86,6 @@ def read(
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         raise typer.Exit(130) from None
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
     raise typer.Exit(0 if n_read else 1)
 
 

@@ -17,14 +17,14 @@ MESH_HEIGHT = 2.4  # brow to chin in the same unit
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a checkpoint wants its faces cut: side in pixels, and free margin as a share of the face's height."""
+    """Specify how faces are cut for a checkpoint: side in pixels, and free margin as a share of the face's height."""
 
     size: int = 96
-    margin: float = 0.15  # leaves the forehead and the chin of a turned head inside
+    margin: float = 0.15  # keeps forehead and chin inside when the head is rotated
 
     @property
     def anchors_px(self) -> np.ndarray:
-        """(3, 2) float32: where right eye, left eye and mouth centre fall in the crop."""
+        """Return (3, 2) float32: where right eye, left eye and mouth centre are in the crop."""
         return (TEMPLATE / (MESH_HEIGHT * (1 + self.margin)) + 0.5) * self.size
 
 
@@ -71,7 +71,7 @@ def whole_picture(photo_rgb: np.ndarray, spec: CropSpec) -> AlignedFace:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """2×3 float64 similarity (rotation, uniform scale, shift; no mirror) that maps (N, 2) `source` nearest to `target`."""
+    """Return the 2×3 float64 similarity (rotation, uniform scale, shift; no mirror) that maps (N, 2) `source` nearest to `target`."""
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     a, b = source - source.mean(0), target - target.mean(0)
     norm = max((a**2).sum(), 1e-9)

@@ -26,7 +26,7 @@ from infant_fer.trust.notes import face_notes, photo_notes
 
 @dataclass(frozen=True)
 class ExplanationSettings:
-    """How to explain one prediction."""
+    """Settings of one explanation."""
 
     method: str | Method = "smoothgrad"  # a key of explain.METHODS, or a method with its own options
     target: str | None = None  # affect; None is the predicted one
@@ -36,7 +36,7 @@ class ExplanationSettings:
 
 
 class Detector(Protocol):
-    """Finds faces; `FaceDetector` is the project's own."""
+    """Find faces in a photo; `FaceDetector` is the project's own."""
 
     def find(self, photo_rgb: np.ndarray, thorough: bool = True, budget: SearchBudget | None = None) -> list[Face]:
         """Find faces in an (H, W, 3) uint8 photo, the one most likely meant first; `thorough` may cost a second."""
@@ -46,20 +46,20 @@ class Detector(Protocol):
 
 
 class Classifier(Protocol):
-    """Reads aligned faces; `AffectClassifier` is the project's own."""
+    """Classify aligned faces; `AffectClassifier` is the project's own."""
 
     name: str
     card: str
     crop: CropSpec
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
-        """Read one aligned face."""
+        """Classify one aligned face."""
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
-        """(1, 3, S, S) float32: the crop as the model is given it."""
+        """Return (1, 3, S, S) float32: the crop as the model takes it."""
 
     def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None) -> Score:
-        """The differentiable score that an explanation of one affect examines."""
+        """Return the differentiable score of one affect that is explained."""
 
 
 class Analyzer:

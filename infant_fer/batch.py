@@ -1,4 +1,4 @@
-"""Many photos: which files are read, what is said of each, and how the results reach CSV, JSON and HTML."""
+"""How are many photos read? Lists files, analyzes each, and writes the results as CSV, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_FACE, UNREADABLE = "no face", "unreadable"
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A file to read: `title` is its name for a page that others may see, without the folders it is in on this computer."""
+    """A file to read. `title` is its name on pages, without the folders of this computer."""
 
     path: Path
     title: str
@@ -47,7 +47,7 @@ class FileResult:
 
     @property
     def name(self) -> str:
-        """The path as it was given."""
+        """Return the path as it was given, printable."""
         return printable(self.file.path)
 
 
@@ -83,14 +83,17 @@ def _photos_in(folder: Path) -> Iterator[PhotoFile]:
 def read_files(
     load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs: Mapping[str, Path], explain: bool
 ) -> int:
-    """Read every file, write each result at once, so that its photo can be forgotten; return how many were read.
+    """Read every file and return how many could be read. Each result is written at once and its photo freed.
 
-    `outputs` are files by the name of their format in WRITERS; without any, CSV goes to the standard output. `load` gives
-    the analyzer, after the outputs were checked. Whatever happens to one file is its own result, and the
-    rest goes on. Interrupted, the results so far are kept, and earlier files stay: see `open_atomically`.
+    `outputs` are files by the name of their format in WRITERS; without any, CSV goes to the standard output. `load`
+    returns the analyzer and is called once the outputs are checked. A file that fails is a result with an error; the
+    others are still read. When interrupted, results so far are kept, and earlier files stay: see `open_atomically`.
     Raises OutputError, and what `load` raises.
     """
-    _check_outputs(outputs, [file.path for file in files])
+    for path in outputs.values():
+        check_output_file(path, [file.path for file in files])
+    if len({path.resolve() for path in outputs.values()}) < len(outputs):
+        raise OutputError("Two outputs have the same name. Give each its own.")
     analyzer = load()
     n_read = 0
     with ExitStack() as stack:
@@ -107,14 +110,6 @@ def read_files(
     return n_read
 
 
-def _check_outputs(outputs: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Raise OutputError, before any work, when an output cannot be written or would destroy something."""
-    for path in outputs.values():
-        check_output_file(path, inputs)
-    if len({path.resolve() for path in outputs.values()}) < len(outputs):
-        raise OutputError("Two outputs have the same name. Give each its own.")
-
-
 def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
     if file.fault:
         return FileResult(file, None, file.fault)
@@ -126,7 +121,7 @@ def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
         return FileResult(file, None, str(error))
     except InfantFERError as error:
         return FileResult(file, report, str(error))
-    except Exception as error:  # of whatever library, on this one file: it is said in its row, and the rest goes on
+    except Exception as error:  # any library's, on this file alone: its row says so, and the others are still read
         return FileResult(file, report, f"Unexpected {type(error).__name__}: {error}")
 
 
@@ -184,7 +179,7 @@ def _csv_writer(opened: AbstractContextManager[IO]) -> Iterator[Write]:
 
 @contextmanager
 def _standard_output() -> Iterator[TextIO]:
-    """The standard output with the line ends that CSV has; what its encoding lacks is written as \\xNN or \\uNNNN."""
+    """Open the standard output without converting line ends; what its encoding lacks is written as \\xNN or \\uNNNN."""
     if hasattr(sys.stdout, "reconfigure"):  # not so in a notebook
         sys.stdout.reconfigure(newline="", errors="backslashreplace")
     try:

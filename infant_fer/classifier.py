@@ -52,7 +52,7 @@ class Prediction:
 
     @property
     def infant(self) -> bool:
-        """Whether the crop looks like a usable infant's face to the checkpoint, or it has no such head."""
+        """Return whether the face is a usable infant's to the checkpoint; True when it has no head for that."""
         return self.usable is None or self.usable >= 0.5
 
 
@@ -75,7 +75,9 @@ class AffectClassifier:
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
         self.temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-        self._precision = _checked_precision(precision)
+        if precision not in PRECISIONS:
+            raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
+        self._precision = precision
         self._explained: tuple[torch.nn.Module, str] | None = None  # made at the first explanation
         self._copying = threading.Lock()
 
@@ -140,7 +142,7 @@ class AffectClassifier:
         return Score(score, affect, precision, self.device, model)
 
     def prediction(self, heads: dict[str, torch.Tensor]) -> Prediction:
-        """Turn what `output` returned into probabilities. Raises CheckpointError when it is not finite."""
+        """Convert the heads of `output` to probabilities. Raises CheckpointError when it is not finite."""
         if not all(bool(torch.isfinite(values).all()) for values in heads.values()):
             raise CheckpointError(
                 f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
@@ -259,9 +261,3 @@ def _device(requested: str) -> str:
     if requested.split(":")[0] not in present:
         raise CheckpointError(f"There is no device {requested!r} here; choose auto or {' or '.join(present)}.")
     return requested
-
-
-def _checked_precision(precision: str) -> str:
-    if precision not in PRECISIONS:
-        raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
-    return precision

@@ -1,4 +1,4 @@
-"""How is a result drawn? Which part of the photo is shown, and boxes, landmarks and saliency maps on it."""
+"""How is a result drawn? Views of the photo with boxes, landmarks and saliency maps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
 
 
 def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> np.ndarray:
-    """Lay the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
+    """Draw the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
 
     Where the map is near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
@@ -77,7 +77,7 @@ def colour_bar_css() -> str:
 
 
 def _window(report: Report) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels, inside the photo."""
+    """Return left, top, right and bottom of the close-up in pixels, inside the photo."""
     height, width = report.photo.rgb.shape[:2]
     boxes = np.array([face.face.box_xyxy for face in report.faces])
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
@@ -106,7 +106,7 @@ def _transformed_face(report: FaceReport, corner: np.ndarray, scale: float) -> F
 
 
 def _colour_table() -> np.ndarray:
-    """(256, 3) uint8 RGB."""
+    """Return (256, 3) uint8 RGB."""
     return (matplotlib.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255).astype(np.uint8)
 
 
@@ -121,7 +121,7 @@ def _draw_box(canvas: np.ndarray, face: FaceReport, selected: bool, numbered: bo
 
 
 def _draw_tag(canvas: np.ndarray, text: str, corner_xy: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    """A filled tag with white text whose lower left corner is the box's upper left one, kept inside the picture."""
+    """Draw a filled tag with white text whose lower left corner is the box's upper left one, kept inside the picture."""
     scale = max(0.45, max(canvas.shape[:2]) / 1300)
     (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 2)
     pad = text_height // 2

@@ -22,7 +22,7 @@ class DatasetError(InfantFERError):
 
 
 class OutputError(InfantFERError):
-    """A file or folder cannot be written where it should be, or would destroy what is not ours."""
+    """A file or folder cannot be written where it should be, or would replace what this program did not write."""
 
 
 class TrainingError(InfantFERError):

@@ -38,18 +38,21 @@ class Face:
 
     @cached_property
     def box_xyxy(self) -> tuple[float, float, float, float]:
-        """The landmarks' bounding box in pixels, left, top, right, bottom; may leave the photo."""
+        """Return the landmarks' bounding box in pixels, left, top, right, bottom; may leave the photo."""
         low, high = self.landmarks_px.min(0), self.landmarks_px.max(0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     @property
     def height_px(self) -> float:
-        """Longer side of the box in pixels: brow to chin for an upright face."""
+        """Return the longer side of the box in pixels: brow to chin for an upright face."""
         left, top, right, bottom = self.box_xyxy
         return max(right - left, bottom - top)
 
     @cached_property
     def anchors_px(self) -> np.ndarray:
-        """(3, 2) float32: right eye centre, left eye centre, mouth centre (means of the corners, so a blink or a cry moves them little)."""
+        """Return (3, 2) float32: right eye centre, left eye centre, mouth centre.
+
+        They are means of the corners, which a blink or a cry moves little.
+        """
         corners = (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS)
         return np.stack([self.landmarks_px[list(pair)].mean(0) for pair in corners])

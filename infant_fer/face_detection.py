@@ -159,7 +159,7 @@ def _close_now(landmarker: vision.FaceLandmarker) -> None:
 
 
 def _leave_to_the_system(landmarker: weakref.ref) -> None:
-    """At exit mediapipe 0.10.33 closes through an executor that Python has already shut down, and prints a traceback."""
+    """Prevent closing at exit: mediapipe 0.10.33 uses an executor that Python has already shut down, and prints a traceback."""
     if (living := landmarker()) is not None:
         living._handle = None
 
@@ -172,7 +172,7 @@ def _face(landmarks, blendshapes, matrix, size_wh: np.ndarray, view_to_photo: np
 
 
 def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
-    """Yaw and pitch from MediaPipe's metric rotation; roll from the eyes in the photo, so that it survives rotated views."""
+    """Return yaw and pitch from MediaPipe's metric rotation, and roll from the eyes in the photo, so that it survives rotated views."""
     rotation = np.asarray(matrix)[:3, :3]
     forward = rotation[:, 2] / np.linalg.norm(rotation[:, 2])
     yaw = np.degrees(np.arctan2(forward[0], forward[2]))
@@ -191,14 +191,14 @@ def _distinct(faces: list[Face], known: Iterable[Face] = ()) -> list[Face]:
 
 
 def _is_part_of(face: Face, other: Face) -> bool:
-    """Whether a find has its centre in another face's box: an eye or an ear that looks like a face of its own."""
+    """Return whether a find has its centre in another face's box: an eye or an ear that looks like a face of its own."""
     left, top, right, bottom = face.box_xyxy
     x, y = (left + right) / 2, (top + bottom) / 2
     return other.box_xyxy[0] < x < other.box_xyxy[2] and other.box_xyxy[1] < y < other.box_xyxy[3]
 
 
 def _prominence(face: Face, shape: tuple[int, ...]) -> float:
-    """Area weighted by nearness to the photo's centre: what a person who takes a picture of an infant most likely means."""
+    """Return the area weighted by nearness to the photo's centre, largest for the face most likely meant."""
     height, width = shape[:2]
     left, top, right, bottom = face.box_xyxy
     offset = np.hypot((left + right) / 2 / width - 0.5, (top + bottom) / 2 / height - 0.5)

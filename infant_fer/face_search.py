@@ -1,4 +1,4 @@
-"""Where else could a face hide? Views of a photo for a second search, and which of their finds to believe. No mediapipe here."""
+"""Where else may a face be? Views of a photo for a second search, and the rules that confirm their finds. No mediapipe here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 
 VIEW_PX = 384  # side of a searched view; the detector itself works at 128 px
 FOCUS_PX = 320
-TURNS = (0, 45, 315, 90, 270, 180)  # degrees; infants lie
+ROTATIONS = (0, 45, 315, 90, 270, 180)  # degrees; infants lie
 WHOLE_SHARES = (1.1, 1.5, 2.2)  # side of the view by the photo's longer side: tight close-ups need a border
 TILE_SHARES = (0.5, 0.34)  # side of a tile by the photo's longer side; tiles overlap by half
-FOCUS_SHARES, FOCUS_TURNS = (1.7, 2.4), (-20, 0, 20)  # side of a close look by the face's size, and its turns
+FOCUS_SHARES, FOCUS_ROTATIONS = (1.7, 2.4), (-20, 0, 20)  # side of a close view by the face's size, and its rotations
 
 SAME_PLACE, SAME_SIZE = 0.35, 1.67  # finds of one face: centres within this share of its size, sizes within this ratio
-# Chosen on one half of the scenes (by group): a find is believed when a close look agrees to 6 % of the face's size,
+# Chosen on one half of the scenes (by group): a find is confirmed when a close view agrees to 6 % of the face's size,
 # or to 18 % after two views had found it, or when four views agree among themselves to 12 %.
 CLOSE, LOOSE, AGREED = 0.06, 0.18, 0.12
 LOOSE_VIEWS, AGREED_VIEWS = 2, 4
@@ -62,44 +62,44 @@ class View:
 
 
 def bordered_views(photo_rgb: np.ndarray) -> Iterator[View]:
-    """The whole photo with room round it, upright and in quarter turns; dots removed, among which faces seem to stand on
-    their heads.
-    """
+    """Return the whole photo with a border, rotated by multiples of 90°; dots, which suggest upside-down faces, are removed."""
     calm = _without_dots(photo_rgb)
-    return (_view(calm, _centre(photo_rgb), 2.0 * max(photo_rgb.shape[:2]), turn, 512) for turn in (0, 90, 270, 180))
+    return (
+        _view(calm, _centre(photo_rgb), 2.0 * max(photo_rgb.shape[:2]), rotation, 512) for rotation in (0, 90, 270, 180)
+    )
 
 
 def filtered_views(photo_rgb: np.ndarray) -> Iterator[View]:
-    """The whole photo after a 5 × 5 median, which removes dots and grain, at three sizes and six turns."""
+    """Yield the whole photo after a 5 × 5 median, which removes dots and grain, at three sizes and six rotations."""
     calm = cv2.medianBlur(photo_rgb, 5)
     for share in WHOLE_SHARES:
-        for turn in TURNS:
-            yield _view(calm, _centre(photo_rgb), share * max(photo_rgb.shape[:2]), turn, VIEW_PX)
+        for rotation in ROTATIONS:
+            yield _view(calm, _centre(photo_rgb), share * max(photo_rgb.shape[:2]), rotation, VIEW_PX)
 
 
 def tile_views(photo_rgb: np.ndarray) -> Iterator[View]:
-    """Overlapping enlarged tiles at two sizes and six turns; dots removed where there are any."""
+    """Yield overlapping enlarged tiles at two sizes and six rotations; dots are removed where there are any."""
     calm = _without_dots(photo_rgb)
     height, width = photo_rgb.shape[:2]
     for share in TILE_SHARES:
         side = share * max(height, width)
         for top in _starts(height, side):
             for left in _starts(width, side):
-                for turn in TURNS:
-                    yield _view(calm, np.array([left + side / 2, top + side / 2]), side, turn, VIEW_PX)
+                for rotation in ROTATIONS:
+                    yield _view(calm, np.array([left + side / 2, top + side / 2]), side, rotation, VIEW_PX)
 
 
 def focus_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> Iterator[View]:
-    """Close looks at one find, turned upright by its `roll` in degrees."""
+    """Yield close views of one find, rotated upright by its `roll` in degrees."""
     calm = _without_dots(photo_rgb)
     low, high = landmarks_px.min(0), landmarks_px.max(0)
     for share in FOCUS_SHARES:
-        for turn in FOCUS_TURNS:
-            yield _view(calm, (low + high) / 2, share * float((high - low).max()), turn - roll, FOCUS_PX)
+        for rotation in FOCUS_ROTATIONS:
+            yield _view(calm, (low + high) / 2, share * float((high - low).max()), rotation - roll, FOCUS_PX)
 
 
 def upright_view(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> View:
-    """One close look at a face whose head is tilted by `roll` degrees, turned upright."""
+    """Return one close view of a face whose head is tilted by `roll` degrees, rotated upright."""
     low, high = landmarks_px.min(0), landmarks_px.max(0)
     return _view(photo_rgb, (low + high) / 2, FOCUS_SHARES[1] * float((high - low).max()), -roll, FOCUS_PX)
 
@@ -117,7 +117,7 @@ def grouped(finds: list[np.ndarray]) -> list[list[int]]:
 
 
 def believed(group: list[np.ndarray], focus: list[np.ndarray]) -> bool:
-    """Whether a group of finds and the finds of its close looks, (478, 2) landmarks each, show a real face."""
+    """Return whether a group of finds and the finds in its close views, (478, 2) landmarks each, show a real face."""
     middle = np.median(group, 0)
     nearest = min((disagreement(points, middle) for points in focus), default=np.inf)
     spread = float(np.median([disagreement(points, middle) for points in group]))
@@ -129,7 +129,7 @@ def believed(group: list[np.ndarray], focus: list[np.ndarray]) -> bool:
 
 
 def disagreement(points_px: np.ndarray, other_px: np.ndarray) -> float:
-    """Median distance of two (478, 2) finds by the second one's size."""
+    """Return the median distance of two (478, 2) finds by the second one's size."""
     return float(np.median(np.linalg.norm(points_px - other_px, axis=1)) / _size(other_px))
 
 
@@ -148,7 +148,7 @@ def _centre(photo_rgb: np.ndarray) -> np.ndarray:
 
 
 def _starts(length: int, side: float) -> np.ndarray:
-    """Where tiles begin along one side of the photo: every half tile, and one flush with the end."""
+    """Return where tiles begin along one side of the photo: every half tile, and one flush with the end."""
     last = max(length - side, 0.0)
     return np.unique(np.append(np.arange(0, last + 1, side / 2), last))
 
@@ -159,9 +159,9 @@ def _without_dots(photo_rgb: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(photo_rgb, 3) if dots > DOTTED_SHARE else photo_rgb
 
 
-def _view(photo_rgb: np.ndarray, centre: np.ndarray, side: float, turn: float, size: int) -> View:
-    """Cut a square of `side` photo pixels about `centre`, turned clockwise by `turn` degrees, to `size` pixels."""
-    angle, scale = np.radians(turn), size / max(side, 1.0)
+def _view(photo_rgb: np.ndarray, centre: np.ndarray, side: float, rotation: float, size: int) -> View:
+    """Cut a square of `side` photo pixels about `centre`, rotated clockwise by `rotation` degrees, to `size` pixels."""
+    angle, scale = np.radians(rotation), size / max(side, 1.0)
     linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
     matrix = np.hstack([linear, (size / 2 - linear @ centre)[:, None]])
     view = cv2.warpAffine(photo_rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""How are files written for a user? Whole or not at all, checked before the work, and never over what is not ours."""
+"""How are files written for a user? Atomically, checked before the work, and never over other programs' files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def open_atomically(path: Path, mode: str = "w", keep_partial: bool = False) -> 
 
 
 def check_output_file(path: Path, inputs: Iterable[Path] = (), picture: bool = False) -> None:
-    """Raise OutputError, before any work, unless a file can be written at `path` without destroying what is not ours.
+    """Raise OutputError, before any work, unless a file can be written at `path` without destroying other files.
 
     An earlier regular file may be replaced; a folder, link, device or one of the `inputs` may not, nor anything with a
     picture's suffix, except where a `picture` is written.
@@ -158,7 +158,7 @@ def _check_writable(path: Path, make_folders: bool = False) -> None:
 
 @contextmanager
 def _as_output_error(path: Path, numbers: tuple[int, ...] = ()) -> Iterator[None]:
-    """Turn the system's refusal into one sentence; with `numbers`, only an OSError of these."""
+    """Convert an OSError (with `numbers`, only one of these) into an OutputError of one sentence."""
     try:
         yield
     except OSError as error:

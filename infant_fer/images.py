@@ -21,7 +21,7 @@ LONG_SIDE = 1600  # px; a face that fills a tenth of the picture still has 160 p
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")  # HEIC is decoded by pillow-heif; other decoders stay unreachable
 # The names that folders are searched for, by the app, the command line and training. BMP and TIFF are not decoded.
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif"})
-BACKDROP_GREY = 127  # what shows through transparent pixels
+BACKDROP_GRAY = 127  # what shows through transparent pixels
 
 ORIENTATION = ExifTags.Base.Orientation
 UPRIGHT = {  # how each orientation of EXIF 2.3 is undone; any other value means upright already
@@ -47,7 +47,7 @@ class Photo:
 
     @property
     def scale(self) -> float:
-        """Full-size pixels per pixel of `rgb`."""
+        """Return full-size pixels per pixel of `rgb`."""
         return self.full_size_wh[0] / self.rgb.shape[1]
 
 
@@ -55,7 +55,7 @@ def load_photo(source: str | Path | bytes | np.ndarray | Photo) -> Photo:
     """Decode one photo: upright, metadata dropped, long side at most 1600 px.
 
     `source` is a path, the encoded bytes, an (H, W, 3) uint8 RGB array that is already decoded, or a Photo (given back).
-    Animated files give their first frame; transparent pixels show grey.
+    Animated files give their first frame; transparent pixels become gray.
     Raises ImageError with a sentence for the person who chose the file.
     """
     if isinstance(source, Photo):
@@ -120,7 +120,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
-    """Open the bytes with an allow-listed decoder; every fault of a decoder is the same news to the person."""
+    """Decode the bytes with an allow-listed decoder; every exception of a decoder becomes an ImageError."""
     try:
         is_heif = pillow_heif.get_file_mimetype(data[:12]).startswith("image/hei")
         return _opened_heif(data) if is_heif else _opened(data)
@@ -128,14 +128,14 @@ def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(TOO_MANY_PIXELS) from None
-    except Exception:  # on a stranger's bytes decoders raise anything: OSError, struct.error, IndexError, ...
+    except Exception:  # on untrusted bytes decoders raise anything: OSError, struct.error, IndexError, ...
         raise ImageError(UNREADABLE) from None
 
 
 def _opened(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     _check_size(image.size)
-    orientation = image.getexif().get(ORIENTATION)  # a stranger's value: of any type
+    orientation = image.getexif().get(ORIENTATION)  # untrusted: of any type
     full_size_wh = image.size[::-1] if orientation in ON_ITS_SIDE else image.size
     image.draft(None, (LONG_SIDE, LONG_SIDE))  # JPEG only: decode at half or a quarter when that is enough
     image.seek(0)
@@ -147,7 +147,7 @@ def _opened(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
 def _opened_heif(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
     heif = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
     _check_size(heif.size)
-    image = heif.to_pillow()  # libheif has turned it upright
+    image = heif.to_pillow()  # libheif has applied the orientation
     return image, image.size
 
 
@@ -157,11 +157,11 @@ def _check_size(size_wh: tuple[int, int]) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey
+    if image.mode.startswith("I"):  # 16-bit luminance
         return Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        backdrop = Image.new("RGBA", rgba.size, (BACKDROP_GREY,) * 3 + (255,))
+        backdrop = Image.new("RGBA", rgba.size, (BACKDROP_GRAY,) * 3 + (255,))
         return Image.alpha_composite(backdrop, rgba).convert("RGB")
     return image.convert("RGB")
 

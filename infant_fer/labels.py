@@ -34,7 +34,7 @@ _SYNONYMS = {
 
 
 def canonical_label(name: str) -> str:
-    """Give the project's word for a label as found in a checkpoint or a file ("Happiness" -> "happy")."""
+    """Return the project's name of a label found in a checkpoint or a file ("Happiness" -> "happy")."""
     word = name.strip().lower()
     return _SYNONYMS.get(word, word)
 

@@ -55,8 +55,8 @@ OUTLINES: dict[str, list[tuple[int, ...]]] = {
 TRIANGLES = np.loadtxt(files("infant_fer").joinpath("face_triangles.csv").read_text().splitlines(), int, delimiter=",")
 
 # Painted in this order, later over earlier: part, mesh indices, convex hull or polygon, and how far it is widened as a
-# share of the face's size (the root of its area), so that lids, brow hairs and the lips' edges fall inside. What lies
-# within the face and is not painted is cheek.
+# share of the face's size (the root of its area), so that lids, brow hairs and the lips' edges fall inside. The rest
+# of the face is cheek.
 _LAYERS = (
     ("forehead", FOREHEAD, "polygon", 0.0),
     ("chin", CHIN, "polygon", 0.0),
@@ -72,10 +72,10 @@ _FINE_BITS = 4  # cv2 paints with 1/16 px
 
 
 def part_map(landmarks_px: np.ndarray, size: int) -> np.ndarray:
-    """Give every pixel of a crop the face part it shows, as a (size, size) uint8 index into PARTS.
+    """Return the face part that every pixel of a crop shows, as a (size, size) uint8 index into PARTS.
 
     `landmarks_px` is (478, 2) in crop pixels (pixel centres at whole numbers); it may leave the crop. The face is the
-    convex hull of the mesh, so a turned head keeps its visible cheek, and an open mouth is all mouth.
+    convex hull of the mesh, so a rotated head keeps its visible cheek, and an open mouth is all mouth.
     """
     points = np.asarray(landmarks_px, np.float32)
     face = _hull(points)
@@ -89,7 +89,7 @@ def part_map(landmarks_px: np.ndarray, size: int) -> np.ndarray:
 
 
 def share_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
-    """Give each of PARTS its share of a saliency map; the shares sum to 1.
+    """Return the share of each of PARTS in a saliency map; the shares sum to 1.
 
     `values` is (S, S) and not negative, `parts` the (S, S) part map of the same crop. A map of zeros prefers nothing:
     its shares are those of the areas.
@@ -102,7 +102,7 @@ def share_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
 
 
 def density_ratio_per_part(values: np.ndarray, parts: np.ndarray) -> dict[str, float]:
-    """Give each of PARTS its share of a saliency map over its share of the crop's area: 1 is neither more nor less.
+    """Return the share of each of PARTS in a saliency map over its share of the crop's area: 1 is neither more nor less.
 
     Large parts have large shares by their size alone; the ratio does not. A part not in the crop has 0.
     """

@@ -1,4 +1,4 @@
-"""How is a result said? The typed answer for one photo, its sentence and its JSON."""
+"""What is a report? The typed answer for one photo, its sentence and its JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ LIMITS = (
 OUTSIDE_WARNING = "Much of the map lies outside the face: the model may have looked at something else."
 OUTSIDE_SHARE = 0.4
 
-
 HEADS = ("emotions", "valence", "arousal", "age_groups", "usable", "eyes_closed", "mouth_covered", "streams")
 
 
 class ExplanationJSON(TypedDict):
-    """What JSON holds of an explanation: how the map was computed, and the share of each face part.
+    """The JSON of an explanation: how the map was computed, and the share of each face part.
 
     The options of the method stand beside these, SmoothGrad's for example as `noise` and `seed`.
     """
@@ -42,7 +41,7 @@ class ExplanationJSON(TypedDict):
 
 
 class FaceJSON(TypedDict):
-    """What JSON holds of one face; a head that the checkpoint lacks is left out."""
+    """The JSON of one face; a head that the checkpoint lacks is left out."""
 
     number: int
     box_xyxy: list[float]
@@ -63,7 +62,7 @@ class FaceJSON(TypedDict):
 
 
 class ReportJSON(TypedDict):
-    """What JSON holds of one photo."""
+    """The JSON of one photo."""
 
     checkpoint: str
     photo_size_wh: list[int]
@@ -73,7 +72,7 @@ class ReportJSON(TypedDict):
 
 
 def clear_label(probabilities: Mapping[str, float]) -> str | None:
-    """The affect likely enough to be named alone; None when the expression is not clear."""
+    """Return the affect likely enough to be named alone; None when the expression is not clear."""
     label = max(probabilities, key=probabilities.__getitem__)
     return label if probabilities[label] >= CLEAR_PROBABILITY else None
 
@@ -88,11 +87,11 @@ class Explanation:
 
     @property
     def complete(self) -> bool:
-        """Whether the map holds every requested sample."""
+        """Return whether the map holds every requested sample."""
         return self.saliency.samples >= self.saliency.requested_samples
 
     def top_parts(self) -> list[str]:
-        """The two face parts where the map is brightest; by share alone the large cheeks would always win."""
+        """Return the two face parts where the map is brightest; by share alone the large cheeks would always win."""
         inside = [part for part in self.density_ratio if part != "outside"]
         return sorted(inside, key=lambda part: -self.density_ratio[part])[:2]
 
@@ -110,7 +109,7 @@ class FaceReport:
 
     @property
     def sentence(self) -> str:
-        """One plain sentence for a person without any knowledge of the model."""
+        """Return one plain sentence for a person without any knowledge of the model."""
         label = clear_label(self.prediction.probabilities)
         start = f"The expression looks {label}" if label else _unclear(self.prediction)
         if self.explanation is None:
@@ -136,13 +135,13 @@ class Report:
     checkpoint: str
 
     def face(self, number: int) -> FaceReport:
-        """The face with this number, from 1; raises IndexError when there is none."""
+        """Return the face with this number, from 1; raises IndexError when there is none."""
         if not 1 <= number <= len(self.faces):
             raise IndexError(f"The photo has {len(self.faces)} faces; there is no face {number}.")
         return self.faces[number - 1]
 
     def with_explanation(self, number: int, explanation: Explanation | None) -> Report:
-        """The same report in which one face carries an explanation."""
+        """Return the same report with an explanation of one face."""
         faces = tuple(replace(face, explanation=explanation) if face.number == number else face for face in self.faces)
         return replace(self, faces=faces)
 

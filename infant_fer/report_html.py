@@ -44,7 +44,7 @@ def probability_bars(probabilities: Mapping[str, float]) -> Markup:
 
 
 def notes_html(notes: Sequence[str]) -> Markup:
-    """Return what to know about the answer, one line each."""
+    """Return the notes on an answer, one line each."""
     return macro(PARTS, "notes", notes)
 
 

@@ -90,7 +90,7 @@ def store_faces(images: ImageStore, cache: Path, crops: np.ndarray, geometry: np
 
 
 def drawn_face(affect: str, seed: int, size: int = 96) -> np.ndarray:
-    """(S, S, 3) uint8: a disc with eyes and a mouth that curves by affect, in tints that grey pictures lack."""
+    """Return (S, S, 3) uint8: a disc with eyes and a mouth that curves by affect, in tints that black-and-white pictures lack."""
     random = np.random.default_rng(seed)
     face = random.integers(30, 90, (6, 6, 3)).astype(np.uint8)  # every background differs
     face = cv2.resize(face, (size, size), interpolation=cv2.INTER_CUBIC)

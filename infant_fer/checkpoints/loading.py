@@ -39,9 +39,9 @@ class LoadedCheckpoint:
 
 @contextmanager
 def one_clear_error(name: str):
-    """Turn whatever a library raises about settings that passed the checks and still do not work into a CheckpointError.
+    """Convert any exception of a library on a checkpoint's files into a CheckpointError.
 
-    Everything is caught: strangers wrote these files, and transformers answers them with a dozen kinds of exceptions.
+    Everything is caught: the files are untrusted, and transformers raises a dozen kinds of exceptions on them.
     """
     try:
         yield
@@ -107,7 +107,7 @@ def _check_size(config, name: str) -> None:
 
 
 def crop_spec(config, processor, name: str) -> CropSpec:
-    """Return what the checkpoint's config says of its crop; without that, the side of the processor's pictures."""
+    """Return the crop of a checkpoint's config; without one, a crop with the side of the processor's pictures."""
     size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
     sides = {size[key] for key in ("height", "width", "shortest_edge") if size.get(key)}
     if len(sides) != 1:

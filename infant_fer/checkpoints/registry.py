@@ -1,4 +1,4 @@
-"""Which checkpoints does a page offer, and which are loaded? Visitors choose from the operator's list only, by public names."""
+"""Which checkpoints can be chosen on a page, and which are loaded? Visitors choose from the operator's list only, by public names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LOADED = 2  # a ViT-Base takes 350 MB
 class CheckpointEntry:
     """A checkpoint that visitors may choose.
 
-    `source` is what the loader gets (a folder or a Hub id) and stays on the server; `name` is unique and public; `title` is shown.
+    `source` (a folder or a Hub id) stays on the server; `name` is unique and public; `title` is shown.
     """
 
     source: str
@@ -77,12 +77,12 @@ class CheckpointRegistry:
 
     @property
     def choices(self) -> list[tuple[str, str]]:
-        """(title, name) pairs for a dropdown; the first is the default."""
+        """Return (title, name) pairs for a dropdown; the first is the default."""
         return [(entry.title, entry.name) for entry in self._entries.values()]
 
     @property
     def default(self) -> str:
-        """The name of the checkpoint that is used until a visitor chooses another one."""
+        """Return the name of the checkpoint that is used until a visitor chooses another one."""
         return next(iter(self._entries))
 
     def analyzer(self, name: str, on_progress: Callable[[float, str], None] | None = None) -> Analyzer:

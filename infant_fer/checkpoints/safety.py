@@ -121,7 +121,7 @@ def _refuse_code(settings: dict, file: str, name: str) -> None:
 
 
 def _check_model_type(config: dict, name: str) -> None:
-    """Image classifiers, and ensembles whose members are such; a member's settings must not run code either."""
+    """Refuse all but image classifiers and ensembles of them, whose settings must not run code either."""
     kind, member = config.get("model_type"), config.get("member")
     if kind == EnsembleConfig.model_type and isinstance(member, dict):
         _refuse_code(member, CONFIG, name)

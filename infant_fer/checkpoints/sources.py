@@ -27,7 +27,7 @@ class Checkpoint:
 
     @property
     def card(self) -> str:
-        """The model card's text, empty when there is none."""
+        """Return the model card's text, empty when there is none."""
         file = self.path / CARD
         return file.read_text("utf-8", errors="replace") if file.is_file() else ""
 

@@ -1,4 +1,4 @@
-"""What did the model look at? Attribution methods behind one interface; METHODS is their registry."""
+"""What did the model use? Attribution methods behind one interface; METHODS is their registry."""
 
 from infant_fer.explain.integrated_gradients import IntegratedGradients
 from infant_fer.explain.occlusion import Occlusion

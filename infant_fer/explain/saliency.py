@@ -39,7 +39,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
-    """How much each pixel of a crop mattered to one class: `values` (S, S) float32 in 0..1, in the crop's frame.
+    """A map of how much each pixel of a crop mattered to one class: `values` (S, S) float32 in 0..1, in the crop's frame.
 
     The sign is dropped: a bright pixel may count for the class or against it. `samples` of `requested_samples` model
     evaluations (noisy copies, path steps or covered patches) are in the map. `options`, `precision` and `device` are

@@ -27,7 +27,7 @@ HEADS = {
     "mouth_covered": ("mouth_covered_logit", 1),
 }
 FIRST_HEADS = tuple(HEADS)[:7]  # of checkpoints whose config names none
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and grey photos look alike to the model
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and black-and-white photos are alike to the model
 
 
 class InfantFaceConfig(PreTrainedConfig):
@@ -167,7 +167,7 @@ def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
 def luminance_crops(crops: np.ndarray) -> torch.Tensor:
     """Return the (N, S, S) luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it.
 
-    uint8 where every crop is grey already; else float32 in 0..255, unrounded, so that the logits are the app's.
+    uint8 where no crop has colour; else float32 in 0..255, unrounded, so that the logits are the app's.
     """
     if (crops == crops[..., :1]).all():
         return torch.from_numpy(crops[..., 0].copy())

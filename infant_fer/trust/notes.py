@@ -1,4 +1,4 @@
-"""What should a person know about this face before believing the answer? Words for parents, from measurable facts."""
+"""What makes an answer less trustworthy? Notes for people, from measurable facts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:
 
 
 def _sharpness(aligned: AlignedFace) -> float:
-    """Variance of the Laplacian of the crop at 96 px (Pech-Pacheco et al. 2000)."""
+    """Return the variance of the Laplacian of the crop at 96 px (Pech-Pacheco et al. 2000)."""
     luminance = cv2.cvtColor(aligned.crop_rgb, cv2.COLOR_RGB2GRAY)
     return float(
         cv2.Laplacian(

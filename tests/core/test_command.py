@@ -28,7 +28,7 @@ from tests.conftest import EXAMPLES, ROOT
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two faces, no face, no photo, and a file that is none of our business."""
+    """Two faces, no face, no photo, and a file that is no photo."""
     for name in ("two_faces.jpg", "smile.jpg"):
         (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
     Image.new("RGB", (300, 200), (30, 90, 30)).save(tmp_path / "meadow.png")
@@ -290,7 +290,7 @@ def test_rows_survive_a_console_that_lacks_the_letters():
 
 
 def test_windows_line_ends_are_not_doubled():
-    """As on Windows, where the standard output turns every line feed into two characters."""
+    """As on Windows, where the standard output writes every line feed as two characters."""
     output = io.TextIOWrapper(io.BytesIO(), newline="\r\n")
     with contextlib.redirect_stdout(output):
         print("\n", end="", flush=True)

@@ -1,4 +1,4 @@
-"""Files for users: whole or not at all, checked before the work, never over what is not ours."""
+"""Files for users: atomic, checked before the work, never over other programs' files."""
 
 import errno
 import json

@@ -7,11 +7,11 @@ from infant_fer.labels import affect_of_labels, canonical_label, is_emotions, su
 
 
 @pytest.mark.parametrize(
-    ("found", "ours"),
+    ("found", "expected"),
     [("Happiness", "happy"), (" ANGER ", "angry"), ("Neu", "neutral"), ("fear", "fear"), ("crying", "cry")],
 )
-def test_spellings_become_one_word(found, ours):
-    assert canonical_label(found) == ours
+def test_spellings_become_one_word(found, expected):
+    assert canonical_label(found) == expected
 
 
 def test_three_affects_in_any_order_are_no_emotions():

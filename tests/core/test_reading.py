@@ -96,7 +96,7 @@ def beside_an_adult(expression: str, adult: np.ndarray) -> np.ndarray:
     return photo
 
 
-@pytest.mark.parametrize("expression", ["smile", "cry"])  # a plain look finds the smile, only enlarged views the cry
+@pytest.mark.parametrize("expression", ["smile", "cry"])  # the plain photo shows the smile, only enlarged views the cry
 def test_the_infant_comes_before_a_larger_adult(analyzer, astronaut, expression):
     first, second = analyzer.analyze(beside_an_adult(expression, astronaut)).faces
     assert (first.number, second.number) == (1, 2)
@@ -227,12 +227,12 @@ def test_training_and_the_app_see_the_same_crop_and_give_the_same_logits(analyze
     assert len(files) == 12
     table = align_images(unlabelled(files), analyzer.classifier.crop, tmp_path / "cache")
     model = analyzer.classifier._model
-    grey, geometry = luminance_crops(table.crops), torch.from_numpy(table.geometry)
+    luminance, geometry = luminance_crops(table.crops), torch.from_numpy(table.geometry)
     for index, file in enumerate(files):
         face = analyzer.analyze(file).faces[0]
         np.testing.assert_array_equal(table.crops[index], face.aligned.crop_rgb)
         app = analyzer.classifier.output(face.aligned, face.face)
-        pixels = as_input(grey[index][None, None].float() / 255)
+        pixels = as_input(luminance[index][None, None].float() / 255)
         with torch.inference_mode():
             trained = (
                 model(pixels, geometry[index][None]).logits + model(pixels.flip(-1), geometry[index][None]).logits

@@ -115,7 +115,7 @@ def test_noise_is_a_share_of_the_crops_range():
 @pytest.mark.parametrize(("method", "kind"), [(SmoothGrad, "smoothgrad"), (SmoothGradSquared, "smoothgrad_sq")])
 def test_agrees_with_captum(method, kind):
     score, pixels = CountedScore(), crop(3)
-    ours = method(400, seed=5).map(score, pixels).values
+    own = method(400, seed=5).map(score, pixels).values
     with torch.random.fork_rng():
         torch.manual_seed(6)
         deviation = 0.15 * float(pixels.max() - pixels.min())
@@ -128,8 +128,8 @@ def test_agrees_with_captum(method, kind):
             abs=False,
         )[0]
     magnitude = (reference.sum(0) if method is SmoothGradSquared else reference.norm(dim=0)).numpy()
-    assert cosine(ours, scaled(magnitude)) >= 0.98
-    assert cosine(ours, scaled(magnitude)[::-1]) < 0.95  # another map is not as near
+    assert cosine(own, scaled(magnitude)) >= 0.98
+    assert cosine(own, scaled(magnitude)[::-1]) < 0.95  # another map is not as near
 
 
 def test_the_seed_alone_decides():

@@ -91,10 +91,12 @@ def test_a_map_of_the_image_does_not_depend_on_the_geometry(model):
     assert alone.abs().max() > 0
 
 
-def test_colour_and_grey_photos_look_alike(model):
+def test_colour_and_luminance_photos_look_alike(model):
     pixels, _ = faces()
-    grey = (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(model(pixels).logits, model(grey).logits, rtol=0, atol=1e-4)
+    luminance = (
+        (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+    )
+    torch.testing.assert_close(model(pixels).logits, model(luminance).logits, rtol=0, atol=1e-4)
 
 
 def test_brightness_and_contrast_hardly_matter(model):
@@ -112,7 +114,7 @@ def test_a_uniform_crop_gives_finite_answers(model):
 def test_one_absurd_measurement_cannot_rule_the_geometry_stream(model):
     pixels, geometry = faces(1)
     far, farther = geometry.clone(), geometry.clone()
-    far[0, 0], farther[0, 0] = 5.0, 1e6  # deviations; the stream looks no further than five
+    far[0, 0], farther[0, 0] = 5.0, 1e6  # deviations; the stream clips at five
     assert torch.equal(model(pixels, far).logits, model(pixels, farther).logits)
     assert not torch.equal(model(pixels, far).logits, model(pixels, geometry).logits)
 
