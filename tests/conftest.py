@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def analyzer():
-    """The real pipeline with the embedded checkpoint."""
+    """Return the real pipeline with the embedded checkpoint."""
     from infant_fer import Analyzer
 
     return Analyzer.from_pretrained()
@@ -34,7 +34,7 @@ def analyzer():
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
-    """The folder of a tiny sound checkpoint, not to be altered."""
+    """Return the folder of a tiny sound checkpoint, not to be altered."""
     from tests.tiny_checkpoints import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("tiny"))
@@ -42,7 +42,7 @@ def tiny(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
-    """An adult's portrait, 512 × 512, NASA, public domain, from scikit-image."""
+    """Return an adult's portrait, 512 × 512, NASA, public domain, from scikit-image."""
     from skimage import data
 
     return data.astronaut()
@@ -92,12 +92,12 @@ def _url_when_ready(log: Path, process: subprocess.Popen, seconds: float = 90) -
 
 @pytest.fixture(scope="session")
 def page_server():
-    """A running page: (url, temp folder, process)."""
+    """Yield a running page: (url, temp folder, process)."""
     with served() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def two_faces_path() -> Path:
-    """A rendered picture with two faces."""
+    """Return a rendered picture with two faces."""
     return EXAMPLES / "two_faces.jpg"

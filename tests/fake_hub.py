@@ -49,23 +49,23 @@ class FakeHub:
         self._server.server_close()
 
     def commit(self, repo_id: str) -> str:
-        """The commit that main stands for: it follows from the repository's content."""
+        """Return the commit of main, which follows from the repository's content."""
         digest = hashlib.sha1()
         for file in self.files(repo_id):
             digest.update(file.name.encode() + file.read_bytes())
         return digest.hexdigest()
 
     def files(self, repo_id: str) -> list[Path]:
-        """The repository's files, sorted."""
+        """Return the repository's files, sorted."""
         return sorted(path for path in (self.root / repo_id).rglob("*") if path.is_file())
 
     def requests_for(self, suffix: str) -> list[str]:
-        """The requests whose path ends so."""
+        """Return the requests whose path ends so."""
         return [request for request in self.requests if request.endswith(suffix)]
 
 
 def etag(data: bytes, large: bool) -> str:
-    """What the Hub calls a file's content: SHA-256 of a large (LFS) file, git's blob id of a small one."""
+    """Return the Hub's name of a file's content: SHA-256 of a large (LFS) file, git's blob id of a small one."""
     return hashlib.sha256(data).hexdigest() if large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 

@@ -22,7 +22,7 @@ MOUTHS = {"positive": (0, 180), "neutral": (175, 185), "negative": (180, 360)}  
 
 
 def infant_row(file="infants/web/a.jpg", split="train", affect="positive", votes=(2, 0, 0, 0), **others) -> dict:
-    """One row of infants.csv; `votes` are p_positive, p_neutral, p_negative, p_surprise."""
+    """Return one row of infants.csv; `votes` are p_positive, p_neutral, p_negative, p_surprise."""
     row = dict(zip(COLUMNS, (file, "web", split, affect, *votes, "happy", "1.5", "0.5", "baby", ""), strict=True))
     return {**row, **others}
 
@@ -45,7 +45,7 @@ def write_zip(archive: Path, members: dict[str, bytes]) -> Path:
 
 
 def unlabelled(files: list[str]) -> LabeledImages:
-    """Files without labels or subjects, all of the class "positive"."""
+    """Return files without labels or subjects, all of the class "positive"."""
     count = len(files)
     target = np.eye(len(AFFECTS), dtype=np.float32)[[0] * count]
     columns = {"truth": np.zeros(count, int), "target": target, "subject": own_subjects(count)}
@@ -53,7 +53,7 @@ def unlabelled(files: list[str]) -> LabeledImages:
 
 
 def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **heads: np.ndarray) -> AlignedDataset:
-    """Faces of (N, S, S, 3) crops for the recipe infant_face, all found; heads that are not given are unknown."""
+    """Return faces of (N, S, S, 3) crops for the recipe infant_face, all found; heads that are not given are unknown."""
     count = len(crops)
     images = unlabelled([f"{number}.jpg" for number in range(count)])
     nothing = np.full(count, np.nan, np.float32)

@@ -114,7 +114,7 @@ def edit(file: Path, **changes) -> None:
 
 
 def refusal(call, *arguments, **options) -> str:
-    """The one sentence with which a checkpoint is refused."""
+    """Return the one sentence with which a checkpoint is refused."""
     with pytest.raises(CheckpointError) as caught:
         call(*arguments, **options)
     sentence = str(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,23 +45,19 @@ def available_checkpoints(configured: Sequence[str] = ()) -> list[CheckpointEntr
     ]
     by_source: dict[str, CheckpointEntry] = {}
     for entry in entries:
-        by_source.setdefault(_identity(entry.source), entry)
-    names: dict[str, int] = {}
+        folder = local_path(entry.source)
+        by_source.setdefault(str(folder.resolve()) if folder.is_dir() else entry.source, entry)
+    names: Counter[str] = Counter()
     unique = []
     for entry in by_source.values():
-        count = names[entry.name] = names.get(entry.name, 0) + 1
-        name = entry.name if count == 1 else f"{entry.name} ({count})"
+        names[entry.name] += 1
+        name = entry.name if names[entry.name] == 1 else f"{entry.name} ({names[entry.name]})"
         unique.append(replace(entry, name=name, title=entry.title or name))
     return unique
 
 
 def _public_name(source: str) -> str:
     return source if is_hub_id(source) else local_path(source).resolve().name
-
-
-def _identity(source: str) -> str:
-    folder = local_path(source)
-    return str(folder.resolve()) if folder.is_dir() else source
 
 
 class CheckpointRegistry:

@@ -67,7 +67,9 @@ def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
     _refuse_code(config, CONFIG, name)
     _check_model_type(config, name)
     _check_crop(config.get("face_crop"), name)
-    _check_temperature(config.get("logit_temperature"), name)
+    temperature = config.get("logit_temperature")
+    if temperature is not None and not (isinstance(temperature, (int, float)) and 0.01 <= temperature <= 100):
+        raise CheckpointError(f"{name} has logit_temperature = {temperature} in {CONFIG}; 0.01 to 100 is possible.")
     for key, value in _numbers(config):
         largest = LARGEST.get(key, LARGEST_NUMBER)
         sound = abs(value) <= largest if isinstance(value, int) else isfinite(value)
@@ -181,11 +183,6 @@ def _check_crop(face_crop: object, name: str) -> None:
         raise CheckpointError(
             f"{name} has face_crop = {face_crop} in {CONFIG}; a size of 1 to {MAX_CROP} and a margin of 0 to 2 are possible."
         )
-
-
-def _check_temperature(temperature: object, name: str) -> None:
-    if temperature is not None and not (isinstance(temperature, (int, float)) and 0.01 <= temperature <= 100):
-        raise CheckpointError(f"{name} has logit_temperature = {temperature} in {CONFIG}; 0.01 to 100 is possible.")
 
 
 def _check_header(weights: Path, name: str) -> None:

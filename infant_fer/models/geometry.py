@@ -9,22 +9,9 @@ from infant_fer.face import BLENDSHAPE_COUNT, Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 POINTS = (
-    *RIGHT_BROW,
-    *LEFT_BROW,
-    *RIGHT_EYE,
-    *LEFT_EYE,
-    *OUTER_LIPS,
-    *INNER_LIPS,
-    *NOSTRILS,
-    152,
-    10,
-    234,
-    454,
-    50,
-    280,
-    205,
-    425,
-)
+    *RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE, *OUTER_LIPS, *INNER_LIPS, *NOSTRILS,
+    152, 10, 234, 454, 50, 280, 205, 425,
+)  # fmt: skip
 # Distances that facial actions change: lip opening, mouth width, lid openings, brow to eye, brow to brow, lip to nose.
 EDGES = (
     (13, 14), (61, 291), (78, 308), (159, 145), (386, 374), (105, 159), (334, 386),

@@ -15,7 +15,7 @@ from tests.tiny_checkpoints import edit, refusal, save_tiny
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    """A sound checkpoint folder that a test may spoil."""
+    """Return a sound checkpoint folder that a test may spoil."""
     return shutil.copytree(tiny, tmp_path / "faces")
 
 

@@ -25,7 +25,7 @@ REPO = "someone/faces"
 
 @pytest.fixture
 def folder(tiny, tmp_path):
-    """A sound checkpoint folder that a test may spoil."""
+    """Return a sound checkpoint folder that a test may spoil."""
     return shutil.copytree(tiny, tmp_path / "faces")
 
 
@@ -38,7 +38,7 @@ def hub(tiny, tmp_path):
 
 @pytest.fixture
 def get(hub, tmp_path):
-    """resolve() against the stand-in, with a cache of its own."""
+    """Call resolve() on the fake Hub, with a cache of its own."""
     return lambda source=REPO, **options: resolve(source, endpoint=hub.url, cache_dir=tmp_path / "cache", **options)
 
 
@@ -212,7 +212,7 @@ def test_content_altered_in_the_cache_is_noticed_and_mended(hub, get):
 
 @pytest.fixture
 def in_xet_store(get, tmp_path):
-    """A checkpoint in the cache as Xet leaves it: the blob is a link into a store that names files by another hash."""
+    """Store a checkpoint in the cache as Xet does: the blob is a link into a store that names files by another hash."""
     weights = get().path / "model.safetensors"
     blob = weights.parent / weights.readlink()
     store = tmp_path / "cache" / "shared-blobs" / "ab" / ("ab" * 32)
@@ -315,7 +315,7 @@ def test_a_damaged_face_bundle_is_found_out_before_it_is_used(tmp_path, monkeypa
 
 @pytest.fixture
 def by_http(monkeypatch):
-    """Large files go over plain HTTP: the stand-in speaks no Xet."""
+    """Let large files go over plain HTTP: the fake Hub speaks no Xet."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", FakeHub.TOKEN)
 

@@ -10,7 +10,7 @@ SPEC = CropSpec(size=96, margin=0.15)
 
 
 def face_at(anchors_px) -> Face:
-    """A face whose eye and mouth corners lie at three points."""
+    """Return a face whose eye and mouth corners lie at three points."""
     landmarks = np.tile(np.mean(anchors_px, 0), (478, 1)).astype(np.float32)
     for corners, point in zip((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS), anchors_px, strict=True):
         landmarks[list(corners)] = point

@@ -65,19 +65,19 @@ def vit_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vit(vit_folder):
-    """Seven emotions, 32 px."""
+    """Save a ViT of seven emotions, 32 px."""
     return load(vit_folder)
 
 
 @pytest.fixture
 def folder(vit_folder, tmp_path):
-    """A sound checkpoint folder that a test may spoil."""
+    """Return a sound checkpoint folder that a test may spoil."""
     return shutil.copytree(vit_folder, tmp_path / "faces")
 
 
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory):
-    """The project's own architecture, tiny: mirrored views, a temperature, no geometry stream."""
+    """Return the project's own architecture, tiny: mirrored views, a temperature, no geometry stream."""
     folder = tmp_path_factory.mktemp("own")
     config = InfantFaceConfig(**TINY)
     with torch.random.fork_rng():
@@ -376,7 +376,7 @@ def test_the_map_in_bfloat16_is_the_map_in_float32(family, tmp_path):
 
 @pytest.fixture(scope="module")
 def two_streams():
-    """A tiny model of the project's own architecture with a geometry stream of 5 features, and its processor."""
+    """Return a tiny model of the project's own architecture with a geometry stream of 5 features, and its processor."""
     config = InfantFaceConfig(**TINY, geometry_size=5, geometry_width=8)
     with torch.random.fork_rng():
         torch.manual_seed(3)

@@ -28,7 +28,7 @@ from tests.conftest import EXAMPLES, ROOT
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two faces, no face, no photo, and a file that is no photo."""
+    """Return a folder with pictures of two faces, of one and of none, a damaged one and a text file."""
     for name in ("two_faces.jpg", "smile.jpg"):
         (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
     Image.new("RGB", (300, 200), (30, 90, 30)).save(tmp_path / "meadow.png")

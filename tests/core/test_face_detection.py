@@ -33,7 +33,7 @@ def finder() -> FaceDetector:
 
 @pytest.fixture(scope="module")
 def portrait(astronaut) -> np.ndarray:
-    """Head and shoulders, 300 × 300."""
+    """Return an adult's head and shoulders, (300, 300, 3)."""
     return np.ascontiguousarray(astronaut[0:300, 80:380])
 
 

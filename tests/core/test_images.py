@@ -19,7 +19,7 @@ ASCII, SHORT, RATIONAL = 2, 3, 5  # types of EXIF values
 
 
 def two_colours() -> Image.Image:
-    """60 × 40: left half red, right half black."""
+    """Return a picture of 60 × 40, left half red, right half black."""
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:, :30, 0] = 255
     return Image.fromarray(pixels)
@@ -79,7 +79,7 @@ def test_every_photo_suffix_is_decoded_and_listed_by_command_line_and_training(t
 
 
 def exif_block(*tags: tuple[int, int, int, bytes]) -> bytes:
-    """EXIF of (tag, type, count, value bytes), in the order of the tags and whether or not the types make sense."""
+    """Return an EXIF block of (tag, type, count, value bytes), in the order of the tags and whether or not the types make sense."""
     after = 8 + 2 + 12 * len(tags) + 4
     entries, values = b"", b""
     for tag, kind, count, value in tags:
@@ -94,12 +94,12 @@ def orientation(value: int) -> tuple[int, int, int, bytes]:
 
 
 def looks_like(image_rgb: np.ndarray, expected_rgb: np.ndarray) -> bool:
-    """Whether the two agree but for what JPEG loses at the edges of flat colours."""
+    """Return whether the two agree but for what JPEG loses at the edges of flat colours."""
     return image_rgb.shape == expected_rgb.shape and np.abs(image_rgb.astype(int) - expected_rgb).mean() < 8
 
 
 def four_colours(width: int, height: int) -> np.ndarray:
-    """Red, green over blue, white: every turn and mirror image of it differs."""
+    """Return red, green over blue, white: each rotation and mirror image of it differs."""
     quarters = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     return quarters.repeat(height // 2, 0).repeat(width // 2, 1)
 

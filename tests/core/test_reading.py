@@ -88,7 +88,7 @@ def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
 
 
 def beside_an_adult(expression: str, adult: np.ndarray) -> np.ndarray:
-    """An infant's rendered face, and an adult's, which is larger."""
+    """Return an infant's rendered face, and an adult's, which is larger."""
     infant = Image.open(EXAMPLES / f"{expression}.jpg").convert("RGB").resize((220, 220))
     photo = np.full((560, 860, 3), 128, np.uint8)
     photo[10:550, 290:830] = Image.fromarray(adult[:300, 80:380]).resize((540, 540))

@@ -17,14 +17,14 @@ SIZE = 100
 
 
 def ring(count: int, centre_xy: tuple[float, float], radii: tuple[float, float], start: str) -> np.ndarray:
-    """`count` points on an ellipse: clockwise from the top, or from the left downwards as the lips run."""
+    """Return `count` points on an ellipse: clockwise from the top, or from the left downwards as the lips run."""
     angles = np.arange(count) * 2 * np.pi / count
     along, across = (np.sin(angles), -np.cos(angles)) if start == "top" else (-np.cos(angles), np.sin(angles))
     return np.stack([along, across], 1) * radii + centre_xy
 
 
 def drawn_face(mouth_height: float = 6.0) -> np.ndarray:
-    """(478, 2) mesh of a round face of radius 45 in the middle of a 100 px crop."""
+    """Return (478, 2) mesh of a round face of radius 45 in the middle of a 100 px crop."""
     points = np.full((478, 2), 50.0)
     points[list(regions.FACE_OVAL)] = ring(36, (50, 50), (45, 45), "top")
     points[list(regions.NOSE)] = ring(20, (50, 52), (8, 11), "top")
@@ -180,7 +180,7 @@ def test_triangles_are_mediapipes_tesselation():
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    """The photograph of Eileen Collins in scikit-image (public domain, NASA), (512, 512, 3) uint8."""
+    """Return the photograph of Eileen Collins in scikit-image (public domain, NASA), (512, 512, 3) uint8."""
     skimage = pytest.importorskip("skimage", reason="scikit-image carries the photograph")
     return np.array(Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB"))
 

@@ -23,14 +23,14 @@ SIZE = 24
 
 
 def crop(seed: int = 0, size: int = SIZE) -> torch.Tensor:
-    """One normalised crop with values in -1..1, both reached."""
+    """Return one normalised crop with values in -1..1, both reached."""
     values = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) * 2 - 1
     values[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
     return values
 
 
 def linear_weights() -> torch.Tensor:
-    """Colour weights (3, -4, 0) in the upper third, (0, 0, 2.5) in the middle, 0 below: lengths 5, 2.5 and 0."""
+    """Return colour weights (3, -4, 0) in the upper third, (0, 0, 2.5) in the middle, 0 below: lengths 5, 2.5 and 0."""
     weights = torch.zeros(3, SIZE, SIZE)
     weights[:2, :8] = torch.tensor([3.0, -4.0])[:, None, None]
     weights[2, 8:16] = 2.5
@@ -65,7 +65,7 @@ class CountedScore(Score):
 
 
 def values_of(method: Method, function, pixels: torch.Tensor) -> np.ndarray:
-    """The complete map of a function of crops."""
+    """Return the complete map of a function of crops."""
     return method.map(Score(function, "positive"), pixels).values
 
 
@@ -300,7 +300,7 @@ def test_batches_shrink_with_the_crop(size, batch):
 
 @pytest.fixture(scope="module")
 def residual_network() -> ResNetForImageClassification:
-    """A small residual network whose batch normalisations have seen something."""
+    """Return a small residual network whose batch normalisations have seen something."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
         sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
@@ -316,7 +316,7 @@ def test_folded_normalisation_changes_nothing_but_the_layers(residual_network):
 
 
 def cosine_of_maps(model, other) -> float:
-    """How alike two models' maps of one crop are."""
+    """Return the cosine of two models' maps of one crop."""
     return cosine(*(
         values_of(SmoothGrad(50), lambda copies, each=each: each(pixel_values=copies).logits[:, 1].float(), crop(size=48))
         for each in (model, other)

@@ -21,7 +21,7 @@ def model() -> InfantFaceModel:
 
 
 def small_model(**settings) -> InfantFaceModel:
-    """A random model with 48 px crops, ready to answer."""
+    """Return a random model with 48 px crops, ready to answer."""
     sizes = {
         "image_size": 48,
         "stem_width": 8,
@@ -35,7 +35,7 @@ def small_model(**settings) -> InfantFaceModel:
 
 
 def faces(count: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random crops in -1..1 and geometry."""
+    """Return random crops in -1..1 and geometry."""
     random = torch.Generator().manual_seed(seed)
     return torch.rand(count, 3, 48, 48, generator=random) * 2 - 1, torch.randn(count, GEOMETRY_SIZE, generator=random)
 
@@ -175,7 +175,7 @@ def test_the_default_model_is_small():
 
 
 def random_face(seed: int = 0) -> Face:
-    """A face with eyes and mouth in place and every other point at random round them."""
+    """Return a face with eyes and mouth in place and every other point at random round them."""
     random = np.random.default_rng(seed)
     points = random.normal(0, 0.5, (478, 2)).astype(np.float32)
     for corners, point in zip((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS), TEMPLATE, strict=True):
