@@ -25,7 +25,7 @@ from infant_fer.training.config import TrainingConfig, read_recipe
 from infant_fer.training.pretrained import RANDOM, load_pretrained
 from infant_fer.training.runtime import has_bfloat16
 from infant_fer.training.trainer import fit
-from tests.made_data import face_dataset
+from tests.drawn_data import face_dataset
 
 MOST_SECONDS = {"cpu": 15 * 60, "gpu": 30}
 HELD_OUT = 25

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="split_name",
         choices=["test", "dev", "train", "all"],
         default="dev",
-        help="the split to measure on; test once for a release",
+        help="the split to measure on; test for releases only",
     )
     parser.add_argument(
         "--split",

@@ -12,7 +12,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.trainer import fit
-from tests.made_data import drawn_face, face_dataset
+from tests.drawn_data import drawn_face, face_dataset
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 

@@ -29,7 +29,7 @@ from infant_fer.labels import canonical_label
 
 TABLES = ("manifest.csv", "infants.csv")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Dates, times and what cameras and phones call their pictures tell no infant: 2024-03-01, 20240301_1530, IMG_0001.
+# Dates, times and what cameras and phones call their pictures identify no infant: 2024-03-01, 20240301_1530, IMG_0001.
 DATE = re.compile(
     r"(?<!\d)(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d(?:[-_. T]?[0-2]\d[-_.:]?[0-5]\d(?:[-_.:]?[0-5]\d)?)?(?!\d)"
 )

@@ -105,7 +105,7 @@ class PictureIndex:
         if others:
             raise DatasetError(
                 f"{printable(path)} may mean {_place_name(first)} or {_place_name(others[0])}. "
-                "Give paths relative to the data that tell them apart."
+                "Give paths relative to the data that distinguish them."
             )
         return first
 

@@ -16,7 +16,7 @@ from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
 from infant_fer.models.infant_face import luminance_crops
 
-# Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups lie above; those across
+# Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups are above; those across
 # splits were looked at: all 25 show one photograph twice.
 NEAR_DUPLICATE = 0.95
 THUMBNAIL = 16
@@ -26,7 +26,7 @@ THUMBNAIL = 16
 class Leaks:
     """Infants, files and photographs that are in more than one split, one pair of pictures as the example of each.
 
-    A pair is ("NAME [SPLIT]", "NAME [SPLIT]"), of two splits. The order of the pictures plays no part.
+    A pair is ("NAME [SPLIT]", "NAME [SPLIT]"), of two splits. The order of the images does not matter.
     """
 
     same_subject: tuple[tuple[str, str], ...]
@@ -62,7 +62,7 @@ def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[
     if not len(kept):
         raise DatasetError("No face was found in any picture. Use --whole-pictures if they are faces cut out already.")
     if not kept.images.subjects_known:
-        log("the data set does not tell its infants apart: only near-duplicates are kept together")
+        log("the data set does not identify its infants: only near-duplicates are kept together")
     subject = joined_subjects(kept.images.subject, near_pairs(luminance_crops(kept.crops)))
     return replace(kept, images=replace(kept.images, subject=subject))
 

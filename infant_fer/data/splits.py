@@ -59,7 +59,7 @@ def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Ite
     if fewest[1] < k or subjects < k:
         raise DatasetError(
             f"{k} folds need {k} pictures of every class and {k} subjects; there are {fewest[1]} of {fewest[0]} and "
-            f"{subjects} subjects. Ask for fewer folds."
+            f"{subjects} subjects. Use fewer folds."
         )
     for repeat in range(repeats):
         drawn = StratifiedGroupKFold(k, shuffle=True, random_state=seed + repeat)

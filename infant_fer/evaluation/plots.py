@@ -38,7 +38,7 @@ def confusion_matrix(predictions: Predictions) -> bytes:
 
 
 def reliability_diagram(predictions: Predictions) -> bytes:
-    """Draw accuracy over confidence, with the share of predictions in each bin; calibrated ones lie on the diagonal."""
+    """Draw accuracy over confidence, with the share of predictions in each bin; calibrated ones are on the diagonal."""
     confidence, right = predictions.probabilities.max(1), predictions.predicted == predictions.truth
     number = np.minimum((confidence * BINS).astype(int), BINS - 1)
     used, bin_shares = np.unique(number), np.bincount(number, minlength=BINS) / len(number)

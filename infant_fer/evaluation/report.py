@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GALLERY_SIZE = 24  # misclassified faces that are shown
 FACE_SIZE = 128  # px
 CAUTION = (
-    "Labels are what people saw in a picture; nobody asked the infant. Not a medical device. Below a few hundred held-out "
+    "Labels are what people saw in a picture; the infant could not say. Not a medical device. Below a few hundred held-out "
     "infants the interval says more than the figure."
 )
 PRIVATE = "These are pictures of the data set. Do not publish this page."
@@ -48,7 +48,7 @@ class Table:
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Table:
-        """Make a table of names and values."""
+        """Return a table of names and values."""
         return cls(tuple(values.items()))
 
     @property

@@ -53,7 +53,7 @@ RISE = 1.1  # a dev loss this many times its least value has diverged
 def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a new folder, then give it the name `output`; on any failure an earlier checkpoint stays as it was.
 
-    Of an earlier checkpoint only OWN_FILES are replaced. Raises OutputError when `output` is not ours or cannot be
+    Of an earlier checkpoint only OWN_FILES are replaced. Raises OutputError when `output` holds other files or cannot be
     written, for example on a full disk.
     """
     check_output_folder(output)
@@ -86,7 +86,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
     figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
     if result.cross_validation:
         figures["cross-validation"] = repeated_scores(result.cross_validation)
-    part, measured = result.measured
+    split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
 
@@ -96,7 +96,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
         write_split(folder, result.images, result.splits)
         (folder / "README.md").write_text(experiment_card(output.name, result), "utf-8")
-        check_saved(folder, result.crops[part][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
+        check_saved(folder, result.crops[split][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
         maps = _maps(folder, result)
         (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")
 
@@ -104,15 +104,15 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
 
 
 def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces: bool = False) -> str:
-    """The report page of a run."""
-    part, measured = result.measured
+    """Return the report page of a run."""
+    split, measured = result.measured
     run = result.provenance
     sections = [
-        Section("In short", accuracy_blocks(measured, result.baselines, part, result.further)),
+        Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
         *prediction_sections(measured),
         Section("Training", _training(result)),
         Section("Where it looks", _map_blocks(maps)),
-        Section("Wrong answers", gallery(measured, result.crops[part]) if show_faces else ()),
+        Section("Wrong answers", gallery(measured, result.crops[split]) if show_faces else ()),
         Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
     ]
     return report_page(f"Evaluation of {name}", sections)
@@ -127,12 +127,12 @@ def _training(result: ExperimentResult) -> list[Block]:
         blocks.append(Figure.of_png(curves, "The shaded gap is what does not carry over to new images."))
     if epochs:
         blocks.append(Text(overfitting(epochs).verdict))
-    part, _ = result.measured
+    split, _ = result.measured
     if result.size_curve:
         size_curve = plots.size_curve(result.size_curve)
-        blocks.append(Figure.of_png(size_curve, f"What more images bring: accuracy on {part}."))
+        blocks.append(Figure.of_png(size_curve, f"What more images bring: accuracy on {split}."))
     pixels = normalised(
-        torch.from_numpy(result.crops[part][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
+        torch.from_numpy(result.crops[split][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
     )
     return [*blocks, Figure.of_png(plots.pixel_values(pixels.numpy()), "The model's input after normalisation.")]
 
@@ -146,10 +146,10 @@ def _map_blocks(maps: list[MeanMap]) -> list[Block]:
 
 
 def _maps(folder: Path, result: ExperimentResult) -> list[MeanMap]:
-    part, measured = result.measured
+    split, measured = result.measured
     affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
-    return mean_maps(classifier, FaceDetector(face_bundle()), result.crops[part], affects[measured.truth])
+    return mean_maps(classifier, FaceDetector(face_bundle()), result.crops[split], affects[measured.truth])
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Overfitting:
 
 
 def epochs_of(history: list[dict]) -> list[Epoch]:
-    """The epochs of the last step of a run, from the entries that the Trainer logged."""
+    """Return the epochs of the last step of a run, from the entries that the Trainer logged."""
     step = history[-1].get("step_of_two") if history else None
     entries: dict[float, dict] = {}
     for entry in history:

@@ -19,23 +19,15 @@ from infant_fer.training.config import (
     recipe_names,
     with_changes,
 )
-from infant_fer.training.experiment import ExperimentResult, compare, run
+from infant_fer.training.experiment import compare, run
 from infant_fer.training.provenance import publishable
 from infant_fer.training.runtime import is_main_process, log
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
-OTHER_RECIPES_ONLY: tuple[str, ...] = (
-    "base",
-    "compare",
-    "epochs",
-    "set",
-    "size",
-    "split",
-    "folds",
-    "average_folds",
-    "classes",
+OTHER_RECIPES_ONLY = (
+    *("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures"),
+    *("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery"),
 )
-OTHER_RECIPES_ONLY += ("pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery")
 
 
 def train(options: Namespace, command: str) -> None:
@@ -98,17 +90,12 @@ def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
     result, scores = compare(config, options.compare, log) if options.compare else (run(config, log), {})
     for base, score in scores.items():
         log(f"{base}: dev accuracy {score:.3f}")
-    if is_main_process():
-        _write(result, config, options.gallery, scores)
-
-
-def _write(result: ExperimentResult, config: ExperimentConfig, show_faces: bool, scores: dict[str, float]) -> None:
+    if not is_main_process():
+        return
     if scores:
-        result = replace(
-            result,
-            provenance={**result.provenance, "compared": {publishable(base): each for base, each in scores.items()}},
-        )
-    write_artifacts(result, config.output, show_faces)
+        compared = {publishable(base): score for base, score in scores.items()}
+        result = replace(result, provenance={**result.provenance, "compared": compared})
+    write_artifacts(result, config.output, options.gallery)
     for split, predictions in {**result.predictions, **result.further}.items():
         print(f"{split}: {predictions.accuracy}")
     print(f"written to {config.output}: the checkpoint, metrics.json and report.html")

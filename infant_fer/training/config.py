@@ -81,7 +81,7 @@ class ExperimentConfig:
     folds: FoldsConfig = field(default_factory=FoldsConfig)
     size: int | None = None  # side of the crops in px, for random weights
     teacher: str | None = None  # checkpoint whose probabilities become half of each target
-    size_curve: bool = False  # train on parts of the train pictures too
+    size_curve: bool = False  # also train on fractions of the train pictures
     resume: bool = False
     seed: int = 0
     runs: Path = Path("runs")
@@ -141,7 +141,7 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
 
 
 def validated(settings: TrainingConfig) -> TrainingConfig:
-    """Return the settings unchanged. Raises DatasetError when they make no sense."""
+    """Return the settings unchanged. Raises DatasetError when they contradict each other."""
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise DatasetError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(map(repr, choices))}.")

@@ -123,7 +123,7 @@ def compare(
         output = config.output.with_name(f"{config.output.name}-{base.replace('/', '-').replace(':', '-')}")
         results[base] = run(replace(config, base=base, output=output), log)
         if not config.folds.average and "dev" not in results[base].predictions:
-            raise DatasetError(f"The split {config.data.split!r} has no dev part to compare by. Use --split subject.")
+            raise DatasetError(f"The split {config.data.split!r} has no dev rows to compare by. Use --split subject.")
     scores = {
         base: (result.cross_validation if config.folds.average else result.predictions["dev"]).accuracy.value  # type: ignore[union-attr]
         for base, result in results.items()
@@ -191,7 +191,7 @@ def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log)
     check_classes(images, splits)
     if config.folds.average and not (splits == "test").any():
         raise DatasetError(
-            f"The split {method!r} has no test part, and averaged folds have seen the rest. Use --split subject."
+            f"The split {method!r} has no test rows, and averaged folds have seen the rest. Use --split subject."
         )
     found = leaks(images, splits, luminance_crops(dataset.crops))
     log(f"across the splits: {found}")

@@ -30,7 +30,7 @@ def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel:
 
 
 def set_updates(average: AveragedModel, count: int) -> None:
-    """Say that `count` updates have been made; torch's first update would replace the start, so it counts from 1."""
+    """Set the number of updates; torch's first update would replace the start, so it counts from 1."""
     average.n_averaged.fill_(count + 1)
 
 

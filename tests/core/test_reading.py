@@ -20,7 +20,7 @@ from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.data import as_input
 from infant_fer.trust.notes import NO_FACE_ADVICE, SEARCH_STOPPED
 from tests.conftest import EXAMPLES
-from tests.made_data import unlabelled
+from tests.drawn_data import unlabelled
 
 PORTRAITS = ("smile", "laugh", "neutral", "cry", "pout", "surprise")
 

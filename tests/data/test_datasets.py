@@ -10,7 +10,7 @@ import pytest
 from infant_fer.data.datasets import label_in_name, read_labeled_images
 from infant_fer.data.hub_dataset import into_archive
 from infant_fer.errors import DatasetError
-from tests.made_data import drawn_face, infant_row, write_table, write_zip
+from tests.drawn_data import drawn_face, infant_row, write_table, write_zip
 
 
 def picture(seed: int = 0) -> bytes:
@@ -181,8 +181,8 @@ def test_one_folder_per_label_in_a_folder_and_in_a_zip(tmp_path):
 
 
 def test_fer2013_has_parts_of_its_own(tmp_path):
-    parts = ("train", "public_test", "private_test")
-    names = [f"fer2013/{part}/{label}/1.jpg" for part in parts for label in ("angry", "happy")]
+    splits = ("train", "public_test", "private_test")
+    names = [f"fer2013/{split}/{label}/1.jpg" for split in splits for label in ("angry", "happy")]
     found = read_labeled_images(write_zip(tmp_path / "fer2013.zip", dict.fromkeys(names, picture())))
     assert sorted(found.split) == ["dev", "dev", "test", "test", "train", "train"]
     assert found.read(0) == picture()

@@ -16,7 +16,7 @@ from infant_fer.data.face_cache import SHARD, align_images
 from infant_fer.errors import DatasetError, FaceModelError
 from infant_fer.face import Face, HeadPose
 from infant_fer.images import load_image
-from tests.made_data import EXAMPLES, drawn_face, store_faces, unlabelled, write_zip
+from tests.drawn_data import EXAMPLES, drawn_face, store_faces, unlabelled, write_zip
 
 
 def no_detector(adults: bool) -> None:

@@ -23,13 +23,13 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
-from tests.made_data import store_faces
+from tests.drawn_data import store_faces
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit
 
 
 def scene(label: str, number: int) -> np.ndarray:
-    """(64, 64, 3): noise all its own, with a bright band whose height tells the label; no face is in it."""
+    """(64, 64, 3): noise all its own, with a bright band whose height encodes the label; no face is in it."""
     picture = np.random.default_rng(number).integers(0, 90, (8, 8, 3)).astype(np.uint8)
     picture = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_NEAREST)
     top = 4 + 22 * AFFECTS.index(label)
@@ -98,7 +98,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["run"]["counts"]["train"]["positive"] > 0
     repeated = metrics["figures"]["cross-validation"]
-    assert repeated["accuracy"]["n"] == 36  # repeats do not make more images
+    assert repeated["accuracy"]["n"] == 36  # repeats add no images
     assert repeated["accuracy"]["per repeat"] == [each["accuracy"]["value"] for each in repeated["repeats"]]
     assert len(repeated["repeats"]) == 2
     assert [int(count) % 3 for count in metrics["size curve"]] == [0, 0, 0, 0]  # whole infants
@@ -149,11 +149,11 @@ def test_the_report_is_whole_and_loads_nothing(finished):
     assert "http" not in re.sub(r"data:[^\"]*", "", page)
     assert page.count("<img") >= 5
     assert "gap of" in page
-    assert "Wrong answers" not in page  # faces are shown only when asked for
+    assert "Wrong answers" not in page  # faces are shown only with --gallery
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--recipe", "magic"], "no recipe 'magic'"),
         (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --base, --epochs, --split"),
@@ -163,18 +163,18 @@ def test_the_report_is_whole_and_loads_nothing(finished):
         (["--set", "batch=0"], "batch must be at least 1"),
         (["--base", "random:giant"], "no shape 'giant'"),
         (["--split", "thesis"], "150 pictures"),
-        (["--folds", "30"], "Ask for fewer folds"),
+        (["--folds", "30"], "Use fewer folds"),
         (["--classes", "positive", "negative"], "give no neutral class"),
     ],
 )
-def test_faults_are_one_sentence_and_leave_nothing(words, told, labelled, cache, monkeypatch, tmp_path, capsys):
+def test_faults_are_one_sentence_and_leave_nothing(words, message, labelled, cache, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     base = [] if "--base" in words else ["--base", "random:tiny", "--size", 32]
     usual = [] if "--recipe" in words else ["--recipe", "mobile"]
     split = [] if "--split" in words else ["--split", "subject"]
     usual += ["--data", labelled, "--output", tmp_path / "out", "--epochs", 1, "--cache", cache]
     assert call(monkeypatch, train_script, *usual, *base, *split, *words) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -188,7 +188,7 @@ def test_a_run_is_gone_on_with_only_as_it_was_begun(finished, labelled, cache, m
 
 
 @pytest.mark.slow
-def test_evaluation_parts_the_pictures_as_the_training_did(finished, labelled, cache, tmp_path, capsys):
+def test_evaluation_splits_the_images_as_the_training_did(finished, labelled, cache, tmp_path, capsys):
     words = [str(finished), "--data", str(labelled), "--part", "test", "--cache", str(cache)]
     assert evaluate_script.main([*words, "--json", str(tmp_path / "out.json")]) == 0
     measured = json.loads((finished / "metrics.json").read_text())["figures"]["test"]
@@ -201,8 +201,8 @@ def test_evaluation_parts_the_pictures_as_the_training_did(finished, labelled, c
 def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
-    made = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32))}
-    InfantFaceModel(InfantFaceConfig(**sizes, **made)).save_pretrained(tmp_path / "base")
+    others = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32))}
+    InfantFaceModel(InfantFaceConfig(**sizes, **others)).save_pretrained(tmp_path / "base")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "base")
     words = ["--data", labelled, "--base", tmp_path / "base", "--split", "subject", "--cache", cache]
     words += ["--recipe", "iface", "--epochs", 1, "--output", tmp_path / "mine"]

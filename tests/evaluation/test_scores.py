@@ -90,12 +90,12 @@ def test_learning_by_heart_is_said():
 
 
 def test_epochs_come_from_the_last_step_of_the_history():
-    def logged(part, number, step):
-        scores_ = {f"eval_{part}_loss": 0.5, f"eval_{part}_accuracy": 0.75}
+    def logged(split, number, step):
+        scores_ = {f"eval_{split}_loss": 0.5, f"eval_{split}_accuracy": 0.75}
         return {"epoch": number, "step_of_two": step, **scores_}
 
     history = [
-        logged(part, number, step) for step in ("head", "whole") for number in (1.0, 2.0) for part in ("dev", "train")
+        logged(split, number, step) for step in ("head", "whole") for number in (1.0, 2.0) for split in ("dev", "train")
     ]
     history += [{"epoch": 2.0, "loss": 0.1, "step_of_two": "whole"}]
     assert epochs_of(history) == [Epoch(1.0, 0.5, 0.75, 0.5, 0.75), Epoch(2.0, 0.5, 0.75, 0.5, 0.75)]
@@ -127,8 +127,8 @@ def test_a_checkpoint_of_emotions_is_measured_in_affects(tmp_path):
     seven = answers(
         [[0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1]], [0], ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     )
-    asked = type("Asked", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
-    np.testing.assert_allclose(in_classes_of(asked, seven).probabilities, [[0.1, 0.2, 0.7]])
+    images = type("Images", (), {"labels": AFFECTS, "__len__": lambda self: 1})()
+    np.testing.assert_allclose(in_classes_of(images, seven).probabilities, [[0.1, 0.2, 0.7]])
 
 
 def test_repeats_of_a_cross_validation_are_scored_singly():

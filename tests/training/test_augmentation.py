@@ -11,14 +11,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def test_augmentation_keeps_shape_and_range_and_can_be_repeated():
-    grey = torch.rand(8, 1, 96, 96, generator=seeded())
-    first, second = (augment(grey, seeded(3)) for _ in range(2))
-    assert first.shape == grey.shape
+    luminance = torch.rand(8, 1, 96, 96, generator=seeded())
+    first, second = (augment(luminance, seeded(3)) for _ in range(2))
+    assert first.shape == luminance.shape
     assert first.min() >= 0
     assert first.max() <= 1
     assert torch.equal(first, second)
-    assert not torch.equal(first, augment(grey, seeded(4)))
-    assert (first - grey).abs().mean() > 0.02
+    assert not torch.equal(first, augment(luminance, seeded(4)))
+    assert (first - luminance).abs().mean() > 0.02
 
 
 def test_augmentation_does_not_mix_pictures():

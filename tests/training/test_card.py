@@ -1,4 +1,4 @@
-"""What a released checkpoint says of itself: its card, its figures, the recipe that made it."""
+"""What a released checkpoint says of itself: its card, its figures, its recipe."""
 
 import json
 from dataclasses import asdict
@@ -66,10 +66,10 @@ def test_the_card_says_how_often_the_test_rows_were_measured():
 def test_the_embedded_card_is_that_of_its_figures():
     figures = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))
     assert figures["run"]["test measurements"] == earlier_test_measurements() == 6
-    made, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
+    new, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
     heading = "## Data and licence\n"
-    assert stored.partition(heading)[2] == made.partition(heading)[2]
-    assert stored.startswith(made.partition(heading)[0])  # the audit's section is between the two
+    assert stored.partition(heading)[2] == new.partition(heading)[2]
+    assert stored.startswith(new.partition(heading)[0])  # the audit's section is between the two
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
@@ -93,6 +93,6 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
     assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
 
 
-def test_the_recipe_says_what_made_the_embedded_checkpoint():
-    made = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]
-    assert made["learning"] == json.loads(json.dumps(asdict(recipe())))
+def test_the_recipe_is_that_of_the_embedded_checkpoint():
+    run = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]
+    assert run["learning"] == json.loads(json.dumps(asdict(recipe())))

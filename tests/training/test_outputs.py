@@ -1,4 +1,4 @@
-"""Where a training may write: never over what is not ours, found out before the work; and how it ends early."""
+"""Where a training may write: never over foreign files, which is checked before the work; and how it ends early."""
 
 import os
 import sys
@@ -43,9 +43,7 @@ def own_checkpoint(folder):
 
 @pytest.mark.parametrize("recipe_name", ["mobile", "ours"])
 @pytest.mark.parametrize("output", [".", "..", "photos", "root", "file.txt", "link", str(ROOT / "checkpoints"), "~"])
-def test_an_output_that_is_not_ours_is_refused_before_the_work(
-    recipe_name, output, monkeypatch, tmp_path, no_work, capsys
-):
+def test_a_foreign_output_is_refused_before_the_work(recipe_name, output, monkeypatch, tmp_path, no_work, capsys):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     (tmp_path / "work" / "photos").mkdir()
@@ -85,10 +83,10 @@ def test_outputs_of_one_name_have_steps_of_their_own(tmp_path, monkeypatch):
 
 
 def test_the_steps_of_an_older_run_are_deleted_and_foreign_files_are_not(tmp_path):
-    start_run(tmp_path / "ours", {"seed": 1}, resume=False)
-    (tmp_path / "ours" / "step").write_text("old")
-    start_run(tmp_path / "ours", {"seed": 2}, resume=False)
-    assert [file.name for file in (tmp_path / "ours").iterdir()] == [STARTED_FILE]
+    start_run(tmp_path / "own", {"seed": 1}, resume=False)
+    (tmp_path / "own" / "step").write_text("old")
+    start_run(tmp_path / "own", {"seed": 2}, resume=False)
+    assert [file.name for file in (tmp_path / "own").iterdir()] == [STARTED_FILE]
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.doc").write_text("mine")
     with pytest.raises(OutputError):

@@ -1,4 +1,4 @@
-"""The recipe infant_face on made pictures: what it learns, what must not leak, what it leaves behind."""
+"""The recipe infant_face on drawn pictures: what it learns, what must not leak, what it leaves behind."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ from infant_fer.training.infant_face.config import (
 from infant_fer.training.infant_face.data import FaceBatch, load, outputs, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
 from infant_fer.training.infant_face.finetuning import train_geometry
-from tests.made_data import EXAMPLES, drawn_face, face_dataset, infant_row, store_faces, write_table, write_zip
+from tests.drawn_data import EXAMPLES, drawn_face, face_dataset, infant_row, store_faces, write_table, write_zip
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +43,8 @@ def seeded(seed: int = 0) -> torch.Generator:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def made_faces(count: int = 16, geometry_size: int = 12) -> AlignedDataset:
-    """Drawn faces whose first geometry features tell the affect too."""
+def drawn_faces(count: int = 16, geometry_size: int = 12) -> AlignedDataset:
+    """Drawn faces whose first geometry features encode the affect too."""
     classes = np.arange(count) % 3
     affect = np.eye(3)[classes]
     geometry = torch.randn(count, geometry_size, generator=seeded()).numpy() * 0.1
@@ -68,7 +68,7 @@ def new_model(seed: int = 7) -> InfantFaceModel:
 
 
 def test_the_geometry_stream_learns_from_found_faces_alone():
-    faces = made_faces(48)
+    faces = drawn_faces(48)
     twice = faces.rows(np.tile(np.arange(48), 2))
     misleading = np.concatenate([faces.geometry, np.roll(faces.geometry, 1, 0)])
     both = replace(twice, geometry=misleading, found=np.arange(96) < 48)
@@ -81,7 +81,7 @@ def test_the_geometry_stream_learns_from_found_faces_alone():
 
 def test_a_class_nine_times_rarer_is_drawn_three_times_as_often():
     affect = np.eye(3, dtype=np.float32)[[0] * 9 + [1] * 9 + [2]]
-    weights = row_weights(FaceBatch.of(made_faces(19).with_target(affect)), FinetuningConfig())
+    weights = row_weights(FaceBatch.of(drawn_faces(19).with_target(affect)), FinetuningConfig())
     assert weights.sum() == pytest.approx(1)
     assert weights[-1] / weights[0] == pytest.approx(3, rel=1e-4)
 
@@ -96,7 +96,7 @@ def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory) -> Path:
-    """Made data of all three sets. FER2013's train part holds a dev infant and a darkened, mirrored copy of a test one."""
+    """Drawn data of all three sets. FER2013's train split holds a dev infant and a darkened, mirrored copy of a test one."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     rows, crops = [], []
     for number in range(36):
@@ -111,8 +111,8 @@ def data_folder(tmp_path_factory) -> Path:
     older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
     write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
     fer = [
-        f"fer2013/{part}/{emotion}/{n}.jpg"
-        for part in ("private_test", "public_test", "train")
+        f"fer2013/{split}/{emotion}/{n}.jpg"
+        for split in ("private_test", "public_test", "train")
         for emotion in EMOTIONS
         for n in "12"
     ]
@@ -125,7 +125,7 @@ def data_folder(tmp_path_factory) -> Path:
         folder, read_older, random.integers(0, 255, (48, 96, 96, 3), np.uint8), random.normal(size=(48, GEOMETRY_SIZE))
     )
     strangers = {name: random.integers(0, 255, (96, 96, 3), np.uint8) for name in fer}
-    # The dev infant keeps a stranger's look, so only its name tells; the copy is known by its looks alone.
+    # The dev infant keeps a stranger's look, so only its name identifies it; the copy is known by its looks alone.
     strangers["fer2013/train/sad/copy.jpg"] = (crops[30][:, ::-1] * 0.8).astype(np.uint8)
     store(
         folder, read_fer2013, np.stack([strangers[name] for name in sorted(fer)]), np.zeros((len(fer), GEOMETRY_SIZE))
@@ -162,7 +162,7 @@ def test_no_held_out_infant_is_pretrained_on(data_folder):
 
 @pytest.fixture(scope="module")
 def finished(data_folder) -> tuple[Path, dict]:
-    config = small_run(data_folder, "made")
+    config = small_run(data_folder, "finished")
     return config.output, recipe_run.run(config, log=lambda _: None)
 
 
@@ -182,7 +182,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
 
 
 def test_the_released_model_averages_its_members(finished, data_folder):
-    kept = run_folder(data_folder / "runs", data_folder / "made")
+    kept = run_folder(data_folder / "runs", data_folder / "finished")
     members = [InfantFaceModel.from_pretrained(kept / f"member-{n}" / "fine-tuned").eval() for n in (1, 2)]
     released, crops = InfantFaceModel.from_pretrained(finished[0]).eval(), torch.rand(4, 3, 96, 96, generator=seeded())
     with torch.inference_mode():
@@ -205,9 +205,9 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     found = [finder.find(photo)[0] for photo in photos]
     aligned = [align_face(photo, face, CropSpec()) for photo, face in zip(photos, found, strict=True)]
     geometry = np.stack([geometry_features(face) for face in found])
-    rows = replace(made_faces(len(found)), crops=np.stack([face.crop_rgb for face in aligned]), geometry=geometry)
+    rows = replace(drawn_faces(len(found)), crops=np.stack([face.crop_rgb for face in aligned]), geometry=geometry)
     expected = outputs(model, rows).logits
-    assert expected.std(0).min() > 0.02  # else any two roads would agree
+    assert expected.std(0).min() > 0.02  # else any two computations would agree
     for index, face in enumerate(found):
         torch.testing.assert_close(
             classifier.output(aligned[index], face)["logits"], expected[index], rtol=0, atol=1e-4
@@ -222,8 +222,8 @@ def test_the_test_rows_can_be_left_alone(data_folder):
     assert "Figures on the dev rows" in (config.output / "README.md").read_text("utf-8")
 
 
-def test_what_was_made_before_is_used_again_with_the_same_settings_only(finished, data_folder):
-    config = small_run(data_folder, "made", resume=True, test=False)
+def test_finished_steps_are_reused_with_the_same_settings_only(finished, data_folder):
+    config = small_run(data_folder, "finished", resume=True, test=False)
     steps = ("pretrained-1", "pretrained-2", "fine-tuned")
 
     def times() -> dict[str, list[int]]:

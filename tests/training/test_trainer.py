@@ -25,7 +25,7 @@ from infant_fer.training.config import TrainingConfig, read_recipe, recipe_names
 from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import fit
-from tests.made_data import drawn_face, face_dataset
+from tests.drawn_data import drawn_face, face_dataset
 from tests.tiny_checkpoints import FAMILIES, save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]

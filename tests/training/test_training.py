@@ -19,7 +19,7 @@ from infant_fer.training.infant_face.config import FinetuningConfig, GeometryCon
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, as_input, outputs
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, rate, train_geometry
 from infant_fer.training.optimization import averaged_model, soft_cross_entropy
-from tests.made_data import face_dataset
+from tests.drawn_data import face_dataset
 
 AFFECT = "readers.0.affect.weight"
 
@@ -37,7 +37,7 @@ def patterns(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def faces(n: int) -> AlignedDataset:
-    """Rows for fine-tuning on the patterns, with geometry that tells the class too."""
+    """Rows for fine-tuning on the patterns, with geometry that encodes the class too."""
     crops, classes = patterns(n)
     one_hot = np.eye(3)[classes]
     noise = torch.randn(n, 3, generator=torch.Generator().manual_seed(0)).numpy()
@@ -132,7 +132,7 @@ def test_the_app_gives_training_s_logits(fitted, tmp_path):
     classifier = AffectClassifier.from_pretrained(tmp_path / "net")
     rows = replace(faces(6), found=np.zeros(6, bool))
     expected = outputs(fitted, rows)
-    assert expected.logits.std(0).min() > 1e-2  # else any two roads would agree
+    assert expected.logits.std(0).min() > 1e-2  # else any two computations would agree
     for index in range(6):
         crop = rows.crops[index]
         answer = classifier.output(AlignedFace(crop, np.eye(2, 3)))
@@ -152,8 +152,8 @@ def test_luminance_is_that_of_the_model():
     crops = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
     colour = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
     stream = InfantFaceModel(InfantFaceConfig(**SMALL)).readers[0].image
-    grey = as_input(luminance_crops(crops)[:, None].float() / 255)
-    difference = ((colour - grey) * stream.luminance).sum(1).abs().max()
+    gray = as_input(luminance_crops(crops)[:, None].float() / 255)
+    difference = ((colour - gray) * stream.luminance).sum(1).abs().max()
     assert difference < 1 / 127
 
 

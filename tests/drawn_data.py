@@ -1,4 +1,4 @@
-"""Made tables, archives and drawn faces for the tests of training."""
+"""Tables, archives and drawn faces for the tests of training."""
 
 import csv
 import zipfile
