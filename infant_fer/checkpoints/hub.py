@@ -27,9 +27,9 @@ from infant_fer.checkpoints.safety import (
     PROCESSOR,
     SINGLE,
     check_config,
+    check_file_names,
     check_folder,
     check_processor,
-    check_weight_names,
     weight_names,
 )
 from infant_fer.errors import CheckpointError
@@ -80,7 +80,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
     The settings come first and are checked before any weight is requested. Raises CheckpointError.
     """
     commit, files = _listing(hub)
-    check_weight_names(list(files), hub.repo_id)
+    check_file_names(list(files), hub.repo_id)
     for needed in (CONFIG, PROCESSOR):
         if needed not in files:
             raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")

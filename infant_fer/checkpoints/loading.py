@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    PreTrainedModel,
+)
 
 from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.hub import Progress
@@ -71,6 +77,7 @@ def load_checkpoint(
         labels = tuple(canonical_label(config.id2label[index]) for index in sorted(config.id2label))
         if new_labels is not None:
             _set_labels(config, new_labels)
+        config._attn_implementation = _built_in_attention(config)
         _check_size(config, checkpoint.name)
         processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
         model, info = AutoModelForImageClassification.from_pretrained(
@@ -97,6 +104,16 @@ def _set_labels(config, labels: Sequence[str]) -> None:
     config.id2label, config.label2id = names["id2label"], names["label2id"]
     if isinstance(config, EnsembleConfig):
         config.member = {**config.member, **names}
+
+
+def _built_in_attention(config) -> str:
+    """Return torch's own attention where the architecture has it, else the plain one: never one that a config names.
+
+    Any other name may be that of a compiled kernel, which transformers would download and run.
+    """
+    kind = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    kinds = kind if isinstance(kind, (list, tuple)) else (kind,)
+    return "sdpa" if all(one._supports_sdpa for one in kinds) else "eager"
 
 
 def _check_size(config, name: str) -> None:

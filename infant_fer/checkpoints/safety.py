@@ -17,9 +17,15 @@ from infant_fer.models.infant_face import InfantFaceConfig
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
+OVERRIDING_FILES = ("processor_config.json", "adapter_config.json")  # transformers prefers them to the checked files
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")
 
+CODE_KEYS = ("auto_map", "custom_pipelines", "use_kernels", "kernel_config")
+OTHER_FILE_KEYS = ("configuration_files", "transformers_weights")  # they name files that are read instead
+BUILT_IN_ATTENTION = (None, "eager", "sdpa")  # any other name may be that of a compiled kernel on the Hub
+
 MAX_JSON_BYTES = 2**20
+MAX_DEPTH = 16
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 MAX_LABELS = 32
 MAX_CROP = 1024  # px; the largest picture side of an image classifier in use
@@ -54,7 +60,7 @@ def check_folder(folder: Path, name: str, labelled: bool = True) -> None:
             f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
         )
     check_processor(folder / PROCESSOR, name)
-    check_weight_names([path.name for path in folder.iterdir()], name)
+    check_file_names([path.name for path in folder.iterdir()], name)
     for weights in weight_names(folder, name):
         if not (folder / weights).is_file():
             raise CheckpointError(f"{name} lacks its file {weights}. Get it again, whole.")
@@ -88,8 +94,13 @@ def check_processor(processor_file: Path, name: str) -> None:
             raise CheckpointError(f"{name} has {key} = {value:g} in {PROCESSOR}; 1 to {MAX_CROP} pixels are possible.")
 
 
-def check_weight_names(files: list[str], name: str) -> None:
-    """Refuse a checkpoint whose file names show no safetensors weights. Raises CheckpointError."""
+def check_file_names(files: list[str], name: str) -> None:
+    """Refuse a checkpoint without safetensors weights or with files that replace checked ones. Raises CheckpointError."""
+    if overriding := [file for file in OVERRIDING_FILES if file in files]:
+        raise CheckpointError(
+            f"{name} has {overriding[0]}, which would replace what is in its {CONFIG} or {PROCESSOR}. "
+            "Save the model and its image processor alone with save_pretrained."
+        )
     if SINGLE in files or INDEX in files:
         return
     unsafe = sorted(file for file in files if file.endswith(UNSAFE_SUFFIXES))
@@ -112,21 +123,31 @@ def weight_names(folder: Path, name: str) -> list[str]:
     return names
 
 
-def _refuse_code(settings: dict, file: str, name: str) -> None:
-    for key in settings:
-        if key in ("auto_map", "custom_pipelines") or key.startswith("_attn"):
+def _refuse_code(settings: object, file: str, name: str, depth: int = 0) -> None:
+    """Refuse settings, at any depth, that run code, name other files or stand for other than plain weights."""
+    if depth > MAX_DEPTH:
+        raise CheckpointError(f"{file} of {name} is nested more than {MAX_DEPTH} deep; it is no ordinary checkpoint.")
+    if isinstance(settings, list):
+        for value in settings:
+            _refuse_code(value, file, name, depth + 1)
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        kernel = key in ("attn_implementation", "experts_implementation") and value not in BUILT_IN_ATTENTION
+        if kernel or key in CODE_KEYS or key.startswith(("_attn", "_experts")):
             raise CheckpointError(
                 f"{name} asks for code of its own ({key} in {file}). Only plain checkpoints are loaded."
             )
+        if key in OTHER_FILE_KEYS:
+            raise CheckpointError(f"{name} names other files to read ({key} in {file}). {SOURCE_HINT}")
         if key == "quantization_config":
             raise CheckpointError(f"{name} is quantised ({key} in {file}); explanations need the plain weights.")
+        if key not in ("id2label", "label2id"):
+            _refuse_code(value, file, name, depth + 1)
 
 
 def _check_model_type(config: dict, name: str) -> None:
-    """Refuse all but image classifiers and ensembles of them, whose settings must not run code either."""
+    """Refuse what is neither an image classifier nor an ensemble of such."""
     kind, member = config.get("model_type"), config.get("member")
     if kind == EnsembleConfig.model_type and isinstance(member, dict):
-        _refuse_code(member, CONFIG, name)
         kind = member.get("model_type")
     if str(kind) not in SINGLE_TYPES:
         raise CheckpointError(f"{name} has the model type {kind!r}, no image classifier known here. {SOURCE_HINT}")

@@ -4,11 +4,14 @@ import json
 import re
 import shutil
 import struct
+import sys
 
 import pytest
 
+from infant_fer.checkpoints import safety
 from infant_fer.checkpoints import sources as checkpoints
 from infant_fer.checkpoints.hub import HubRevision
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import HUB_ID, KNOWN, embedded, is_hub_id, resolve
 from tests.tiny_checkpoints import edit, refusal, save_tiny
 
@@ -35,6 +38,16 @@ def test_a_folder_without_a_card_has_an_empty_one(folder):
     [
         ({"auto_map": {"AutoModel": "evil.Model"}}, "code of its own"),
         ({"_attn_implementation_internal": "someone/kernel"}, "code of its own"),
+        ({"attn_implementation": "someone/kernel"}, "code of its own"),
+        ({"attn_implementation": {"": "someone/kernel"}}, "code of its own"),
+        ({"attn_implementation": "flash_attention_2"}, "code of its own"),
+        ({"vision_config": {"attn_implementation": "someone/kernel"}}, "code of its own"),
+        ({"stages": [[{"_attn_implementation": "someone/kernel"}]]}, "code of its own"),
+        ({"experts_implementation": "someone/kernel"}, "code of its own"),
+        ({"a": {"auto_map": {}}}, "code of its own"),
+        ({"configuration_files": ["config.4.0.0.json"]}, "names other files"),
+        ({"transformers_weights": "other.bin"}, "names other files"),
+        ({"a": json.loads("[" * 900 + "]" * 900)}, "nested more than"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantised"),
         ({"model_type": "brand_new"}, "model type 'brand_new'"),
         ({"model_type": "llama"}, "model type 'llama'"),
@@ -92,6 +105,33 @@ def test_settings_that_are_no_json_object_are_refused(folder, file, text):
 def test_a_missing_file_is_named(folder, file):
     (folder / file).unlink()
     assert file in refusal(resolve, folder)
+
+
+@pytest.mark.parametrize("file", ["processor_config.json", "adapter_config.json"])
+def test_files_that_would_replace_checked_ones_are_refused(folder, file):
+    (folder / file).write_text(json.dumps({"image_processor": {"size": {"height": 60_000, "width": 60_000}}}))
+    assert f"has {file}, which would replace" in refusal(resolve, folder)
+
+
+def test_a_kernel_that_passed_the_checks_is_not_loaded_either(folder, monkeypatch):
+    monkeypatch.setattr(safety, "_refuse_code", lambda *_: None)
+    edit(folder / "config.json", attn_implementation="someone/kernel")
+    assert load_checkpoint(folder).model.config._attn_implementation == "sdpa"
+
+
+def test_loading_opens_no_file_but_the_checked_ones(folder, monkeypatch):
+    allowed = {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"}
+    for name in ("config.1.0.0.json", "generation_config.json", "video_preprocessor_config.json", "evil.py",
+                 "model.fp16.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "tokenizer_config.json"):  # fmt: skip
+        (folder / name).write_text("{}")
+    opened: set[str] = set()
+    note = [
+        lambda event, given: event == "open" and str(given[0]).startswith(str(folder)) and opened.add(str(given[0]))
+    ]
+    sys.addaudithook(lambda event, given: note and note[0](event, given))  # a hook cannot be removed
+    load_checkpoint(folder)
+    note.clear()
+    assert {path.removeprefix(f"{folder}/") for path in opened} == allowed
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl", "last.ckpt"])
