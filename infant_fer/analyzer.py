@@ -39,7 +39,7 @@ class Detector(Protocol):
     """Find faces in a photo; `FaceDetector` is the project's own."""
 
     def find(self, photo_rgb: np.ndarray, thorough: bool = True, budget: SearchBudget | None = None) -> list[Face]:
-        """Find faces in an (H, W, 3) uint8 photo, the one most likely meant first; `thorough` may cost a second."""
+        """Find faces in an (H, W, 3) uint8 photo, the one most likely meant first; `thorough` may take two seconds."""
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones."""

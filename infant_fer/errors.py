@@ -2,7 +2,7 @@
 
 
 class InfantFERError(Exception):
-    """Any fault the person in front of the program can repair."""
+    """Any fault that the user can repair."""
 
 
 class ImageError(InfantFERError):

@@ -64,7 +64,7 @@ class FaceDetector:
 
         `photo_rgb` is (H, W, 3) uint8. When the plain photo shows none and `thorough` is set, the search goes on with a
         border round the photo and rotations by 90° (tight crops, lying infants), then with filtered and enlarged views
-        whose finds must be confirmed. That costs about a second; `budget` limits it, None does not.
+        whose finds must be confirmed. That takes up to two seconds on one core; `budget` limits it, None does not.
         """
         faces = self._detect(View(photo_rgb, np.eye(2, 3)))
         if not faces and thorough:
@@ -73,7 +73,7 @@ class FaceDetector:
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
-        """Find faces beside the `known` ones in enlarged views, for which `find` had no need; costs about a second."""
+        """Find faces beside the `known` ones in enlarged views, for which `find` had no need; takes about a second."""
         budget = budget or SearchBudget(math.inf)
         faces = _distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]

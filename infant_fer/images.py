@@ -54,9 +54,9 @@ class Photo:
 def load_photo(source: str | Path | bytes | np.ndarray | Photo) -> Photo:
     """Decode one photo: upright, metadata dropped, long side at most 1600 px.
 
-    `source` is a path, the encoded bytes, an (H, W, 3) uint8 RGB array that is already decoded, or a Photo (given back).
+    `source` is a path, the encoded bytes, an (H, W, 3) uint8 RGB array that is already decoded, or a Photo, which is returned.
     Animated files give their first frame; transparent pixels become gray.
-    Raises ImageError with a sentence for the person who chose the file.
+    Raises ImageError with a sentence for the user.
     """
     if isinstance(source, Photo):
         return source

@@ -65,7 +65,7 @@ def vit_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vit(vit_folder):
-    """Save a ViT of seven emotions, 32 px."""
+    """Return a ViT classifier of seven emotions on 32 px crops."""
     return load(vit_folder)
 
 

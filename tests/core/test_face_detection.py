@@ -117,7 +117,7 @@ def test_a_dotted_photo_is_searched_behind_its_dots(finder, portrait):
 
 @pytest.mark.parametrize(("name", "size", "share", "seed"), [("cry", 256, 0.08, 2), ("laugh", 256, 0.04, 2)])
 def test_dots_do_not_stand_a_face_on_its_head(finder, name, size, share, seed):
-    """An open mouth among dots was taken for a forehead, in the view that is turned by half a turn."""
+    """An open mouth among dots was taken for a forehead, in the view that is rotated by 180°."""
     picture = cv2.resize(load_image(EXAMPLES / f"{name}.jpg"), (size, size), interpolation=cv2.INTER_CUBIC)
     dots = np.random.default_rng(seed).random((size, size))
     picture[dots < share / 2], picture[dots > 1 - share / 2] = 0, 255

@@ -187,8 +187,8 @@ def random_face(seed: int = 0) -> Face:
 @pytest.mark.parametrize(("degrees", "scale", "shift"), [(90, 1, (0, 0)), (-35, 3, (50, 900)), (180, 0.2, (-40, 3))])
 def test_geometry_does_not_notice_where_the_face_lies(degrees, scale, shift):
     face, angle = random_face(), np.radians(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = Face((face.landmarks_px @ turn.T * scale + shift).astype(np.float32), face.blendshapes, face.pose)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = Face((face.landmarks_px @ rotation.T * scale + shift).astype(np.float32), face.blendshapes, face.pose)
     np.testing.assert_allclose(geometry_features(moved), geometry_features(face), atol=1e-3)
 
 
