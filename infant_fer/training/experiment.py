@@ -79,34 +79,35 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     base, dataset = _model_and_data(config, log)
     splits, across = _checked_splits(dataset, config, log)
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
-    folds_of_pictures = _checked_folds(seen.images, config)
+    fold_splits = _checked_folds(seen.images, config)
     fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
     description = provenance(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
             start_run(config.run_folder, description, config.resume)
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder)
-    cross_validation = _cross_validate(config, seen, folds_of_pictures, log)
+    cross_validation = _cross_validate(config, seen, fold_splits, log)
     base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
     held_out = {name: dataset.rows(splits == name) for name in names if (splits == name).any()}
     predictions = {name: predict(base.model, base.processor, rows) for name, rows in held_out.items()}
-    train, measured = dataset.rows(splits == "train"), held_out["test" if "test" in held_out else "dev"]
+    name = "test" if "test" in held_out else "dev"
+    train, measured = dataset.rows(splits == "train"), held_out[name]
     description["minutes"] = round((time.monotonic() - start) / 60, 1)
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
-        curve[len(train.images)] = predictions["test" if "test" in predictions else "dev"].accuracy
+        curve[len(train.images)] = predictions[name].accuracy
     return ExperimentResult(
-        base,
-        predictions,
-        cross_validation.predictions if cross_validation else None,
-        history,
-        description,
-        baselines(train, measured),
-        curve,
-        {name: rows.crops for name, rows in held_out.items()},
-        dataset.images,
-        np.where((splits == "dev") & config.folds.average, "train", splits),
+        base=base,
+        predictions=predictions,
+        cross_validation=cross_validation.predictions if cross_validation else None,
+        history=history,
+        provenance=description,
+        baselines=baselines(train, measured),
+        size_curve=curve,
+        crops={name: rows.crops for name, rows in held_out.items()},
+        images=dataset.images,
+        splits=np.where((splits == "dev") & config.folds.average, "train", splits),
     )
 
 
@@ -241,7 +242,7 @@ def _targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path
 
 
 def _cross_validate(
-    config: ExperimentConfig, dataset: AlignedDataset, folds_of_pictures: list[np.ndarray], log: Log
+    config: ExperimentConfig, dataset: AlignedDataset, fold_splits: list[np.ndarray], log: Log
 ) -> CrossValidation | None:
     def fit_fold(number: int, splits: np.ndarray) -> PretrainedModel:
         base = _seeded_base(config, dataset.images.labels)
@@ -251,9 +252,9 @@ def _cross_validate(
     def predict_fold(base: PretrainedModel, held_out: np.ndarray) -> Predictions:
         return predict(base.model, base.processor, dataset.rows(held_out))
 
-    if not folds_of_pictures:
+    if not fold_splits:
         return None
-    return cross_validate(dataset.images, folds_of_pictures, fit_fold, predict_fold, log, config.folds.average)
+    return cross_validate(dataset.images, fold_splits, fit_fold, predict_fold, log, config.folds.average)
 
 
 def _size_curve(

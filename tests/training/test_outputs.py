@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import train as train_script
-from infant_fer.errors import OutputError, TrainingError
+from infant_fer.errors import DatasetError, OutputError, TrainingError
 from infant_fer.training import artifacts, command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
@@ -113,3 +113,11 @@ def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
         recipe_run.train_members(context)
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == threads
+
+
+def test_a_run_with_an_older_record_is_continued(tmp_path):
+    pairs = {"same infant": 0}
+    start_run(tmp_path / "own", {"pairs across the parts": pairs}, resume=False)
+    start_run(tmp_path / "own", {"pairs across splits": pairs}, resume=True)
+    with pytest.raises(DatasetError, match="another pairs across splits"):
+        start_run(tmp_path / "own", {"pairs across splits": {"same infant": 1}}, resume=True)

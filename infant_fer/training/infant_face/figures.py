@@ -42,7 +42,7 @@ InfantFaceFigures = TypedDict(
 def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> InfantFaceFigures:
     """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split."""
     output, split = outputs(model, data.infants), str(data.infants.images.split[chosen][0])
-    measured = _affect_predictions(output, model.config.logit_temperature, data, chosen & _labeled(data))
+    measured = _affect_predictions(output, model.config.logit_temperature, data, chosen)
     this = measured[THIS]
     return {
         "accuracy": {name: _by_source(predictions) for name, predictions in measured.items()},
@@ -58,11 +58,11 @@ def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> Inf
 
 
 def _affect_predictions(
-    output: InfantFaceOutput, temperature: float, data: RecipeData, rows: np.ndarray
+    output: InfantFaceOutput, temperature: float, data: RecipeData, chosen: np.ndarray
 ) -> dict[str, Predictions]:
-    """Return the affect predictions of the fused model, its streams and the baselines for an (N,) mask of infants."""
-    images = data.infants.images
-    train = data.infants.rows((images.split == "train") & _labeled(data))
+    """Return the affect predictions of the fused model, its streams and the baselines for the labeled infants in an (N,) mask."""
+    images, labeled = data.infants.images, data.infants.images.truth != UNKNOWN
+    rows, train = chosen & labeled, data.infants.rows(labeled & (images.split == "train"))
     logits = {
         THIS: output.logits,
         "image stream alone": output.image_logits,
@@ -74,10 +74,6 @@ def _affect_predictions(
     measured = replace(data.infants, images=named).rows(rows)
     predictions = {name: Predictions.of(measured.images, each[rows]) for name, each in probabilities.items()}
     return predictions | baselines(train, measured)
-
-
-def _labeled(data: RecipeData) -> np.ndarray:
-    return data.infants.images.truth != UNKNOWN
 
 
 def _by_source(predictions: Predictions) -> dict[str, Proportion]:

@@ -59,7 +59,7 @@ def pretrain(
         began = time.monotonic()
         model.train()
         order = np.random.default_rng(epoch + 1000 * seed).permutation(len(crops))
-        batches = _batches(order, settings.batch)
+        batches = order[: len(order) // settings.batch * settings.batch].reshape(-1, settings.batch)
         for batch in tqdm(batches, f"Pretraining {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             images = as_input(partly_mild(_resized(crops[batch], side), settings.mild))
             with torch.autocast(model.device.type, dtype=torch.bfloat16):
@@ -90,7 +90,3 @@ def _resized(crops: torch.Tensor, side: int) -> torch.Tensor:
     """Return (B, 1, side, side) in 0..1 from (B, S, S) in 0..255."""
     images = crops[:, None].float() / 255
     return F.interpolate(images, size=side, mode="area") if side < crops.shape[-1] else images
-
-
-def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
