@@ -31,14 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_audit(options: argparse.Namespace) -> None:
     """Check all outputs, audit the checkpoint, print the table and write the outputs. Raises InfantFERError."""
-    from infant_fer.audit.effects import audit_readings  # torch takes seconds to load; --help does not wait for it
+    seeds = infants(options.infants, options.seed)
+    pictures = matched_sets(seeds, options.expressions, options.factors)
+
+    from infant_fer.audit.effects import audit_readings  # torch takes seconds to load; wrong options are refused before
     from infant_fer.audit.reading import is_kept_folder, read_all
-    from infant_fer.audit.report import audit_page, audit_plot, audit_text, with_audit  # loads matplotlib
+    from infant_fer.audit.report import audit_page, audit_plot, audit_text, with_audit
     from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
 
-    seeds = infants(options.infants, options.seed)
-    pictures = matched_sets(seeds, options.expressions, options.factors)
     checkpoint = resolve(options.checkpoint)
     if options.card and checkpoint.revision:
         raise CheckpointError("A card can be written only into a folder of yours; leave --card out for a Hub id.")

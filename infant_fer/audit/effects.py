@@ -137,18 +137,13 @@ class Audit:
     @classmethod
     def from_dict(cls, plain: dict) -> Audit:
         """Read what `to_dict` wrote, here or in an earlier version."""
-        levels = {each["factor"]: tuple(map(LevelEffect.from_dict, each["levels"])) for each in plain["factors"]}
-        return cls(
-            plain["checkpoint"],
-            plain["seed"],
-            plain["infants"],
-            tuple(plain["expressions"]),
-            plain["pictures"],
-            _proportion(plain["without_face"]),
-            _proportion(plain["plain_agreement"]),
-            tuple(FactorEffect(each["factor"], each["reference"], levels[each["factor"]]) for each in plain["factors"]),
-            plain["caution"],
+        factors = (
+            FactorEffect(each["factor"], each["reference"], tuple(map(LevelEffect.from_dict, each["levels"])))
+            for each in plain["factors"]
         )
+        shares = {name: _proportion(plain[name]) for name in ("without_face", "plain_agreement")}
+        same = {name: plain[name] for name in ("checkpoint", "seed", "infants", "pictures", "caution")}
+        return cls(**same, **shares, expressions=tuple(plain["expressions"]), factors=tuple(factors))
 
 
 def audit_readings(checkpoint: str, readings: Sequence[Reading], seed: int) -> Audit:

@@ -7,15 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from infant_fer.synthetic.expressions import by_side
-from infant_fer.synthetic.mesh.data import (
-    NEWBORN_HEAD,
-    RACES,
-    apply_offsets,
-    base_mesh,
-    body_morphs,
-    body_size,
-    target,
-)
+from infant_fer.synthetic.mesh.data import NEWBORN_HEAD, RACES, apply_offsets, base_mesh, body_morphs, body_size, target
 from infant_fer.synthetic.mesh.head import eye_centres, eye_vertices, mouth_centre
 from infant_fer.synthetic.mesh.soft_tissue import keep_inside_mouth, open_mouth, soft_action
 
@@ -150,7 +142,8 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
         details |= {f"eyes/{side}-eye-epicanthus-in": float(random.uniform(0.2, 0.7)) for side in "lr"}
     drawn_age = float(random.uniform(-0.25, 0.12))
     skin = np.clip(_pick(random, SKIN[race]) * random.uniform(0.88, 1.12), 0, 0.85)
-    colours = Colours(_rgb(skin), _rgb(_pick(random, HAIR[race])), _rgb(_pick(random, IRIS[race])), _cloth(random))
+    hair, iris = _pick(random, HAIR[race]), _pick(random, IRIS[race])
+    cloth = np.clip(_pick(random, CLOTH) * random.uniform(0.8, 1.15, 3), 0, 0.85)
     return Infant(
         seed=seed,
         age=drawn_age if age is None else age,
@@ -158,7 +151,7 @@ def sample_infant(seed: int, race: str | None = None, age: float | None = None) 
         weight=float(random.uniform(0.3, 0.8)),
         races=(first, second, third),
         details=details,
-        colours=colours,
+        colours=Colours(_rgb(skin), _rgb(hair), _rgb(iris), _rgb(cloth)),
         hair=float(random.uniform(0.25, 1.0)),
         hairline=float(random.uniform(-0.08, 0.2)),
         brows=float(random.uniform(0.2, 0.55)),
@@ -173,10 +166,6 @@ def _sampled_details(random: np.random.Generator) -> dict[str, float]:
         for side in "lr" if "{s}" in name else " ":
             details[f"{name.format(s=side)}-{positive if weight > 0 else negative}"] = abs(weight)
     return details
-
-
-def _cloth(random: np.random.Generator) -> tuple[float, float, float]:
-    return _rgb(np.clip(_pick(random, CLOTH) * random.uniform(0.8, 1.15, 3), 0, 0.85))
 
 
 def _pick(random: np.random.Generator, choices: list[tuple]) -> np.ndarray:

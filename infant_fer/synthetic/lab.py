@@ -189,16 +189,8 @@ def interpolation_sentence(labels: Sequence[str | None]) -> str:
     changes = flips(labels)
     if not changes:
         return f"The answer stays {next(filter(None, labels))} throughout.{gaps}"
-    if len(changes) == 1:
-        [flip] = changes
-        return f"Between {_place(flip)} the answer changes {_change(flip)}.{gaps}"
-    several = "; ".join(f"between {_place(flip)} {_change(flip)}" for flip in changes)
+    words = [(f"step {flip.before} and step {flip.after}", f"from {flip.was} to {flip.becomes}") for flip in changes]
+    if len(words) == 1:
+        return "Between {} the answer changes {}.".format(*words[0]) + gaps
+    several = "; ".join(f"between {steps} {change}" for steps, change in words)
     return f"The answer changes {len(changes)} times: {several}.{gaps}"
-
-
-def _place(flip: Flip) -> str:
-    return f"step {flip.before} and step {flip.after}"
-
-
-def _change(flip: Flip) -> str:
-    return f"from {flip.was} to {flip.becomes}"

@@ -29,14 +29,14 @@ def skin_colour(points: Points, infant: Infant, actions: dict[str, float]) -> np
     return over(albedo, skin * np.array([0.30, 0.16, 0.14]), 0.8 * nostril)
 
 
-def straining(actions: dict[str, float]) -> float:
+def _straining(actions: dict[str, float]) -> float:
     """Return 0..1: how hard the face cries, which reddens it."""
     return float(np.clip(actions.get("mouthStretchLeft", 0) + actions.get("noseSneerLeft", 0) - 0.7, 0, 1))
 
 
 def _blood(points: Points, infant: Infant, actions, side, y, front) -> np.ndarray:
     """Return (P,): how red each point is beyond the skin's own colour."""
-    hard, patchy = straining(actions), 1 + 0.3 * points.noise(1, 0.22)
+    hard, patchy = _straining(actions), 1 + 0.3 * points.noise(1, 0.22)
     cheeks = 0.75 * infant.blush * spot(side, y, (0.47, 6.97), (0.26, 0.20)) * front
     nose = 0.35 * spot(side, y, (0, 6.93), (0.12, 0.10)) * front
     about_eyes = 0.18 * spot(side, y, (0.28, 7.25), (0.22, 0.14)) * front
