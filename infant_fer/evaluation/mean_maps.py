@@ -57,7 +57,7 @@ def mean_maps(
 
 
 def draw_mean_maps(maps: list[MeanMap]) -> bytes:
-    """PNG of the maps beside each other under the mean face's outlines; no photograph is in it."""
+    """Return a PNG of the maps beside each other under the mean face's outlines; no photograph is in it."""
     figure = Figure(figsize=(2.6 * len(maps), 3.0), layout="constrained")
     for axes, each in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         axes.imshow(each.values, cmap="inferno", vmin=0)
@@ -72,7 +72,7 @@ def draw_mean_maps(maps: list[MeanMap]) -> bytes:
 
 
 def _mesh(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:
-    """(478, 2) in crop pixels; None when no face is found again."""
+    """Return (478, 2) in crop pixels; None when no face is found again."""
     scale = FINDING_SIZE / crop_rgb.shape[0]
     faces = finder.find(cv2.resize(crop_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
     return faces[0].landmarks_px / scale if faces else None

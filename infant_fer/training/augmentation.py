@@ -72,7 +72,7 @@ def _moved(pixels: torch.Tensor, draw: _Draw, share: float = 1.0) -> torch.Tenso
 
 
 def _coarser(pixels: torch.Tensor, draw: _Draw) -> torch.Tensor:
-    """Some pictures pass through half, a few through a third of the resolution."""
+    """Pass some pictures through half, a few through a third of the resolution."""
     chosen = draw.unit()
     for factor, mask in ((0.5, chosen < HALF_RESOLUTION_SHARE), (0.3, chosen > 1 - THIRD_RESOLUTION_SHARE)):
         small = F.interpolate(pixels, scale_factor=factor, mode="area")

@@ -43,7 +43,7 @@ class Collator:
 
 
 def normalised(pixels: torch.Tensor, processor) -> torch.Tensor:
-    """(B, 3, S, S) as the processor would give it, from values in 0..1."""
+    """Return (B, 3, S, S) as the processor would give it, from values in 0..1."""
     values = pixels * 255 * processor.rescale_factor if processor.do_rescale else pixels * 255
     if not processor.do_normalize:
         return values
@@ -105,7 +105,7 @@ def fmix(pixels: torch.Tensor, target: torch.Tensor, random: torch.Generator) ->
 
 
 def fourier_mask(side: int, area: float, random: torch.Generator) -> torch.Tensor:
-    """(S, S) bool mask with round(area * S²) pixels set: the largest values of low-frequency noise."""
+    """Return an (S, S) bool mask with round(area * S²) pixels set: the largest values of low-frequency noise."""
     noise = torch.complex(*(torch.randn(side, side // 2 + 1, generator=random) for _ in range(2)))
     vertical, horizontal = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]
     frequency = (vertical**2 + horizontal**2).sqrt().clamp_min(1 / side)
@@ -119,13 +119,13 @@ MIXINGS: dict[str, Callable] = {"cutout": cutout, "mixup": mixup, "cutmix": cutm
 
 
 def _pasted(pixels, target, mask, random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Other pictures where the (S, S) mask is set, and targets mixed by the mask's mean."""
+    """Return other pictures where the (S, S) mask is set, and targets mixed by the mask's mean."""
     order = torch.randperm(len(pixels), generator=random)
     return torch.where(mask, pixels[order], pixels), torch.lerp(target, target[order], mask.float().mean())
 
 
 def _square(side: int, area: float, random: torch.Generator, inside: bool = True) -> torch.Tensor:
-    """(S, S) bool: a square of about `area` of the crop, whole if `inside`, else centred anywhere and cut at the border."""
+    """Return (S, S) bool: a square of about `area` of the crop, whole if `inside`, else cut at the border."""
     length = round(side * math.sqrt(area))
     low, high = (0, side - length) if inside else (-(length // 2), side - (length + 1) // 2)
     top, left = (int(torch.randint(low, high + 1, (1,), generator=random)) for _ in range(2))
@@ -135,7 +135,7 @@ def _square(side: int, area: float, random: torch.Generator, inside: bool = True
 
 
 def _share(random: torch.Generator) -> float:
-    """A draw of Beta(ALPHA, ALPHA); uniform for ALPHA = 1."""
+    """Return a draw of Beta(ALPHA, ALPHA); uniform for ALPHA = 1."""
     first, second = (
         torch._standard_gamma(torch.tensor(ALPHA, dtype=torch.float64), generator=random) for _ in range(2)
     )

@@ -1,30 +1,18 @@
 """Cross-validation: each repeat covers every image once, and repeats are not averaged."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.evaluation.predictions import Predictions
-from infant_fer.labels import AFFECTS
 from infant_fer.training.experiment import cross_validate
-
-
-def six_images() -> LabeledImages:
-    truth = np.arange(6) % 3
-    names = tuple(f"{number}.png" for number in range(6))
-    return LabeledImages(
-        archives=(None,) * 6,
-        members=names,
-        labels=AFFECTS,
-        truth=truth,
-        target=np.eye(3, dtype=np.float32)[truth],
-        subject=np.array(names),
-        split=np.full(6, ""),
-        subgroups={},
-    )
+from tests.drawn_data import unlabelled
 
 
 def test_every_repeat_predicts_every_image_once_with_the_model_of_its_fold():
-    images = six_images()
+    truth = np.arange(6) % 3
+    target = np.eye(3, dtype=np.float32)[truth]
+    images = replace(unlabelled([f"{number}.png" for number in range(6)]), truth=truth, target=target)
     splits = [np.where(np.arange(6) // 3 == number, "test", "train") for number in (0, 1, 1, 0)]
 
     def predict(model: int, held_out: np.ndarray) -> Predictions:

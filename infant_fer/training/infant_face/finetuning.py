@@ -115,7 +115,7 @@ def fuse(model: InfantFaceModel, dev: AlignedDataset) -> float:
 
 
 def rate(done: int, steps: int, warmup: float) -> float:
-    """Learning-rate factor: up linearly over the first `warmup` share, then down along a cosine to 0."""
+    """Return the learning-rate factor: up linearly over the first `warmup` share, then down along a cosine to 0."""
     share = (done + 1) / max(1, steps)
     return (
         share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))

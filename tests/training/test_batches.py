@@ -1,4 +1,4 @@
-"""Mixing: the mass of a label equals the share of its pixels."""
+"""Batches of training: with mixing, the mass of a label equals the share of its pixels."""
 
 import pytest
 import torch
