@@ -17,8 +17,9 @@ class FakeHub:
 
     `requests` lists "METHOD path" in the order they came. `faults` maps a file name to what goes wrong with its
     content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time)
-    or "altered" (one byte differs). `status` other than 200 answers every request. A token that is not `TOKEN` may not
-    write.
+    "altered" (one byte differs), "slow" (a byte every 0.1 s), "endless" (more than was announced) or "mute HEAD" (no
+    answer to the question what it is). `status` other than 200 answers every request; with `portal` every answer is an
+    HTML page. A token that is not `TOKEN` may not write.
     """
 
     TOKEN = "hf_stand_in"
@@ -28,7 +29,9 @@ class FakeHub:
         self.requests: list[str] = []
         self.faults: dict[str, str] = {}
         self.status = 200
+        self.portal = False
         self.stored: dict[str, bytes] = {}  # large files by SHA-256, until a commit gives them a name
+        self.closed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -43,6 +46,7 @@ class FakeHub:
 
     def close(self) -> None:
         """Stop serving; the port refuses connections afterwards."""
+        self.closed.set()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -87,7 +91,9 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             hub.requests.append(f"{self.command} {path}")
             api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
             resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            if hub.status != 200:
+            if hub.portal:
+                self._reply(200, b"<html>Log in to this network</html>", {"Content-Type": "text/html"})
+            elif hub.status != 200:
                 self._reply(hub.status)
             elif api or resolve:
                 repo_id, revision = (api or resolve)[1], (api or resolve)[2] or "main"
@@ -161,7 +167,11 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                 return self._reply(404, code="EntryNotFound")
             data = file.read_bytes()
             headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": hub.commit(repo_id)}
+            if hub.faults.get(name) == "mute HEAD" and self.command == "HEAD":
+                return hub.closed.wait(20) and None
             fault = hub.faults.get(name) if self.command == "GET" else None
+            if fault in ("slow", "endless"):
+                return self._trickle(data, headers, fault)
             if fault == "altered":
                 data = data[:-1] + bytes([data[-1] ^ 1])
             if fault == "truncated":
@@ -183,6 +193,21 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
+
+        def _trickle(self, data: bytes, headers: dict, fault: str) -> None:
+            self.send_response(200)
+            for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            try:
+                for start in range(len(data) if fault == "slow" else 400):
+                    piece = data[start : start + 1] if fault == "slow" else bytes(2**16)
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    if fault == "slow" and hub.closed.wait(0.1):
+                        break
+            except OSError:  # given up by the other side, as it should be
+                pass
+            self.close_connection = True
 
         def _half(self, data: bytes, headers: dict) -> None:
             self.send_response(200)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
+    FileMetadataError,
     HfHubHTTPError,
     HFValidationError,
     RemoteEntryNotFoundError,
@@ -20,10 +23,12 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 from tqdm import tqdm
 
+from infant_fer.checkpoints.limits import SECONDS_TO_ANSWER, RequestTooLongError, request_limits
 from infant_fer.checkpoints.safety import (
     CARD,
     CONFIG,
     INDEX,
+    MAX_JSON_BYTES,
     PROCESSOR,
     SINGLE,
     check_config,
@@ -35,7 +40,8 @@ from infant_fer.checkpoints.safety import (
 from infant_fer.errors import CheckpointError
 
 MAX_WEIGHT_BYTES = 3 * 2**30  # ViT-Large in float32 is 1.2 GB
-SECONDS_TO_ANSWER = 15.0
+SECONDS_FOR_SETTINGS, SECONDS_FOR_WEIGHTS = 60.0, 3600.0  # all requests for them together
+PORTAL_HINT = "Something other than the Hub answered, such as this network's login page. Log in there and try again."
 
 Progress = Callable[[float, str], None]
 
@@ -79,12 +85,33 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
 
     The settings come first and are checked before any weight is requested. Raises CheckpointError.
     """
+    _delete_abandoned(hub)
+    with request_limits(SECONDS_FOR_SETTINGS):
+        folder, files, tally = _settings(hub, on_progress)
+    weights = weight_names(folder, hub.repo_id)
+    if missing := [name for name in weights if name not in files]:
+        raise CheckpointError(f"{hub.repo_id} lacks its file {missing[0]}; it cannot be used as it stands.")
+    tally.total += sum(files[name].size or 0 for name in weights)
+    if tally.total > MAX_WEIGHT_BYTES:
+        raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
+    with request_limits(SECONDS_FOR_WEIGHTS):
+        for name in weights:
+            _fetched(hub, files[name], folder.name, tally)
+    check_folder(folder, hub.repo_id, hub.labelled)
+    return folder
+
+
+def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dict[str, RepoSibling], _Tally]:
+    """Download and check all but the weights; return their folder, the repository's files and the bytes so far."""
     commit, files = _listing(hub)
     check_file_names(list(files), hub.repo_id)
     for needed in (CONFIG, PROCESSOR):
         if needed not in files:
             raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
     small = [name for name in (CONFIG, PROCESSOR, CARD) if name in files] + [INDEX] * (SINGLE not in files)
+    for name in small:
+        if name in files and (files[name].size or 0) > MAX_JSON_BYTES:
+            raise CheckpointError(f"{name} of {hub.repo_id} is larger than 1 MB; it is no ordinary checkpoint.")
     tally = _Tally(on_progress, sum(files[name].size or 0 for name in small))
     # Requested by the revision's name, so that the cache records which commit the name stood for.
     folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
@@ -94,16 +121,20 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
     for name in small[1:]:
         _fetched(hub, files[name], commit, tally)
     check_processor(folder / PROCESSOR, hub.repo_id)
-    weights = weight_names(folder, hub.repo_id)
-    if missing := [name for name in weights if name not in files]:
-        raise CheckpointError(f"{hub.repo_id} lacks its file {missing[0]}; it cannot be used as it stands.")
-    tally.total += sum(files[name].size or 0 for name in weights)
-    if tally.total > MAX_WEIGHT_BYTES:
-        raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
-    for name in weights:
-        _fetched(hub, files[name], commit, tally)
-    check_folder(folder, hub.repo_id, hub.labelled)
-    return folder
+    return folder, files, tally
+
+
+def _delete_abandoned(hub: HubRevision) -> None:
+    """Delete what killed programs left of this repository's downloads; a living one holds the lock of its file."""
+    cache, repository = Path(hub.cache_dir or constants.HF_HUB_CACHE), f"models--{hub.repo_id.replace('/', '--')}"
+    for partial in (cache / repository / "blobs").glob("*.incomplete"):
+        lock = cache / ".locks" / repository / f"{partial.name.split('.')[0]}.lock"
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=0):
+                partial.unlink(missing_ok=True)
+        except Timeout:
+            continue
 
 
 def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
@@ -123,6 +154,10 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
         raise CheckpointError(
             f"The Hub could not answer for {hub.repo_id} (status {error.response.status_code}). Try again later."
         ) from None
+    except RequestTooLongError as error:
+        raise CheckpointError(f"The Hub's answer for {hub.repo_id} {error}. Try again later.") from None
+    except ValueError:  # no JSON
+        raise CheckpointError(f"{hub.repo_id} could not be looked up. {PORTAL_HINT}") from None
     except (HTTPError, OSError):
         raise CheckpointError(
             f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. "
@@ -134,17 +169,27 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
 def _fetched(hub: HubRevision, file: RepoSibling, revision: str, tally: _Tally) -> Path:
     """Download one file into the Hub's cache, which only ever shows whole files, and check its content."""
     try:
-        downloaded = hf_hub_download(
-            hub.repo_id,
-            file.rfilename,
-            revision=revision,
-            endpoint=hub.endpoint,
-            cache_dir=hub.cache_dir,
-            tqdm_class=tally.bar(),
-        )
+        with request_limits(most_bytes=file.size):
+            downloaded = hf_hub_download(
+                hub.repo_id,
+                file.rfilename,
+                revision=revision,
+                endpoint=hub.endpoint,
+                cache_dir=hub.cache_dir,
+                tqdm_class=tally.bar(),
+            )
     except RemoteEntryNotFoundError:
         raise CheckpointError(f"{hub.repo_id} lost its file {file.rfilename} meanwhile. Try again.") from None
+    except RequestTooLongError as error:
+        raise CheckpointError(f"{file.rfilename} of {hub.repo_id} {error}. Try again later.") from None
     except (HTTPError, OSError) as error:
+        if isinstance(error.__cause__, FileMetadataError):
+            raise CheckpointError(f"{file.rfilename} of {hub.repo_id} could not be downloaded. {PORTAL_HINT}") from None
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CheckpointError(
+                f"The disk is full: {file.rfilename} of {hub.repo_id} needs {(file.size or 0) / 1e6:.0f} MB. "
+                "Free some space, or set HF_HOME to a folder on another disk."
+            ) from None
         raise CheckpointError(
             f"{file.rfilename} of {hub.repo_id} could not be downloaded whole ({type(error).__name__}). Try again later."
         ) from None

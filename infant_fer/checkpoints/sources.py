@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infant_fer.checkpoints.hub import HubRevision, Progress, download, downloaded_before
-from infant_fer.checkpoints.safety import CARD, check_folder
+from infant_fer.checkpoints.safety import CARD, MAX_JSON_BYTES, check_folder
 from infant_fer.errors import CheckpointError
 
 _PACKAGED = Path(__file__).with_name("embedded")  # an installed wheel carries the checkpoints here
@@ -29,7 +29,10 @@ class Checkpoint:
     def card(self) -> str:
         """Return the model card's text, empty when there is none."""
         file = self.path / CARD
-        return file.read_text("utf-8", errors="replace") if file.is_file() else ""
+        if not file.is_file():
+            return ""
+        with file.open("rb") as stream:
+            return stream.read(MAX_JSON_BYTES).decode("utf-8", errors="replace")
 
 
 @dataclass(frozen=True)

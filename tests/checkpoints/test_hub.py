@@ -1,5 +1,6 @@
 """Checkpoints from and to the Hub, over real HTTP on loopback with a stand-in."""
 
+import errno
 import hashlib
 import shutil
 import socket
@@ -7,12 +8,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from infant_fer.checkpoints import face_bundle as bundle_module
 from infant_fer.checkpoints import hub as hub_module
+from infant_fer.checkpoints import limits, sources
 from infant_fer.checkpoints import registry as registry_module
-from infant_fer.checkpoints import sources
 from infant_fer.checkpoints.face_bundle import fetch_face_bundle
 from infant_fer.checkpoints.hub import HubRevision, upload
 from infant_fer.checkpoints.sources import KnownCheckpoint, resolve
@@ -256,8 +258,74 @@ def test_progress_counts_what_xet_receives_and_writes_once():
     assert reports[-1] == 0.5
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_file_that_trickles_is_given_up(hub, get, monkeypatch, file):
+    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.5)
+    hub.faults[file] = "slow"
+    start = time.monotonic()
+    assert f"{file} of {REPO} came too slowly" in refusal(get)
+    assert time.monotonic() - start < 5
+    hub.faults.clear()
+    assert get().name == REPO
+
+
+def test_a_head_that_hangs_is_given_up(hub, get, monkeypatch):
+    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.3)
+    monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 2)
+    hub.faults["config.json"] = "mute HEAD"
+    start = time.monotonic()
+    assert "config.json" in refusal(get)
+    assert time.monotonic() - start < 8
+
+
+def test_a_file_that_is_larger_than_announced_is_given_up(hub, get, tmp_path):
+    hub.faults["README.md"] = "endless"
+    assert f"README.md of {REPO} was larger than announced" in refusal(get)
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file()) < 2**16
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "README.md"])
+def test_a_large_settings_file_or_card_is_refused_before_it_is_downloaded(hub, get, file):
+    (hub.root / REPO / file).write_bytes(b" " * (2**20 + 1))
+    assert f"{file} of {REPO} is larger than 1 MB" in refusal(get)
+    assert not [request for request in hub.requests if "/resolve/" in request]
+
+
+def test_the_login_page_of_a_network_is_not_taken_for_the_hub(hub, get, monkeypatch):
+    hub.portal = True
+    assert "login page" in refusal(get)
+    hub.portal = False
+    listing = hub_module._listing
+    monkeypatch.setattr(hub_module, "_listing", lambda wanted: (listing(wanted), setattr(hub, "portal", True))[0])
+    assert "config.json" in (sentence := refusal(get))
+    assert "login page" in sentence
+
+
+def test_a_full_disk_is_named(get, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub_module, "hf_hub_download", full)
+    assert "The disk is full" in refusal(get)
+
+
+def test_what_a_killed_download_left_goes_at_the_next_one_and_a_living_one_keeps_its_own(hub, get, tmp_path):
+    repository = f"models--{REPO.replace('/', '--')}"
+    blobs, locks = tmp_path / "cache" / repository / "blobs", tmp_path / "cache" / ".locks" / repository
+    blobs.mkdir(parents=True)
+    locks.mkdir(parents=True)
+    left, living = blobs / f"{'a' * 64}.0123abcd.incomplete", blobs / f"{'b' * 64}.0123abcd.incomplete"
+    left.write_bytes(b"half")
+    living.write_bytes(b"half")
+    with FileLock(locks / f"{'b' * 64}.lock"):
+        get()
+    assert not left.exists()
+    assert living.exists()
+
+
 def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(hub_module, "SECONDS_TO_ANSWER", 0.3)
+    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
         start = time.monotonic()

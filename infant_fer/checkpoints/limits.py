@@ -1,0 +1,100 @@
+"""How long may a request to the Hub take, and how much may it send? Limits that huggingface_hub itself does not have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cache
+from math import inf
+
+import httpx2
+from huggingface_hub import constants, set_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook
+
+SECONDS_TO_ANSWER = 15.0
+SLOWEST = 10_000  # bytes per second, once the first SECONDS_TO_ANSWER are over
+MAX_ANSWER_BYTES = 16 * 2**20  # of an answer that is no file
+
+
+class RequestTooLongError(OSError):
+    """A request that took too long or sent too much; not one that huggingface_hub repeats."""
+
+
+@dataclass(frozen=True)
+class _Limits:
+    deadline: float = inf  # time.monotonic
+    most_bytes: float = inf
+
+
+_limits: ContextVar[_Limits] = ContextVar("limits of requests to the Hub")
+
+
+@contextmanager
+def request_limits(seconds: float | None = None, most_bytes: int | None = None) -> Iterator[None]:
+    """Limit all requests of huggingface_hub in this context: their seconds together, the bytes of each file.
+
+    Limits add up with those around them. Xet, whose own transfers know no limit, is off from here on. Requests raise
+    RequestTooLongError, whose text continues a sentence that names what was requested.
+    """
+    _install_client()
+    constants.HF_HUB_DISABLE_XET = True
+    limits = _limits.get(_Limits())
+    if seconds is not None:
+        limits = replace(limits, deadline=min(limits.deadline, time.monotonic() + seconds))
+    if most_bytes is not None:
+        limits = replace(limits, most_bytes=most_bytes)
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+class _LimitedClient(httpx2.Client):
+    def send(self, request: httpx2.Request, *, stream: bool = False, **options) -> httpx2.Response:
+        limits = _limits.get(_Limits())
+        if limits.deadline == inf:
+            return super().send(request, stream=stream, **options)
+        left = min(limits.deadline - time.monotonic(), SECONDS_TO_ANSWER)
+        if left <= 0:
+            raise RequestTooLongError("took too long")
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), left)
+        response = super().send(request, stream=True, **options)
+        most_bytes = limits.most_bytes if stream else MAX_ANSWER_BYTES
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _LimitedStream(response.stream, replace(limits, most_bytes=most_bytes))
+        if not stream:
+            try:
+                response.read()
+            finally:
+                response.close()
+        return response
+
+
+class _LimitedStream(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, limits: _Limits):
+        self._stream, self._limits, self._start = stream, limits, time.monotonic()
+
+    def __iter__(self) -> Iterator[bytes]:
+        received = 0
+        for chunk in self._stream:
+            received += len(chunk)
+            now = time.monotonic()
+            if now > min(self._limits.deadline, self._start + SECONDS_TO_ANSWER + received / SLOWEST):
+                raise RequestTooLongError("came too slowly")
+            if received > self._limits.most_bytes:
+                raise RequestTooLongError("was larger than announced")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@cache
+def _install_client() -> None:
+    """Let huggingface_hub make its client with limits, and otherwise as it does itself."""
+    hooks = {"request": [hf_request_event_hook]}
+    set_client_factory(lambda: _LimitedClient(event_hooks=hooks, follow_redirects=True, timeout=None))
