@@ -329,6 +329,12 @@ def test_importing_the_audit_loads_no_scikit_learn():
     )
 
 
+@rendering
+def test_wrong_options_are_refused_before_torch_is_loaded():
+    code = "import sys; from infant_fer.audit.__main__ import main; print(main(['--infants', '1']), 'torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "1 False\n"
+
+
 def test_a_card_is_only_written_into_a_folder_of_ones_own(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("infant_fer.audit.__main__.is_installed", lambda: True)
     monkeypatch.setattr(checkpoints, "resolve", lambda source: checkpoints.Checkpoint(tmp_path, source, "a1b2c3"))
