@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # both load torch
 
 BOX = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint")
+TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 NO_FACE, UNREADABLE = "no face", "unreadable"
 
 
@@ -170,7 +172,7 @@ def _csv_writer(opened: AbstractContextManager[IO]) -> Iterator[Write]:
         writer = csv.writer(stream)
 
         def write_rows(rows: list) -> None:
-            writer.writerows(rows)
+            writer.writerows([_no_formulas(row) for row in rows])
             stream.flush()
 
         write_rows([COLUMNS])
@@ -188,6 +190,14 @@ def _standard_output() -> Iterator[TextIO]:
         raise
     except OSError as error:
         raise OutputError(f"The standard output cannot be written: {error.strerror}.") from error
+
+
+def _no_formulas(row: Sequence) -> list:
+    """Return a row in which no text starts like a spreadsheet's formula: such a cell gets an apostrophe in front."""
+    return [
+        f"'{cell}" if name in TEXT_COLUMNS and str(cell).startswith(FORMULA_STARTS) else cell
+        for name, cell in zip(COLUMNS, row, strict=True)
+    ]
 
 
 def _rows(result: FileResult) -> list[list]:

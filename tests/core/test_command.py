@@ -345,6 +345,22 @@ def test_other_commands_get_their_own_arguments(command, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_of_the_csv_is_a_formula_and_numbers_stay(start):
+    row = dict.fromkeys(batch.COLUMNS, f"{start}0.5")
+    safe = dict(zip(batch.COLUMNS, batch._no_formulas(list(row.values())), strict=True))
+    quoted = {name for name, cell in safe.items() if cell == f"'{start}0.5"}
+    assert quoted == {"file", "label", "notes", "checkpoint"}
+    assert safe["valence"] == row["valence"]
+
+
+def test_a_file_named_like_a_formula_is_text_in_the_csv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("=1+1.jpg").write_bytes(b"no photo")
+    main(["=1+1.jpg", "--csv", "out.csv"])
+    assert next(csv.DictReader(Path("out.csv").read_text("utf-8").splitlines()))["file"] == "'=1+1.jpg"
+
+
 def test_it_runs_as_a_module_and_prints_csv():
     run = subprocess.run(
         [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")],
