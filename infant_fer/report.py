@@ -34,7 +34,7 @@ class ExplanationJSON(TypedDict):
     method: str
     target: str
     samples: int
-    requested_samples: int
+    asked_samples: int
     precision: str
     device: str
     share_per_part: dict[str, float]
@@ -182,7 +182,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         "method": saliency.method,
         "target": saliency.target,
         "samples": saliency.samples,
-        "requested_samples": saliency.requested_samples,
+        "asked_samples": saliency.requested_samples,  # its name since the first release
         **saliency.options,  # type: ignore[typeddict-item]
         "precision": saliency.precision,
         "device": saliency.device,
