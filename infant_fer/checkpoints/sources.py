@@ -13,6 +13,7 @@ from infant_fer.errors import CheckpointError
 
 _PACKAGED = Path(__file__).with_name("embedded")  # an installed wheel carries the checkpoints here
 EMBEDDED_ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"
+CHECKPOINT_FOLDER = "checkpoints"  # where training writes: never the name of a Hub owner
 DEFAULT_NAME = "infant-fer-small"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
@@ -110,11 +111,13 @@ def is_hub_id(source: str | Path) -> bool:
 def _why_no_hub_id(source: str | Path) -> str | None:
     """Return why a source that is no folder is no Hub id either (empty for its form); None when it may be one.
 
-    What starts with an existing folder is a mistyped path, and the Hub gets no request for it.
+    What starts with an existing folder, or with checkpoints/, is a mistyped path, and the Hub gets no request for it.
     """
     top = Path(source).parts[0] if Path(source).parts else ""
     if isinstance(source, Path) or not HUB_ID.fullmatch(source):
         return ""
     if Path(top).is_dir():
         return f" ({top}/ is a folder here, but nothing of that name is in it)"
+    if top == CHECKPOINT_FOLDER:
+        return f" (there is no folder {top}/ here; give the whole path)"
     return None

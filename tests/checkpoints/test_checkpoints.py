@@ -205,6 +205,12 @@ def test_what_is_neither_folder_nor_id_is_refused_without_asking_the_hub(source,
     assert not is_hub_id(source)
 
 
+def test_a_checkpoint_of_training_that_is_not_in_the_working_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without a folder checkpoints/
+    monkeypatch.setattr(checkpoints, "download", lambda *_: pytest.fail("the Hub got a request"))
+    assert "there is no folder checkpoints/ here" in refusal(resolve, "checkpoints/mine")
+
+
 def test_a_home_folder_may_be_abbreviated_and_a_folder_is_named_in_full(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert resolve("~/faces").path == folder
