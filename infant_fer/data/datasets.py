@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from infant_fer.data.hub_dataset import fetched_archive
-from infant_fer.data.image_store import Place, archive_members, folder_files, printable
+from infant_fer.data.image_store import Place, archive_members, folder_files
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
@@ -24,7 +24,7 @@ from infant_fer.data.labeled_images import (
 from infant_fer.data.tables import read_subjects, read_table
 from infant_fer.errors import DatasetError
 from infant_fer.files import PICTURE_SUFFIXES
-from infant_fer.images import PHOTO_SUFFIXES
+from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.labels import canonical_label
 
 TABLES = ("manifest.csv", "infants.csv")

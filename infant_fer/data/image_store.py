@@ -16,6 +16,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 
 from infant_fer.errors import DatasetError
+from infant_fer.images import printable
 
 # What zipfile raises for a damaged, encrypted (RuntimeError) or unsupported (NotImplementedError) member.
 ARCHIVE_ERRORS = (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error, LZMAError, RuntimeError)
@@ -60,11 +61,6 @@ class ImageStore:
         archive = self.archives[index]
         name = self.members[index] if archive is None else f"{self.members[index]} in {archive}"
         return printable(name)
-
-
-def printable(name: str | Path) -> str:
-    """Return a file's name as it can be printed and encoded: bytes that are not UTF-8 are escaped."""
-    return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def named(names: list[str]) -> str:

@@ -10,10 +10,11 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from infant_fer.data.image_store import named, printable
+from infant_fer.data.image_store import named
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import joined_subjects
 from infant_fer.errors import DatasetError
+from infant_fer.images import printable
 from infant_fer.models.infant_face import luminance_crops
 
 # Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups are above; those across

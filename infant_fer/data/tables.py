@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infant_fer.data.image_store import PictureIndex, Place, archive_members, printable, relative_parts
+from infant_fer.data.image_store import PictureIndex, Place, archive_members, relative_parts
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
@@ -21,6 +21,7 @@ from infant_fer.data.labeled_images import (
     own_subjects,
 )
 from infant_fer.errors import DatasetError
+from infant_fer.images import printable
 from infant_fer.labels import AFFECTS, canonical_label
 
 FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "group", "infant")
