@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from infant_fer.alignment import CropSpec
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
@@ -219,23 +220,24 @@ def _fit(
     """Train on one split; dev chooses the epoch, or train where there is no dev: nothing held out may choose."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
     dev = dev if len(dev.images) else train
-    train = train.with_target(_targets(train, config.settings.soft_labels, config.teacher, config.data.cache))
+    train = train.with_target(_targets(train, base.crop, config))
     return fit(base, train, dev, config.settings, folder, config.seed, config.resume)
 
 
-def _targets(train: AlignedDataset, soft: bool, teacher: str | None, cache: Path) -> np.ndarray:
+def _targets(train: AlignedDataset, crop: CropSpec, config: ExperimentConfig) -> np.ndarray:
     """Return (N, C) targets: votes or plain classes, mixed with a teacher's predictions when one is named.
 
-    The teacher is a checkpoint with the same classes; it sees its own crops. Raises CheckpointError and DatasetError.
+    The teacher is a checkpoint with the same classes. Where its crop is not `crop`, that of `train`, it sees its own.
+    Raises CheckpointError and DatasetError.
     """
     images = train.images
-    target = images.target if soft else one_hot(images.truth, len(images.labels))
-    if teacher is None:
+    target = images.target if config.settings.soft_labels else one_hot(images.truth, len(images.labels))
+    if config.teacher is None:
         return target
-    loaded = load_pretrained(teacher, images.labels)
+    loaded = load_pretrained(config.teacher, images.labels)
     if not loaded.whole:
         raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(images.labels)}.")
-    rows = train if loaded.crop.size == train.crops.shape[1] else align_images(images, loaded.crop, cache)
+    rows = train if loaded.crop == crop else align_images(images, loaded.crop, config.data.cache)
     return (
         (1 - TEACHER_SHARE) * target + TEACHER_SHARE * predict(loaded.model, loaded.processor, rows).probabilities
     ).astype(np.float32)

@@ -52,6 +52,8 @@ class PretrainedModel:
     def __str__(self) -> str:
         if self.whole:
             return f"{self.name}, every weight kept"
+        if len(self.fresh) == len(self.model.state_dict()):
+            return self.name  # random:SHAPE says so itself
         return f"{self.name}, {len(self.fresh)} new weights: {', '.join(self.fresh[:4])}" + " ..." * (
             len(self.fresh) > 4
         )

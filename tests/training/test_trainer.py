@@ -14,19 +14,27 @@ import transformers as hf
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil
 
+from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import experiment, trainer
 from infant_fer.training import pretrained as bases
-from infant_fer.training import trainer
 from infant_fer.training.batches import Collator, EpochSampler, normalised
-from infant_fer.training.config import TrainingConfig, read_recipe, recipe_names, with_changes
+from infant_fer.training.config import (
+    DataConfig,
+    ExperimentConfig,
+    TrainingConfig,
+    read_recipe,
+    recipe_names,
+    with_changes,
+)
 from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import fit
 from tests.drawn_data import drawn_face, face_dataset
-from tests.tiny_checkpoints import FAMILIES, save_tiny
+from tests.tiny_checkpoints import FAMILIES, edit, save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = TrainingConfig(epochs=2, batch=8, learning_rate=2e-3, precision="float32", warmup=0.0)
@@ -180,6 +188,21 @@ def test_training_normalises_as_the_app_does(processor):
     expected = processor(images=crop, do_resize=False, do_center_crop=False, return_tensors="pt")["pixel_values"]
     mine = normalised(torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255, processor)
     torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_random_weights_are_named_without_a_list_of_them():
+    assert str(base()) == "tiny with random weights"
+
+
+def test_a_teacher_sees_crops_of_its_own_margin(tmp_path, monkeypatch):
+    teacher = save_tiny(tmp_path / "teacher", labels=AFFECTS)
+    edit(teacher / "config.json", face_crop={"size": 32, "margin": 0.4})
+    train, seen = drawn(3), []
+    monkeypatch.setattr(experiment, "align_images", lambda images, crop, cache: seen.append(crop) or train)
+    config = ExperimentConfig(DataConfig("faces"), "random:tiny", tmp_path, teacher=str(teacher))
+    for margin in (0.15, 0.4):  # the second is the teacher's, which needs no other crops
+        assert experiment._targets(train, CropSpec(32, margin), config).sum(1) == pytest.approx(1, abs=1e-5)
+    assert seen == [CropSpec(32, 0.4)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
