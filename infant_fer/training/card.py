@@ -93,11 +93,11 @@ def _render(template: str, **context) -> str:
 
 
 def _separation(run: dict) -> str:
-    """Return what the split keeps apart, judged by the pairs found across it."""
+    """Return what the split keeps apart, judged by what was found in more than one split."""
     across = {name: count for name, count in run["pairs across splits"].items() if count}
     if across:
-        pairs = ", ".join(f"{name}: {count} pairs" for name, count in across.items())
-        return f"**not apart**, so the figures flatter: across train, dev and test are the {pairs}"
+        shared = ", ".join(f"{name}: {count}" for name, count in across.items())
+        return f"**not apart**, so the figures flatter: what is in more than one of train, dev and test, {shared}"
     if run["subjects_known"]:
         return "infants kept apart"
     return "the data do not identify its infants; near-duplicates are kept together"

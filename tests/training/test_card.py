@@ -8,6 +8,7 @@ import pytest
 from infant_fer import metrics
 from infant_fer.errors import OutputError
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training import card as model_card
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
@@ -48,6 +49,15 @@ def test_the_card_says_how_many_and_how_sure():
     assert "python train.py --recipe infant_face" in card
     assert "70 and 71 minutes" in card
     assert "p = 0.001" in card
+
+
+def test_the_card_counts_what_is_in_several_splits_not_pairs():
+    run = {"pairs across splits": {"same infant": 3, "same file": 0}, "subjects_known": True}
+    said = model_card._separation(run)
+    assert "not apart" in said
+    assert "same infant: 3" in said
+    assert "pairs" not in said
+    assert "same file" not in said
 
 
 def test_the_card_says_how_often_the_test_rows_were_measured():
