@@ -281,6 +281,7 @@ def run_command(*files: str, stdout=subprocess.PIPE, **environment: str) -> subp
     )
 
 
+@pytest.mark.slow
 def test_rows_survive_a_console_that_lacks_the_letters():
     done = run_command("名前é.jpg", PYTHONIOENCODING="cp1252")
     assert done.returncode == 0, done.stderr
@@ -299,6 +300,7 @@ def test_windows_line_ends_are_not_doubled():
     assert b"\r\r" not in output.buffer.getvalue()[2:]
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_one_sentence():
     with open("/dev/full", "w") as full:
         done = run_command("a.jpg", stdout=full)
@@ -307,6 +309,7 @@ def test_a_full_standard_output_is_one_sentence():
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_the_command_quietly():
     command = [sys.executable, "-c", FAKE, *["a.jpg"] * 5000]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -236,6 +236,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_a_detector_in_a_reference_cycle_is_closed_by_the_garbage_collector():
     """MediaPipe's own __del__ waited for ever for a worker thread that had already gone."""
     done = run_python(
@@ -253,6 +254,7 @@ def test_a_detector_in_a_reference_cycle_is_closed_by_the_garbage_collector():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_loaded_analyzer_answers_in_a_forked_process():
     done = run_python(
         "import os, signal, sys, torch\n"

@@ -43,6 +43,7 @@ def mixed(tmp_path_factory):
     return images, folder, align_images(images, CropSpec(), folder / "cache", log=said.append), said
 
 
+@pytest.mark.slow
 def test_bad_pictures_are_counted_and_named_and_the_rest_goes_on(mixed):
     images, _, dataset, said = mixed
     assert dataset.images.members == images.members[1:2]
@@ -53,6 +54,7 @@ def test_bad_pictures_are_counted_and_named_and_the_rest_goes_on(mixed):
         assert name in said[0]
 
 
+@pytest.mark.slow
 def test_another_crop_needs_no_other_search(mixed, monkeypatch):
     images, folder, dataset, _ = mixed
     monkeypatch.setattr(face_cache, "_start_worker", no_detector)
@@ -63,6 +65,7 @@ def test_another_crop_needs_no_other_search(mixed, monkeypatch):
     np.testing.assert_array_equal(small.geometry, dataset.geometry)
 
 
+@pytest.mark.slow
 def test_moved_files_keep_their_faces(mixed, tmp_path, monkeypatch):
     images, folder, dataset, _ = mixed
     for name in ("damaged", "smile", "empty"):
@@ -99,12 +102,14 @@ def test_a_damaged_or_missing_bundle_is_told_before_any_worker_starts(tmp_path, 
         align_images(unlabelled([str(EXAMPLES / "smile.jpg")]), CropSpec(), tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_search_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(face_cache, "_start_worker", dies)
     with pytest.raises(DatasetError, match="ended before its time"):
         align_images(unlabelled([str(EXAMPLES / "smile.jpg")]), CropSpec(), tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_pictures_none_of_which_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(face_cache, "_start_worker", no_detector)
     images = unlabelled([str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])

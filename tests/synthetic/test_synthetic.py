@@ -139,6 +139,7 @@ def drawn(seed: int, name: str, size: int = 384):
     return render(sample_infant(seed).express(sample_expression(random, name)), view, light, size)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes():
     first, second = drawn(1, "laugh", 256), drawn(1, "laugh", 256)
     assert first.image.tobytes() == second.image.tobytes()
@@ -416,6 +417,7 @@ def die(number: int) -> None:
     os._exit(number)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_worker_is_said_in_one_sentence():
     with pytest.raises(SyntheticError, match="process has died"), render_jobs.worker_pool(1) as pool:
         list(pool.map(die, [3]))

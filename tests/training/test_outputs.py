@@ -105,6 +105,7 @@ def _die(number, context):
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_run, "_train_member", _die)
     context = recipe_run.TrainingContext(tmp_path, tmp_path, "", recipe(), 0, tmp_path, False)

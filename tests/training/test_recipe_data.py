@@ -93,6 +93,7 @@ def test_training_sees_the_crop_that_the_app_sees(portraits, portrait_table):
         np.testing.assert_allclose(portrait_table.geometry[index], geometry_features(face), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_picture_without_a_face_is_kept_whole(portrait_table):
     assert not portrait_table.geometry[-1].any()
     assert (portrait_table.crops[-1] == (120, 60, 90)).all()

@@ -82,6 +82,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     settings = replace(QUICK, epochs=3, ema=0.8, augmentation="light", mixing="fmix", sampler="weighted", head_epochs=1)
     straight = base()

@@ -24,6 +24,9 @@ PROXIES = {name: DEAD_PROXY for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY
 client = httpx.Client(trust_env=False, timeout=60)
 
 
+pytestmark = pytest.mark.slow  # each module starts a page of its own
+
+
 @pytest.fixture(scope="module")
 def server():
     """A page behind a reverse proxy's root path, started with an HTTP proxy in its environment: (url, log, temp, pid)."""

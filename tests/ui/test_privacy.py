@@ -16,6 +16,9 @@ from tests.conftest import EXAMPLES, served
 SECRET = "52 30 12.5 N at the blue house"
 
 
+pytestmark = pytest.mark.slow  # each module starts a page of its own
+
+
 @pytest.fixture(scope="module")
 def client(page_server):
     return gradio_client.Client(page_server[0], download_files=False, analytics_enabled=False, verbose=False)
