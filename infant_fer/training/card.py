@@ -96,8 +96,8 @@ def _separation(run: dict) -> str:
     """Return what the split keeps apart, judged by what was found in more than one split."""
     across = {name: count for name, count in run["pairs across splits"].items() if count}
     if across:
-        shared = ", ".join(f"{name}: {count}" for name, count in across.items())
-        return f"**not apart**, so the figures flatter: what is in more than one of train, dev and test, {shared}"
+        shared = ", ".join(f"{name} {count} times" for name, count in across.items())
+        return f"**not apart**, so the figures flatter: in more than one of train, dev and test is the {shared}"
     if run["subjects_known"]:
         return "infants kept apart"
     return "the data do not identify its infants; near-duplicates are kept together"

@@ -55,7 +55,7 @@ def test_the_card_counts_what_is_in_several_splits_not_pairs():
     run = {"pairs across splits": {"same infant": 3, "same file": 0}, "subjects_known": True}
     said = model_card._separation(run)
     assert "not apart" in said
-    assert "same infant: 3" in said
+    assert "the same infant 3 times" in said
     assert "pairs" not in said
     assert "same file" not in said
 
