@@ -173,6 +173,8 @@ def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel
     affect_of_labels(images.labels)  # else the finished checkpoint could not be loaded
     base = _seeded_base(config, images.labels)
     log(f"base: {base}")
+    if config.teacher:
+        _teacher(config.teacher, images.labels)  # refused before the work, not at the first fit
     with main_process_first():
         aligned = align_images(images, base.crop, data.cache, log=log)
     return base, trainable_rows(aligned, data.whole_pictures, log)
@@ -234,13 +236,18 @@ def _targets(train: AlignedDataset, crop: CropSpec, config: ExperimentConfig) ->
     target = images.target if config.settings.soft_labels else one_hot(images.truth, len(images.labels))
     if config.teacher is None:
         return target
-    loaded = load_pretrained(config.teacher, images.labels)
-    if not loaded.whole:
-        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(images.labels)}.")
+    loaded = _teacher(config.teacher, images.labels)
     rows = train if loaded.crop == crop else align_images(images, loaded.crop, config.data.cache)
     return (
         (1 - TEACHER_SHARE) * target + TEACHER_SHARE * predict(loaded.model, loaded.processor, rows).probabilities
     ).astype(np.float32)
+
+
+def _teacher(source: str, labels: tuple[str, ...]) -> PretrainedModel:
+    loaded = load_pretrained(source, labels)
+    if not loaded.whole:
+        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(labels)}.")
+    return loaded
 
 
 def _cross_validate(

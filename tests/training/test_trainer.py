@@ -16,7 +16,7 @@ from transformers import ViTImageProcessorPil
 
 from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.errors import DatasetError
+from infant_fer.errors import CheckpointError, DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import experiment, trainer
@@ -193,6 +193,20 @@ def test_training_normalises_as_the_app_does(processor):
 
 def test_random_weights_are_named_without_a_list_of_them():
     assert str(base()) == "tiny with random weights"
+
+
+def test_a_teacher_that_cannot_be_used_is_refused_before_faces_are_searched(tmp_path, monkeypatch):
+    images = drawn(6).images
+    monkeypatch.setattr(experiment, "read_labeled_images", lambda *_: images)
+    monkeypatch.setattr(experiment, "align_images", lambda *_, **__: pytest.fail("faces were searched"))
+    other = save_tiny(tmp_path / "other", labels=["happy", "sad"])
+    for teacher, error, words in (
+        ("../nope", CheckpointError, "no folder"),
+        (str(other), DatasetError, "other classes"),
+    ):
+        config = ExperimentConfig(DataConfig("faces"), "random:tiny", tmp_path, size=32, teacher=teacher)
+        with pytest.raises(error, match=words):
+            experiment.run(config, log=lambda _: None)
 
 
 def test_a_teacher_sees_crops_of_its_own_margin(tmp_path, monkeypatch):
