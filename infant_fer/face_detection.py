@@ -35,6 +35,8 @@ SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there
 TILT_DEGREES = 30.0  # beyond it the mesh of a view that is not rotated begins to slip
 SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
 
+_REOPENING = threading.Lock()
+
 
 class FaceDetector:
     """Find infants' faces in a photo. Thread-safe, and usable in a forked child process; holds about 40 MB."""
@@ -123,8 +125,10 @@ class FaceDetector:
     def _detect(self, view: View) -> list[Face]:
         """Run the landmarker on one view of the photo; return faces in the photo's frame."""
         if self._pid != os.getpid():  # forked: the landmarker's worker thread stayed in the parent
-            self._finalizer()
-            self._open()
+            with _REOPENING:  # of several threads in the child, one opens it
+                if self._pid != os.getpid():
+                    self._finalizer()
+                    self._open()
         image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(view.rgb))
         with self._lock:
             result = self._landmarker.detect(image)

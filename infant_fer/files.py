@@ -115,29 +115,39 @@ def replace_folder(partial: Path, final: Path, own_files: Iterable[str]) -> None
     """Give the complete folder `partial` the name `final`; of an earlier `final` only `own_files` are replaced.
 
     `own_files` are names or patterns (as "model*.safetensors") at the folder's top; everything else in an earlier
-    `final` is moved into the new one. Both folders are on one file system. Raises OutputError.
+    `final` is moved into the new one. The earlier folder is `.NAME.earlier` meanwhile; what a killed replacement left there
+    is put back by the next one. Both folders are on one file system. Raises OutputError.
     """
     own = tuple(own_files)
     with _as_output_error(final):
+        earlier = final.with_name(f".{final.name}.earlier")
+        if earlier.exists() and not final.exists():  # an earlier replacement was killed between its two renames
+            earlier.replace(final)
+        if earlier.exists():
+            _move_foreign(earlier, final, own)
         if not final.exists():
             final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
             return
-        earlier = final.with_name(f".{secrets.token_hex(8)}.earlier")
         final.replace(earlier)
         try:
             partial.replace(final)
         except BaseException:
             earlier.replace(final)
             raise
-        for entry in list(earlier.iterdir()):
-            if any(fnmatch(entry.name, pattern) for pattern in own):
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            elif not (final / entry.name).exists():
-                entry.replace(final / entry.name)
-        if any(earlier.iterdir()):
-            raise OutputError(f"{earlier} keeps files of the earlier {final.name} whose names are taken by new ones.")
-        earlier.rmdir()
+        _move_foreign(earlier, final, own)
+
+
+def _move_foreign(earlier: Path, final: Path, own: tuple[str, ...]) -> None:
+    """Delete the `own` files of `earlier`, move all others into `final`, and remove `earlier`."""
+    for entry in list(earlier.iterdir()):
+        if any(fnmatch(entry.name, pattern) for pattern in own):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        elif not (final / entry.name).exists():
+            entry.replace(final / entry.name)
+    if any(earlier.iterdir()):
+        raise OutputError(f"{earlier} keeps files of the earlier {final.name} whose names are taken by new ones.")
+    earlier.rmdir()
 
 
 def _check_writable(path: Path, make_folders: bool = False) -> None:

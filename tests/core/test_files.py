@@ -148,3 +148,16 @@ def test_only_our_own_files_are_replaced(tmp_path):
 def test_a_new_folder_just_takes_its_name(tmp_path):
     replace_folder(checkpoint(tmp_path / "partial"), tmp_path / "deep" / "final", [])
     assert len(names(tmp_path / "deep" / "final")) == 3
+
+
+@pytest.mark.parametrize("killed", ["between the renames", "while foreign files moved"])
+def test_what_a_killed_replacement_left_is_put_back_by_the_next(tmp_path, killed):
+    earlier, partial = checkpoint(tmp_path / ".final.earlier"), checkpoint(tmp_path / "partial")
+    (earlier / "notes.txt").write_text("of the user")
+    if killed == "while foreign files moved":
+        checkpoint(tmp_path / "final")
+    (partial / "model.safetensors").write_bytes(b"new")
+    replace_folder(partial, tmp_path / "final", ["config.json", "metrics.json", "*.safetensors"])
+    assert (tmp_path / "final" / "notes.txt").read_text() == "of the user"
+    assert (tmp_path / "final" / "model.safetensors").read_bytes() == b"new"
+    assert names(tmp_path) == {"final"}
