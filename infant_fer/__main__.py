@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @app.command()
-def read(
+def read(  # typer takes one parameter for each option
     photos: Annotated[
         list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders searched for photos.")
     ],

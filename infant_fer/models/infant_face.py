@@ -39,7 +39,7 @@ class InfantFaceConfig(PreTrainedConfig):
 
     model_type = "infant_face"
 
-    def __init__(
+    def __init__(  # transformers builds a config from keyword arguments, one for each key of config.json
         self,
         image_size: int = 96,
         stem_width: int = 32,

@@ -265,7 +265,6 @@ def test_two_processes_give_the_loss_of_one_with_the_same_global_batch(tmp_path)
         out = tmp_path / f"{processes}.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        # As a module: a script's folder would come first on the path, and tests/packaging hide the package of that name.
         arguments = ["--module", "tests.two_processes", str(16 // processes), str(out)]
         ended = subprocess.run([*command, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
