@@ -148,12 +148,20 @@ def the_card_follows_the_checkpoint(page) -> None:
 
 
 def stop_the_map(page) -> None:
+    from playwright.sync_api import expect
+
     page.click("#settings button")
     samples = page.locator("#samples input[type=number]")
-    page.wait_for_function("() => document.querySelector('#samples')?.getAnimations({subtree: true}).length === 0")
-    samples.fill("200")
-    page.keyboard.press("Tab")
-    page.wait_for_function("() => document.querySelector('#samples input[type=range]').value === '200'")
+    taken = page.locator("#samples input[type=range]")
+    for attempt in range(20):  # a box that has only just unfolded may forget what is typed
+        samples.fill("200")
+        page.keyboard.press("Tab")
+        try:
+            expect(taken).to_have_value("200", timeout=1000)
+            break
+        except AssertionError:
+            if attempt == 19:
+                raise
     upload(page, EXAMPLES / "laugh.jpg")
     page.wait_for_selector("#cancel", state="visible")
     page.wait_for_function("() => /\\d+ of 200 samples/.test(document.querySelector('#legend')?.innerText)")
