@@ -144,7 +144,7 @@ def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
         os.utime(tmp_path / name, (0, 0))
     delete_unread(tmp_path)
     assert files_in(tmp_path) == ["new.jpg"]
-    for _ in range(2):  # deleting what lies in a folder makes the folder new
+    for _ in range(2):  # deleting the content of a folder renews its time
         for folder in filter(Path.is_dir, tmp_path.rglob("*")):
             os.utime(folder, (0, 0))
         delete_unread(tmp_path)
