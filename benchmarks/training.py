@@ -23,7 +23,7 @@ from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.labels import AFFECTS
 from infant_fer.training.config import TrainingConfig, read_recipe
 from infant_fer.training.pretrained import RANDOM, load_pretrained
-from infant_fer.training.runtime import has_bfloat16
+from infant_fer.training.provenance import has_bfloat16
 from infant_fer.training.trainer import fit
 from tests.drawn_data import face_dataset
 

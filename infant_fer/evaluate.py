@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.evaluation.comparison import ALL, evaluate
+    from infant_fer.evaluation.predictions import mcnemar, scores
     from infant_fer.evaluation.report import evaluation_page
-    from infant_fer.evaluation.scores import mcnemar, scores
     from infant_fer.files import check_output_file, write_atomically
 
     if options.heads and options.split_name == ALL:

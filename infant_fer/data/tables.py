@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infant_fer.data.image_store import PictureIndex, Place, archive_members, relative_parts
 from infant_fer.data.labeled_images import (
     ORDER,
     SPLIT_NAMES,
     LabeledImages,
+    PictureIndex,
+    Place,
+    archive_members,
     classes_of,
     known_label,
     one_hot,
     own_subjects,
+    relative_parts,
 )
 from infant_fer.errors import DatasetError
 from infant_fer.images import printable

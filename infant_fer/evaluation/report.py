@@ -12,8 +12,14 @@ import numpy as np
 from markupsafe import Markup
 
 from infant_fer.evaluation import plots
-from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions
-from infant_fer.evaluation.scores import figures, mcnemar, subgroup_accuracies, top_two
+from infant_fer.evaluation.predictions import (
+    Predictions,
+    RepeatedPredictions,
+    figures,
+    mcnemar,
+    subgroup_accuracies,
+    top_two,
+)
 from infant_fer.html import render
 from infant_fer.images import data_url
 

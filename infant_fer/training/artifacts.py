@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.checkpoints.face_bundle import face_bundle
+from infant_fer.checkpoints.sources import face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
+from infant_fer.evaluation.predictions import repeated_scores, scores
 from infant_fer.evaluation.report import (
     Block,
     Figure,
@@ -30,7 +31,6 @@ from infant_fer.evaluation.report import (
     prediction_sections,
     report_page,
 )
-from infant_fer.evaluation.scores import repeated_scores, scores
 from infant_fer.face_detection import FaceDetector
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT

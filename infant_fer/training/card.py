@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from infant_fer.evaluation.scores import figures, mcnemar
+from infant_fer.evaluation.predictions import figures, mcnemar
 from infant_fer.html import render
 from infant_fer.metrics import Proportion
 from infant_fer.training.experiment import ExperimentResult

@@ -20,8 +20,7 @@ from infant_fer.training.config import (
     with_changes,
 )
 from infant_fer.training.experiment import compare, run
-from infant_fer.training.provenance import publishable
-from infant_fer.training.runtime import is_main_process, log
+from infant_fer.training.provenance import is_main_process, log, publishable
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (

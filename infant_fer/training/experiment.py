@@ -14,8 +14,17 @@ from infant_fer.alignment import CropSpec
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
-from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, trainable_rows, without_leaks
-from infant_fer.data.splits import check_classes, folds, fraction, split
+from infant_fer.data.splits import (
+    Leaks,
+    check_classes,
+    folds,
+    fraction,
+    leaks,
+    refuse_leaks,
+    split,
+    trainable_rows,
+    without_leaks,
+)
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
 from infant_fer.labels import affect_of_labels
@@ -24,8 +33,7 @@ from infant_fer.models.ensemble import MOST_MEMBERS, ensemble_of
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
-from infant_fer.training.provenance import provenance, start_run
-from infant_fer.training.runtime import is_main_process, main_process_first
+from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
 from infant_fer.training.trainer import fit
 
 Log = Callable[[str], None]

@@ -1,10 +1,14 @@
-"""How did a run come about? What its card says, and what a resumed run must share with it."""
+"""What does a run train on, and what is recorded of it? Device, precision, place among processes, provenance, resuming."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,12 +16,60 @@ import numpy as np
 import torch
 
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.data.leakage import Leaks
+from infant_fer.data.splits import Leaks
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel
-from infant_fer.training.runtime import machine
+
+
+def accelerator() -> torch.device:
+    """Return the first NVIDIA GPU that torch sees, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16() -> bool:
+    """Return whether this machine multiplies bfloat16 natively; elsewhere it would be slower than float32."""
+    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+
+
+def machine() -> str:
+    """Return a description of the training hardware for the model card."""
+    if torch.cuda.is_available():
+        return f"GPU {torch.cuda.get_device_name()}"
+    if torch.backends.mps.is_available():
+        return f"{platform.machine()} GPU of Apple"
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def is_distributed() -> bool:
+    """Return whether torchrun or accelerate started more than one process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_main_process() -> bool:
+    """Return whether this is the only process, or the one that prints and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def log(message: str) -> None:
+    """Print a message once, by the main process."""
+    if is_main_process():
+        print(message, flush=True)
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Run the block in the main process first; the others follow when it is done, and find what it has cached."""
+    if not is_distributed():
+        yield
+        return
+    from accelerate import PartialState
+
+    on_cpu = not torch.cuda.is_available()
+    with PartialState(cpu=on_cpu, **({"backend": "gloo"} if on_cpu else {})).main_process_first():
+        yield
+
 
 STARTED_FILE = "started.json"  # in a run's folder
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +19,91 @@ from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.metrics import balanced_accuracy
 from infant_fer.training.batches import Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
-from infant_fer.training.optimization import averaged_model, is_head, parameter_groups, set_updates
 from infant_fer.training.pretrained import PretrainedModel
-from infant_fer.training.runtime import has_bfloat16, is_distributed
+from infant_fer.training.provenance import has_bfloat16, is_distributed
+
+MAX_GRADIENT_NORM = 5.0
+NUMBERED_LAYER = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the start of a parameter's name
+ENSEMBLE_MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
+HEADS = frozenset(("classifier", "affect", "head"))
+
+
+def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of a model's weights; `.module` has them, buffers are the model's own.
+
+    Update number n (from 1) uses the decay min(`decay`, (1 + n) / (10 + n)), so that the random start is soon forgotten.
+    """
+
+    def move(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], updates: torch.Tensor | int) -> None:
+        n = int(updates)
+        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+
+    average = AveragedModel(model, multi_avg_fn=move).requires_grad_(False)
+    set_updates(average, 0)
+    return average
+
+
+def set_updates(average: AveragedModel, count: int) -> None:
+    """Set the number of updates; torch's first update would replace the start, so it counts from 1."""
+    average.n_averaged.fill_(count + 1)
+
+
+def parameter_groups(model: torch.nn.Module, rate: float, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
+    """Return groups of trainable parameters for AdamW; biases and norms have no weight decay.
+
+    The head learns at `rate`, and each numbered layer below at `layer_decay` times the rate of the one above it. What
+    follows the last numbered layer, such as the final norm, learns at the head's rate (BEiT, Bao et al. 2022).
+    """
+    below = _layers_below_head([name for name, _ in model.named_parameters()])
+    groups: dict[tuple, dict] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            group = {"params": [], "lr": rate * layer_decay ** below[name], "weight_decay": decay}
+            groups.setdefault((below[name], decay), group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def is_head(name: str) -> bool:
+    """Return whether a parameter of this name belongs to the classification head."""
+    return not HEADS.isdisjoint(name.split("."))
+
+
+def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of (B, C) logits with (B, C) distributions; a row of zeros is unknown, not counted."""
+    return -(target * logits.float().log_softmax(1)).sum() / target.sum().clamp_min(1)
+
+
+def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:
+    """Take one optimizer step with the gradient's norm clipped to MAX_GRADIENT_NORM."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+    optimizer.step()
+
+
+def _layers_below_head(names: Sequence[str]) -> dict[str, int]:
+    """Return how many numbered layers each parameter lies below the head, from the names in the order of definition.
+
+    An unnumbered parameter belongs to the numbered layer before it; before the first one it is below all.
+    """
+    numbered = list(dict.fromkeys(filter(None, map(_layer, names))))
+    below, position, member = {}, -1, None
+    for name in names:
+        found, layer = ENSEMBLE_MEMBER.match(name), _layer(name)
+        if found and found.group() != member:
+            position, member = -1, found.group()
+        position = numbered.index(layer) if layer else position
+        after_last = layer is None and numbered and position == len(numbered) - 1
+        below[name] = 0 if is_head(name) or after_last else max(1, len(numbered)) - position
+    return below
+
+
+def _layer(name: str) -> str | None:
+    """Return the numbered layer of a parameter, the same in every member of an ensemble; None outside of them."""
+    found = NUMBERED_LAYER.match(f".{ENSEMBLE_MEMBER.sub('', name)}")
+    return found.group() if found else None
+
 
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
 HEAD_RATE = 10  # the head alone learns at this multiple of the rate

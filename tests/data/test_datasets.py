@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from infant_fer.data.datasets import label_in_name, read_labeled_images
-from infant_fer.data.hub_dataset import into_archive
+from infant_fer.data.datasets import into_archive, label_in_name, read_labeled_images
 from infant_fer.errors import DatasetError
 from tests.drawn_data import drawn_face, infant_row, write_table, write_zip
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infant_fer.alignment import CropSpec, align_face
-from infant_fer.checkpoints import face_bundle
+from infant_fer.checkpoints import sources
 from infant_fer.data import face_cache
 from infant_fer.data.face_cache import SHARD, align_images
 from infant_fer.errors import DatasetError, FaceModelError
@@ -94,9 +94,9 @@ def test_a_damaged_or_missing_bundle_is_told_before_any_worker_starts(tmp_path, 
     file = tmp_path / "face_landmarker.task"
     if bundle:
         file.write_bytes(bundle)
-    monkeypatch.setattr(face_bundle, "LOCAL_BUNDLE", file)
-    monkeypatch.setattr(face_bundle, "find_spec", lambda name: None)
-    monkeypatch.setattr(face_bundle, "fetch_face_bundle", lambda destination: destination)  # no network in a test
+    monkeypatch.setattr(sources, "LOCAL_BUNDLE", file)
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources, "fetch_face_bundle", lambda destination: destination)  # no network in a test
     monkeypatch.setattr(face_cache, "ProcessPoolExecutor", lambda *_: pytest.fail("a worker was started"))
     with pytest.raises(FaceModelError):
         align_images(unlabelled([str(EXAMPLES / "smile.jpg")]), CropSpec(), tmp_path / "cache")

@@ -5,8 +5,17 @@ import pytest
 import torch
 
 from infant_fer.data.labeled_images import LabeledImages, one_hot
-from infant_fer.data.leakage import leaks, near_pairs, refuse_leaks, without_leaks
-from infant_fer.data.splits import check_classes, folds, fraction, joined_subjects, split
+from infant_fer.data.splits import (
+    check_classes,
+    folds,
+    fraction,
+    joined_subjects,
+    leaks,
+    near_pairs,
+    refuse_leaks,
+    split,
+    without_leaks,
+)
 from infant_fer.errors import DatasetError
 
 

@@ -9,8 +9,16 @@ from PIL import Image
 
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
-from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, ensemble
-from infant_fer.evaluation.scores import mcnemar, repeated_scores, scores, subgroup_accuracies, top_two
+from infant_fer.evaluation.predictions import (
+    Predictions,
+    RepeatedPredictions,
+    ensemble,
+    mcnemar,
+    repeated_scores,
+    scores,
+    subgroup_accuracies,
+    top_two,
+)
 from infant_fer.labels import AFFECTS
 from infant_fer.training.artifacts import Epoch, epochs_of, overfitting
 

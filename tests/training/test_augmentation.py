@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infant_fer.training.augmentation import augment, partly_mild
+from infant_fer.training.batches import augment, partly_mild
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -30,9 +30,8 @@ from infant_fer.training.config import (
     recipe_names,
     with_changes,
 )
-from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import fit
+from infant_fer.training.trainer import fit, parameter_groups
 from tests.drawn_data import drawn_face, face_dataset
 from tests.tiny_checkpoints import FAMILIES, edit, save_tiny
 

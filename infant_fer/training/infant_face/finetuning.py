@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset
 from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
-from infant_fer.training.augmentation import partly_mild
+from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
-from infant_fer.training.optimization import averaged_model, soft_cross_entropy, step
+from infant_fer.training.trainer import averaged_model, soft_cross_entropy, step
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities

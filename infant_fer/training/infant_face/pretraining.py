@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
-from infant_fer.training.augmentation import partly_mild
+from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
 from infant_fer.training.infant_face.data import as_input
-from infant_fer.training.optimization import averaged_model, parameter_groups, step
+from infant_fer.training.trainer import averaged_model, parameter_groups, step
 
 EmotionSet = tuple[torch.Tensor, np.ndarray]  # (N, S, S) uint8 luminance crops, (N,) indices of emotions
 

@@ -34,7 +34,7 @@ from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, load, ou
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
-from infant_fer.training.runtime import accelerator, machine
+from infant_fer.training.provenance import accelerator, machine
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 

@@ -1,1 +1,0 @@
-"""The Photo tab: layout, events, and what is shown."""
