@@ -21,7 +21,8 @@ from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo, load_photo
 from infant_fer.regions import density_ratio_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
-from infant_fer.trust.notes import face_notes, photo_notes
+from infant_fer.trust.gate import assess
+from infant_fer.trust.rules import findings, photo_notes
 
 
 @dataclass(frozen=True)
@@ -147,4 +148,6 @@ class Analyzer:
     def _read(self, photo: Photo, face: Face) -> FaceReport:
         aligned = align_face(photo.rgb, face, self.classifier.crop)
         prediction = self.classifier.predict(aligned, face)
-        return FaceReport(1, face, aligned, prediction, face_notes(face, aligned, prediction))
+        found = findings(face, aligned, prediction)
+        notes = tuple(finding.reason.text for finding in found)
+        return FaceReport(1, face, aligned, prediction, notes, assess(prediction, found))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # both load torch
     from infant_fer.report import FaceJSON, Report
 
 BOX = ("left", "top", "right", "bottom")
-COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint")
+TRUST = ("verdict", "prediction_set", "reasons")  # several labels or codes are joined by "|"
+COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint", *TRUST)
 TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 NO_FACE, UNREADABLE = "no face", "unreadable"
@@ -205,7 +206,9 @@ def _rows(result: FileResult) -> list[list]:
         label = UNREADABLE if result.report is None else NO_FACE
         checkpoint = "" if result.report is None else result.report.checkpoint
         notes = result.error if result.report is None else ""
-        return [[result.name, "", label] + [""] * (len(COLUMNS) - 5) + [notes, checkpoint]]
+        return [
+            [result.name, "", label] + [""] * (len(COLUMNS) - 5 - len(TRUST)) + [notes, checkpoint] + [""] * len(TRUST)
+        ]
     return [_face_row(result, result.report, face) for face in result.report.to_dict()["faces"]]
 
 
@@ -214,7 +217,10 @@ def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
     extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
     notes = " ".join((*face["notes"], *report.notes, *([result.error] if result.error else [])))
     head = [result.name, face["number"], face["label"]]
-    return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint]
+    trust = face["assessment"]
+    codes = (reason["code"] for reason in trust["reasons"])
+    judged = [trust["verdict"], "|".join(trust["prediction_set"]), "|".join(codes)]
+    return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint, *judged]
 
 
 # Formats of the results by the name of their option. A writer is a context that opens a file and yields a function of one

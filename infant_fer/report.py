@@ -13,7 +13,8 @@ from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.regions import PART_WORDS
-from infant_fer.trust.notes import CLEAR_PROBABILITY
+from infant_fer.trust.assessment import Assessment, AssessmentJSON
+from infant_fer.trust.rules import CLEAR_PROBABILITY
 
 LIMITS = (
     "The model names what an expression looks like in one picture. It does not know what an infant feels or needs. "
@@ -58,6 +59,7 @@ class FaceJSON(TypedDict):
     pose_degrees: dict[str, float]
     sentence: str
     notes: list[str]
+    assessment: AssessmentJSON
     explanation: ExplanationJSON | None
 
 
@@ -104,7 +106,8 @@ class FaceReport:
     face: Face
     aligned: AlignedFace
     prediction: Prediction
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # the assessment's reasons, and remarks that do not speak against the answer
+    assessment: Assessment
     explanation: Explanation | None = None
 
     @property
@@ -172,6 +175,7 @@ def _face_json(report: FaceReport, scale: float) -> FaceJSON:
         "pose_degrees": {"yaw": round(pose.yaw, 1), "pitch": round(pose.pitch, 1), "roll": round(pose.roll, 1)},
         "sentence": report.sentence,
         "notes": list(report.notes),
+        "assessment": report.assessment.to_dict(),
         "explanation": _explanation_json(report.explanation) if report.explanation else None,
     }
 

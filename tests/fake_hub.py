@@ -16,8 +16,9 @@ class FakeHub:
     """Serves `root`/owner/name/... as models; use it as a context manager.
 
     `requests` lists "METHOD path" in the order they came. `faults` maps a file name to what goes wrong with its
-    content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time)
-    "altered" (one byte differs), "slow" (a byte every 0.1 s), "endless" (more than was announced) or "mute HEAD" (no
+    content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time),
+    "slow headers" (a byte every 0.1 s, and never the content), "altered" (one byte differs), "slow" (a byte every
+    0.1 s), "endless" (more than was announced) or "mute HEAD" (no
     answer to the question what it is). `status` other than 200 answers every request; with `portal` every answer is an
     HTML page. A token that is not `TOKEN` may not write.
     """
@@ -169,6 +170,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
             headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": hub.commit(repo_id)}
             if hub.faults.get(name) == "mute HEAD" and self.command == "HEAD":
                 return hub.closed.wait(20) and None
+            if hub.faults.get(name) == "slow headers":
+                return self._trickle_headers()
             fault = hub.faults.get(name) if self.command == "GET" else None
             if fault in ("slow", "endless"):
                 return self._trickle(data, headers, fault)
@@ -205,6 +208,15 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                     if fault == "slow" and hub.closed.wait(0.1):
                         break
+            except OSError:  # given up by the other side, as it should be
+                pass
+            self.close_connection = True
+
+        def _trickle_headers(self) -> None:
+            try:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+                while not hub.closed.wait(0.1):
+                    self.wfile.write(b"x")
             except OSError:  # given up by the other side, as it should be
                 pass
             self.close_connection = True

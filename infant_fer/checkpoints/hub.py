@@ -85,7 +85,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
 
     The settings come first and are checked before any weight is requested. Raises CheckpointError.
     """
-    _delete_abandoned(hub)
+    delete_abandoned(hub.repo_id, hub.cache_dir)
     with request_limits(SECONDS_FOR_SETTINGS):
         folder, files, tally = _settings(hub, on_progress)
     weights = weight_names(folder, hub.repo_id)
@@ -124,9 +124,9 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     return folder, files, tally
 
 
-def _delete_abandoned(hub: HubRevision) -> None:
-    """Delete what killed programs left of this repository's downloads; a living one holds the lock of its file."""
-    cache, repository = Path(hub.cache_dir or constants.HF_HUB_CACHE), f"models--{hub.repo_id.replace('/', '--')}"
+def delete_abandoned(repo_id: str, cache_dir: Path | None = None) -> None:
+    """Delete what killed programs left of a repository's downloads; a living one holds the lock of its file."""
+    cache, repository = Path(cache_dir or constants.HF_HUB_CACHE), f"models--{repo_id.replace('/', '--')}"
     for partial in (cache / repository / "blobs").glob("*.incomplete"):
         lock = cache / ".locks" / repository / f"{partial.name.split('.')[0]}.lock"
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 
+import httpcore2
 import httpx2
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import hf_request_event_hook
@@ -30,6 +31,7 @@ class _Limits:
 
 
 _limits: ContextVar[_Limits] = ContextVar("limits of requests to the Hub")
+_headers_by: ContextVar[float] = ContextVar("time.monotonic by which an answer's headers are there", default=inf)
 
 
 @contextmanager
@@ -53,7 +55,22 @@ def request_limits(seconds: float | None = None, most_bytes: int | None = None) 
         _limits.reset(token)
 
 
+def fetched(url: str, seconds: float) -> bytes:
+    """Return what an address sends within that time, at most MAX_ANSWER_BYTES of it.
+
+    Raises RequestTooLongError, and httpx2.HTTPError for an address that cannot be reached or a status that is no success.
+    """
+    with request_limits(seconds), _LimitedClient(follow_redirects=True) as client:
+        return client.get(url).raise_for_status().content
+
+
 class _LimitedClient(httpx2.Client):
+    def __init__(self, **options):
+        super().__init__(**options)
+        for transport in (self._transport, *self._mounts.values()):
+            if isinstance(transport, httpx2.HTTPTransport):  # which takes no backend as an argument
+                transport._pool._network_backend = _LimitedBackend()
+
     def send(self, request: httpx2.Request, *, stream: bool = False, **options) -> httpx2.Response:
         limits = _limits.get(_Limits())
         if limits.deadline == inf:
@@ -62,7 +79,11 @@ class _LimitedClient(httpx2.Client):
         if left <= 0:
             raise RequestTooLongError("took too long")
         request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), left)
-        response = super().send(request, stream=True, **options)
+        headers_by = _headers_by.set(time.monotonic() + left)
+        try:
+            response = super().send(request, stream=True, **options)
+        finally:
+            _headers_by.reset(headers_by)
         most_bytes = limits.most_bytes if stream else MAX_ANSWER_BYTES
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = _LimitedStream(response.stream, replace(limits, most_bytes=most_bytes))
@@ -91,6 +112,28 @@ class _LimitedStream(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
+
+
+class _LimitedBackend(httpcore2.SyncBackend):
+    def connect_tcp(self, *arguments, **options) -> httpcore2.NetworkStream:
+        return _LimitedConnection(super().connect_tcp(*arguments, **options))
+
+
+class _LimitedConnection(httpcore2.NetworkStream):
+    """A connection that ends a wait for headers in time, however few of their bytes come at once."""
+
+    def __init__(self, stream: httpcore2.NetworkStream):
+        self._stream = stream
+        self.write, self.close, self.get_extra_info = stream.write, stream.close, stream.get_extra_info
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = _headers_by.get() - time.monotonic()
+        if left <= 0:
+            raise RequestTooLongError("took too long")
+        return self._stream.read(max_bytes, timeout if left == inf else min(timeout or inf, left))
+
+    def start_tls(self, *arguments, **options) -> httpcore2.NetworkStream:
+        return _LimitedConnection(self._stream.start_tls(*arguments, **options))
 
 
 @cache

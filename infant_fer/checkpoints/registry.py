@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from infant_fer.analyzer import Analyzer
+from infant_fer.checkpoints.hub import delete_abandoned
 from infant_fer.checkpoints.sources import KNOWN, embedded, face_bundle, is_hub_id, local_path
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
@@ -69,6 +70,9 @@ class CheckpointRegistry:
         self._loaded: OrderedDict[str, Analyzer] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
         self._loading = {name: threading.Lock() for name in self._entries}  # held through a download
+        for entry in entries:
+            if is_hub_id(entry.source):
+                delete_abandoned(entry.source.partition("@")[0])
 
     @property
     def choices(self) -> list[tuple[str, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
-from infant_fer.checkpoints.hub import SECONDS_TO_ANSWER, HubRevision, Progress, download, downloaded_before
+from httpx2 import HTTPError
+
+from infant_fer.checkpoints.hub import HubRevision, Progress, download, downloaded_before
+from infant_fer.checkpoints.limits import fetched
 from infant_fer.checkpoints.safety import CARD, MAX_JSON_BYTES, check_folder
 from infant_fer.errors import CheckpointError, FaceModelError
 from infant_fer.files import write_atomically
@@ -133,7 +134,7 @@ BUNDLE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
 LOCAL_BUNDLE = EMBEDDED_ROOT / "face_landmarker.task"
-MAX_BUNDLE_BYTES = 8 * 2**20  # the bundle has 3.8 MB
+SECONDS_FOR_BUNDLE = 300.0  # for 3.8 MB
 
 
 def face_bundle() -> Path:
@@ -149,9 +150,8 @@ def face_bundle() -> Path:
 def fetch_face_bundle(destination: Path, url: str = BUNDLE_URL, sha256: str = BUNDLE_SHA256) -> Path:
     """Download MediaPipe's face landmark bundle, check its hash, and save it whole or not at all. Raises FaceModelError."""
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS_TO_ANSWER) as response:
-            data = response.read(MAX_BUNDLE_BYTES)
-    except (OSError, HTTPException) as error:
+        data = fetched(url, SECONDS_FOR_BUNDLE)
+    except (OSError, HTTPError) as error:
         raise FaceModelError(
             f"The face landmark bundle could not be downloaded from {url} ({error}). Connect to the network and try again."
         ) from None

@@ -7,7 +7,7 @@ import base64
 from infant_fer.drawing import draw_faces, draw_saliency
 from infant_fer.images import encode_png
 from infant_fer.report_html import report_page
-from infant_fer.ui.photo_view import report_with_face
+from infant_fer.ui.photo.view import report_with_face
 from infant_fer.ui.sessions import Session
 
 DOWNLOADS = {

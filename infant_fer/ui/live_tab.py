@@ -14,8 +14,8 @@ from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
 from infant_fer.report_html import headline_html, notes_html, probability_bars
 from infant_fer.ui.charts import live_chart
-from infant_fer.ui.photo_tab import PhotoTab, created
-from infant_fer.ui.photo_view import read_photo, user_error
+from infant_fer.ui.photo.tab import PhotoTab, created
+from infant_fer.ui.photo.view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
 from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA

@@ -17,8 +17,8 @@ from infant_fer.ui.about_tab import build_about_tab
 from infant_fer.ui.event_queue import GuardedBlocks
 from infant_fer.ui.lab.tab import build_lab_tab
 from infant_fer.ui.live_tab import build_live_tab
-from infant_fer.ui.photo_tab import build_photo_tab
-from infant_fer.ui.photo_view import user_error
+from infant_fer.ui.photo.tab import build_photo_tab
+from infant_fer.ui.photo.view import user_error
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 

@@ -277,6 +277,17 @@ def test_a_head_that_hangs_is_given_up(hub, get, monkeypatch):
     assert time.monotonic() - start < 8
 
 
+def test_headers_that_trickle_are_given_up(hub, get, monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.5)
+    monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 1)
+    hub.faults = dict.fromkeys(("config.json", "README.md"), "slow headers")
+    start = time.monotonic()
+    assert "config.json" in refusal(get)
+    with pytest.raises(FaceModelError, match="could not be downloaded"):
+        fetch_face_bundle(tmp_path / "bundle", f"{hub.url}/{REPO}/resolve/main/README.md")
+    assert time.monotonic() - start < 6
+
+
 def test_a_file_that_is_larger_than_announced_is_given_up(hub, get, tmp_path):
     hub.faults["README.md"] = "endless"
     assert f"README.md of {REPO} was larger than announced" in refusal(get)

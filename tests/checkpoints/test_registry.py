@@ -45,6 +45,17 @@ def test_known_checkpoints_are_loaded_at_their_pinned_revision(monkeypatch):
     assert revisions == [pinned]
 
 
+def test_what_a_killed_download_left_goes_when_a_page_starts(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    listed, other = (tmp_path / f"models--owner--{name}" / "blobs" / "0123.incomplete" for name in ("a", "b"))
+    for left in (listed, other):
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+    CheckpointRegistry([CheckpointEntry("owner/a@main", "a", "a")])
+    assert not listed.exists()
+    assert other.exists()  # another program's, which may go on with it
+
+
 def test_nobody_waits_for_another_visitor_s_download(monkeypatch):
     may_end, real = threading.Event(), AffectClassifier.from_pretrained
 

@@ -18,7 +18,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.data import as_input
-from infant_fer.trust.notes import NO_FACE_ADVICE, SEARCH_STOPPED
+from infant_fer.trust.rules import NO_FACE_ADVICE, SEARCH_STOPPED
 from tests.conftest import EXAMPLES
 from tests.drawn_data import unlabelled
 

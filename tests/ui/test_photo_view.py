@@ -8,8 +8,8 @@ import pytest
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import Photo, load_photo
 from infant_fer.ui.live_tab import read_frame, reading_html
-from infant_fer.ui.photo_tab import PhotoEvents
-from infant_fer.ui.photo_view import clicked_face, explained, read_photo, shown
+from infant_fer.ui.photo.tab import PhotoEvents
+from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
 from infant_fer.ui.sessions import LiveReading, Session, SessionStore
 from infant_fer.ui.style import CSS
 from tests.conftest import EXAMPLES

@@ -17,7 +17,7 @@ from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
 from infant_fer.synthetic.lab import STEPS, InterpolationStep, LabSettings, interpolate, portrait
 from infant_fer.ui.lab.interpolation import interpolation_html
-from infant_fer.ui.photo_view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
+from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session
 
 PLAIN = "none"  # no landmarks

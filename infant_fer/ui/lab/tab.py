@@ -14,8 +14,8 @@ from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import STEPS, actions_at, actions_of, drawn_age_and_tone
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
 from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face
-from infant_fer.ui.photo_tab import created
-from infant_fer.ui.photo_view import HIDE
+from infant_fer.ui.photo.tab import created
+from infant_fer.ui.photo.view import HIDE
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 

@@ -13,7 +13,7 @@ from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo, load_photo
 from infant_fer.ui.downloads import SAVE_JS, download
-from infant_fer.ui.photo_layout import (
+from infant_fer.ui.photo.layout import (
     Inputs,
     Results,
     Settings,
@@ -22,7 +22,7 @@ from infant_fer.ui.photo_layout import (
     lay_out_results,
     lay_out_settings,
 )
-from infant_fer.ui.photo_view import (
+from infant_fer.ui.photo.view import (
     CLEAR_JS,
     HIDE,
     choose_face,

@@ -13,7 +13,7 @@ from infant_fer.drawing import OVERLAYS
 from infant_fer.explain import METHODS
 from infant_fer.labels import AFFECTS
 from infant_fer.ui.downloads import DOWNLOADS
-from infant_fer.ui.photo_view import WAITING
+from infant_fer.ui.photo.view import WAITING
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import DisplayOptions
 from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA
@@ -46,7 +46,7 @@ class Results:
 
     @property
     def of_face(self) -> list:
-        """The components that change with the chosen face, in the order of `photo_view.face_values`."""
+        """The components that change with the chosen face, in the order of `view.face_values`."""
         return [self.landmarks, self.saliency, self.answer, self.legend, self.face, self.cancel]
 
 

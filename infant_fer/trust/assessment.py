@@ -1,0 +1,88 @@
+"""What is an assessment? The verdict on one face's answer, its reasons and its statistics, as the page and the files give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+Verdict = Literal["answer", "caution", "cannot say"]
+VERDICTS: tuple[Verdict, ...] = ("answer", "caution", "cannot say")
+
+
+class CalibratedJSON(TypedDict):
+    """How often raters agreed with such an answer: `right` of `n` held-out faces that the checkpoint scored alike."""
+
+    label: str
+    value: float
+    right: int
+    n: int
+    interval95: list[float]
+
+
+class SteadinessJSON(TypedDict):
+    """In how many of `n` slightly changed copies of the crop the label stays the same."""
+
+    same: int
+    n: int
+
+
+class ReasonJSON(TypedDict):
+    """The JSON of a reason."""
+
+    code: str
+    text: str
+
+
+class AssessmentJSON(TypedDict):
+    """The JSON of an assessment."""
+
+    verdict: Verdict
+    prediction_set: list[str]
+    reasons: list[ReasonJSON]
+    tip: str | None
+    calibrated: CalibratedJSON | None
+    agreement: float | None
+    distance: float | None
+    steadiness: SteadinessJSON | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an answer is withheld or given with caution: `code` for programs, `text` a sentence for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Whether one face's answer holds. Statistics are None where the checkpoint has no trust data, or they were not computed.
+
+    verdict: "cannot say" when the picture or the face allows no answer; "caution" when there is a reason for doubt.
+    prediction_set: the affects that the face may show, the most probable first; with trust data it holds the raters' in
+    95 % of faces. reasons: in order of weight, empty with the verdict "answer". tip: how a better photo would look.
+    agreement: the expected share of two raters who would name the same affect, 0..1. distance: the share of held-out
+    infants that are nearer to the training faces, 0..1.
+    """
+
+    verdict: Verdict
+    prediction_set: tuple[str, ...]
+    reasons: tuple[Reason, ...] = ()
+    tip: str | None = None
+    calibrated: CalibratedJSON | None = None
+    agreement: float | None = None
+    distance: float | None = None
+    steadiness: SteadinessJSON | None = None
+
+    def to_dict(self) -> AssessmentJSON:
+        """Return plain data for JSON."""
+        return {
+            "verdict": self.verdict,
+            "prediction_set": list(self.prediction_set),
+            "reasons": [{"code": reason.code, "text": reason.text} for reason in self.reasons],
+            "tip": self.tip,
+            "calibrated": self.calibrated,
+            "agreement": self.agreement,
+            "distance": self.distance,
+            "steadiness": self.steadiness,
+        }

@@ -1,0 +1,131 @@
+"""What in the picture makes an answer less trustworthy? Findings from measurable facts, in order of weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from infant_fer.alignment import AlignedFace
+from infant_fer.face import Face
+from infant_fer.trust.assessment import Reason, Verdict
+
+if TYPE_CHECKING:  # loads torch
+    from infant_fer.classifier import Prediction
+
+# Of two values the first is the limit of "caution", the second that of "cannot say".
+SMALL_FACE_PX = (64, 24)  # brow to chin in the photo; below it the crop is mostly interpolation
+TURNED_DEGREES = (35.0, 60.0)  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away
+DARK_LEVEL = (45, 12)  # mean level of the crop, of 255
+BLURRED_SHARPNESS = (60.0, 6.0)  # variance of the Laplacian on the 96 px crop
+TILTED_DEGREES = 30.0
+CLEAR_PROBABILITY = 0.65
+COVERED_PROBABILITY = 0.7  # on the dev rows 9 of 13 faces above it had the mouth covered
+BLINK = 0.5
+
+NO_FACE_ADVICE = (
+    "No face was found. Try a photo in which the face is larger, well lit and turned towards the camera, "
+    "with both eyes and the mouth visible."
+)
+
+SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may have been missed."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fact that speaks against an answer; `verdict` is the best one that it allows, "answer" for a mere remark."""
+
+    reason: Reason
+    verdict: Verdict
+    tip: str | None = None
+
+
+def findings(face: Face, aligned: AlignedFace, prediction: Prediction) -> tuple[Finding, ...]:
+    """Return what speaks against the answer for one face, most important first; empty when nothing does.
+
+    `face` is in the photo's frame, `aligned` the crop that was classified.
+    """
+    found = (*_on_the_face(prediction), *_on_the_picture(face, aligned), *_remarks(face, prediction))
+    order: tuple[Verdict, ...] = ("cannot say", "caution", "answer")
+    return tuple(sorted(found, key=lambda finding: order.index(finding.verdict)))
+
+
+def _on_the_face(prediction: Prediction) -> Iterator[Finding]:
+    if not prediction.infant:
+        yield Finding(
+            Reason("not_infant", "This does not look like an infant's face to the model; the answer may mean nothing."),
+            "cannot say",
+            "Use a photo of an infant's face, to about three years of age.",
+        )
+    if max(prediction.probabilities.values()) < CLEAR_PROBABILITY:
+        yield Finding(Reason("near_tie", "The model is not sure: two readings are nearly as likely."), "caution")
+    if prediction.mouth_covered is not None and prediction.mouth_covered > COVERED_PROBABILITY:
+        yield Finding(
+            Reason("covered", "The mouth may be covered; then much of the expression is hidden."),
+            "caution",
+            "A picture without pacifier or hand before the mouth reads better.",
+        )
+
+
+def _on_the_picture(face: Face, aligned: AlignedFace) -> Iterator[Finding]:
+    if allowed := _below(face.height_px, SMALL_FACE_PX):
+        text = "The face is small in the photo; a closer picture reads better."
+        if allowed == "cannot say":
+            text = f"The face is only {face.height_px:.0f} pixels high: too few for an answer."
+        yield Finding(Reason("few_pixels", text), allowed, "Go closer, or use the photo in its full size.")
+    if allowed := _below(sharpness(aligned), BLURRED_SHARPNESS):
+        yield Finding(
+            Reason("blurred", "The face is blurred."), allowed, "Hold the camera still, and focus on the face."
+        )
+    if allowed := _below(float(aligned.crop_rgb.mean()), DARK_LEVEL):
+        yield Finding(
+            Reason("dark", "The face is dark; more light would help."), allowed, "Take the photo in more light."
+        )
+    turned = max(abs(face.pose.yaw), abs(face.pose.pitch))
+    if allowed := _below(-turned, (-TURNED_DEGREES[0], -TURNED_DEGREES[1])):
+        yield Finding(
+            Reason("turned", "The face is turned away from the camera."),
+            allowed,
+            "Take the photo from the front, at the height of the face.",
+        )
+
+
+def _remarks(face: Face, prediction: Prediction) -> Iterator[Finding]:
+    if abs(face.pose.roll) > TILTED_DEGREES:
+        yield Finding(
+            Reason("tilted", "The head is tilted in the photo; it was turned upright for the reading."), "answer"
+        )
+    if _eyes_closed(face, prediction):
+        yield Finding(Reason("eyes_closed", "The eyes look closed; a sleeping face often reads as neutral."), "answer")
+
+
+def _below(value: float, limits: tuple[float, float]) -> Verdict | None:
+    """Return the verdict that a value allows, None where it is above both limits."""
+    caution, stop = limits
+    return "cannot say" if value < stop else "caution" if value < caution else None
+
+
+def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:
+    """Name what concerns the whole photo: no face, several, or a search that its time limit stopped."""
+    several = f"There are {n_faces} faces in the photo; choose the one you mean by its number."
+    notes = ((n_faces == 0, NO_FACE_ADVICE), (n_faces > 1, several), (search_stopped, SEARCH_STOPPED))
+    return tuple(sentence for holds, sentence in notes if holds)
+
+
+def sharpness(aligned: AlignedFace) -> float:
+    """Return the variance of the Laplacian of the crop at 96 px (Pech-Pacheco et al. 2000)."""
+    luminance = cv2.cvtColor(aligned.crop_rgb, cv2.COLOR_RGB2GRAY)
+    return float(
+        cv2.Laplacian(
+            cv2.resize(luminance, (96, 96), interpolation=cv2.INTER_AREA).astype(np.float32), cv2.CV_32F
+        ).var()
+    )
+
+
+def _eyes_closed(face: Face, prediction: Prediction) -> bool:
+    if prediction.eyes_closed is not None:
+        return prediction.eyes_closed > 0.5
+    return min(face.blendshapes["eyeBlinkLeft"], face.blendshapes["eyeBlinkRight"]) > BLINK

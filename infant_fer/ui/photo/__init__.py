@@ -1,0 +1,1 @@
+"""The Photo tab: layout, events, and what is shown."""
