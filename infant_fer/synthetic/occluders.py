@@ -9,10 +9,9 @@ import numpy as np
 from scipy import sparse
 
 from infant_fer.errors import SyntheticError
+from infant_fer.synthetic.camera import depth_map, rise
 from infant_fer.synthetic.mesh.head import SKIN, Head, mouth_vertices, quad_neighbours, quad_normals
 from infant_fer.synthetic.scene import View
-from infant_fer.synthetic.shading.camera import depth_map
-from infant_fer.synthetic.shading.points import rise
 
 OCCLUDERS = ("hat", "pacifier", "blanket", "hand")
 FABRICS = (

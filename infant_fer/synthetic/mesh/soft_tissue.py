@@ -13,10 +13,9 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
+from infant_fer.synthetic.camera import NOTHING, depth_map, rasterise, rise
 from infant_fer.synthetic.mesh.data import SIDES, Offsets, base_mesh, facial_action
 from infant_fer.synthetic.mesh.head import halves, lip_vertices, quad_neighbours, quad_normals, skin_vertices
-from infant_fer.synthetic.shading.camera import NOTHING, depth_map, rasterise
-from infant_fer.synthetic.shading.points import rise
 
 CENTRE, REACH = (0.54, 6.92), (0.45, 0.35)  # decimetres on the base mesh: the left cheek, from the nostril to the ear
 PASSES = 40  # each spreads a movement by about the distance of two vertices

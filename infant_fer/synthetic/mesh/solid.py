@@ -8,14 +8,13 @@ from functools import cache
 import numpy as np
 from scipy import sparse
 
+from infant_fer.synthetic.camera import projected, rise
 from infant_fer.synthetic.infant import Mesh
 from infant_fer.synthetic.mesh import head as parts
 from infant_fer.synthetic.mesh.data import base_mesh
 from infant_fer.synthetic.mesh.head import Head, eye_centres, eyeball, halves, lip_vertices, mouth_centre, skin_vertices
 from infant_fer.synthetic.occluders import Occluder, OccluderMesh, occluder_mesh
 from infant_fer.synthetic.scene import View
-from infant_fer.synthetic.shading.camera import projected
-from infant_fer.synthetic.shading.points import rise
 
 NECK, CHIN = 5.1, 6.6  # decimetres on the base mesh: the head turns above, the shoulders stay
 GUMS_BACK = 0.10  # distances between the pupils; else they come through an infant's small lips
@@ -108,7 +107,7 @@ MESH_POINTS = {
     "nose tip": 1, "left mouth corner": 291, "right mouth corner": 61, "upper lip": 0, "lower lip": 17,
     "left brow middle": 334, "right brow middle": 105,
 }  # fmt: skip
-BROW_MIDDLE = (0.34, 7.49)  # decimetres; where skin.py paints the arch
+BROW_MIDDLE = (0.34, 7.49)  # decimetres; where materials.py paints the arch
 
 
 def landmarks(mesh: Mesh, view: View, size: int) -> dict[str, tuple[float, float]]:

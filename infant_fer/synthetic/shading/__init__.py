@@ -1,1 +1,0 @@
-"""The look of a rendered infant: materials, light, rasteriser and camera."""
