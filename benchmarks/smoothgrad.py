@@ -27,8 +27,8 @@ from transformers import AutoModelForImageClassification, ViTConfig, ViTForImage
 from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.classifier import AffectClassifier
-from infant_fer.explain.saliency import Score
-from infant_fer.explain.smoothgrad import SmoothGrad
+from infant_fer.explain.gradients import SmoothGrad
+from infant_fer.explain.saliency import AffectLogits, Score
 from infant_fer.labels import AFFECTS
 
 TARGET = AFFECTS[0]
@@ -100,8 +100,9 @@ def save_vit_base(folder: Path) -> None:
 def _plain_score(folder: Path) -> Score:
     """Return the target's logit from the model as transformers loads it, in float32."""
     model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    index = next(index for index, name in model.config.id2label.items() if name == TARGET)
-    return Score(lambda copies: model(pixel_values=copies).logits[:, index], TARGET)
+    names = model.config.id2label
+    indices = [[index for index, name in names.items() if name == affect] for affect in AFFECTS]
+    return Score(AffectLogits(model, indices), TARGET)
 
 
 def _project_loop(score: Score, pixel_values: torch.Tensor, samples: int) -> np.ndarray:

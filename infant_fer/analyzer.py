@@ -31,6 +31,7 @@ class ExplanationSettings:
 
     method: str | Method = "smoothgrad"  # a key of explain.METHODS, or a method with its own options
     target: str | None = None  # affect; None is the predicted one
+    versus: str | None = None  # affect; explains why the target rather than this
     samples: int = 50  # the original work's n; the map hardly changes beyond it
     noise: float = 0.15  # of the input's range; Smilkov et al. 2017 find 0.1 to 0.2 best
     seed: int = 0
@@ -59,8 +60,8 @@ class Classifier(Protocol):
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return (1, 3, S, S) float32: the crop as the model takes it."""
 
-    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None) -> Score:
-        """Return the differentiable score of one affect that is explained."""
+    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None, versus: str | None = None) -> Score:
+        """Return the differentiable score of one affect that is explained, or of its distance from another one."""
 
 
 class Analyzer:
@@ -128,13 +129,14 @@ class Analyzer:
         self._adapt_to_fork()
         chosen = report.face(face)
         target = settings.target or chosen.prediction.label
-        score = self.classifier.score_of(target, chosen.aligned, chosen.face)
+        score = self.classifier.score_of(target, chosen.aligned, chosen.face, settings.versus)
+        parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), chosen.aligned.crop_rgb.shape[0])
         method = settings.method
         if not isinstance(method, Method):
-            method = METHODS[method].from_options(samples=settings.samples, noise=settings.noise, seed=settings.seed)
+            method = METHODS[method].from_options(
+                samples=settings.samples, noise=settings.noise, seed=settings.seed, parts=parts
+            )
         maps = method.maps(score, self.classifier.pixel_values(chosen.aligned))
-        size = chosen.aligned.crop_rgb.shape[0]
-        parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), size)
         for saliency in maps:
             shares, ratios = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
             yield report.with_explanation(face, Explanation(saliency, shares, ratios))

@@ -16,7 +16,7 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.checkpoints.loading import crop_spec, load_checkpoint, one_clear_error
 from infant_fer.errors import CheckpointError
 from infant_fer.explain.precision import PRECISIONS, explained_copy
-from infant_fer.explain.saliency import Score
+from infant_fer.explain.saliency import AffectLogits, Score
 from infant_fer.face import Face
 from infant_fer.labels import (
     AFFECTS,
@@ -124,22 +124,27 @@ class AffectClassifier:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
         return model_inputs(self._processor, aligned.crop_rgb[None]).to(self.device)
 
-    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None) -> Score:
+    def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None, versus: str | None = None) -> Score:
         """Return the differentiable score that is explained: (B, 3, S, S) to (B,) logits of one affect, not mirrored.
 
-        Emotion checkpoints give the log of the summed exponentials of the affect's emotions. The geometry of `face` is
-        held fixed, so the map concerns the image stream.
+        With `versus`, another affect's logit is subtracted. Emotion checkpoints give the log of the summed exponentials of
+        the affect's emotions. The geometry of `face` is held fixed, so the map concerns the image stream.
         """
-        members = [index for index, name in enumerate(self.affects) if name == affect]
-        if not members:
-            raise CheckpointError(f"The checkpoint knows no {affect!r}; choose one of {', '.join(AFFECTS)}.")
-        model, precision = self._model_to_explain()
-
-        def score(pixel_values: torch.Tensor) -> torch.Tensor:
-            output = model(pixel_values=pixel_values, **self._geometry(face, len(pixel_values)))
-            return output.logits[:, members].float().logsumexp(1)
-
-        return Score(score, affect, precision, self.device, model)
+        unknown = [name for name in (affect, versus) if name not in (None, *AFFECTS)]
+        if unknown or affect == versus:
+            raise CheckpointError(
+                f"The checkpoint knows no {unknown[0]!r}; choose one of {', '.join(AFFECTS)}."
+                if unknown
+                else f"{affect!r} cannot be compared with itself; choose another of {', '.join(AFFECTS)}."
+            )
+        network, precision = self._model_to_explain()
+        indices = [[index for index, name in enumerate(self.affects) if name == each] for each in AFFECTS]
+        geometry = None
+        if face is not None and _takes_geometry(self._model):
+            geometry = torch.from_numpy(geometry_features(face))[None].to(self.device)
+        return Score(
+            AffectLogits(network, indices, self.temperature, geometry).eval(), affect, versus, precision, self.device
+        )
 
     def prediction(self, heads: dict[str, torch.Tensor]) -> Prediction:
         """Convert the heads of `output` to probabilities. Raises CheckpointError when it is not finite."""
@@ -158,12 +163,6 @@ class AffectClassifier:
         if is_emotions(self.labels):
             optional["emotions"] = named
         return Prediction(label, probabilities, **optional)
-
-    def _geometry(self, face: Face | None, count: int) -> dict[str, torch.Tensor]:
-        if face is None or not _takes_geometry(self._model):
-            return {}
-        features = torch.from_numpy(geometry_features(face)).to(self.device)
-        return {"geometry": features.expand(count, -1)}
 
     def _model_to_explain(self) -> tuple[torch.nn.Module, str]:
         """Return the copy whose input gradients are computed, made at the first explanation, and its precision."""

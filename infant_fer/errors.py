@@ -31,3 +31,7 @@ class TrainingError(InfantFERError):
 
 class SyntheticError(InfantFERError):
     """A synthetic infant cannot be made with the given settings."""
+
+
+class ExplanationError(InfantFERError):
+    """An attribution method does not apply to the checkpoint or lacks what it needs."""

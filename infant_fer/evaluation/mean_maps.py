@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
-from infant_fer.explain.smoothgrad import SmoothGrad
+from infant_fer.explain.gradients import SmoothGrad
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import OUTLINES, PARTS, part_map, share_per_part

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Self
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
+
+from infant_fer.labels import AFFECTS
 
 ROBUST_MAXIMUM = 99.0  # per cent; single wild pixels must not dim the rest (Smilkov et al. 2017, section 3.2.1)
 # Pixels of crops per call of the score: five crops of 224 px, where larger batches gained nothing on two cores.
@@ -19,31 +22,76 @@ LARGEST_BATCH = 10  # so that a map of 50 samples still arrives in five steps
 DISPLAY_BLUR = 1 / 64
 
 
-@dataclass(frozen=True, eq=False)
-class Score:
-    """A differentiable score of one class: (B, 3, S, S) normalized crops to (B,) float32, each crop on its own.
+class AffectLogits(nn.Module):
+    """A network as a function of the crop alone: (B, 3, S, S) normalized crops to (B, 3) float32 logits of AFFECTS.
 
-    `model` is the network behind it, for methods that need its layers; it works in `precision` on `device`.
+    `indices` are the network's classes of each affect; several (emotions) are joined by the log of their summed
+    exponentials. `geometry` (1, G) is held fixed. Logits are divided by `temperature`, so that their softmax is the
+    calibrated answer to a crop that is not mirrored.
     """
 
-    function: Callable[[torch.Tensor], torch.Tensor]
+    def __init__(
+        self,
+        network: nn.Module,
+        indices: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+        geometry: torch.Tensor | None = None,
+    ):
+        super().__init__()
+        self.network, self.indices, self.temperature = network, indices, temperature
+        self.register_buffer("geometry", geometry, persistent=False)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) logits of (B, 3, S, S) crops."""
+        streams = {} if self.geometry is None else {"geometry": self.geometry.expand(len(pixel_values), -1)}
+        logits = self.network(pixel_values=pixel_values, **streams).logits.float() / self.temperature
+        return torch.stack([logits[:, list(members)].logsumexp(1) for members in self.indices], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """The differentiable score that is explained: the logit of `target`, or its distance from the logit of `versus`.
+
+    `model` maps (B, 3, S, S) normalized crops to (B, 3) logits of AFFECTS, each crop on its own, and computes in
+    `precision` on `device`. Its layers are there for methods that need them. Raises ValueError on an unknown affect.
+    """
+
+    model: nn.Module
     target: str  # affect
+    versus: str | None = None  # affect; "why the target rather than this?"
     precision: str = "float32"
     device: str = "cpu"
-    model: torch.nn.Module | None = None
+
+    def __post_init__(self):
+        if self.target not in AFFECTS or self.versus not in (None, *AFFECTS) or self.target == self.versus:
+            raise ValueError(f"A score needs one or two different affects of {AFFECTS}.")
 
     def __call__(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return the (B,) scores of (B, 3, S, S) crops."""
-        return self.function(pixel_values)
+        """Return the (B,) float32 scores of (B, 3, S, S) crops."""
+        return self.of_logits(self.model(pixel_values))
+
+    def of_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the (B,) float32 scores of (B, 3) logits."""
+        target = logits[:, AFFECTS.index(self.target)].float()
+        return target if self.versus is None else target - logits[:, AFFECTS.index(self.versus)].float()
+
+    def probability(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return (B,) float32 in 0..1: the target's probability; with `versus`, that of the target of the two."""
+        with torch.no_grad():
+            logits = self.model(pixel_values).float()
+            if self.versus is not None:
+                return self.of_logits(logits).sigmoid()
+            return logits.softmax(1)[:, AFFECTS.index(self.target)]
 
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
     """A map of how much each pixel of a crop mattered to one class: `values` (S, S) float32 in 0..1, in the crop's frame.
 
-    The sign is dropped: a bright pixel may count for the class or against it. `samples` of `requested_samples` model
-    evaluations (noisy copies, path steps or covered patches) are in the map. `options`, `precision` and `device` are
-    what the map was computed with: the same ones give the same map.
+    `values` drops the sign: a bright pixel may count for the class or against it. `signed` (S, S) float32 in -1..1 has
+    it, above 0 for the class and below 0 against it; None for methods without a sign. `samples` of `requested_samples`
+    model evaluations (noisy copies, path steps or covered patches) are in the map. `options`, `precision` and `device`
+    are what the map was computed with: the same ones give the same map.
     """
 
     values: np.ndarray
@@ -54,6 +102,8 @@ class SaliencyMap:
     options: Mapping[str, float | int | str] = field(default_factory=dict)  # of the method, besides its samples
     precision: str = "float32"  # of the network
     device: str = "cpu"
+    versus: str | None = None  # affect that the target is compared with
+    signed: np.ndarray | None = None
 
     def for_display(self) -> np.ndarray:
         """Return (S, S) float32 in 0..1 for the eye: a light Gaussian blur, rescaled; figures come from `values`.
@@ -62,12 +112,18 @@ class SaliencyMap:
         """
         return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * DISPLAY_BLUR))
 
+    def signed_for_display(self) -> np.ndarray | None:
+        """Return `signed` for the eye: (S, S) float32 in -1..1, lightly blurred and rescaled."""
+        if self.signed is None:
+            return None
+        return scaled_signed(cv2.GaussianBlur(self.signed, (0, 0), self.signed.shape[0] * DISPLAY_BLUR))
+
 
 @dataclass(frozen=True)
 class Method(ABC):
     """An attribution method. A subclass is a frozen dataclass whose fields are its options, each with a default.
 
-    A field with `repr=False` does not change the map and is not recorded with it.
+    A field with `repr=False` is not recorded with the map: it does not change the map, or belongs to the crop.
     """
 
     name: ClassVar[str]  # its key in explain.METHODS
@@ -77,7 +133,8 @@ class Method(ABC):
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield maps of one normalized crop (1, 3, S, S), each better than the one before; the last one is complete.
 
-        Closing the iterator stops the work. Raises ValueError on a wrong shape.
+        Closing the iterator stops the work. Raises ValueError on a wrong shape, and ExplanationError, with one sentence,
+        for a model that the method cannot explain.
         """
 
     def map(self, score: Score, pixel_values: torch.Tensor) -> SaliencyMap:
@@ -92,9 +149,14 @@ class Method(ABC):
         return cls(**{name: value for name, value in options.items() if name in names})
 
     def saliency_map(
-        self, score: Score, magnitude: np.ndarray, samples: int, requested_samples: int | None = None
+        self,
+        score: Score,
+        magnitude: np.ndarray,
+        samples: int,
+        requested_samples: int | None = None,
+        signed: np.ndarray | None = None,
     ) -> SaliencyMap:
-        """Return the map of an (S, S) magnitude, with how it came about."""
+        """Return the map of an (S, S) magnitude and, where there is one, (S, S) signed evidence, with how it came about."""
         options = {each.name: getattr(self, each.name) for each in fields(self) if each.repr and each.name != "samples"}
         requested_samples = samples if requested_samples is None else requested_samples
         return SaliencyMap(
@@ -106,6 +168,8 @@ class Method(ABC):
             options,
             score.precision,
             score.device,
+            score.versus,
+            None if signed is None else scaled_signed(signed),
         )
 
 
@@ -122,6 +186,11 @@ def scaled(magnitude: np.ndarray) -> np.ndarray:
     top = np.percentile(magnitude, ROBUST_MAXIMUM)
     top = top if top > 0 else magnitude.max()  # fewer than one pixel in a hundred matters
     return np.clip(magnitude / top, 0, 1).astype(np.float32) if top > 0 else np.zeros_like(magnitude, np.float32)
+
+
+def scaled_signed(evidence: np.ndarray) -> np.ndarray:
+    """Return (S, S) signed evidence in -1..1: the 99th percentile of its magnitude becomes 1; 0 stays 0."""
+    return (np.sign(evidence) * scaled(np.abs(evidence))).astype(np.float32)
 
 
 def check_crop(pixel_values: torch.Tensor) -> None:

@@ -16,8 +16,8 @@ from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints import loading as checkpoint_loading
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError
+from infant_fer.explain.gradients import SmoothGrad
 from infant_fer.explain.saliency import SaliencyMap
-from infant_fer.explain.smoothgrad import SmoothGrad
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
 from infant_fer.models.infant_face import FIRST_HEADS, HEADS, InfantFaceConfig, InfantFaceModel
 from tests.tiny_checkpoints import FAMILIES, SEVEN, SHUFFLED_AFFECTS, save_tiny

@@ -7,26 +7,16 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NoiseTunnel, Saliency
-from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.explain import METHODS, Method, SaliencyMap, Score, precision
-from infant_fer.explain.integrated_gradients import IntegratedGradients
-from infant_fer.explain.occlusion import Occlusion
-from infant_fer.explain.precision import explained_copy
+from infant_fer.errors import ExplanationError
+from infant_fer.explain import METHODS, Method, SaliencyMap, Score, perturbation
+from infant_fer.explain.gradients import AbsoluteSmoothGrad, IntegratedGradients, SmoothGrad, SmoothGradSquared
+from infant_fer.explain.perturbation import Occlusion, PartOcclusion, Rise
 from infant_fer.explain.saliency import batch_size, scaled
-from infant_fer.explain.smoothgrad import SmoothGrad, SmoothGradSquared
 from infant_fer.report_html import report_page
 from tests.conftest import EXAMPLES
-
-SIZE = 24
-
-
-def crop(seed: int = 0, size: int = SIZE) -> torch.Tensor:
-    """Return one normalised crop with values in -1..1, both reached."""
-    values = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    values[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
-    return values
+from tests.explain.toy_scores import SIZE, FunctionModel, cosine, crop, halves, method_of, network_score, values_of
 
 
 def linear_weights() -> torch.Tensor:
@@ -41,40 +31,10 @@ def linear_score(copies: torch.Tensor) -> torch.Tensor:
     return (copies * linear_weights().to(copies.dtype)).sum((1, 2, 3))
 
 
-def small_network() -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.GELU(),
-            torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.GELU(),
-            torch.nn.Flatten(), torch.nn.Linear(8 * (SIZE // 2) ** 2, 3),
-        ).eval()  # fmt: skip
-
-
-class CountedScore(Score):
-    """A network's second logit; counts the crops it was given."""
-
-    def __init__(self, target: str = "neutral"):
-        super().__init__(self.logit, target)
-        object.__setattr__(self, "network", small_network())
-        object.__setattr__(self, "crops", 0)
-
-    def logit(self, copies: torch.Tensor) -> torch.Tensor:
-        object.__setattr__(self, "crops", self.crops + len(copies))
-        return self.network(copies)[:, 1]
-
-
-def values_of(method: Method, function, pixels: torch.Tensor) -> np.ndarray:
-    """Return the complete map of a function of crops."""
-    return method.map(Score(function, "positive"), pixels).values
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("method", "middle"), [(SmoothGrad, 0.5), (SmoothGradSquared, 0.25)])
+@pytest.mark.parametrize(
+    ("method", "middle"), [(SmoothGrad, 0.5), (AbsoluteSmoothGrad, 0.5), (SmoothGradSquared, 0.25)]
+)
 def test_a_linear_scores_map_is_its_weights(dtype, method, middle):
     values = values_of(method(5), linear_score, crop().to(dtype))
     expected = np.repeat([1.0, middle, 0.0], 8)[:, None] * np.ones((1, SIZE))
@@ -114,7 +74,7 @@ def test_noise_is_a_share_of_the_crops_range():
 
 @pytest.mark.parametrize(("method", "kind"), [(SmoothGrad, "smoothgrad"), (SmoothGradSquared, "smoothgrad_sq")])
 def test_agrees_with_captum(method, kind):
-    score, pixels = CountedScore(), crop(3)
+    score, pixels = network_score(), crop(3)
     own = method(400, seed=5).map(score, pixels).values
     with torch.random.fork_rng():
         torch.manual_seed(6)
@@ -133,7 +93,7 @@ def test_agrees_with_captum(method, kind):
 
 
 def test_the_seed_alone_decides():
-    run = lambda **settings: SmoothGrad(12, **settings).map(CountedScore(), crop()).values  # noqa: E731
+    run = lambda **settings: SmoothGrad(12, **settings).map(network_score(), crop()).values  # noqa: E731
     np.testing.assert_array_equal(run(seed=4), run(seed=4))
     np.testing.assert_allclose(run(seed=4, batch=5), run(seed=4, batch=12), atol=1e-5)
     assert np.abs(run(seed=4) - run(seed=5)).max() > 0.01
@@ -142,42 +102,42 @@ def test_the_seed_alone_decides():
 @pytest.mark.parametrize("name", METHODS)
 def test_global_random_numbers_stay_untouched(name):
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    METHODS[name].from_options(samples=4, noise=0.1, seed=3).map(CountedScore(), crop())
+    method_of(name, samples=4, noise=0.1, seed=3).map(network_score(method=name), crop())
     assert torch.equal(before, torch.get_rng_state())
     assert (numpy_before == np.random.get_state()[1]).all()
 
 
 def test_partial_maps_come_batch_by_batch():
-    maps = list(SmoothGrad(7, noise=0.2, seed=9, batch=3).maps(CountedScore(), crop()))
+    maps = list(SmoothGrad(7, noise=0.2, seed=9, batch=3).maps(network_score(), crop()))
     assert [one.samples for one in maps] == [3, 6, 7]
     assert {(one.requested_samples, one.target, one.method) for one in maps} == {(7, "neutral", "smoothgrad")}
     assert all(one.options == {"noise": 0.2, "seed": 9} for one in maps)
-    first_three = SmoothGrad(3, noise=0.2, seed=9, batch=3).map(CountedScore(), crop())
+    first_three = SmoothGrad(3, noise=0.2, seed=9, batch=3).map(network_score(), crop())
     np.testing.assert_array_equal(maps[0].values, first_three.values)
 
 
 def test_closing_the_generator_stops_the_work():
-    score = CountedScore()
+    score = network_score()
     maps = SmoothGrad(1000, batch=4).maps(score, crop())
     next(maps), next(maps)
     maps.close()
-    assert score.crops == 8
+    assert score.model.crops == 8
     assert list(maps) == []
 
 
 def test_a_callers_grad_mode_and_the_networks_gradients_are_left_alone():
-    score = CountedScore()
+    score = network_score()
     with torch.no_grad():
         for _ in SmoothGrad(4, batch=2).maps(score, crop()):
             assert not torch.is_grad_enabled()
-    assert all(weight.grad is None for weight in score.network.parameters())
+    assert all(weight.grad is None for weight in score.model.parameters())
 
 
 def test_the_crop_is_not_altered():
     pixels = crop()
     copy = pixels.clone()
-    for method in METHODS.values():
-        method.from_options(samples=4).map(CountedScore(), pixels)
+    for name in METHODS:
+        method_of(name, samples=4).map(network_score(method=name), pixels)
     assert torch.equal(pixels, copy)
     assert not pixels.requires_grad
 
@@ -190,10 +150,65 @@ def test_integrated_gradients_of_a_linear_score_are_weight_times_distance_from_t
     np.testing.assert_allclose(values[:, SIZE // 4 :], 1 / 3, atol=1e-4)
 
 
+def test_signed_maps_are_above_0_for_the_class_and_below_it_against_it():
+    """The left half raises the score and the right half lowers it, by as much; the crop is 1 there and 0 between."""
+    weights = torch.zeros(3, SIZE, SIZE)
+    weights[..., :8], weights[..., 16:] = 1.0, -1.0
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., :8], pixels[..., 16:] = 1.0, 1.0
+    score = Score(FunctionModel(lambda z: (z * weights).sum((1, 2, 3)) / 100), "positive")
+    for name in ("smoothgrad", "integrated_gradients", "occlusion"):
+        signed = method_of(name).map(score, pixels).signed
+        assert signed[:, :6].min() > 0.2, name
+        assert signed[:, 18:].max() < -0.2, name
+        opposite = Score(score.model, "neutral", "positive")
+        np.testing.assert_allclose(method_of(name).map(opposite, pixels).signed, -signed, atol=1e-4)
+    of_masks = Rise(100).map(score, pixels).signed
+    assert of_masks[:, :6].mean() > 0.2
+    assert of_masks[:, 18:].mean() < -0.2
+
+
+def test_the_score_against_another_class_is_the_difference_of_both():
+    network = network_score().model
+    both = Score(network, "negative", "neutral")
+    logits = network(crop())
+    torch.testing.assert_close(both(crop()), logits[:, 2] - logits[:, 1])
+    torch.testing.assert_close(both.probability(crop()), logits[:, 1:].softmax(1)[:, 1])
+    torch.testing.assert_close(Score(network, "negative").probability(crop()), logits.softmax(1)[:, 2])
+    for target, versus in (("happy", None), ("neutral", "neutral"), ("neutral", "sad")):
+        with pytest.raises(ValueError, match="two different affects"):
+            Score(network, target, versus)
+
+
+def test_occlusion_by_part_measures_the_drop_of_each_part_and_needs_the_parts():
+    model = FunctionModel(lambda z: z[..., :12, :].sum((1, 2, 3)) - 3 * z[..., 12:, :].sum((1, 2, 3)))
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., ::2] = 1.0
+    pixels[..., :12, :] *= 2  # means: 1 above, 0.5 below, 0.75 in all; per half 3 * 12 * 24 values
+    found = PartOcclusion(parts=halves()).map(Score(model, "positive"), pixels)
+    np.testing.assert_allclose(found.signed[:12], 0.25 / 0.75, atol=1e-5)  # 1 - 0.75
+    np.testing.assert_allclose(found.signed[12:], 1, atol=1e-5)  # 3 * (0.75 - 0.5)
+    with pytest.raises(ExplanationError, match="needs the face parts"):
+        PartOcclusion().map(Score(model, "positive"), pixels)
+
+
+def test_rise_finds_the_place_and_batches_change_nothing(monkeypatch):
+    model = FunctionModel(lambda z: 5 * z[..., 4:8, 14:20].mean((1, 2, 3)) - 2)
+    pixels = torch.zeros(1, 3, SIZE, SIZE)
+    pixels[..., 4:8, 14:20] = 1.0
+    values = Rise(100, seed=1).map(Score(model, "positive"), pixels).values
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    assert 2 <= row < 10
+    assert 12 <= column < 22
+    monkeypatch.setattr(perturbation, "batch_size", lambda pixels: 3)
+    np.testing.assert_allclose(Rise(100, seed=1).map(Score(model, "positive"), pixels).values, values, atol=1e-4)
+
+
 def test_occlusion_finds_the_one_patch_that_matters():
     pixels = torch.zeros(1, 3, 96, 96)
     pixels[..., 40:56, 64:80] = 1.0
-    found = Occlusion().map(Score(lambda z: z[..., 40:56, 64:80].sum((1, 2, 3)), "positive"), pixels)
+    model = FunctionModel(lambda z: z[..., 40:56, 64:80].sum((1, 2, 3)))
+    found = Occlusion().map(Score(model, "positive"), pixels)
     assert found.samples == found.requested_samples == 11 * 11
     row, column = np.unravel_index(found.values.argmax(), found.values.shape)
     assert 40 <= row < 56
@@ -204,16 +219,25 @@ def test_occlusion_finds_the_one_patch_that_matters():
     assert found.values[40:56, 64:80].mean() > 0.5
 
 
+UNSIGNED = ("smoothgrad_absolute", "smoothgrad_squared", "rollout", "attention_relevance")
+OF_LAYERS = ("gradcam", "layercam", "rollout", "attention_relevance")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_the_contract(name):
-    final = METHODS[name].from_options(samples=10, noise=0.15, seed=2).map(CountedScore("negative"), crop())
+    final = method_of(name, samples=10, noise=0.15, seed=2).map(network_score("positive", name), crop())
     assert final.values.shape == (SIZE, SIZE)
     assert final.values.dtype == np.float32
     assert final.values.min() >= 0
     assert final.values.max() == 1
-    assert (final.method, final.target, final.precision, final.device) == (name, "negative", "float32", "cpu")
+    assert (final.method, final.target, final.precision, final.device) == (name, "positive", "float32", "cpu")
     assert final.samples == final.requested_samples
-    assert final.options == ({"noise": 0.15, "seed": 2} if name.startswith("smoothgrad") else {})
+    expected = {"noise": 0.15, "seed": 2} if name.startswith("smoothgrad") else {"seed": 2} if name == "rise" else {}
+    assert final.options == expected
+    if final.signed is not None:
+        assert final.signed.dtype == np.float32
+        assert np.abs(final.signed).max() == 1
+    assert (final.signed is None) == (name in UNSIGNED)
     assert METHODS[name].title
 
 
@@ -221,7 +245,7 @@ def test_every_method_keeps_the_contract(name):
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 3, 8, 8), (1, 1, 8, 8), (1, 3, 8, 9)])
 def test_wrong_shapes_are_refused(name, shape):
     with pytest.raises(ValueError, match="must be one square crop"):
-        values_of(METHODS[name](), lambda z: z.sum((1, 2, 3)), torch.zeros(shape))
+        values_of(method_of(name), lambda z: z.sum((1, 2, 3)), torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -260,8 +284,8 @@ def test_a_method_of_ones_own_needs_one_class_and_one_entry(analyzer, monkeypatc
 
 
 def test_a_score_that_never_changes_gives_an_empty_map():
-    for name in METHODS:
-        assert not values_of(METHODS[name](), lambda z: (0 * z).sum((1, 2, 3)), crop()).any()
+    for name in set(METHODS) - set(OF_LAYERS):
+        assert not values_of(method_of(name), lambda z: (0 * z).sum((1, 2, 3)), crop()).any()
 
 
 @pytest.mark.parametrize(
@@ -296,69 +320,3 @@ def test_one_wild_pixel_does_not_dim_the_rest():
 @pytest.mark.parametrize(("size", "batch"), [(48, 10), (96, 10), (224, 5), (1024, 1)])
 def test_batches_shrink_with_the_crop(size, batch):
     assert batch_size(torch.empty(1, 3, size, size)) == batch
-
-
-@pytest.fixture(scope="module")
-def residual_network() -> ResNetForImageClassification:
-    """Return a small residual network whose batch normalisations have seen something."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
-        network = ResNetForImageClassification(ResNetConfig(num_labels=3, **sizes))
-        network.train()(torch.randn(16, 3, 48, 48) * 2 + 1)
-        return network.eval()
-
-
-def test_folded_normalisation_changes_nothing_but_the_layers(residual_network):
-    pixels, folded = crop(size=48), precision._folded(residual_network)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    torch.testing.assert_close(folded(pixels).logits, residual_network(pixels).logits, rtol=1e-4, atol=1e-5)
-
-
-def cosine_of_maps(model, other) -> float:
-    """Return the cosine of two models' maps of one crop."""
-    return cosine(*(
-        values_of(SmoothGrad(50), lambda copies, each=each: each(pixel_values=copies).logits[:, 1].float(), crop(size=48))
-        for each in (model, other)
-    ))  # fmt: skip
-
-
-@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
-def test_a_copy_keeps_the_map_and_the_model_is_left_as_it_was(residual_network, wanted):
-    before = {name: value.clone() for name, value in residual_network.state_dict().items()}
-    copied, used = explained_copy(residual_network, 48, wanted)
-    assert used == wanted
-    assert copied is not residual_network
-    convolutions = [module for module in copied.modules() if isinstance(module, torch.nn.Conv2d)]
-    assert {str(module.weight.dtype) for module in convolutions} == {f"torch.{wanted}"}
-    assert copied.classifier[1].weight.dtype == torch.float32
-    assert cosine_of_maps(residual_network, copied) > (0.99 if wanted == "bfloat16" else 0.99999)
-    assert all(torch.equal(value, before[name]) for name, value in residual_network.state_dict().items())
-    assert not any(module._forward_hooks for module in residual_network.modules())
-
-
-def test_a_network_without_batch_normalization_is_lowered_whole():
-    sizes = {"image_size": 32, "patch_size": 8, "intermediate_size": 64, "hidden_size": 32}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ViTForImageClassification(ViTConfig(num_hidden_layers=2, num_attention_heads=2, **sizes)).eval()
-    assert explained_copy(model, 32, "float32") == (model, "float32")
-    copied, used = explained_copy(model, 32, "bfloat16")
-    assert used == "bfloat16"
-    assert {parameter.dtype for parameter in copied.parameters()} == {torch.bfloat16}
-
-
-def test_a_copy_that_alters_the_gradient_or_raises_is_not_taken(residual_network, monkeypatch):
-    def broken(folded):
-        raise RuntimeError("mixed dtypes")
-
-    monkeypatch.setitem(precision.LEAST_COSINE, "bfloat16", 1.01)
-    assert explained_copy(residual_network, 48, "bfloat16")[1] == "float32"
-    monkeypatch.setitem(precision.LEAST_COSINE, "bfloat16", 0.98)
-    assert explained_copy(residual_network, 48, "bfloat16")[1] == "bfloat16"
-    monkeypatch.setattr(precision, "_bfloat16_convolutions", broken)
-    copied, used = explained_copy(residual_network, 48, "bfloat16")
-    assert used == "float32"
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.modules())
-    monkeypatch.setattr(precision, "_folded", broken)
-    assert explained_copy(residual_network, 48) == (residual_network, "float32")

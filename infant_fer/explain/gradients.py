@@ -1,6 +1,6 @@
-"""SmoothGrad: the mean gradient of a class's score over noisy copies of the crop.
+"""Gradients of a class's score with respect to the crop: SmoothGrad and its variants, and integrated gradients.
 
-Smilkov et al. 2017, arXiv 1706.03825.
+Smilkov et al. 2017, arXiv 1706.03825; Hooker et al. 2019, arXiv 1806.10758; Sundararajan et al. 2017, arXiv 1703.01365.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from infant_fer.explain.saliency import (
     channel_magnitude,
     check_crop,
     check_samples,
+    mean_colour,
 )
 
 
@@ -28,7 +29,9 @@ class SmoothGrad(Method):
 
     Each copy adds normal noise whose standard deviation is `noise` times the crop's range; what the noise flips cancels
     out. The noise comes from `seed` alone: the same map for every batch size and device up to rounding, and torch's
-    global random numbers stay untouched. Raises ValueError on fewer than one sample or negative noise.
+    global random numbers stay untouched. The signed map is the mean gradient times the crop's distance from its mean
+    colour, summed over the channels: above 0 where a pixel, as it differs from a blank picture, raises the score.
+    Raises ValueError on fewer than one sample or negative noise.
     """
 
     name = "smoothgrad"
@@ -47,11 +50,15 @@ class SmoothGrad(Method):
         check_crop(pixel_values)
         batch = self.batch or batch_size(pixel_values)
         total = torch.zeros_like(pixel_values[0], dtype=torch.float32)
+        distance = (pixel_values - mean_colour(pixel_values))[0].float()
         generator = torch.Generator().manual_seed(self.seed)
         for done in range(0, self.samples, batch):
             copies = _noisy_copies(pixel_values, min(batch, self.samples - done), self.noise, generator)
             total += self._per_copy(_gradients(score, copies)).sum(0)
-            yield self.saliency_map(score, self._magnitude(total), done + len(copies), self.samples)
+            drawn = done + len(copies)
+            yield self.saliency_map(
+                score, self._magnitude(total), drawn, self.samples, self._signed(total / drawn, distance)
+            )
 
     def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
         return gradients
@@ -59,13 +66,28 @@ class SmoothGrad(Method):
     def _magnitude(self, total: torch.Tensor) -> np.ndarray:
         return channel_magnitude(total)
 
+    def _signed(self, mean: torch.Tensor, distance: torch.Tensor) -> np.ndarray | None:
+        """Return (S, S) evidence from the (3, S, S) mean gradient and the crop's distance from its mean colour."""
+        return (mean * distance).sum(0).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class AbsoluteSmoothGrad(SmoothGrad):
+    """Average the magnitudes of the gradients: nothing cancels. The variant of Smilkov et al. 2017, section 3.2.1."""
+
+    name = "smoothgrad_absolute"
+    title = "SmoothGrad, absolute values"
+
+    def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients.abs()
+
+    def _signed(self, mean: torch.Tensor, distance: torch.Tensor) -> None:
+        return None
+
 
 @dataclass(frozen=True)
 class SmoothGradSquared(SmoothGrad):
-    """Average squared gradients and sum them over the channels: sharper, but nothing cancels.
-
-    Hooker et al. 2019, arXiv 1806.10758.
-    """
+    """Average squared gradients and sum them over the channels: sharper, but nothing cancels. Hooker et al. 2019."""
 
     name = "smoothgrad_squared"
     title = "SmoothGrad squared"
@@ -75,6 +97,40 @@ class SmoothGradSquared(SmoothGrad):
 
     def _magnitude(self, total: torch.Tensor) -> np.ndarray:
         return total.sum(0).cpu().numpy()
+
+    def _signed(self, mean: torch.Tensor, distance: torch.Tensor) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """Integrate gradients along the straight path from the crop's mean colour to the crop; computed by captum.
+
+    The signed map is the sum over the channels; over the whole crop it adds up to the score's distance from that of the
+    blank picture. Raises ValueError on fewer than one sample.
+    """
+
+    name = "integrated_gradients"
+    title = "Integrated gradients"
+
+    samples: int = 50  # steps of the path
+
+    def __post_init__(self):
+        check_samples(self.samples)
+
+    def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
+        """Yield the one map."""
+        from captum.attr import IntegratedGradients as CaptumIntegratedGradients  # takes a second to import
+
+        check_crop(pixel_values)
+        attribution = CaptumIntegratedGradients(score, multiply_by_inputs=True).attribute(
+            pixel_values,
+            baselines=mean_colour(pixel_values),
+            n_steps=self.samples,
+            internal_batch_size=batch_size(pixel_values),
+        )[0]
+        signed = attribution.float().sum(0).cpu().numpy()
+        yield self.saliency_map(score, channel_magnitude(attribution), self.samples, signed=signed)
 
 
 def _noisy_copies(pixel_values: torch.Tensor, count: int, noise: float, generator: torch.Generator) -> torch.Tensor:

@@ -1,0 +1,110 @@
+"""Which layers of a network still know where things are? Their outputs, as grids over the crop, for methods that read them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+
+def private_copy(model: nn.Module) -> nn.Module:
+    """Return a copy that shares the weights but has modules of its own, so that hooks do not meet other threads."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared).eval()
+
+
+def networks(model: nn.Module) -> list[nn.Module]:
+    """Return the networks that read the crop: the ensemble members inside `model`, or the model itself.
+
+    Members are the entries of the first ModuleList named `readers` (InfantFaceModel) or `members` (EnsembleModel).
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in ("readers", "members"):
+            return [inner for member in module for inner in networks(member)]
+    return [model]
+
+
+def grid_of(values: torch.Tensor) -> torch.Tensor | None:
+    """Return a layer's output as (B, C, G, G) with G ≥ 2; None when it is no square grid.
+
+    Takes (B, C, G, G) maps and (B, T, C) tokens, of which the first T - G² (class and register tokens) are left out.
+    """
+    if values.ndim == 4 and values.shape[2] == values.shape[3] >= 2:
+        return values
+    if values.ndim == 3:
+        side = isqrt(values.shape[1])
+        if side >= 2 and values.shape[1] - side**2 < min(8, 2 * side):  # a few leading tokens, not half a grid
+            return values[:, values.shape[1] - side**2 :].transpose(1, 2).unflatten(2, (side, side))
+    return None
+
+
+def enlarged(grid: torch.Tensor, side: int) -> torch.Tensor:
+    """Return a (G, G) map as (side, side) float32 on the CPU, bilinear between the cells' centres."""
+    return F.interpolate(grid[None, None].float(), size=(side, side), mode="bilinear")[0, 0].cpu()
+
+
+@contextmanager
+def recorded_outputs(network: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Record, in the order of execution, the outputs of modules that are grids; linear maps inside a block do not count."""
+    outputs: list[torch.Tensor] = []
+
+    def record(module: nn.Module, _, output) -> None:
+        if isinstance(output, torch.Tensor) and grid_of(output) is not None:
+            outputs.append(output)
+
+    with ExitStack() as stack:
+        for module in network.modules():
+            if not isinstance(module, nn.Linear):
+                stack.callback(module.register_forward_hook(record).remove)
+        yield outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """One attention layer of one forward pass.
+
+    `weights` (B, heads, T, T) float has rows that sum to 1; `source` is the tensor of the graph that they are a view of,
+    (B, heads, T, T) or (B · heads, T, T). `output` (B, T, C) is what the layer gives on.
+    """
+
+    weights: torch.Tensor
+    source: torch.Tensor
+    output: torch.Tensor
+
+
+@contextmanager
+def recorded_attention(network: nn.Module) -> Iterator[list[Attention]]:
+    """Record, in the order of execution, every self-attention; attention within windows has one sequence per window.
+
+    Understands torch's MultiheadAttention and transformers' attention modules, which return weights once their
+    implementation is "eager"; `network` is changed to that, so it must be a private copy.
+    """
+    layers: list[Attention] = []
+
+    def ask_for_weights(_, inputs: tuple, named_inputs: dict) -> tuple[tuple, dict]:
+        return inputs, {**named_inputs, "need_weights": True, "average_attn_weights": False}
+
+    def record(_, __, output) -> None:
+        if not isinstance(output, Sequence) or len(output) < 2 or not isinstance(output[1], torch.Tensor):
+            return
+        values, weights = output[0], output[1]
+        known = any(weights is layer.weights for layer in layers)  # an outer module hands the inner one's result on
+        if not known and weights.ndim == 4 and weights.shape[2] == weights.shape[3] == values.shape[1]:
+            source = weights._base if weights._is_view() and weights._base is not None else weights
+            layers.append(Attention(weights, source, values))
+
+    with ExitStack() as stack:
+        for module in network.modules():
+            if isinstance(module, PreTrainedModel):
+                module.set_attn_implementation("eager")
+            if isinstance(module, nn.MultiheadAttention):
+                stack.callback(module.register_forward_pre_hook(ask_for_weights, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(record).remove)
+        yield layers

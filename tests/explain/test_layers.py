@@ -1,0 +1,166 @@
+"""Methods that read a network's layers: captum as the reference, known answers, and every family of checkpoints."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+
+from infant_fer.alignment import AlignedFace
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import ExplanationError
+from infant_fer.explain import METHODS, Score
+from infant_fer.explain.activation import GradCAM
+from infant_fer.explain.attention import AttentionRelevance, AttentionRollout
+from infant_fer.explain.layers import enlarged, grid_of, networks, private_copy
+from infant_fer.explain.saliency import scaled, scaled_signed
+from infant_fer.models.ensemble import ensemble_of
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from tests.explain.toy_scores import SIZE, CountedNetwork, FunctionModel, TokenNetwork, crop
+from tests.tiny_checkpoints import FAMILIES, save_tiny
+
+OF_LAYERS = ("gradcam", "layercam", "rollout", "attention_relevance")
+WITH_ATTENTION = ("vit", "beit", "dinov2")  # over the whole crop; Swin's windows and LeViT's own modules do not count
+
+
+def convolutional() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.GELU(),
+            torch.nn.Conv2d(8, 12, 3, stride=2, padding=1),
+            torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(12, 3),
+        ).eval()  # fmt: skip
+
+
+def test_grad_cam_of_a_convolutional_network_is_captums():
+    network, pixels = convolutional(), crop(2)
+    own = GradCAM().map(Score(CountedNetwork(network), "neutral"), pixels)
+    reference = LayerGradCam(network, network[2]).attribute(pixels, target=1)[0, 0].detach()
+    expected = enlarged(reference, SIZE)
+    np.testing.assert_allclose(own.signed, scaled_signed(expected.numpy()), atol=1e-5)
+    np.testing.assert_allclose(own.values, scaled(expected.clamp(min=0).numpy()), atol=1e-5)
+
+
+class Ensemble(torch.nn.Module):
+    """The mean logits of several networks."""
+
+    def __init__(self, *members: torch.nn.Module):
+        super().__init__()
+        self.members = torch.nn.ModuleList(members)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(pixel_values) for member in self.members]).mean(0)
+
+
+@pytest.mark.parametrize("name", OF_LAYERS)
+def test_the_map_of_an_ensemble_is_that_of_its_members(name):
+    other = TokenNetwork()
+    with torch.no_grad():
+        other.head.weight.neg_()
+    alone = METHODS[name]().map(Score(TokenNetwork(), "neutral"), crop())
+    twice = METHODS[name]().map(Score(Ensemble(TokenNetwork(), TokenNetwork()), "neutral"), crop())
+    opposed = METHODS[name]().map(Score(Ensemble(TokenNetwork(), other), "neutral"), crop())
+    # The gradient at a member is halved, and relevance is no linear function of it.
+    np.testing.assert_allclose(twice.values, alone.values, atol=0.01 if name == "attention_relevance" else 1e-5)
+    if name == "gradcam":  # the members' evidence cancels but for rounding; their attention does not
+        assert not np.allclose(opposed.values, alone.values, atol=0.1)
+
+
+class FirstTokens(torch.nn.Module):
+    """One attention layer whose weights are given; the answer reads token 0 alone, of 1 + 4 tokens."""
+
+    def __init__(self, weights: torch.Tensor):
+        super().__init__()
+        self.given, self.attention = weights, GivenAttention(weights)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        patches = pixel_values.mean(1).unfold(1, 12, 12).unfold(2, 12, 12).mean((3, 4)).flatten(1)  # (B, 4)
+        tokens = torch.cat([torch.zeros(len(patches), 1), patches], dim=1)[..., None]
+        read = self.attention(tokens)[0][:, 0, 0]
+        return torch.stack([read, 0 * read, 0 * read], dim=1)
+
+
+class GivenAttention(torch.nn.Module):
+    """Return the new tokens and the weights, as transformers' attention modules do."""
+
+    def __init__(self, weights: torch.Tensor):
+        super().__init__()
+        self.logits = weights.log()[None, None]
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = (self.logits + 0 * tokens.sum()).softmax(-1).expand(len(tokens), 1, -1, -1)
+        return (weights @ tokens[:, None])[:, 0], weights
+
+
+def test_rollout_and_relevance_by_hand():
+    """The class token reads the patches with .1, .2, .3 and .4 minus what it keeps of itself; their values are known."""
+    weights = torch.full((5, 5), 0.2)
+    weights[0] = torch.tensor([0.2, 0.08, 0.16, 0.24, 0.32])
+    pixels = torch.full((1, 3, SIZE, SIZE), 1.0)
+    pixels[..., :12, :12], pixels[..., 12:, 12:] = 0.5, -1.0  # the first patch counts half, the last one against
+    rollout = AttentionRollout().map(Score(FirstTokens(weights), "positive"), pixels).values
+    corners = rollout[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_allclose(corners, [0.25, 0.5, 0.75, 1], atol=0.02)
+    relevance = AttentionRelevance().map(Score(FirstTokens(weights), "positive"), pixels).values
+    corners = relevance[[0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_allclose(corners, [0.5 * 0.08 / 0.24, 0.16 / 0.24, 1, 0], atol=0.02)
+
+
+def score_and_pixels(folder, family: str):
+    classifier = AffectClassifier.from_pretrained(save_tiny(folder, family), device="cpu", precision="float32")
+    aligned = AlignedFace(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8), np.eye(2, 3))
+    return classifier, classifier.score_of("negative", aligned), classifier.pixel_values(aligned)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_explained_or_one_sentence_says_why_not(family, tmp_path):
+    classifier, score, pixels = score_and_pixels(tmp_path, family)
+    before = classifier.predict(AlignedFace(np.zeros((32, 32, 3), np.uint8), np.eye(2, 3)))
+    for name in OF_LAYERS:
+        if name in ("gradcam", "layercam") or family in WITH_ATTENTION:
+            found = METHODS[name]().map(score, pixels)
+            assert found.values.shape == (32, 32)
+            assert found.values.max() == 1 or (found.signed is not None and found.signed.min() == -1)
+        else:
+            with pytest.raises(ExplanationError, match=r"no attention over the whole crop.*\.$"):
+                METHODS[name]().map(score, pixels)
+    assert classifier.predict(AlignedFace(np.zeros((32, 32, 3), np.uint8), np.eye(2, 3))) == before
+    assert not any(module._forward_hooks for module in score.model.modules())
+
+
+def test_the_projects_own_network_and_an_ensemble_have_their_members_found():
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    model = InfantFaceModel(InfantFaceConfig(**sizes, members=2))
+    assert networks(model) == list(model.readers)
+    assert networks(ensemble_of([model, model])) == [*model.readers, *model.readers]
+    assert networks(convolutional())[0].__class__ is torch.nn.Sequential
+
+
+def test_a_function_without_layers_has_no_class_activation_map():
+    with pytest.raises(ExplanationError, match="no layer whose grid still reaches the answer"):
+        GradCAM().map(Score(FunctionModel(lambda z: z.sum((1, 2, 3))), "positive"), crop())
+
+
+def test_a_private_copy_shares_the_weights_alone():
+    network = convolutional()
+    copied = private_copy(network)
+    assert copied[0] is not network[0]
+    assert copied[0].weight is network[0].weight
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 7, 4, 4), (1, 7, 4, 4)),
+        ((1, 17, 7), (1, 7, 4, 4)),  # a class token
+        ((1, 36, 7), (1, 7, 6, 6)),
+        ((1, 54, 7), (1, 7, 7, 7)),  # a class token and four registers
+        ((1, 7, 4, 5), None),
+        ((1, 7, 1, 1), None),
+        ((1, 3, 7), None),
+        ((1, 7), None),
+    ],
+)
+def test_grids(shape, expected):
+    grid = grid_of(torch.zeros(shape))
+    assert (grid if grid is None else tuple(grid.shape)) == expected
