@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from infant_fer.labels import (
     is_emotions,
     sum_to_affect,
 )
+from infant_fer.models.features import recorded
 from infant_fer.models.geometry import geometry_features
 from infant_fer.models.infant_face import InfantFaceModel
 
@@ -36,7 +37,8 @@ class Prediction:
     """What one face expresses. `probabilities` has the three affects and sums to 1; heads that the model lacks are None.
 
     valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; streams are the shares
-    of the image and the geometry in the affect's logits.
+    of the image and the geometry in the affect's logits. features, (D,) float32, is what the affect layer was given, and
+    disagreement, in nats, the mutual information of label and ensemble member; neither is written to a file.
     """
 
     label: str
@@ -49,6 +51,8 @@ class Prediction:
     eyes_closed: float | None = None
     mouth_covered: float | None = None
     streams: dict[str, float] | None = None
+    features: np.ndarray | None = field(default=None, repr=False, compare=False)
+    disagreement: float | None = None
 
     @property
     def infant(self) -> bool:
@@ -191,6 +195,8 @@ def forward_crops(
 ) -> dict[str, torch.Tensor]:
     """Return the output of every head of `model` for N ≥ 1 crops: (N, ...) float32 tensors on the CPU, "logits" among them.
 
+    "features" are (N, D), what the affect layer is given, and "member_logits" (N, M, C), where an ensemble has M members.
+
     `crops` are (N, S, S, 3) uint8. A model with a geometry stream also takes (N, G) float32 `geometry`; where the (N,)
     bool `found` is False the image stream answers alone. If the config sets `test_time_mirror`, outputs are averaged
     over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
@@ -211,9 +217,21 @@ def forward_crops(
             repeats = len(views) // count
             streams["geometry"] = torch.from_numpy(geometry[rows]).to(device).repeat(repeats, 1)
             streams["found"] = torch.from_numpy(present).to(device).repeat(repeats)
-        output = model(pixel_values=views, **streams)
-        batches.append({name: _mean_over_views(output[name], count) for name in _heads(output, len(views))})
+        with recorded(model) as recorder:
+            output = model(pixel_values=views, **streams)
+        heads = {name: output[name] for name in _heads(output, len(views))} | recorder.heads()
+        batches.append({name: _mean_over_views(values, count) for name, values in heads.items()})
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def member_disagreement(member_logits: torch.Tensor) -> torch.Tensor:
+    """Return (...) nats: the entropy of the members' mean minus their mean entropy, for (..., M, C) logits (Houlsby et al. 2011)."""
+    shares = member_logits.double().softmax(-1)
+    return (_entropy(shares.mean(-2)) - _entropy(shares).mean(-1)).clamp_min(0)
+
+
+def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
+    return torch.special.entr(probabilities).sum(-1)
 
 
 def _heads(output, count: int) -> list[str]:
@@ -235,15 +253,19 @@ def _takes_geometry(model: torch.nn.Module) -> bool:
 def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:
     """Return the fields of Prediction that the model's further heads fill; a head that it lacks fills none."""
     fields: dict[str, Any] = {}
-    for field, head, names in (("emotions", "emotion_logits", EMOTIONS), ("age_groups", "age_logits", AGE_GROUPS)):
+    for name, head, classes in (("emotions", "emotion_logits", EMOTIONS), ("age_groups", "age_logits", AGE_GROUPS)):
         if head in heads:
-            fields[field] = dict(zip(names, heads[head].double().softmax(-1).tolist(), strict=True))
-    for field in ("usable", "eyes_closed", "mouth_covered"):
-        if f"{field}_logit" in heads:
-            fields[field] = float(heads[f"{field}_logit"].sigmoid())
+            fields[name] = dict(zip(classes, heads[head].double().softmax(-1).tolist(), strict=True))
+    for name in ("usable", "eyes_closed", "mouth_covered"):
+        if f"{name}_logit" in heads:
+            fields[name] = float(heads[f"{name}_logit"].sigmoid())
     if "valence_arousal" in heads:
         valence, arousal = heads["valence_arousal"].tolist()
         fields |= {"valence": min(max(valence, -2.0), 2.0), "arousal": min(max(arousal, 0.0), 2.0)}
+    if "features" in heads:
+        fields["features"] = heads["features"].numpy()
+    if "member_logits" in heads:
+        fields["disagreement"] = float(member_disagreement(heads["member_logits"]))
     if "geometry_logits" in heads:
         streams = {"image": heads["image_logits"], "geometry": heads["geometry_logits"]}
         sizes = {name: float((logits - logits.mean()).abs()[chosen]) for name, logits in streams.items()}

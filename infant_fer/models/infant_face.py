@@ -93,6 +93,8 @@ class InfantFaceOutput(ModelOutput):
     mouth_covered_logit: torch.Tensor | None = None  # (B,)
     image_logits: torch.Tensor | None = None
     geometry_logits: torch.Tensor | None = None
+    features: torch.Tensor | None = None  # (B, D) and
+    member_logits: torch.Tensor | None = None  # (B, M, 3): set by classifier.forward_crops, not by forward
 
 
 class InfantFaceModel(PreTrainedModel):
