@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -54,6 +55,13 @@ class Infant:
         details = ((target(name), weight) for name, weight in self.details.items())
         return apply_offsets(body * body_size(self.age, newborn), details)
 
+    @cached_property
+    def resting(self) -> np.ndarray:
+        """Return the resting face, `shape()`, computed once: (V, 3) decimetres, not to be altered."""
+        vertices = self.shape()
+        vertices.flags.writeable = False
+        return vertices
+
     def express(self, actions: dict[str, float], tears: float = 0.0) -> Mesh:
         """Return the face with facial actions at weights about 0..1; a name without a side acts on both. Raises SyntheticError.
 
@@ -61,7 +69,7 @@ class Infant:
 
         The actions are an adult's: those of the eyes are scaled to the infant's eyeballs, the others to the face.
         """
-        resting, adult = self.shape(), base_mesh().vertices
+        resting, adult = self.resting, base_mesh().vertices
         eye, face = _eye_height(resting) / _eye_height(adult), FACE_GAIN * _face_size(resting) / _face_size(adult)
         written = by_side(actions)
         scaled = (

@@ -134,12 +134,21 @@ class Portrait:
     actions: dict[str, float]
 
 
-def render(mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occluder | None = None) -> Portrait:
-    """Render a face, with an object before it if `occluder` is given. The same arguments give the same bytes on one machine."""
-    levels, fine = LEVELS if size > SMALL_PX else LEVELS - 1, round(size * FINER)
-    coarse = solid(head(LEVELS - 1), mesh, view, occluder)
-    whole = solid(head(levels), mesh, view, occluder) if levels != LEVELS - 1 else coarse
-    light_at = irradiance(whole, light, coarse)
+def render(
+    mesh: Mesh,
+    view: View,
+    light: Light,
+    size: int = 512,
+    occluder: Occluder | None = None,
+    light_at: np.ndarray | None = None,
+) -> Portrait:
+    """Render a face, with an object before it if `occluder` is given. The same arguments give the same bytes on one machine.
+
+    `light_at` replaces what `arriving_light` returns for the other arguments, and saves its time.
+    """
+    levels, fine = _levels(size), round(size * FINER)
+    whole = solid(head(levels), mesh, view, occluder)
+    light_at = arriving_light(mesh, view, light, size, occluder) if light_at is None else light_at
     points_px, depth = projected(whole.vertices, view, fine)
     shown = rasterise(points_px, depth, whole.triangles, fine)
     picture = _shaded(whole, mesh, view, light, occluder, shown, light_at)
@@ -147,6 +156,19 @@ def render(mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occl
     return Portrait(
         photographed(picture, view, size), landmarks(mesh, view, size), _part_map(whole, shown, size), mesh.actions
     )
+
+
+def arriving_light(
+    mesh: Mesh, view: View, light: Light, size: int = 512, occluder: Occluder | None = None
+) -> np.ndarray:
+    """Return the (N, 3) float32 light at each vertex that `render` draws with these arguments."""
+    coarse = solid(head(LEVELS - 1), mesh, view, occluder)
+    whole = solid(head(_levels(size)), mesh, view, occluder) if _levels(size) != LEVELS - 1 else coarse
+    return irradiance(whole, light, coarse)
+
+
+def _levels(size: int) -> int:
+    return LEVELS if size > SMALL_PX else LEVELS - 1
 
 
 def _shaded(whole: Solid, mesh, view, light, occluder, shown: Fragments, light_at) -> np.ndarray:

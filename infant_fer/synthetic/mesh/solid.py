@@ -59,7 +59,7 @@ def solid(topology: Head, mesh: Mesh, view: View, occluder: Occluder | None) -> 
 
 def framed(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
     """Return (V, 3) about the middle of the face, in distances between the pupils, before the head turns."""
-    resting = mesh.infant.shape()  # the frame stays while the face moves
+    resting = mesh.infant.resting  # the frame stays while the face moves
     eyes, mouth = eye_centres(resting), mouth_centre(resting)
     between = np.linalg.norm(eyes[0] - eyes[1])
     middle = eyes.mean(0) * 0.62 + mouth * 0.38 - [0, 0, 0.25 * between]

