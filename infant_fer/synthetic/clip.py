@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -18,17 +18,15 @@ import numpy as np
 
 from infant_fer.errors import InfantFERError, SyntheticError
 from infant_fer.files import check_output_file, open_atomically, write_atomically
-from infant_fer.synthetic.expressions import EXPRESSIONS, by_side, check_expression
+from infant_fer.synthetic.camera import photographed
+from infant_fer.synthetic.clip_spec import CLOTH, SCENES, Act, Actor, ClipSpec, Cover, ramp
+from infant_fer.synthetic.expressions import EXPRESSIONS, by_side
 from infant_fer.synthetic.infant import Infant, Mesh, sample_infant
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
-from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
+from infant_fer.synthetic.occluders import Occluder, sample_occluder
 from infant_fer.synthetic.portrait import arriving_light, render
 from infant_fer.synthetic.scene import Light, View, background
-from infant_fer.synthetic.shading.camera import photographed
 
-CLOTH = "cloth"  # a cover that hides the whole face; OCCLUDERS hide a part of it
-ADULT_AGE = 1 / 3  # the oldest face of the mesh: an adult-like second person
-RAMP_S = 0.4  # an expression rises and falls within this time, centred on its onset and its offset
 COVER_RAMP_S = 0.25  # a cloth moves before the face within this time
 LIGHT_EVERY_S = 0.2  # the light on the head is computed so often and interpolated in between
 SEEN_SHARE = 0.5  # of the face's box, from which on a face counts as seen
@@ -37,84 +35,6 @@ ZOOM = 0.15  # distance between the pupils as a share of a portrait's side
 BOX_MARGINS = (0.25, 0.55, 0.25, 0.25)  # left, top, right, bottom: what a detector's box adds, in the landmarks' extent
 COLUMNS = ("time_s", "person", "seen", "visible", "left", "top", "right", "bottom", "label", "expression", "intensity",
            "yaw", "pitch", "roll", "actions")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Act:
-    """One expression of an actor; its intensity passes half the peak at `onset_s` and at `offset_s`."""
-
-    onset_s: float
-    offset_s: float
-    expression: str  # of EXPRESSIONS
-    peak: float = 1.0
-
-    def intensity(self, time_s: float) -> float:
-        """Return the intensity in 0..peak at a time: rises and falls smoothly within RAMP_S."""
-        return self.peak * _ramp(time_s - self.onset_s, RAMP_S) * _ramp(self.offset_s - time_s, RAMP_S)
-
-
-@dataclass(frozen=True)
-class Cover:
-    """Something before the face from `onset_s` to `offset_s`: CLOTH hides all of it, each of OCCLUDERS a part."""
-
-    onset_s: float
-    offset_s: float
-    kind: str = CLOTH
-
-    def __post_init__(self) -> None:
-        if self.kind not in (CLOTH, *OCCLUDERS):
-            raise SyntheticError(f"There is no cover {self.kind!r}; there are {', '.join((CLOTH, *OCCLUDERS))}.")
-
-
-@dataclass(frozen=True)
-class Actor:
-    """A person in a clip. `path` has (time_s, x, y): the middle of the face, in shares of the panel's width and height."""
-
-    seed: int
-    acts: tuple[Act, ...] = ()
-    covers: tuple[Cover, ...] = ()
-    path: tuple[tuple[float, float, float], ...] = ((0.0, 0.5, 0.5),)
-    size: float = 1.3  # side of the portrait in panel heights; the face is a third of it
-    sway: float = 6.0  # degrees by which the head turns to and fro
-    age: float | None = None  # as in Infant; None draws it
-    panel: int = 0  # of a split screen, from the left
-
-
-@dataclass(frozen=True)
-class ClipSpec:
-    """Everything that determines a clip. Panels stand side by side, each with a background of its own."""
-
-    actors: tuple[Actor, ...]  # a later one stands before an earlier one
-    seconds: float = 8.0
-    fps: float = 25.0
-    size_wh: tuple[int, int] = (480, 360)
-    panels: int = 1
-    seed: int = 0
-    events: tuple[tuple[str, float, float], ...] = ()  # name, onset_s, offset_s
-
-    def __post_init__(self) -> None:
-        width, height = self.size_wh
-        if (
-            self.fps <= 0
-            or self.seconds * self.fps < 1
-            or min(width, height) < 32
-            or width % (2 * self.panels)
-            or height % 2
-        ):
-            raise SyntheticError("A clip needs at least one frame and even sides of at least 32 px.")
-        for act in (act for actor in self.actors for act in actor.acts):
-            check_expression(act.expression)
-
-    @classmethod
-    def from_dict(cls, plain: dict) -> ClipSpec:
-        """Read what `dataclasses.asdict` and JSON made of a spec."""
-        actors = tuple(
-            Actor(**{**each, "acts": tuple(Act(**act) for act in each["acts"]),
-                     "covers": tuple(Cover(**cover) for cover in each["covers"]), "path": tuple(map(tuple, each["path"]))})
-            for each in plain["actors"]
-        )  # fmt: skip
-        return cls(**{**plain, "actors": actors, "size_wh": tuple(plain["size_wh"]),
-                      "events": tuple(map(tuple, plain["events"]))})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -268,11 +188,6 @@ class _Person:
         return (1 - share) * self._lit[wanted[0]] + share * self._lit[wanted[1]]
 
 
-def _ramp(elapsed: float, length: float) -> float:
-    share = min(max(elapsed / length + 0.5, 0.0), 1.0)
-    return share * share * (3 - 2 * share)
-
-
 def _backdrop(seed: int, width: int, height: int) -> np.ndarray:
     side, view = max(width, height), View(background=seed, grain=0.004)
     return photographed(background(view, side), view, side)[:height, :width]
@@ -302,7 +217,7 @@ def _paste(
 
 def _draw_cloth(panel: np.ndarray, owner: np.ndarray, box: tuple, cover: Cover, time_s: float, seed: int) -> None:
     """Draw a woven cloth that comes up from below the face, hides it, and goes down again."""
-    up = _ramp(time_s - cover.onset_s, COVER_RAMP_S) * _ramp(cover.offset_s - time_s, COVER_RAMP_S)
+    up = ramp(time_s - cover.onset_s, COVER_RAMP_S) * ramp(cover.offset_s - time_s, COVER_RAMP_S)
     left, top, right, bottom = box
     wide, high = right - left, bottom - top
     first = round(bottom + 0.2 * high - up * 1.6 * high)
@@ -323,60 +238,6 @@ def _draw_cloth(panel: np.ndarray, owner: np.ndarray, box: tuple, cover: Cover, 
         first,
         255,
     )
-
-
-# --- scenes -------------------------------------------------------------------------------------------------------------
-
-
-def _one(seconds: float, seed: int) -> Actor:
-    """Return an infant that smiles, rests, cries, is covered and laughs, in shares of the clip."""
-    acts = ((0.12, 0.32, "open smile"), (0.42, 0.62, "cry"), (0.84, 0.97, "laugh"))
-    return Actor(
-        seed,
-        tuple(Act(start * seconds, end * seconds, name) for start, end, name in acts),
-        (Cover(0.68 * seconds, 0.80 * seconds),),
-    )
-
-
-def one_infant(seconds: float, seed: int) -> ClipSpec:
-    """Return a clip of one infant whose face is covered for a while."""
-    return ClipSpec((_one(seconds, seed),), seconds, seed=seed)
-
-
-def two_faces(seconds: float, seed: int) -> ClipSpec:
-    """Return a clip in which an adult-like person passes before an infant, twice."""
-    infant = replace(_one(seconds, seed), covers=(), path=((0, 0.27, 0.5), (seconds, 0.33, 0.5)), size=1.0)
-    path = tuple(
-        (share * seconds, x, 0.45) for share, x in ((0, 0.78), (0.3, 0.78), (0.5, -0.1), (0.6, -0.1), (0.8, 0.78))
-    )
-    adult = Actor(seed + 1, (Act(0.1 * seconds, 0.25 * seconds, "smile"),), path=path, size=1.1, age=ADULT_AGE)
-    return ClipSpec((infant, adult), seconds, seed=seed, size_wh=(640, 360))
-
-
-def split_screen(seconds: float, seed: int) -> ClipSpec:
-    """Return a split screen, the infant left and an adult-like person right."""
-    adult = Actor(seed + 1, (Act(0.1 * seconds, 0.5 * seconds, "smile"),), age=ADULT_AGE, panel=1)
-    return ClipSpec((_one(seconds, seed), adult), seconds, seed=seed, size_wh=(640, 360), panels=2)
-
-
-def still_face(seconds: float, seed: int) -> ClipSpec:
-    """Return play, still face and reunion of equal length: smiles, then neutral and fussing, then mixed (Tronick et al. 1978)."""
-    random, third = np.random.default_rng(seed), seconds / 3
-    named = (("open smile", 0.15, 0.75), ("cry", 0.45, 0.9), ("smile", 0.5, 0.9))
-    acts = tuple(
-        Act((i + start + random.uniform(-0.1, 0.1)) * third, (i + end + random.uniform(-0.05, 0.05)) * third, name)
-        for i, (name, start, end) in enumerate(named)
-    )
-    events = tuple((name, i * third, (i + 1) * third) for i, name in enumerate(("play", "still face", "reunion")))
-    return ClipSpec((Actor(seed, acts),), seconds, seed=seed, events=events)
-
-
-SCENES: dict[str, Callable[[float, int], ClipSpec]] = {
-    "one": one_infant,
-    "two": two_faces,
-    "split": split_screen,
-    "still-face": still_face,
-}
 
 
 # --- files --------------------------------------------------------------------------------------------------------------
