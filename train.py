@@ -40,7 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         help="one of thesis, iface, mobile, affectnet, infant_face (also: ours); default: thesis",
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--base", help="pretrained model: folder, Hub id, or random:SHAPE such as random:resnet18")
+    start.add_argument(
+        "--base",
+        help="pretrained model: folder, Hub id, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
+        "of the backbone, by default that of the research data",
+    )
     start.add_argument(
         "--compare",
         nargs="+",
@@ -78,7 +82,16 @@ def _parser() -> argparse.ArgumentParser:
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
-    parser.add_argument("--no-test", action="store_true", help="recipe infant_face: do not measure the test rows")
+    infant_face = parser.add_argument_group("recipe infant_face")
+    infant_face.add_argument("--variant", help="small, vit, mobile or pair: which networks (default: small)")
+    infant_face.add_argument("--only-member", type=int, metavar="N", help="train network N alone, and stop")
+    infant_face.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="take the first networks from this checkpoint instead of training them",
+    )
+    infant_face.add_argument("--no-test", action="store_true", help="do not measure the test rows")
     return parser
 
 

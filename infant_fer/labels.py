@@ -8,6 +8,8 @@ from infant_fer.errors import CheckpointError
 
 AFFECTS = ("positive", "neutral", "negative")
 EMOTIONS = ("happy", "neutral", "surprise", "sad", "angry", "fear", "disgust")
+# Of FER+ (Barsoum et al. 2016, arXiv 1608.01041), in the order of its votes.
+VOTED_EMOTIONS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 AGE_GROUPS = ("newborn", "baby", "toddler", "older")
 
 # Okabe and Ito's colour-blind-safe palette, https://jfly.uni-koeln.de/color/

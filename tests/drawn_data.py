@@ -58,6 +58,7 @@ def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **
     nothing = np.full(count, np.nan, np.float32)
     unknown = {
         "emotion": np.zeros((count, 7)),
+        "votes": np.zeros((count, 8)),
         "valence_arousal": np.full((count, 2), np.nan),
         "age": np.full(count, UNKNOWN),
     }

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS
+from infant_fer.models.image_streams import CONV_TRANSFORMER, FAMILIES, LUMINANCE, image_stream
 
 MOST_MEMBERS = 8
 # The heads over the image's features: name in the config and the weights, output, and number of logits. A head is added
@@ -25,16 +26,18 @@ HEADS = {
     "usable": ("usable_logit", 1),
     "eyes_closed": ("eyes_closed_logit", 1),
     "mouth_covered": ("mouth_covered_logit", 1),
+    "votes": ("vote_logits", len(VOTED_EMOTIONS)),
 }
 FIRST_HEADS = tuple(HEADS)[:7]  # of checkpoints whose config names none
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and black-and-white photos are alike to the model
 
 
 class InfantFaceConfig(PreTrainedConfig):
     """Sizes of the streams; label names, crop and test-time settings travel with it.
 
-    `members` networks of one shape read the image, and their outputs are averaged. `heads` are names of HEADS, "affect"
-    among them; a name that this version does not know is left out.
+    `members` networks read the image, and their outputs are averaged with `member_weights` (None: all alike). `families`
+    names the image stream of each, of image_streams.FAMILIES; None means that all are of the first. `backbones` has, by
+    family, the config of a pretrained backbone. `heads` are names of HEADS, "affect" among them; a name that this version
+    does not know is left out.
     """
 
     model_type = "infant_face"
@@ -48,6 +51,9 @@ class InfantFaceConfig(PreTrainedConfig):
         transformer_layers: int = 2,
         attention_heads: int = 4,
         members: int = 1,
+        families: Sequence[str] | None = None,
+        backbones: dict[str, dict] | None = None,
+        member_weights: Sequence[float] | None = None,
         geometry_size: int = 0,
         geometry_width: int = 96,
         logit_temperature: float = 1.0,
@@ -58,6 +64,13 @@ class InfantFaceConfig(PreTrainedConfig):
     ):
         if not 1 <= members <= MOST_MEMBERS:
             raise ValueError(f"A model has 1 to {MOST_MEMBERS} members; {members} were given.")
+        self.families = list(families or [CONV_TRANSFORMER] * members)
+        if len(self.families) != members or not set(self.families) <= set(FAMILIES):
+            raise ValueError(f"{members} members need as many families of {', '.join(FAMILIES)}, not {self.families}.")
+        if member_weights is not None and (len(member_weights) != members or min(member_weights) < 0):
+            raise ValueError(f"{members} members need as many weights of 0 or more, not {member_weights}.")
+        self.backbones = backbones or {}
+        self.member_weights = None if member_weights is None else list(member_weights)
         self.heads = [name for name in HEADS if name in heads or name == "affect"]
         self.image_size = image_size
         self.stem_width = stem_width
@@ -91,6 +104,7 @@ class InfantFaceOutput(ModelOutput):
     usable_logit: torch.Tensor | None = None  # (B,)
     eyes_closed_logit: torch.Tensor | None = None  # (B,)
     mouth_covered_logit: torch.Tensor | None = None  # (B,)
+    vote_logits: torch.Tensor | None = None  # (B, 8), order of VOTED_EMOTIONS
     image_logits: torch.Tensor | None = None
     geometry_logits: torch.Tensor | None = None
     features: torch.Tensor | None = None  # (B, D) and
@@ -105,7 +119,7 @@ class InfantFaceModel(PreTrainedModel):
 
     def __init__(self, config: InfantFaceConfig):
         super().__init__(config)
-        self.readers = nn.ModuleList(ImageReader(config) for _ in range(config.members))
+        self.readers = nn.ModuleList(ImageReader(config, family) for family in config.families)
         self.geometry = GeometryStream(config) if config.geometry_size else None
         self.post_init()
 
@@ -141,7 +155,7 @@ class InfantFaceModel(PreTrainedModel):
         distributions (B, 3); with them the loss is the cross-entropy of the fusion.
         """
         read = [reader(pixel_values) for reader in self.readers]
-        answers = {name: torch.stack([answer[name] for answer in read]).mean(0) for name in read[0]}
+        answers = {name: self._mean([answer[name] for answer in read]) for name in read[0]}
         geometry_logits = self.geometry(geometry) if self.geometry is not None and geometry is not None else None
         if geometry_logits is not None and found is not None:
             geometry_logits = geometry_logits * found[:, None]
@@ -154,15 +168,38 @@ class InfantFaceModel(PreTrainedModel):
             **answers,
         )
 
+    def _mean(self, outputs: list[torch.Tensor]) -> torch.Tensor:
+        """Return the members' (weighted) mean output, (B, ...)."""
+        stacked = torch.stack(outputs)
+        if self.config.member_weights is None:
+            return stacked.mean(0)
+        weights = torch.tensor(self.config.member_weights, dtype=stacked.dtype, device=stacked.device)
+        return torch.tensordot(weights / weights.sum(), stacked, dims=1)
+
 
 def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
-    """Return one model whose members are those of all `models`, which must be of one shape; the geometry stream is new."""
-    first = models[0].config
-    config = InfantFaceConfig(**{**first.to_dict(), "members": sum(model.config.members for model in models)})
+    """Return one model whose members are those of all `models`; the geometry stream is new.
+
+    Families count alike, however many members each has. A head that not all models have is left out.
+    """
+    configs = [model.config for model in models]
+    families = [family for config in configs for family in config.families]
+    shares = [1 / families.count(family) for family in families]
+    config = InfantFaceConfig(
+        **{
+            **configs[0].to_dict(),
+            "members": len(families),
+            "families": families,
+            "backbones": {name: value for each in configs for name, value in each.backbones.items()},
+            "member_weights": None if len(set(shares)) == 1 else shares,
+            "heads": [name for name in HEADS if all(name in each.heads for each in configs)],
+        }
+    )
     whole = InfantFaceModel(config)
     readers = [reader for model in models for reader in model.readers]
     for mine, reader in zip(whole.readers, readers, strict=True):
-        mine.load_state_dict(reader.state_dict())
+        kept = mine.state_dict()
+        mine.load_state_dict({name: value for name, value in reader.state_dict().items() if name in kept})
     return whole.eval()
 
 
@@ -179,83 +216,17 @@ def luminance_crops(crops: np.ndarray) -> torch.Tensor:
 class ImageReader(nn.Module):
     """An image stream with the config's heads; its outputs are fields of an InfantFaceOutput."""
 
-    def __init__(self, config: InfantFaceConfig):
+    def __init__(self, config: InfantFaceConfig, family: str):
         super().__init__()
-        self.image = ImageStream(config)
+        self.image = image_stream(family, config)
         for name in config.heads:
-            setattr(self, name, nn.Linear(config.widths[-1], HEADS[name][1]))
+            setattr(self, name, nn.Linear(self.image.width, HEADS[name][1]))
 
     def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return each head's (B, ...) output for (B, 3, S, S) crops."""
         features = self.image(pixel_values)
         heads = {HEADS[name][0]: getattr(self, name)(features) for name in HEADS if hasattr(self, name)}
         return {name: values.squeeze(-1) if name.endswith("_logit") else values for name, values in heads.items()}
-
-
-class ImageStream(nn.Module):
-    """Luminance, convolutional stem, residual stages, transformer layers over the last grid, mean over the grid."""
-
-    luminance: torch.Tensor
-
-    def __init__(self, config: InfantFaceConfig):
-        super().__init__()
-        self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, config.stem_width, 5, stride=2, padding=2, bias=False),
-            nn.BatchNorm2d(config.stem_width),
-            nn.ReLU(),
-        )
-        stages, width_in = [], config.stem_width
-        for width in config.widths:
-            for block in range(config.blocks_per_stage):
-                stages.append(ResidualBlock(width_in, width, stride=2 if block == 0 else 1))
-                width_in = width
-        self.stages = nn.Sequential(*stages)
-        grid = config.image_size // 2 ** (1 + len(config.widths))
-        self.position = nn.Parameter(torch.zeros(1, grid * grid, width_in))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width_in, config.attention_heads, 2 * width_in, dropout=0.0, batch_first=True, norm_first=True
-            )
-            for _ in range(config.transformer_layers)
-        )
-        self.norm = nn.LayerNorm(width_in)
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return (B, C) features of (B, 3, S, S) crops."""
-        luminance = (pixel_values * self.luminance).sum(1, keepdim=True)
-        mean, deviation = luminance.mean((2, 3), keepdim=True), luminance.std((2, 3), keepdim=True)
-        maps = self.stages(self.stem((luminance - mean) / (deviation + 0.05)))
-        tokens = maps.flatten(2).transpose(1, 2) + self._positions(maps.shape[-1])
-        for layer in self.layers:
-            tokens = layer(tokens)
-        return self.norm(tokens.mean(1))
-
-    def _positions(self, side: int) -> torch.Tensor:
-        """Return (1, side², C): one learned position for each cell of the grid, interpolated when crops of another size come."""
-        learned = round(self.position.shape[1] ** 0.5)
-        if side == learned:
-            return self.position
-        grid = self.position.transpose(1, 2).unflatten(2, (learned, learned))
-        return F.interpolate(grid, size=(side, side), mode="bilinear").flatten(2).transpose(1, 2)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut (He et al. 2016)."""
-
-    def __init__(self, width_in: int, width: int, stride: int):
-        super().__init__()
-        self.first = nn.Sequential(
-            nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or width_in != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (B, C, H / stride, W / stride) for (B, C_in, H, W)."""
-        return F.relu(self.shortcut(x) + self.second(self.first(x)))
 
 
 class GeometryStream(nn.Module):

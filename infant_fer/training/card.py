@@ -77,6 +77,7 @@ def infant_face_card(name: str, metrics: dict) -> str:
             f"FER2013 ({fer_split} test), seven emotions: {Proportion.from_dict(found['emotions of FER2013'])}",
         ],
         mcnemar=_p_values(found["McNemar p"]),
+        members=len(members) if isinstance(members := run["learning"]["members"], list) else members,
         minutes=" and ".join(f"{each:.0f}" for each in run["minutes"]),
         measurements=run.get("test measurements"),
     )

@@ -24,14 +24,14 @@ from infant_fer.training.provenance import is_main_process, log, publishable
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
-    *("base", "compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures"),
+    *("compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures"),
     *("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery"),
 )
 
 
 def train(options: Namespace, command: str) -> None:
     """Run a recipe and write its checkpoint; `command` is what the card shows. Raises InfantFERError with one sentence."""
-    recipe = RECIPE_ALIASES.get(options.recipe, options.recipe)
+    recipe = RECIPE_ALIASES.get(options.recipe, options.recipe.replace("-", "_"))
     if recipe not in recipe_names():
         raise DatasetError(f"There is no recipe {recipe!r}; there are {', '.join(recipe_names())}.")
     if options.gallery and options.push_to_hub:
@@ -83,6 +83,9 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
 
 
 def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
+    given = ["--" + name.replace("_", "-") for name in INFANT_FACE_ONLY if getattr(options, name) is not None]
+    if given:
+        raise DatasetError(f"{', '.join(given)}: only the recipe infant_face takes that.")
     if options.no_test:
         raise DatasetError("--no-test is for the recipe infant_face; the others always measure the test split.")
     log(f"recipe {config.recipe}: {config.settings}")
@@ -100,15 +103,20 @@ def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
     print(f"written to {config.output}: the checkpoint, metrics.json and report.html")
 
 
+INFANT_FACE_ONLY = ("variant", "only_member", "start_from")
+
+
 def _train_infant_face(options: Namespace, output: Path, command: str) -> None:
     given = ["--" + name.replace("_", "-") for name in OTHER_RECIPES_ONLY if getattr(options, name)]
     if given:
         raise DatasetError(
             f"The recipe infant_face takes no {', '.join(given)}: its settings are in infant_fer/training/recipes/infant_face.toml."
         )
-    from infant_fer.training.infant_face.config import RunConfig
+    from infant_fer.training.infant_face.config import RunConfig, recipe, variants
     from infant_fer.training.infant_face.run import run as run_infant_face
 
+    if options.variant not in (None, *variants()):
+        raise DatasetError(f"There is no variant {options.variant!r}; there are {', '.join(variants())}.")
     run_infant_face(
         RunConfig(
             data=Path(options.data),
@@ -118,5 +126,9 @@ def _train_infant_face(options: Namespace, output: Path, command: str) -> None:
             seed=options.seed,
             test=not options.no_test,
             command=command,
+            base=Path(options.base) if options.base else None,
+            start_from=options.start_from,
+            only_member=options.only_member,
+            learning=recipe(options.variant),
         )
     )

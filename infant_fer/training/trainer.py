@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.metrics import balanced_accuracy
+from infant_fer.models.infant_face import HEADS as INFANT_FACE_HEADS
 from infant_fer.training.batches import Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
@@ -25,7 +27,7 @@ from infant_fer.training.provenance import has_bfloat16, is_distributed
 MAX_GRADIENT_NORM = 5.0
 NUMBERED_LAYER = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the start of a parameter's name
 ENSEMBLE_MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
-HEADS = frozenset(("classifier", "affect", "head"))
+HEADS = frozenset(("classifier", "head", *INFANT_FACE_HEADS))
 
 
 def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel:
@@ -48,20 +50,30 @@ def set_updates(average: AveragedModel, count: int) -> None:
     average.n_averaged.fill_(count + 1)
 
 
-def parameter_groups(model: torch.nn.Module, rate: float, weight_decay: float, layer_decay: float = 1.0) -> list[dict]:
+def parameter_groups(
+    model: torch.nn.Module, rate: float, weight_decay: float, layer_decay: float = 1.0, head_rate: float = 1.0
+) -> list[dict]:
     """Return groups of trainable parameters for AdamW; biases and norms have no weight decay.
 
-    The head learns at `rate`, and each numbered layer below at `layer_decay` times the rate of the one above it. What
-    follows the last numbered layer, such as the final norm, learns at the head's rate (BEiT, Bao et al. 2022).
+    The heads learn at `rate` times `head_rate`; each numbered layer below at `layer_decay` times the rate of the one above
+    it, the last at that times `rate`. What follows the last numbered layer, such as the final norm, learns at `rate`
+    (BEiT, Bao et al. 2022).
     """
-    below = _layers_below_head([name for name, _ in model.named_parameters()])
+    below = _layers_below_head([name for name, parameter in model.named_parameters() if parameter.requires_grad])
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 else 0.0
-            group = {"params": [], "lr": rate * layer_decay ** below[name], "weight_decay": decay}
-            groups.setdefault((below[name], decay), group)["params"].append(parameter)
+            factor = layer_decay ** below[name] * (head_rate if is_head(name) else 1.0)
+            group = {"params": [], "lr": rate * factor, "weight_decay": decay}
+            groups.setdefault((factor, decay), group)["params"].append(parameter)
     return list(groups.values())
+
+
+def image_stream_trainable(model: torch.nn.Module) -> None:
+    """Let gradients reach all parameters of an InfantFaceModel but those of its geometry stream, which is trained apart."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith("geometry."))
 
 
 def is_head(name: str) -> bool:
@@ -72,6 +84,14 @@ def is_head(name: str) -> bool:
 def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the mean cross-entropy of (B, C) logits with (B, C) distributions; a row of zeros is unknown, not counted."""
     return -(target * logits.float().log_softmax(1)).sum() / target.sum().clamp_min(1)
+
+
+def cosine_factor(done: int, steps: int, warmup: float) -> float:
+    """Return the learning-rate factor: up linearly over the first `warmup` share, then down along a cosine to 0."""
+    share = (done + 1) / max(1, steps)
+    return (
+        share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
+    )
 
 
 def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, model: torch.nn.Module) -> None:

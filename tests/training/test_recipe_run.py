@@ -22,6 +22,7 @@ from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import (
     FinetuningConfig,
     GeometryConfig,
+    MemberConfig,
     PretrainingConfig,
     RecipeConfig,
     RunConfig,
@@ -134,12 +135,9 @@ def data_folder(tmp_path_factory) -> Path:
 
 
 SHORT = FinetuningConfig(epochs=1, infants=8, older=4, emotions=4, mild=0.25)
-LEARNING = RecipeConfig(
-    members=2,
-    pretraining=(PretrainingConfig(((1, 64), (1, 96)), batch=8), PretrainingConfig(((1, 64),), mild=0.5, batch=8)),
-    fine_tuning=SHORT,
-    geometry=GeometryConfig(epochs=2, batch=8),
-)
+ROUNDS = (PretrainingConfig(((1, 64), (1, 96)), batch=8), PretrainingConfig(((1, 64),), mild=0.5, batch=8))
+MEMBER = MemberConfig("conv_transformer", ROUNDS, SHORT)
+LEARNING = RecipeConfig((MEMBER, MEMBER), GeometryConfig(epochs=2, batch=8))
 
 
 def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **settings) -> RunConfig:
@@ -177,7 +175,7 @@ def test_a_run_leaves_a_checkpoint_that_the_app_loads(finished, data_folder):
     assert "Figures on the test rows" in classifier.card
     stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert stored["test"]["accuracy"]["this checkpoint"]["all"]["n"] == 9
-    assert stored["run"]["learning"]["members"] == 2
+    assert [member["family"] for member in stored["run"]["learning"]["members"]] == ["conv_transformer"] * 2
     assert json.loads((folder / "config.json").read_text("utf-8"))["members"] == 2
 
 
@@ -215,7 +213,7 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
 
 
 def test_the_test_rows_can_be_left_alone(data_folder):
-    learning = replace(LEARNING, members=1, pretraining=LEARNING.pretraining[:1])
+    learning = replace(LEARNING, members=(replace(MEMBER, pretraining=ROUNDS[:1]),))
     config = small_run(data_folder, "tried", learning, seed=3, test=False)
     results = recipe_run.run(config, log=lambda _: None)
     assert "test" not in results
@@ -237,7 +235,7 @@ def test_finished_steps_are_reused_with_the_same_settings_only(finished, data_fo
     again = recipe_run.run(config, log=lambda _: None)
     assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
     assert times() == first
-    other = replace(LEARNING, fine_tuning=replace(SHORT, learning_rate=5e-4))
+    other = replace(LEARNING, members=(replace(MEMBER, fine_tuning=replace(SHORT, learning_rate=5e-4)),) * 2)
     recipe_run.run(replace(config, learning=other), log=lambda _: None)
     assert [step for step in steps if all(a != b for a, b in zip(times()[step], first[step], strict=True))] == [
         "fine-tuned"

@@ -17,8 +17,8 @@ from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, luminance_crops
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, as_input, outputs
-from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, rate, train_geometry
-from infant_fer.training.trainer import averaged_model, soft_cross_entropy
+from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
+from infant_fer.training.trainer import averaged_model, cosine_factor, soft_cross_entropy
 from tests.drawn_data import face_dataset
 
 AFFECT = "readers.0.affect.weight"
@@ -158,7 +158,7 @@ def test_luminance_is_that_of_the_model():
 
 
 def test_the_learning_rate_rises_and_falls():
-    factors = [rate(done, 100, 0.1) for done in range(100)]
+    factors = [cosine_factor(done, 100, 0.1) for done in range(100)]
     assert factors[9] == pytest.approx(1, abs=0.01)
     assert factors[0] < 0.2
     assert factors[-1] < 0.01

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from infant_fer.training.config import INFANT_FACE, RECIPES
 
@@ -22,6 +23,11 @@ class PretrainingConfig:
     label_smoothing: float = 0.1  # FER2013's labels are about 65 % agreed
     ema: float = 0.998
     warmup: float = 0.2
+    schedule: str = "one-cycle"  # or "cosine": up linearly, then down along a cosine
+    layer_decay: float = 1.0  # factor on the rate from one layer to the next below (BEiT, Bao et al. 2022)
+    head_rate: float = 1.0  # factor on the heads' rate
+    emotion_weight: float = 1.0  # of FER2013's label in the loss
+    votes_weight: float = 0.0  # of FER+'s votes; above 0, its official train split is learned instead of FER2013's own
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class FinetuningConfig:
     warmup: float = 0.1
     valence_weight: float = 0.5
     emotion_weight: float = 0.5
+    votes_weight: float = 0.0  # of FER+'s votes; above 0, the batch's FER2013 faces are of the official train split
+    distill: bool = True  # half of FER2013's emotion targets are the pretrained network's own probabilities
+    decay_norms: bool = True  # weight decay on biases and norms too, and one rate for all layers
+    layer_decay: float = 1.0  # as in the pretraining; needs decay_norms = false
+    head_rate: float = 1.0
     other_weight: float = 0.3  # age, usable, eyes closed, mouth covered
     rare_weight: float = 3.0  # how much more often infants' rows are drawn that are unusable or have the mouth covered
 
@@ -55,25 +66,48 @@ class GeometryConfig:
 
 
 @dataclass(frozen=True)
+class MemberConfig:
+    """How one network of the checkpoint is trained; `family` is one of models.image_streams.FAMILIES."""
+
+    family: str
+    pretraining: tuple[PretrainingConfig, ...]  # rounds, each from the averaged weights of the one before
+    fine_tuning: FinetuningConfig
+    base: str | None = None  # folder of bases/ in the research data with the pretrained backbone; None: random weights
+    drop_path: float = 0.0  # share of a transformer's residual branches that training leaves out
+
+
+@dataclass(frozen=True)
 class RecipeConfig:
     """All settings of the recipe, saved with the run. Members differ by their seed: the run's, one more, and so on."""
 
-    members: int
-    pretraining: tuple[PretrainingConfig, ...]  # rounds, each from the averaged weights of the one before
-    fine_tuning: FinetuningConfig
+    members: tuple[MemberConfig, ...]
     geometry: GeometryConfig
 
 
-def recipe() -> RecipeConfig:
-    """Read the recipe's file."""
-    table = tomllib.loads((RECIPES / f"{INFANT_FACE}.toml").read_text("utf-8"))
-    rounds = [{**each, "stages": tuple(map(tuple, each["stages"]))} for each in table["pretraining"]]
-    return RecipeConfig(
-        table["members"],
-        tuple(PretrainingConfig(**each) for each in rounds),
-        FinetuningConfig(**table["fine_tuning"]),
-        GeometryConfig(**table["geometry"]),
-    )
+def variants() -> tuple[str, ...]:
+    """Return the names of the recipe's variants, the default first."""
+    return tuple(_table()["variants"])
+
+
+def recipe(variant: str | None = None) -> RecipeConfig:
+    """Read a variant from the recipe's file, by default the first."""
+    table = _table()
+    families = {name: _member(name, settings) for name, settings in table["families"].items()}
+    names = table["variants"][variant or variants()[0]]
+    return RecipeConfig(tuple(families[name] for name in names), GeometryConfig(**table["geometry"]))
+
+
+def _table() -> dict[str, Any]:
+    return tomllib.loads((RECIPES / f"{INFANT_FACE}.toml").read_text("utf-8"))
+
+
+def _member(family: str, settings: dict[str, Any]) -> MemberConfig:
+    rounds = [{**each, "stages": tuple(map(tuple, each["stages"]))} for each in settings["pretraining"]]
+    trained = {
+        "pretraining": tuple(PretrainingConfig(**each) for each in rounds),
+        "fine_tuning": FinetuningConfig(**settings["fine_tuning"]),
+    }
+    return MemberConfig(family, **{**settings, **trained})
 
 
 @dataclass(frozen=True)
@@ -88,4 +122,7 @@ class RunConfig:
     seed: int = 0
     test: bool = True  # measure on the test rows, for a checkpoint that is released
     command: str = ""
+    base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
+    start_from: Path | None = None  # checkpoint whose networks are the first members, instead of training these
+    only_member: int | None = None  # train this member alone, from 1, and stop
     learning: RecipeConfig = field(default_factory=recipe)

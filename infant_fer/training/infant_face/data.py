@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,13 +23,16 @@ from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImage
 from infant_fer.data.splits import unlike
 from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
-from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS
+from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS, canonical_label
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput, luminance_crops
 
 COLUMNS = {"file", "source", "split", "affect", "p_positive", "p_neutral", "p_negative", "emotion_1", "age", "flags"}
 OLDER_USABLE_UNTIL = 8  # years; above it a face counts as no infant's, between 4 and it nothing is said
 # The emotion head has FER2013's seven classes; a crying face is one of sadness there.
 EMOTION_OF_WORD = {**{name: index for index, name in enumerate(EMOTIONS)}, "cry": EMOTIONS.index("sad")}
+VOTE_OF_EMOTION = [VOTED_EMOTIONS.index(name) for name in EMOTIONS]
+VOTES_FILE = "ferplus.csv"
+OFFICIAL_SPLITS = {"Training": "train", "PublicTest": "dev", "PrivateTest": "test"}  # `usage` of FER+
 FER2013_SPLITS = {"train": "train", "public_test": "dev", "private_test": "test"}
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
@@ -42,6 +45,11 @@ PROCESSOR = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
+
+
+DIGESTED_HEADS = (
+    *("age", "emotion", "emotion_index", "eyes_closed", "mouth_covered", "usable", "valence_arousal", "votes"),
+)
 
 
 class TrainingSets(NamedTuple):
@@ -60,21 +68,34 @@ class RecipeData:
     infants_kept: np.ndarray  # (N,) bool
     older: AlignedDataset
     fer: AlignedDataset
-    fer_kept: np.ndarray  # (N,) bool
+    fer_kept: np.ndarray  # (N,) bool, of FER2013's own train split
+    voted_kept: (
+        np.ndarray
+    )  # (N,) bool, of the official train split, with votes and unlike any held-out picture of FER2013
 
-    def training_sets(self) -> TrainingSets:
-        """Return the kept rows of the infants, the train rows of the older faces, and the kept rows of FER2013."""
+    def training_sets(self, voted: bool = False) -> TrainingSets:
+        """Return the kept rows of the infants, the train rows of the older faces, and the kept rows of FER2013 or FER+.
+
+        Raises DatasetError when `voted` and there are no votes.
+        """
         older = self.older.rows(self.older.images.split == "train")
-        return TrainingSets(self.infants.rows(self.infants_kept), older, self.fer.rows(self.fer_kept))
+        return TrainingSets(self.infants.rows(self.infants_kept), older, self.emotion_rows(voted))
 
-    def digest(self) -> str:
-        """Return a SHA-256 of the training faces with their targets: another table, split or crop gives another."""
-        summed = hashlib.sha256()
-        for dataset in self.training_sets():
-            heads = [dataset.images.heads[name] for name in sorted(dataset.images.heads)]
-            for array in (dataset.crops, dataset.geometry, dataset.found, dataset.images.target, *heads):
-                summed.update(np.ascontiguousarray(array).data)
-        return summed.hexdigest()
+    def emotion_rows(self, voted: bool) -> AlignedDataset:
+        """Return the kept rows of FER2013, or of FER+. Raises DatasetError when `voted` and there are no votes."""
+        if voted and not self.voted_kept.any():
+            raise DatasetError(f"No training picture has votes: {VOTES_FILE} belongs beside fer2013.zip.")
+        return self.fer.rows(self.voted_kept if voted else self.fer_kept)
+
+
+def digest(*datasets: AlignedDataset) -> str:
+    """Return a SHA-256 of faces with their targets: another table, split or crop gives another."""
+    summed = hashlib.sha256()
+    for dataset in datasets:
+        heads = [dataset.images.heads[name] for name in DIGESTED_HEADS]
+        for array in (dataset.crops, dataset.geometry, dataset.found, dataset.images.target, *heads):
+            summed.update(np.ascontiguousarray(array).data)
+    return summed.hexdigest()
 
 
 def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> RecipeData:
@@ -91,7 +112,24 @@ def load(folder: Path, cache: Path, log: Callable[[str], None] = print) -> Recip
     for name, kept, dataset in (("infants", infants_kept, infants), ("FER2013", fer_kept, fer)):
         train = (dataset.images.split == "train").sum()
         log(f"{kept.sum()} of {train} training pictures of {name} are unlike the held-out infants")
-    return RecipeData(infants, infants_kept, older, fer, fer_kept)
+    return RecipeData(infants, infants_kept, older, fer, fer_kept, _voted_kept(fer, held_out_crops, infants))
+
+
+def _voted_kept(fer: AlignedDataset, held_out_infants: torch.Tensor, infants: AlignedDataset) -> np.ndarray:
+    """Return which rows of FER2013 to learn from by their votes, (N,) bool.
+
+    Those of the official train split with votes, except what nearly equals a picture held out there, in the zip's folders,
+    or among the infants. `held_out_infants` are (M, S, S) luminance crops.
+    """
+    official, voted = fer.images.subgroups["official split"], fer.images.heads["votes"].sum(1) > 0
+    train = (official == "train") & voted
+    if not train.any():
+        return train
+    luminance = luminance_crops(fer.crops)
+    held_out = np.isin(official, ("dev", "test")) | ((official == "") & (fer.images.split != "train"))
+    names = np.array(infants.images.members)[infants.images.split != "train"]
+    apart = unlike(luminance, torch.cat([luminance[torch.from_numpy(held_out)], held_out_infants]))
+    return train & apart & ~np.isin(fer.images.members, names)
 
 
 def read_infants(folder: Path) -> LabeledImages:
@@ -147,20 +185,49 @@ def read_older(folder: Path) -> LabeledImages:
 
 
 def read_fer2013(folder: Path) -> LabeledImages:
-    """Read fer2013.zip: train, public_test as dev, private_test as test; seven emotions."""
+    """Read fer2013.zip: train, public_test as dev, private_test as test; seven emotions.
+
+    With ferplus.csv beside it the head "votes" has the distributions of FER+, and the subgroup "official split" says train,
+    dev or test; both are empty for pictures that it does not name.
+    """
     archive = folder / "fer2013.zip"
     members = [name for name in archive_members(archive) if name.endswith(".jpg")]
     paths = [name.split("/") for name in members]
     for name, path in zip(members, paths, strict=True):
         if len(path) != 4 or path[1] not in FER2013_SPLITS or path[2] not in EMOTIONS:
             raise DatasetError(f"{name} in {archive} is not fer2013/SPLIT/EMOTION/NAME.jpg.")
-    return _labeled(
+    votes, official = _votes(folder / VOTES_FILE, members)
+    images = _labeled(
         archives=[archive] * len(members),
         members=members,
         source="fer2013",
         split=np.array([FER2013_SPLITS[path[1]] for path in paths]),
-        targets={"emotions": np.array([[EMOTIONS.index(path[2])] for path in paths])},
+        targets={"emotions": np.array([[EMOTIONS.index(path[2])] for path in paths]), "votes": votes},
     )
+    return replace(images, subgroups={**images.subgroups, "official split": official})
+
+
+def _votes(table: Path, members: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (N, 8) float32 distributions of FER+ and the (N,) official splits of pictures, empty where it has none.
+
+    As Barsoum et al. (2016) prepare them: single votes are dropped, and pictures that most raters call unknown or no
+    face have no distribution. Raises DatasetError.
+    """
+    votes, official = np.zeros((len(members), len(VOTED_EMOTIONS)), np.float32), np.full(len(members), "", "<U5")
+    if not table.is_file():
+        return votes, official
+    rows = read_rows(table).set_index("file")
+    columns = {canonical_label(name): name for name in rows}
+    if missing := {*VOTED_EMOTIONS, "usage", "unknown", "nf"} - set(columns):
+        raise DatasetError(f"{table} lacks columns: {', '.join(sorted(missing))}.")
+    named = np.isin(members, rows.index)
+    rows = rows.loc[np.array(members)[named]].reset_index()
+    official[named] = rows[columns["usage"]].map(OFFICIAL_SPLITS).fillna("")
+    counts = np.stack([_numbers(rows, columns[name], table.name) for name in VOTED_EMOTIONS], 1)
+    others = np.stack([_numbers(rows, columns[name], table.name) for name in ("unknown", "nf")], 1).max(1)
+    counts = np.where((counts > 1) & (counts.max(1) >= others)[:, None], counts, 0)
+    votes[named] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return votes, official
 
 
 def _labeled(
@@ -170,12 +237,16 @@ def _labeled(
 
     `targets` are scalars, which hold for all, or arrays: "affect" (N,) int, "affect_target" (N, 3) and "emotions" (N, R)
     int, the raters'. They become `truth`, `target` and the heads "emotion" (N, 7) float32 distributions and
-    "emotion_index" (N,) int, the first rater's. The others are heads of their own: "valence_arousal" (N, 2) float32; "age"
+    "emotion_index" (N,) int, the first rater's; "votes" (N, 8) float32 is the former's distribution over VOTED_EMOTIONS
+    where `targets` has none. The others are heads of their own: "valence_arousal" (N, 2) float32; "age"
     (N,) int index into AGE_GROUPS; "usable", "eyes_closed" and "mouth_covered" (N,) float32, 1 or 0.
     """
     n = len(members)
     emotions = targets.get("emotions", np.full((n, 1), UNKNOWN))
     counts = (emotions[..., None] == np.arange(len(EMOTIONS))).sum(1)
+    emotion = (counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32)
+    votes = np.zeros((n, len(VOTED_EMOTIONS)), np.float32)
+    votes[:, VOTE_OF_EMOTION] = emotion
     flags = ("usable", "eyes_closed", "mouth_covered")
     return LabeledImages(
         archives=tuple(archives),
@@ -188,7 +259,8 @@ def _labeled(
         subgroups={"source": _filled(source, str, n)},
         subjects_known=subject is not None,
         heads={
-            "emotion": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32),
+            "emotion": emotion,
+            "votes": targets.get("votes", votes),
             "emotion_index": emotions[:, 0].astype(np.int64),
             "valence_arousal": _filled(targets.get("valence_arousal", np.nan), np.float32, n, 2),
             "age": _filled(targets.get("age", UNKNOWN), np.int64, n),
@@ -205,14 +277,12 @@ def _indices(words: pd.Series, index_of: dict[str, int]) -> np.ndarray:
     return words.map(index_of).fillna(UNKNOWN).to_numpy(np.int64)
 
 
-def _numbers(rows: pd.DataFrame, column: str) -> np.ndarray:
+def _numbers(rows: pd.DataFrame, column: str, table: str = "infants.csv") -> np.ndarray:
     """Return (N,) float32 with NaN for empty cells. Raises DatasetError naming line and column."""
     numbers = pd.to_numeric(rows[column], errors="coerce")
     if (wrong := numbers.isna() & (rows[column] != "")).any():
         line = wrong.idxmax()
-        raise DatasetError(
-            f"Line {line + 2} of infants.csv has {rows[column][line]!r} as {column}, which is no number."
-        )
+        raise DatasetError(f"Line {line + 2} of {table} has {rows[column][line]!r} as {column}, which is no number.")
     return numbers.to_numpy(np.float32)
 
 
@@ -223,6 +293,7 @@ class FaceBatch:
     luminance: torch.Tensor  # (N, S, S) in 0..255: uint8, or float32 where the pictures have colour
     affect: torch.Tensor  # (N, 3) distributions
     emotion: torch.Tensor  # (N, 7) distributions
+    votes: torch.Tensor  # (N, 8) distributions
     valence_arousal: torch.Tensor  # (N, 2)
     age: torch.Tensor  # (N,) indices
     usable: torch.Tensor  # (N,) 1, 0 or NaN

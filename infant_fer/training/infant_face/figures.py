@@ -115,5 +115,6 @@ def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeD
 
 def _fer2013_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> Proportion:
     """Return the accuracy of the seven emotions on FER2013's public test (dev) or private test (test)."""
-    crops, emotion = emotion_set(data.fer.rows(data.fer.images.split == split))
-    return metrics.accuracy(emotion_logits(model, crops).argmax(1).numpy(), emotion)
+    faces = emotion_set(data.fer.rows(data.fer.images.split == split))
+    answer = emotion_logits(model, faces.luminance)["emotion_logits"]
+    return metrics.accuracy(answer.argmax(1).numpy(), faces.emotion)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from typing import cast
@@ -18,7 +17,14 @@ from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
-from infant_fer.training.trainer import averaged_model, soft_cross_entropy, step
+from infant_fer.training.trainer import (
+    averaged_model,
+    cosine_factor,
+    image_stream_trainable,
+    parameter_groups,
+    soft_cross_entropy,
+    step,
+)
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities
@@ -49,13 +55,13 @@ def finetune(
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     average = averaged_model(model, settings.ema)
-    model = copy.deepcopy(model).to(memory_format=torch.channels_last).requires_grad_(True)
+    model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    image_stream_trainable(model)
     weights, steps = _row_weights(FaceBatch.of(sets.infants), settings), len(sets.infants) // settings.infants
     infants, older, emotions = (FaceBatch.of(each, model.device) for each in sets)
-    trained = [value for name, value in model.named_parameters() if not name.startswith("geometry.")]
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = _optimizer(model, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: rate(done, settings.epochs * steps, settings.warmup)
+        optimizer, lambda done: cosine_factor(done, settings.epochs * steps, settings.warmup)
     )
     for epoch in range(settings.epochs):
         start, total = time.monotonic(), 0.0
@@ -114,12 +120,12 @@ def fuse(model: InfantFaceModel, dev: AlignedDataset) -> float:
     return scale
 
 
-def rate(done: int, steps: int, warmup: float) -> float:
-    """Return the learning-rate factor: up linearly over the first `warmup` share, then down along a cosine to 0."""
-    share = (done + 1) / max(1, steps)
-    return (
-        share / warmup if share < warmup else 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
-    )
+def _optimizer(model: InfantFaceModel, settings: FinetuningConfig) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.decay_norms:
+        trained = [value for value in model.parameters() if value.requires_grad]
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(parameter_groups(model, rate, decay, settings.layer_decay, settings.head_rate), lr=rate)
 
 
 def _loss(model: InfantFaceModel, batch: FaceBatch, settings: FinetuningConfig) -> torch.Tensor:
@@ -127,6 +133,8 @@ def _loss(model: InfantFaceModel, batch: FaceBatch, settings: FinetuningConfig) 
         answer = model(as_input(partly_mild(batch.luminance[:, None].float() / 255, settings.mild)))
     loss = soft_cross_entropy(answer.image_logits, batch.affect)
     loss = loss + settings.emotion_weight * soft_cross_entropy(answer.emotion_logits, batch.emotion)
+    if settings.votes_weight:
+        loss = loss + settings.votes_weight * soft_cross_entropy(answer.vote_logits, batch.votes)
     loss = loss + settings.valence_weight * _known(F.smooth_l1_loss, answer.valence_arousal, batch.valence_arousal)
     others = F.cross_entropy(answer.age_logits.float(), batch.age, ignore_index=UNKNOWN)
     for logit, truth in (

@@ -1,11 +1,12 @@
-"""How does a network learn faces and their expressions first? FER2013's seven emotions under strong augmentation."""
+"""How does a network learn faces and their expressions first? FER2013's emotions and FER+'s votes, strongly augmented."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,14 +18,28 @@ from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
 from infant_fer.training.infant_face.data import as_input
-from infant_fer.training.trainer import averaged_model, parameter_groups, step
+from infant_fer.training.trainer import (
+    averaged_model,
+    cosine_factor,
+    image_stream_trainable,
+    parameter_groups,
+    soft_cross_entropy,
+    step,
+)
 
-EmotionSet = tuple[torch.Tensor, np.ndarray]  # (N, S, S) uint8 luminance crops, (N,) indices of emotions
+
+class EmotionSet(NamedTuple):
+    """N faces with their emotions."""
+
+    luminance: torch.Tensor  # (N, S, S) uint8 crops
+    emotion: np.ndarray  # (N,) indices of EMOTIONS
+    votes: np.ndarray  # (N, 8) float32 distributions over VOTED_EMOTIONS; zeros where there are none
 
 
 def emotion_set(dataset: AlignedDataset) -> EmotionSet:
-    """Return the luminance of a data set's crops and its emotions."""
-    return luminance_crops(dataset.crops), dataset.images.heads["emotion_index"]
+    """Return the luminance of a data set's crops, its emotions and votes."""
+    heads = dataset.images.heads
+    return EmotionSet(luminance_crops(dataset.crops), heads["emotion_index"], heads["votes"])
 
 
 def pretrain(
@@ -36,23 +51,20 @@ def pretrain(
     log: Callable[[str], None] = print,
     line: int = 0,
 ) -> InfantFaceModel:
-    """Train image stream and emotion head of a copy of `start`; return the averaged (EMA) weights.
+    """Train image stream and emotion heads of a copy of `start`; return the averaged (EMA) weights.
 
     It computes on the device of `start`. `line` of the terminal shows the progress.
     """
     torch.manual_seed(seed)
-    model = copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last)
-    crops, labels = train[0].to(model.device), torch.from_numpy(train[1]).long().to(model.device)
+    model = copy.deepcopy(start).to(memory_format=torch.channels_last)
+    image_stream_trainable(model)
+    crops, labels, votes = (
+        train.luminance.to(model.device),
+        torch.from_numpy(train.emotion).long().to(model.device),
+        torch.from_numpy(train.votes).to(model.device),
+    )
     sides = [side for epochs, side in settings.stages for _ in range(epochs)]
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, settings.learning_rate, settings.weight_decay), lr=settings.learning_rate
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        settings.learning_rate,
-        total_steps=len(sides) * (len(crops) // settings.batch) + 1,
-        pct_start=settings.warmup,
-    )
+    optimizer, schedule = _optimizer(model, settings, len(sides) * (len(crops) // settings.batch))
     average = averaged_model(model, settings.ema)
     averaged = cast(InfantFaceModel, average.module)
     for epoch, side in enumerate(sides):
@@ -63,27 +75,57 @@ def pretrain(
         for batch in tqdm(batches, f"Pretraining {epoch + 1}", unit="step", position=line, leave=False, disable=None):
             images = as_input(partly_mild(_resized(crops[batch], side), settings.mild))
             with torch.autocast(model.device.type, dtype=torch.bfloat16):
-                logits = model(images).emotion_logits
-            loss = F.cross_entropy(logits.float(), labels[batch], label_smoothing=settings.label_smoothing)
+                answer = model(images)
+            loss = settings.emotion_weight * F.cross_entropy(
+                answer.emotion_logits.float(), labels[batch], label_smoothing=settings.label_smoothing
+            )
+            if settings.votes_weight:
+                loss = loss + settings.votes_weight * soft_cross_entropy(answer.vote_logits, votes[batch])
             step(optimizer, loss, model)
             schedule.step()
             average.update_parameters(model)
-        score = (emotion_logits(averaged, dev[0], side).argmax(1).numpy() == dev[1]).mean()
-        log(f"pretraining epoch {epoch + 1} at {side} px: dev {score:.3f}, {time.monotonic() - began:.0f} s")
+        scores = dev_scores(averaged, dev, side)
+        log(f"pretraining epoch {epoch + 1} at {side} px: dev {scores}, {time.monotonic() - began:.0f} s")
     return averaged
 
 
+def dev_scores(model: InfantFaceModel, faces: EmotionSet, side: int | None = None) -> str:
+    """Return the accuracy of the emotions and, where a model has that head, of the majority of the votes, as text."""
+    answer = emotion_logits(model, faces.luminance, side)
+    right = {"FER2013": (answer["emotion_logits"].argmax(1).numpy() == faces.emotion).mean()}
+    if "vote_logits" in answer and (known := faces.votes.sum(1) > 0).any():
+        right["FER+"] = (answer["vote_logits"].argmax(1).numpy() == faces.votes.argmax(1))[known].mean()
+    return ", ".join(f"{name} {share:.3f}" for name, share in right.items())
+
+
+def _optimizer(
+    model: InfantFaceModel, settings: PretrainingConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    rate = settings.learning_rate
+    groups = parameter_groups(model, rate, settings.weight_decay, settings.layer_decay, settings.head_rate)
+    optimizer = torch.optim.AdamW(groups, lr=rate)
+    if settings.schedule == "cosine":
+        factor = partial(cosine_factor, steps=steps, warmup=settings.warmup)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=settings.warmup)
+    return optimizer, cycle
+
+
 @torch.inference_mode()
-def emotion_logits(model: InfantFaceModel, crops: torch.Tensor, side: int | None = None) -> torch.Tensor:
-    """Return (N, 7) mean logits of (N, S, S) uint8 crops and their mirror images, resized to `side` px if that is given."""
+def emotion_logits(model: InfantFaceModel, crops: torch.Tensor, side: int | None = None) -> dict[str, torch.Tensor]:
+    """Return mean logits of (N, S, S) uint8 crops and their mirror images, resized to `side` px if that is given.
+
+    "emotion_logits" are (N, 7); a model with the head also gives "vote_logits", (N, 8).
+    """
     model.eval()
     batches = []
     for batch in crops.split(256):
         images = as_input(_resized(batch.to(model.device), side or batch.shape[-1]))
         with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            views = [model(view).emotion_logits.float() for view in (images, images.flip(-1))]
-        batches.append((views[0] + views[1]) / 2)
-    return torch.cat(batches).cpu()
+            views = [model(view) for view in (images, images.flip(-1))]
+        names = [name for name in ("emotion_logits", "vote_logits") if name in views[0]]
+        batches.append({name: (views[0][name].float() + views[1][name].float()) / 2 for name in names})
+    return {name: torch.cat([batch[name] for batch in batches]).cpu() for name in batches[0]}
 
 
 def _resized(crops: torch.Tensor, side: int) -> torch.Tensor:

@@ -16,27 +16,30 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from infant_fer import metrics
 from infant_fer.alignment import CropSpec
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import TrainingError
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, joined
+from infant_fer.models.image_streams import BackboneStream, backbone_settings, load_backbone
+from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel, joined
 from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.config import RecipeConfig, RunConfig
-from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, load, outputs
+from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig
+from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.provenance import accelerator, machine
 
 SETTINGS_FILE = "settings.json"  # of a finished step
+BASES = "bases"  # folder of the research data
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +56,21 @@ class TrainingContext:
 
     data: Path
     cache: Path  # of the data's faces
-    digest: str  # of the training rows
     learning: RecipeConfig
     seed: int  # the run's
     folder: Path
     resume: bool  # reuse steps of an earlier run with the same settings and data
+    base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
+
+    @classmethod
+    def of(cls, config: RunConfig) -> TrainingContext:
+        """Return the context of a run."""
+        folder = run_folder(config.runs, config.output)
+        return cls(config.data, config.cache, config.learning, config.seed, folder, config.resume, config.base)
+
+    def base_of(self, member: MemberConfig) -> Path | None:
+        """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
+        return None if member.base is None else self.base or self.data / BASES / member.base
 
     def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
         """Return the step of an earlier run with the same settings, or train and keep it."""
@@ -78,12 +91,14 @@ class TrainingContext:
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     """Train, measure and write a checkpoint; return its figures. Raises InfantFERError with one sentence."""
+    context = TrainingContext.of(config)
+    given = _given_members(config)
+    _check_bases(context)
     data = load(config.data, config.cache, log)
-    folder = run_folder(config.runs, config.output)
-    context = TrainingContext(
-        config.data, config.cache, data.digest(), config.learning, config.seed, folder, config.resume
-    )
-    members = train_members(context)
+    if config.only_member is not None:
+        _train_member(config.only_member - 1, context)
+        return {}
+    members = [*given, *train_members(context, len(_families(given)))]
     model = joined([each.model for each in members])
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
     usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
@@ -101,13 +116,45 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     return results
 
 
-def train_members(context: TrainingContext) -> list[TrainedMember]:
-    """Train all members side by side with an equal share of the cores each; the faces must be in the cache already.
+def _given_members(config: RunConfig) -> list[TrainedMember]:
+    """Return the networks of the checkpoint to start from, as one model. Raises TrainingError where they do not fit."""
+    wanted = [member.family for member in config.learning.members]
+    if config.only_member is not None and not 1 <= config.only_member <= len(wanted):
+        raise TrainingError(f"There is no member {config.only_member}; the members are 1 to {len(wanted)}.")
+    if config.start_from is None:
+        return []
+    model = load_checkpoint(config.start_from).model
+    families = model.config.families if isinstance(model, InfantFaceModel) else []
+    if not families or families != wanted[: len(families)]:
+        raise TrainingError(
+            f"{config.start_from} has the networks {', '.join(families) or 'of another architecture'}; "
+            f"the first of this variant are {', '.join(wanted)}."
+        )
+    record = json.loads((config.start_from / "metrics.json").read_text("utf-8"))
+    return [TrainedMember(model, sum(record["run"]["minutes"]))]
 
-    Raises TrainingError when one of the processes dies.
+
+def _families(members: list[TrainedMember]) -> list[str]:
+    return [family for member in members for family in member.model.config.families]
+
+
+def _check_bases(context: TrainingContext) -> None:
+    """Raise TrainingError before hours of training when a pretrained backbone is missing."""
+    for member in context.learning.members:
+        base = context.base_of(member)
+        if base is not None and not (base / "config.json").is_file():
+            raise TrainingError(f"{base} holds no pretrained {member.family}; name its folder with --base.")
+
+
+def train_members(context: TrainingContext, first: int = 0) -> list[TrainedMember]:
+    """Train the members from index `first` on side by side with an equal share of the cores each.
+
+    The faces must be in the cache already. Raises TrainingError when one of the processes dies.
     """
-    numbers = range(context.learning.members)
+    numbers = range(first, len(context.learning.members))
     spawn = multiprocessing.get_context("spawn")
+    if not numbers:
+        return []
     try:
         with ProcessPoolExecutor(len(numbers), spawn, _share_cores, (len(numbers),)) as pool:
             list(pool.map(_train_member, numbers, repeat(context)))
@@ -129,44 +176,73 @@ def _load_once(data: Path, faces: Path) -> RecipeData:
 
 
 def _train_member(number: int, context: TrainingContext) -> None:
-    learning, seed = context.learning, context.seed + number
+    member, seed = context.learning.members[number], context.seed + number
+    fine_tuning = member.fine_tuning
+    data = _load_once(context.data, context.cache)
+    sets = data.training_sets(voted=fine_tuning.votes_weight > 0)
 
     def fine_tune() -> TrainedMember:
-        start = _pretrained(number, len(learning.pretraining), context)
+        start = _pretrained(number, len(member.pretraining), context)
         began, network = time.monotonic(), start.model.to(accelerator())
-        sets = _load_once(context.data, context.cache).training_sets()
-        sets = sets._replace(fer=distill_emotions(network, sets.fer))
-        model = finetune(network, sets, learning.fine_tuning, seed, _log_for(number), number)
+        faces = sets._replace(fer=distill_emotions(network, sets.fer)) if fine_tuning.distill else sets
+        model = finetune(network, faces, fine_tuning, seed, _log_for(number), number)
         return TrainedMember(model, start.minutes + _minutes_since(began))
 
-    settings = {
-        "data": context.digest,
-        "seed": seed,
-        "pretraining": [asdict(each) for each in learning.pretraining],
-        "fine_tuning": asdict(learning.fine_tuning),
-    }
-    context.reused_or_trained(_step(number), settings, fine_tune)
+    context.reused_or_trained(_step(number), {"data": digest(*sets), "seed": seed, "member": asdict(member)}, fine_tune)
 
 
 def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMember:
-    """Return the member after so many rounds on FER2013; 0 rounds give random weights."""
-    seed, data = context.seed + number, _load_once(context.data, context.cache)
-    finished = context.learning.pretraining[:rounds]
+    """Return the member after so many rounds on FER2013; 0 rounds give random weights or the pretrained backbone."""
+    member, seed, data = (
+        context.learning.members[number],
+        context.seed + number,
+        _load_once(context.data, context.cache),
+    )
+    finished = member.pretraining[:rounds]
     if not finished:
         torch.manual_seed(seed)
-        sizes = {"geometry_size": data.infants.geometry.shape[1], "face_crop": asdict(CropSpec())}
-        return TrainedMember(InfantFaceModel(InfantFaceConfig(**sizes)), 0.0)
+        return TrainedMember(_new_network(member, data.infants.geometry.shape[1], context.base_of(member)), 0.0)
+    voted = finished[-1].votes_weight > 0
+    train_rows = data.emotion_rows(voted)
 
     def train_round() -> TrainedMember:
         start, began = _pretrained(number, rounds - 1, context), time.monotonic()
-        dev = data.fer.images.split == "dev"
-        train_set, dev_set = (emotion_set(data.fer.rows(rows)) for rows in (data.fer_kept, dev))
+        images = data.fer.images
+        dev = (images.subgroups["official split"] if voted else images.split) == "dev"
+        train_set, dev_set = emotion_set(train_rows), emotion_set(data.fer.rows(dev))
         network = start.model.to(accelerator())
         model = pretrain(network, train_set, dev_set, finished[-1], seed, _log_for(number), number)
         return TrainedMember(model, start.minutes + _minutes_since(began))
 
-    settings = {"data": context.digest, "seed": seed, "pretraining": [asdict(each) for each in finished]}
+    settings = {
+        "data": digest(train_rows),
+        "seed": seed,
+        "network": [member.family, member.base, member.drop_path],
+        "pretraining": [asdict(each) for each in finished],
+    }
     return context.reused_or_trained(_step(number, f"pretrained-{rounds}"), settings, train_round)
+
+
+def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) -> InfantFaceModel:
+    """Return a network with random heads, over random weights or the pretrained backbone of a folder."""
+    crop, backbones = CropSpec(), {}
+    if base is not None:
+        backbones[member.family] = backbone_settings(base, crop.size)
+        if member.drop_path:
+            backbones[member.family]["drop_path_rate"] = member.drop_path
+    heads = [name for name in HEADS if name != "votes" or member.fine_tuning.votes_weight]
+    model = InfantFaceModel(
+        InfantFaceConfig(
+            geometry_size=geometry_size,
+            face_crop=asdict(crop),
+            families=[member.family],
+            backbones=backbones,
+            heads=heads,
+        )
+    )
+    if base is not None:
+        load_backbone(cast(BackboneStream, model.readers[0].image), base)
+    return model
 
 
 def _step(number: int, name: str = "fine-tuned") -> str:
@@ -206,6 +282,7 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
         "minutes": [round(each, 1) for each in minutes],
         "seed": config.seed,
         "test measurements": earlier_test_measurements() + 1 if config.test else None,
+        "start_from": config.start_from and config.start_from.name,
         "learning": asdict(config.learning),
         "torch": torch.__version__,
         "machine": machine(),
