@@ -29,6 +29,7 @@ from infant_fer.checkpoints.safety import (
     CONFIG,
     INDEX,
     MAX_JSON_BYTES,
+    NESTED,
     PROCESSOR,
     SINGLE,
     check_config,
@@ -108,7 +109,7 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     for needed in (CONFIG, PROCESSOR):
         if needed not in files:
             raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
-    small = [name for name in (CONFIG, PROCESSOR, CARD) if name in files] + [INDEX] * (SINGLE not in files)
+    small = [name for name in (CONFIG, PROCESSOR, NESTED, CARD) if name in files] + [INDEX] * (SINGLE not in files)
     for name in small:
         if name in files and (files[name].size or 0) > MAX_JSON_BYTES:
             raise CheckpointError(f"{name} of {hub.repo_id} is larger than 1 MB; it is no ordinary checkpoint.")
@@ -120,7 +121,9 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     check_config(folder / CONFIG, hub.repo_id, hub.labelled)
     for name in small[1:]:
         _fetched(hub, files[name], commit, tally)
-    check_processor(folder / PROCESSOR, hub.repo_id)
+    for name in (PROCESSOR, NESTED):
+        if name in files:
+            check_processor(folder / name, hub.repo_id)
     return folder, files, tally
 
 

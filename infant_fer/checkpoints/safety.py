@@ -17,7 +17,8 @@ from infant_fer.models.infant_face import InfantFaceConfig
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
-OVERRIDING_FILES = ("processor_config.json", "adapter_config.json")  # transformers prefers them to the checked files
+NESTED = "processor_config.json"  # transformers prefers what it says of the image processor to PROCESSOR
+ADAPTER = "adapter_config.json"  # names weights elsewhere that would be added to the checked ones
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")
 
 CODE_KEYS = ("auto_map", "custom_pipelines", "use_kernels", "kernel_config")
@@ -59,7 +60,9 @@ def check_folder(folder: Path, name: str, labelled: bool = True) -> None:
         raise CheckpointError(
             f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
         )
-    check_processor(folder / PROCESSOR, name)
+    for file in (PROCESSOR, NESTED):
+        if file == PROCESSOR or (folder / file).is_file():
+            check_processor(folder / file, name)
     check_file_names([path.name for path in folder.iterdir()], name)
     for weights in weight_names(folder, name):
         if not (folder / weights).is_file():
@@ -86,20 +89,27 @@ def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
 
 
 def check_processor(processor_file: Path, name: str) -> None:
-    """Refuse a preprocessor_config.json that could run code or asks for huge pictures. Raises CheckpointError."""
-    processor = _json_object(processor_file, name)
-    _refuse_code(processor, PROCESSOR, name)
+    """Refuse settings of an image processor that could run code or ask for huge pictures. Raises CheckpointError.
+
+    They are a preprocessor_config.json, or the part `image_processor` of a processor_config.json.
+    """
+    file, processor = processor_file.name, _json_object(processor_file, name)
+    _refuse_code(processor, file, name)
+    if file == NESTED:
+        processor = processor.get("image_processor", {})
+        if not isinstance(processor, dict):
+            raise CheckpointError(f"{file} of {name} holds no settings. Save the checkpoint again.")
     for key, value in _numbers({key: processor.get(key) for key in ("size", "crop_size")}):
         if not 0 < value <= MAX_CROP:
-            raise CheckpointError(f"{name} has {key} = {value:g} in {PROCESSOR}; 1 to {MAX_CROP} pixels are possible.")
+            raise CheckpointError(f"{name} has {key} = {value:g} in {file}; 1 to {MAX_CROP} pixels are possible.")
 
 
 def check_file_names(files: list[str], name: str) -> None:
-    """Refuse a checkpoint without safetensors weights or with files that replace checked ones. Raises CheckpointError."""
-    if overriding := [file for file in OVERRIDING_FILES if file in files]:
+    """Refuse a checkpoint without safetensors weights, or with an adapter to other weights. Raises CheckpointError."""
+    if ADAPTER in files:
         raise CheckpointError(
-            f"{name} has {overriding[0]}, which would replace what is in its {CONFIG} or {PROCESSOR}. "
-            "Save the model and its image processor alone with save_pretrained."
+            f"{name} has {ADAPTER}, which would add other weights to the checked ones. "
+            "Save the model alone with save_pretrained."
         )
     if SINGLE in files or INDEX in files:
         return

@@ -107,10 +107,29 @@ def test_a_missing_file_is_named(folder, file):
     assert file in refusal(resolve, folder)
 
 
-@pytest.mark.parametrize("file", ["processor_config.json", "adapter_config.json"])
-def test_files_that_would_replace_checked_ones_are_refused(folder, file):
-    (folder / file).write_text(json.dumps({"image_processor": {"size": {"height": 60_000, "width": 60_000}}}))
-    assert f"has {file}, which would replace" in refusal(resolve, folder)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"image_processor": {"size": {"height": 60_000, "width": 60_000}}}, "has size = 60000 in processor_config"),
+        ({"image_processor": {"auto_map": {"AutoImageProcessor": "evil.Evil"}}}, "asks for code of its own"),
+        ({"image_processor": ["size"]}, "processor_config.json of faces holds no settings"),
+    ],
+)
+def test_settings_that_replace_the_checked_ones_are_checked_as_well(folder, content, words):
+    (folder / "processor_config.json").write_text(json.dumps(content))
+    assert words in refusal(resolve, folder)
+
+
+def test_sound_settings_of_a_whole_processor_are_accepted(folder):
+    own = json.loads((folder / "preprocessor_config.json").read_text())
+    edit(folder / "preprocessor_config.json", image_mean=[0.1, 0.1, 0.1])
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": own}))
+    assert list(load_checkpoint(folder).processor.image_mean) == own["image_mean"]  # transformers prefers them
+
+
+def test_an_adapter_is_refused(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    assert "would add other weights" in refusal(resolve, folder)
 
 
 def test_a_kernel_that_passed_the_checks_is_not_loaded_either(folder, monkeypatch):

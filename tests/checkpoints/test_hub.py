@@ -60,6 +60,15 @@ def test_a_download_takes_the_allowed_files_only(hub, get):
     assert (checkpoint.path / weights).read_bytes() == (hub.root / REPO / weights).read_bytes()
 
 
+def test_settings_of_a_whole_processor_come_along_and_are_checked(hub, get, tmp_path):
+    file = hub.root / REPO / "processor_config.json"
+    file.write_text('{"image_processor": {"size": {"height": 60000, "width": 60000}}}')
+    assert "has size = 60000 in processor_config.json" in refusal(get)
+    assert not hub.requests_for("model.safetensors")
+    file.write_text('{"processor_class": "ViTProcessor"}')
+    assert (get().path / file.name).read_text() == file.read_text()
+
+
 def test_shards_are_downloaded(hub, get):
     save_tiny(hub.root / "someone/shards", max_shard_size="20KB")
     assert len(list(get("someone/shards").path.glob("model-*.safetensors"))) > 1
