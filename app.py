@@ -16,12 +16,13 @@ def main() -> int:
 
     with private_upload_folder():
         from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+        from infant_fer.ui.compute import SharedAnalyzer
         from infant_fer.ui.page import build_page
         from infant_fer.ui.server import launch
         from infant_fer.ui.sessions import SessionStore
 
         try:
-            registry = CheckpointRegistry(available_checkpoints(options.checkpoint), options.device)
+            registry = CheckpointRegistry(available_checkpoints(options.checkpoint), options.device, SharedAnalyzer)
             page = build_page(registry, SessionStore(), _examples())
         except InfantFERError as error:
             print(error, file=sys.stderr)

@@ -124,13 +124,21 @@ class _LimitedConnection(httpcore2.NetworkStream):
 
     def __init__(self, stream: httpcore2.NetworkStream):
         self._stream = stream
-        self.write, self.close, self.get_extra_info = stream.write, stream.close, stream.get_extra_info
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = _headers_by.get() - time.monotonic()
         if left <= 0:
             raise RequestTooLongError("took too long")
         return self._stream.read(max_bytes, timeout if left == inf else min(timeout or inf, left))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str):
+        return self._stream.get_extra_info(info)
 
     def start_tls(self, *arguments, **options) -> httpcore2.NetworkStream:
         return _LimitedConnection(self._stream.start_tls(*arguments, **options))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from infant_fer.analyzer import Analyzer
@@ -15,6 +16,7 @@ from infant_fer.errors import CheckpointError
 from infant_fer.face_detection import FaceDetector
 
 MAX_LOADED = 2  # a ViT-Base takes 350 MB
+MAX_WAITING = 4  # callers for a checkpoint that is being loaded
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,17 @@ def _public_name(source: str) -> str:
 class CheckpointRegistry:
     """Load the available checkpoints on demand and keep the latest two. Thread-safe."""
 
-    def __init__(self, entries: Sequence[CheckpointEntry], device: str = "auto"):
+    def __init__(
+        self, entries: Sequence[CheckpointEntry], device: str = "auto", analyzer_class: type[Analyzer] = Analyzer
+    ):
         self._entries = {entry.name: entry for entry in entries}
-        self._device = device
+        self._device, self._analyzer_class = device, analyzer_class
+        self.while_loading: Callable[[], AbstractContextManager] = nullcontext  # entered by each call that has to wait
         self._face_detector = FaceDetector(face_bundle())
         self._loaded: OrderedDict[str, Analyzer] = OrderedDict()
         self._lock = threading.Lock()  # held for moments only
         self._loading = {name: threading.Lock() for name in self._entries}  # held through a download
+        self._waiting: Counter[str] = Counter()
         for entry in entries:
             if is_hub_id(entry.source):
                 delete_abandoned(entry.source.partition("@")[0])
@@ -95,7 +101,7 @@ class CheckpointRegistry:
         loaded = self.loaded(name)
         if loaded is not None:
             return loaded
-        with self._loading[name]:
+        with self.while_loading(), self._place_to_wait(name), self._loading[name]:
             return self.loaded(name) or self._keep(name, self._load(entry, on_progress))
 
     def loaded(self, name: str) -> Analyzer | None:
@@ -112,7 +118,20 @@ class CheckpointRegistry:
             )
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(entry.source, entry.name)) from None
-        return Analyzer(self._face_detector, classifier)
+        return self._analyzer_class(self._face_detector, classifier)
+
+    @contextmanager
+    def _place_to_wait(self, name: str) -> Iterator[None]:
+        """Let a few callers wait for a checkpoint; each holds a thread, and a stalled download must not take them all."""
+        with self._lock:
+            if self._waiting[name] >= MAX_WAITING:
+                raise CheckpointError(f"{name} is still being loaded for others. Try again in a minute.")
+            self._waiting[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[name] -= 1
 
     def _keep(self, name: str, analyzer: Analyzer) -> Analyzer:
         with self._lock:

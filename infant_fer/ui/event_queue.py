@@ -1,18 +1,34 @@
-"""How does Gradio's queue survive strange requests, and what does it remember? A queue that restarts and forgets."""
+"""Which event comes next, and what does the queue remember? Gradio's queue, made fair, restartable and forgetful."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from math import inf
 
 import gradio as gr
-from gradio.queueing import Queue
-from gradio.utils import run_coro_in_background
+from gradio.context import LocalContext
+from gradio.queueing import Event, EventQueue, Queue
+from gradio.route_utils import get_fn
+from gradio.server_messages import ProcessCompletedMessage
+from gradio.utils import error_payload, run_coro_in_background
 
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
-MAX_WAITING = 32  # events of all visitors
+MAX_WAITING = 32  # events of all visitors, live streams aside
+MAX_WAITING_LIVE = 16
+MAX_WAITING_OF_ONE = 8  # events of one visitor
+CORES = os.cpu_count() or 1
+PHOTO_PLACES = max(2, CORES)  # photos that are read at the same time
+LIVE_PLACES = 3 * CORES  # streams at the same time; a core reads about 30 frames a second
+LIVE_TURN_SECONDS = 20.0  # after which a stream gives way to one that waits, and waits itself
+LIVE_IDLE_SECONDS = 5.0  # without a frame, after which a stream has ended
+MAX_UNFETCHED = 128  # messages of one visitor; a stream's have a picture each
 UNFETCHED_SECONDS = 60.0  # how long an answer waits for its visitor
 
 
@@ -23,16 +39,33 @@ class _Nothing(dict):
         pass
 
 
+@dataclass
+class _Stream:
+    """A live stream that runs: since when, its last frame, and since when it is the last."""
+
+    began: float
+    frame: object
+    frame_since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frame_since = self.began
+
+
 class RobustQueue(Queue):
-    """Gradio's queue, restarted when its task fails, without analytics, and without answers that nobody fetches."""
+    """Gradio's queue, restarted when its task fails, fair among visitors, and without analytics.
+
+    Streams and other events wait apart. When as many wait as may, an event of the address that has most waiting gives
+    way. Events of one visitor for the same place run one after the other. Answers that nobody fetches are dropped.
+    """
 
     def start(self) -> None:
-        """Start as Gradio does, and the sweep of answers nobody fetches."""
+        """Start as Gradio does, and the sweep of idle streams and of answers nobody fetches."""
         self.closed = False
         self.event_analytics = _Nothing()
         self.sent_at: dict[str, float] = {}
+        self.streams: dict[str, _Stream] = {}
         super().start()
-        run_coro_in_background(self._forget_unfetched_periodically)
+        run_coro_in_background(self._sweep)
 
     def close(self) -> None:
         """Stop for good."""
@@ -41,6 +74,7 @@ class RobustQueue(Queue):
 
     async def start_processing(self) -> None:
         """Process events until the queue is closed; a failure is logged and processing goes on."""
+        self.loop = asyncio.get_running_loop()
         while not self.closed:
             try:
                 await super().start_processing()
@@ -49,16 +83,49 @@ class RobustQueue(Queue):
             self.stopped = self.closed  # Gradio's own task leaves it stopped
 
     async def push(self, body, request, username):
-        """Queue an event; a full queue says when to try again."""
-        if len(self) >= (self.max_size or sys.maxsize):
+        """Queue an event. One visitor has one stream and MAX_WAITING_OF_ONE waiting events; who finds no place gets BUSY."""
+        streaming = get_fn(self.blocks, None, body).connection == "stream"
+        waiting = [event for event in self._waiting() if event.streaming == streaming]
+        own = [event for event in waiting if event.session_hash == body.session_hash]
+        if streaming:
+            for event in (*own, *self._running()):
+                if event.streaming and event.session_hash == body.session_hash:
+                    await self._end(event)
+        elif len(own) >= MAX_WAITING_OF_ONE:
             return False, BUSY, "queue_full"
+        if len(waiting) >= (MAX_WAITING_LIVE if streaming else MAX_WAITING):
+            displaced = _of_the_largest_crowd(waiting, _address(request))
+            if displaced is None:
+                return False, BUSY, "queue_full"
+            await self._end(displaced, BUSY)
         return await super().push(body, request, username)
 
+    def get_events(self) -> tuple[list[Event], bool, str] | None:
+        """Take the next event of a place that is free, passing over visitors of whom one runs there already."""
+        held_back: list[tuple[EventQueue, list[Event]]] = []
+        for concurrency_id, queue in self.event_queue_per_concurrency_id.items():
+            running = {event.session_hash for event in self._running() if event.concurrency_id == concurrency_id}
+            later = [event for event in queue.queue if event.session_hash in running]
+            if later:
+                queue.queue = [event for event in queue.queue if event.session_hash not in running]
+                held_back.append((queue, later))
+        try:
+            return super().get_events()
+        finally:
+            for queue, later in held_back:
+                queue.queue = sorted([*queue.queue, *later], key=lambda event: event.enqueue_time)
+
     def send_message(self, event, event_message) -> None:
-        """Keep a message for an event's visitor; one whose session is forgotten gets none."""
-        if event.session_hash in self.pending_messages_per_session:
-            self.sent_at[event.session_hash] = time.monotonic()
-            super().send_message(event, event_message)
+        """Keep a message for an event's visitor; one whose session is forgotten, or who fetches nothing, gets none."""
+        messages = self.pending_messages_per_session.get(event.session_hash)
+        if messages is None:
+            return
+        if messages.qsize() >= MAX_UNFETCHED:
+            self._forget(event.session_hash)
+            _close(event)
+            return
+        self.sent_at[event.session_hash] = time.monotonic()
+        super().send_message(event, event_message)
 
     def forget_unfetched(self, now: float) -> None:
         """Drop the messages of visitors who have fetched none for UNFETCHED_SECONDS, and empty records of old visitors."""
@@ -69,24 +136,96 @@ class RobustQueue(Queue):
             running = any(event.session_hash == session_hash for event in self.event_ids_to_events.values())
             if running and (messages is None or messages.empty()):
                 continue
-            self.pending_messages_per_session.pop(session_hash, None)
-            self.pending_event_ids_session.pop(session_hash, None)
-            del self.sent_at[session_hash]
+            self._forget(session_hash)
 
-    async def _forget_unfetched_periodically(self) -> None:
+    def end_streams(self, now: float) -> None:
+        """End streams that send no frames any more and, while others wait, those that had their turn."""
+        running = {event._id: event for event in self._running() if event.streaming}
+        self.streams = {key: stream for key, stream in self.streams.items() if key in running}
+        for key, event in running.items():
+            stream = self.streams.setdefault(key, _Stream(now, event.data))
+            if stream.frame is not event.data:
+                stream.frame, stream.frame_since = event.data, now
+            others_wait = bool(self.event_queue_per_concurrency_id[event.concurrency_id].queue)
+            if now - stream.frame_since > LIVE_IDLE_SECONDS or (others_wait and now - stream.began > LIVE_TURN_SECONDS):
+                _close(event)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let another event have the place of the one that calls this meanwhile; for waiting that is not computing."""
+        event = self.event_ids_to_events.get(LocalContext.event_id.get(None) or "")
+        if event is None:  # not called from an event
+            yield
+            return
+        place = self.event_queue_per_concurrency_id[event.concurrency_id]
+
+        def occupy(count: int) -> None:
+            place.current_concurrency += count
+
+        self.loop.call_soon_threadsafe(occupy, -1)
+        try:
+            yield
+        finally:
+            self.loop.call_soon_threadsafe(occupy, 1)
+
+    def _waiting(self) -> list[Event]:
+        return [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]
+
+    def _running(self) -> list[Event]:
+        return [event for job in self.active_jobs if job is not None for event in job]
+
+    async def _end(self, event: Event, words: str = "") -> None:
+        """End a stream, or an event that waits: with an error if there are `words` for one."""
+        if event in self._running():
+            _close(event)
+            return
+        await self.remove_from_queue(event._id)
+        output = error_payload(gr.Error(words, print_exception=False), True) if words else {}
+        self.send_message(event, ProcessCompletedMessage(output=output, success=not words))
+
+    def _forget(self, session_hash: str) -> None:
+        self.pending_messages_per_session.pop(session_hash, None)
+        self.pending_event_ids_session.pop(session_hash, None)
+        self.sent_at.pop(session_hash, None)
+
+    async def _sweep(self) -> None:
         while not self.closed:
-            await asyncio.sleep(UNFETCHED_SECONDS / 6)
+            await asyncio.sleep(1)
+            self.end_streams(time.monotonic())
             self.forget_unfetched(time.monotonic())
+
+
+def _close(event: Event) -> None:
+    """Let a running stream end after the frame that is being read; its visitor may come again."""
+    event.run_time, event.closed = inf, True
+    event.signal.set()
+
+
+def _address(request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _of_the_largest_crowd(waiting: list[Event], address: str) -> Event | None:
+    """Return the newest waiting event of the address that has most of them, if that is fair to a newcomer's address."""
+    counts = Counter(_address(event.request) for event in waiting)
+    crowd, most = counts.most_common(1)[0]
+    if most <= counts[address] + 1:
+        return None
+    return [event for event in waiting if _address(event.request) == crowd][-1]
 
 
 class GuardedBlocks(gr.Blocks):
     """A page whose faults say nothing of what visitors sent, neither in the log nor in the answer."""
 
     def queue(self, *args, **options):
-        """Set up the queue as Gradio does, with our class."""
-        super().queue(*args, **options)
+        """Set up the queue as Gradio does, with our class and its limits."""
+        super().queue(*args, max_size=None, default_concurrency_limit=2, api_open=False, **options)
         self._queue.__class__ = RobustQueue
         return self
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Let another event have the place of the calling one meanwhile, as RobustQueue.apart does; before the start nothing."""
+        return self._queue.apart() if isinstance(self._queue, RobustQueue) else nullcontext()
 
     async def process_api(self, block_fn, inputs, *args, **options):
         """Answer one event. Missing optional inputs of the public endpoint are None; any other fault is one sentence.

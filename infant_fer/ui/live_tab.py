@@ -14,6 +14,7 @@ from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
 from infant_fer.report_html import headline_html, notes_html, probability_bars
 from infant_fer.ui.charts import live_chart
+from infant_fer.ui.event_queue import LIVE_PLACES
 from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
@@ -72,7 +73,7 @@ def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
         [camera, checkpoint, switch],
         [view, reading],
         stream_every=STREAM_EVERY,
-        concurrency_limit=1,
+        concurrency_limit=LIVE_PLACES,
         show_progress="hidden",
         **private,
     )

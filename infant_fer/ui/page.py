@@ -53,6 +53,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)
         _add_endpoint(page, registry)
         _forget_with(page, (sessions, lab_sessions))
+    registry.while_loading = page.apart
     return page
 
 

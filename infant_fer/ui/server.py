@@ -13,11 +13,11 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.images import MAX_BYTES
-from infant_fer.ui.event_queue import MAX_WAITING
 from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
 from infant_fer.ui.uploads import separate_uploads, stored_bytes
 
+MAX_THREADS = 48  # of events; what the page consists of is served by other threads
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -28,7 +28,7 @@ def launch(
 
     It answers under `host`, this computer's names and addresses, a Space's own name and `allow_hosts` only.
     """
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
+    page.queue()
     space = os.environ.get("SPACE_HOST", "")
     hosts, any_address = allowed_hosts(host, [name for name in (*allow_hosts, *space.split(",")) if name])
     guard = Middleware(
@@ -55,6 +55,7 @@ def launch(
             footer_links=[],
             show_error=True,
             max_file_size=MAX_BYTES,
+            max_threads=MAX_THREADS,
             state_session_capacity=64,
             quiet=True,
             prevent_thread_lock=True,

@@ -85,9 +85,9 @@ def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
 
 
 def test_a_full_queue_says_when_to_come_back(page, monkeypatch):
+    monkeypatch.setattr(event_queue, "MAX_WAITING", 0)
+    monkeypatch.setattr(event_queue, "_of_the_largest_crowd", lambda *_: None)
     url = launch(page, port=None, block=False)
-    monkeypatch.setattr(page._queue, "max_size", 1)
-    monkeypatch.setattr(event_queue.RobustQueue, "__len__", lambda self: 1)
     answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]})
     assert answer.status_code == 503
     assert "try again in 5 seconds" in answer.text

@@ -13,6 +13,7 @@ from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo, load_photo
 from infant_fer.ui.downloads import SAVE_JS, download
+from infant_fer.ui.event_queue import PHOTO_PLACES
 from infant_fer.ui.photo.layout import (
     Inputs,
     Results,
@@ -165,7 +166,7 @@ def _wire_starts(
     reading = {"show_progress_on": [results.answer], "api_visibility": "private"}
     # Every upload is read, and so deleted, even while the removal of another is under way; one after the other, so that
     # the newest answer comes last.
-    in_order = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": 1}
+    in_order = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": PHOTO_PLACES}
     loaded = settings.checkpoint.input(
         events.checkpoint, [settings.checkpoint], outputs, trigger_mode="always_last", **reading
     )

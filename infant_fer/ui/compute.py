@@ -1,0 +1,82 @@
+"""Whose turn is it to compute? Places for as many computations as the computer bears, and an order among those who wait."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from infant_fer.analyzer import Analyzer, ExplanationSettings
+from infant_fer.face_search import SearchBudget
+from infant_fer.images import Photo, load_photo
+from infant_fer.report import Report
+
+PLACES = 2  # computations at the same time: while one searches faces, another classifies
+# Seconds by which a computation lets others go first. It waits no longer than that for those who come after it.
+FRAME, PHOTO, MAP = 0.0, 0.2, 1.0
+
+
+class Turns:
+    """Let a number of threads compute at a time, in the order of arrival plus `patience`. Thread-safe."""
+
+    def __init__(self, places: int = PLACES):
+        self._free = places
+        self._waiting: list[tuple[float, int, threading.Event]] = []
+        self._numbers = count()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self, patience: float = 0.0) -> Iterator[None]:
+        """Wait for a place, and hold it while the body runs; `patience` is in seconds."""
+        mine = threading.Event()
+        with self._lock:
+            heapq.heappush(self._waiting, (time.monotonic() + patience, next(self._numbers), mine))
+            self._call_next()
+        mine.wait()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._free += 1
+                self._call_next()
+
+    def _call_next(self) -> None:
+        while self._free and self._waiting:
+            self._free -= 1
+            heapq.heappop(self._waiting)[2].set()
+
+
+TURNS = Turns()  # of the whole program
+
+
+class SharedAnalyzer(Analyzer):
+    """An analyzer that many visitors use at once: frames before photos, photos before the steps of a map."""
+
+    def analyze(
+        self,
+        photo: str | Path | bytes | np.ndarray | Photo,
+        thorough: bool = True,
+        budget: SearchBudget | None = None,
+    ) -> Report:
+        """Find and read every face of one photo when it is its turn; a search that is not thorough is a live frame's."""
+        decoded = load_photo(photo)
+        with TURNS.turn(PHOTO if thorough else FRAME):
+            return super().analyze(decoded, thorough, budget)
+
+    def explain_steps(
+        self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()
+    ) -> Iterator[Report]:
+        """Yield the report with a map of more and more samples; each step waits for its turn."""
+        steps = super().explain_steps(report, face, settings)
+        while True:
+            with TURNS.turn(MAP):
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
