@@ -101,19 +101,21 @@ def delete_abandoned(root: Path) -> None:
 def delete_unread(folder: Path, seconds: float = UNREAD_SECONDS) -> None:
     """Delete files and empty folders that are older than that: uploads nobody read, and those that broke off."""
     before = time.time() - seconds
-    for path in sorted(folder.rglob("*"), reverse=True):  # a folder comes after its content
-        with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
-            if path.stat().st_mtime < before:
-                path.rmdir() if path.is_dir() else path.unlink()
+    for parent, folders, files in os.walk(folder, topdown=False):  # which passes over folders that go meanwhile
+        for path in (*(Path(parent, name) for name in files), *(Path(parent, name) for name in folders)):
+            with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
+                if path.stat().st_mtime < before:
+                    path.rmdir() if path.is_dir() else path.unlink()
 
 
 def stored_bytes(folder: Path) -> int:
     """Return the size of all uploads that are not read yet."""
-    sizes = []
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # read and deleted meanwhile
-            sizes.append(path.stat().st_size if path.is_file() else 0)
-    return sum(sizes)
+    total = 0
+    for parent, _, files in os.walk(folder):  # which passes over folders that go meanwhile
+        for name in files:
+            with suppress(OSError):  # read and deleted meanwhile
+                total += Path(parent, name).stat().st_size
+    return total
 
 
 def separate_uploads(app) -> None:

@@ -1,15 +1,22 @@
 """The page's queue on a small page of its own: it goes on after a fault, and keeps nothing that nobody fetches."""
 
+import asyncio
+import threading
 import time
 
 import gradio as gr
 import httpx
+import numpy as np
 import pytest
 
+from benchmarks.visitors import BusyError, Visitor, page_function
+from infant_fer.images import data_url
 from infant_fer.ui import event_queue
-from infant_fer.ui.event_queue import UNFETCHED_SECONDS, GuardedBlocks
+from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
 from tests.ui.test_sessions import wait_until
+
+FRAME = data_url(np.zeros((8, 8, 3), np.uint8), 80)
 
 
 @pytest.fixture
@@ -91,3 +98,169 @@ def test_a_full_queue_says_when_to_come_back(page, monkeypatch):
     answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]})
     assert answer.status_code == 503
     assert "try again in 5 seconds" in answer.text
+
+
+@pytest.fixture
+def busy_page():
+    """A page with a place for one event of `work`, which waits for `go`, a stream, and a function that waits apart."""
+    go, running, most = threading.Event(), [0], [0]
+
+    def work(words):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        assert go.wait(20)
+        running[0] -= 1
+        return words.upper()
+
+    def wait_apart(words):
+        with page.apart():
+            assert go.wait(20)
+        return words
+
+    with GuardedBlocks(analytics_enabled=False) as page:
+        text, picture = gr.Textbox(elem_id="words"), gr.Image(sources=["webcam"], streaming=True, elem_id="camera")
+        gr.Button(elem_id="work").click(work, [text], [text], concurrency_id="work", concurrency_limit=2)
+        gr.Button(elem_id="apart").click(wait_apart, [text], [text], concurrency_limit=1)
+        picture.stream(lambda frame: "seen", [picture], [text], concurrency_limit=1, stream_every=0.1)
+    page.go, page.most = go, most
+    yield page
+    go.set()
+    page.close()
+
+
+async def client_of(page: GuardedBlocks) -> httpx.AsyncClient:
+    url = await asyncio.to_thread(launch, page, port=None, block=False)
+    return httpx.AsyncClient(base_url=url, timeout=30)
+
+
+def test_events_of_one_visitor_run_one_after_the_other(busy_page):
+    async def scenario() -> tuple[int, list]:
+        async with await client_of(busy_page) as client:
+            work = await page_function(client, "work", "click")
+            one, other = Visitor(client), Visitor(client)
+            for _ in range(3):
+                await one.join(work, "hello")
+            await asyncio.sleep(0.3)
+            alone = busy_page.most[0]
+            await other.join(work, "hello")
+            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 2)
+            busy_page.go.set()
+            answers = [message["output"]["data"] async for message in one.messages() if "output" in message]
+            return alone, answers
+
+    assert asyncio.run(scenario()) == (1, [["HELLO"]] * 3)
+
+
+def test_one_visitor_cannot_take_all_places_to_wait(busy_page):
+    async def scenario() -> None:
+        async with await client_of(busy_page) as client:
+            work, one = await page_function(client, "work", "click"), Visitor(client)
+            await one.join(work, "hello")
+            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
+            for _ in range(MAX_WAITING_OF_ONE):
+                await one.join(work, "hello")
+            with pytest.raises(BusyError):
+                await one.join(work, "hello")
+            assert await Visitor(client).join(work, "hello")
+
+    asyncio.run(scenario())
+
+
+def test_the_address_with_most_waiting_events_gives_way(busy_page, monkeypatch):
+    """The server is behind a proxy on this computer, as far as it knows, so that the address is the proxy's word."""
+    monkeypatch.setattr(event_queue, "MAX_WAITING", 6)
+
+    async def scenario() -> tuple[list, list]:
+        async with await client_of(busy_page) as client:
+            work = await page_function(client, "work", "click")
+            client.headers["x-forwarded-for"] = "192.0.2.1"
+            crowd = [Visitor(client) for _ in range(8)]
+            for visitor in crowd:  # two run
+                await visitor.join(work, "hello")
+            with pytest.raises(BusyError):
+                await Visitor(client).join(work, "hello")
+            client.headers["x-forwarded-for"] = "192.0.2.2"
+            guests = [Visitor(client) for _ in range(3)]
+            for guest in guests:
+                await guest.join(work, "hello")
+            with pytest.raises(BusyError):
+                await Visitor(client).join(work, "hello")
+            busy_page.go.set()
+            return [await last_output(visitor) for visitor in crowd], [await last_output(guest) for guest in guests]
+
+    crowd, guests = asyncio.run(scenario())
+    assert [output.get("data") for output in guests] == [["HELLO"]] * 3
+    assert [output.get("data") for output in crowd] == [["HELLO"]] * 5 + [None] * 3
+    assert all("try again in 5 seconds" in output["error"] for output in crowd[5:])
+
+
+async def last_output(visitor: Visitor) -> dict:
+    return [message["output"] async for message in visitor.messages() if message["msg"] == "process_completed"][-1]
+
+
+def test_waiting_for_a_checkpoint_occupies_no_place(busy_page):
+    async def scenario() -> None:
+        async with await client_of(busy_page) as client:
+            apart = await page_function(client, "apart", "click")
+            visitors = [Visitor(client) for _ in range(3)]
+            for visitor in visitors:
+                await visitor.join(apart, "hello")
+            place = busy_page._queue.event_queue_per_concurrency_id[busy_page.fns[apart.number].concurrency_id]
+            await asyncio.to_thread(wait_until, lambda: len(busy_page._queue._running()) == 3)
+            busy_page.go.set()
+            assert [(await last_output(visitor))["data"] for visitor in visitors] == [["hello"]] * 3
+            await asyncio.to_thread(wait_until, lambda: place.current_concurrency == 0)
+
+    asyncio.run(scenario())
+
+
+def test_streams_take_turns_and_one_without_frames_ends(busy_page, monkeypatch):
+    monkeypatch.setattr(event_queue, "LIVE_TURN_SECONDS", 1.0)
+    monkeypatch.setattr(event_queue, "LIVE_IDLE_SECONDS", 1.0)
+
+    async def scenario() -> list[int]:
+        async with await client_of(busy_page) as client:
+            stream = await page_function(client, "camera", "stream")
+            await Visitor(client).join(stream, None)  # sends one frame and is gone
+            streams = [Visitor(client).stream(stream, FRAME, 8, 0.1) for _ in range(2)]
+            return await asyncio.gather(*streams)
+
+    frames = asyncio.run(scenario())
+    assert min(frames) > 5
+
+
+def test_a_visitor_has_one_stream_and_streams_do_not_keep_others_waiting(busy_page, monkeypatch):
+    monkeypatch.setattr(event_queue, "MAX_WAITING_LIVE", 2)
+
+    async def scenario() -> None:
+        async with await client_of(busy_page) as client:
+            stream, work = await page_function(client, "camera", "stream"), await page_function(client, "work", "click")
+            one = Visitor(client)
+            for _ in range(5):
+                await one.join(stream, None)
+            await asyncio.to_thread(wait_until, lambda: len(busy_page._queue._waiting()) == 0)
+            for _ in range(2):
+                await Visitor(client).join(stream, None)
+            with pytest.raises(BusyError):
+                await Visitor(client).join(stream, None)
+            busy_page.go.set()
+            assert (await Visitor(client).run(work, "hello"))["data"] == ["HELLO"]
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_whose_answers_nobody_fetches_ends(busy_page, monkeypatch):
+    monkeypatch.setattr(event_queue, "MAX_UNFETCHED", 5)
+
+    async def scenario() -> None:
+        async with await client_of(busy_page) as client:
+            stream, one = await page_function(client, "camera", "stream"), Visitor(client)
+            event_id = await one.join(stream, None)
+            for _ in range(20):
+                body = {"data": [None], "fn_index": stream.number, "session_hash": one.session_hash}
+                answer = await client.post(f"gradio_api/stream/{event_id}", json={**body, "event_id": event_id})
+                await asyncio.sleep(0.05)
+            assert answer.status_code == 404
+            assert one.session_hash not in busy_page._queue.pending_messages_per_session
+
+    asyncio.run(scenario())

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import gradio_client
@@ -149,6 +151,28 @@ def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
             os.utime(folder, (0, 0))
         delete_unread(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["new.jpg"]
+
+
+def test_uploads_that_are_read_while_they_are_counted_are_no_fault(tmp_path):
+    from infant_fer.ui.uploads import delete_unread, stored_bytes
+
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b" / "photo.jpg").write_bytes(b"a photo")
+            shutil.rmtree(tmp_path / "a")
+
+    visitor = threading.Thread(target=come_and_go)
+    visitor.start()
+    try:
+        for _ in range(2000):
+            assert stored_bytes(tmp_path) in (0, 7)
+            delete_unread(tmp_path, seconds=600)
+    finally:
+        ended.set()
+        visitor.join()
 
 
 def test_headers_and_switches(page_server):
