@@ -10,6 +10,9 @@ AFFECTS = ("positive", "neutral", "negative")
 EMOTIONS = ("happy", "neutral", "surprise", "sad", "angry", "fear", "disgust")
 # Of FER+ (Barsoum et al. 2016, arXiv 1608.01041), in the order of its votes.
 VOTED_EMOTIONS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+# Of the Facial Action Coding System (Ekman, Friesen and Hager 2002; Oster, Baby FACS 2006), in the order of that head. AU4 is
+# 3 + 4 of Baby FACS, AU26 stands for 26 and 27.
+ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU9", "AU12", "AU15", "AU17", "AU20", "AU25", "AU26", "AU43")
 AGE_GROUPS = ("newborn", "baby", "toddler", "older")
 
 # Okabe and Ito's colour-blind-safe palette, https://jfly.uni-koeln.de/color/

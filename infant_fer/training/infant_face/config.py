@@ -51,6 +51,9 @@ class FinetuningConfig:
     layer_decay: float = 1.0  # as in the pretraining; needs decay_norms = false
     head_rate: float = 1.0
     other_weight: float = 0.3  # age, usable, eyes closed, mouth covered
+    lit_share: float = 0.0  # of each batch: hard light, dark faces; see variation.py
+    turned_share: float = 0.0  # of each batch: the head turned in three dimensions
+    covered_share: float = 0.0  # of the infants: a rendered pacifier or hand before the mouth
     rare_weight: float = 3.0  # how much more often infants' rows are drawn that are unusable or have the mouth covered
 
 
@@ -82,6 +85,12 @@ class RecipeConfig:
 
     members: tuple[MemberConfig, ...]
     geometry: GeometryConfig
+    covers: int = 160  # renders of infants with an object before the face, from which cut-outs come
+
+    @property
+    def renders_covers(self) -> bool:
+        """Return whether any network learns from rendered objects before the mouth."""
+        return any(member.fine_tuning.covered_share > 0 for member in self.members)
 
 
 def variants() -> tuple[str, ...]:
@@ -94,7 +103,7 @@ def recipe(variant: str | None = None) -> RecipeConfig:
     table = _table()
     families = {name: _member(name, settings) for name, settings in table["families"].items()}
     names = table["variants"][variant or variants()[0]]
-    return RecipeConfig(tuple(families[name] for name in names), GeometryConfig(**table["geometry"]))
+    return RecipeConfig(tuple(families[name] for name in names), GeometryConfig(**table["geometry"]), table["covers"])
 
 
 def _table() -> dict[str, Any]:

@@ -17,6 +17,8 @@ from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
+from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.infant_face.variation import Cutouts, varied
 from infant_fer.training.trainer import (
     averaged_model,
     cosine_factor,
@@ -47,10 +49,12 @@ def finetune(
     seed: int = 0,
     log: Callable[[str], None] = print,
     line: int = 0,
+    covers: RenderedFaces | None = None,
 ) -> InfantFaceModel:
     """Train image stream and heads of a copy of `model` on all three sets together; return the averaged (EMA) weights.
 
-    It computes on the device of `model`. `line` of the terminal shows the progress. The geometry stream is not changed.
+    `covers` are rendered faces with objects before the mouth, which `settings.covered_share` of the infants get. It
+    computes on the device of `model`. `line` of the terminal shows the progress. The geometry stream is not changed.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -59,6 +63,7 @@ def finetune(
     image_stream_trainable(model)
     weights, steps = _row_weights(FaceBatch.of(sets.infants), settings), len(sets.infants) // settings.infants
     infants, older, emotions = (FaceBatch.of(each, model.device) for each in sets)
+    cutouts = Cutouts.of(covers, model.device) if covers is not None and settings.covered_share else None
     optimizer = _optimizer(model, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: cosine_factor(done, settings.epochs * steps, settings.warmup)
@@ -74,7 +79,8 @@ def finetune(
                     emotions.rows(random.choice(len(emotions), settings.emotions, replace=False)),
                 ]
             )
-            loss = _loss(model, batch.rows(random.permutation(len(batch))), settings)
+            batch = varied(batch.rows(random.permutation(len(batch))), settings, cutouts)
+            loss = _loss(model, batch, settings)
             step(optimizer, loss, model)
             schedule.step()
             average.update_parameters(model)

@@ -36,6 +36,7 @@ from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, 
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
+from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.provenance import accelerator, machine
 
 SETTINGS_FILE = "settings.json"  # of a finished step
@@ -94,10 +95,11 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     context = TrainingContext.of(config)
     given = _given_members(config)
     _check_bases(context)
-    data = load(config.data, config.cache, log)
+    _covers(context)  # rendered once, before the processes of the members
     if config.only_member is not None:
         _train_member(config.only_member - 1, context)
         return {}
+    data = load(config.data, config.cache, log)
     members = [*given, *train_members(context, len(_families(given)))]
     model = joined([each.model for each in members])
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
@@ -185,10 +187,16 @@ def _train_member(number: int, context: TrainingContext) -> None:
         start = _pretrained(number, len(member.pretraining), context)
         began, network = time.monotonic(), start.model.to(accelerator())
         faces = sets._replace(fer=distill_emotions(network, sets.fer)) if fine_tuning.distill else sets
-        model = finetune(network, faces, fine_tuning, seed, _log_for(number), number)
+        model = finetune(network, faces, fine_tuning, seed, _log_for(number), number, _covers(context))
         return TrainedMember(model, start.minutes + _minutes_since(began))
 
     context.reused_or_trained(_step(number), {"data": digest(*sets), "seed": seed, "member": asdict(member)}, fine_tune)
+
+
+def _covers(context: TrainingContext) -> RenderedFaces | None:
+    """Return the renders whose objects are put before real mouths; None where no network of the recipe wants them."""
+    learning = context.learning
+    return rendered_faces(learning.covers, True, context.cache) if learning.renders_covers else None
 
 
 def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMember:
