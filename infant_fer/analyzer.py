@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +56,9 @@ class Classifier(Protocol):
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
         """Classify one aligned face."""
+
+    def predict_batch(self, aligned: Sequence[AlignedFace], faces: Sequence[Face]) -> list[Prediction]:
+        """Classify many aligned faces; an empty sequence gives an empty list."""
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return (1, 3, S, S) float32: the crop as the model takes it."""
@@ -147,9 +150,17 @@ class Analyzer:
             torch.set_num_threads(1)
             self._pid = os.getpid()
 
+    def read_aligned(self, faces: Sequence[Face], aligned: Sequence[AlignedFace]) -> list[FaceReport]:
+        """Read faces that are found and aligned already (alignment.align_face) in one forward pass; each has the number 1."""
+        self._adapt_to_fork()
+        predictions = self.classifier.predict_batch(aligned, faces)
+        return [self._report(*each) for each in zip(faces, aligned, predictions, strict=True)]
+
     def _read(self, photo: Photo, face: Face) -> FaceReport:
         aligned = align_face(photo.rgb, face, self.classifier.crop)
-        prediction = self.classifier.predict(aligned, face)
+        return self._report(face, aligned, self.classifier.predict(aligned, face))
+
+    def _report(self, face: Face, aligned: AlignedFace, prediction: Prediction) -> FaceReport:
         found = findings(face, aligned, prediction)
         notes = tuple(finding.reason.text for finding in found)
         return FaceReport(1, face, aligned, prediction, notes, assess(prediction, found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,11 +118,21 @@ class AffectClassifier:
         """
         return self.prediction(self.output(aligned, face))
 
+    def predict_batch(self, aligned: Sequence[AlignedFace], faces: Sequence[Face]) -> list[Prediction]:
+        """Classify many faces in one forward pass; see `predict`. Faces of a batch may differ from `predict` in the last digits."""
+        return [self.prediction(heads) for heads in self._outputs(aligned, faces)] if aligned else []
+
     def output(self, aligned: AlignedFace, face: Face | None = None) -> dict[str, torch.Tensor]:
         """Return every head's output for one face, without a batch axis; see forward_crops."""
-        geometry = geometry_features(face)[None] if face is not None and _takes_geometry(self._model) else None
-        heads = forward_crops(self._model, self._processor, aligned.crop_rgb[None], geometry)
-        return {name: values[0] for name, values in heads.items()}
+        return self._outputs([aligned], None if face is None else [face])[0]
+
+    def _outputs(self, aligned: Sequence[AlignedFace], faces: Sequence[Face] | None) -> list[dict[str, torch.Tensor]]:
+        geometry = None
+        if faces is not None and _takes_geometry(self._model):
+            geometry = np.stack([geometry_features(face) for face in faces])
+        crops = np.stack([each.crop_rgb for each in aligned])
+        heads = forward_crops(self._model, self._processor, crops, geometry)
+        return [{name: values[row] for name, values in heads.items()} for row in range(len(crops))]
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""

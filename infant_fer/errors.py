@@ -35,3 +35,7 @@ class SyntheticError(InfantFERError):
 
 class ExplanationError(InfantFERError):
     """An attribution method does not apply to the checkpoint or lacks what it needs."""
+
+
+class ClipError(InfantFERError):
+    """The file is no video clip that can be read safely."""

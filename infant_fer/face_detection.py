@@ -18,21 +18,25 @@ from mediapipe.tasks.python import BaseOptions, vision
 from infant_fer.checkpoints.sources import read_bundle
 from infant_fer.face import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
 from infant_fer.face_search import (
+    TILT_DEGREES,
     SearchBudget,
     View,
     believed,
     bordered_views,
     disagreement,
+    distinct,
     filtered_views,
     focus_views,
     grouped,
+    near_view,
     tile_views,
     upright_view,
 )
 
 MAX_FACES = 5
 SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
-TILT_DEGREES = 30.0  # beyond it the mesh of a view that is not rotated begins to slip
+NEAR = 2.4  # side of the view in which a followed face is looked for, by its size
+MIN_VIEW_PX = 16
 SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
 
 _REOPENING = threading.Lock()
@@ -77,9 +81,20 @@ class FaceDetector:
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones in enlarged views, for which `find` had no need; takes about a second."""
         budget = budget or SearchBudget(math.inf)
-        faces = _distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
+        faces = distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
         return [self._straightened(photo_rgb, face) for face in beside]
+
+    def find_near(
+        self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float, size: float = NEAR
+    ) -> list[Face]:
+        """Find the faces round a place where one is expected, such as in the next frame of a clip; none is an empty list.
+
+        Only a square of `size` times the box's longer side is searched, rotated upright when the expected `roll` in degrees
+        is strong: small and lying faces are found in it that a search of the whole frame misses.
+        """
+        view = near_view(photo_rgb, box_xyxy, roll, size)
+        return self._detect(view) if min(view.rgb.shape[:2]) >= MIN_VIEW_PX else []
 
     def _searched(self, photo_rgb: np.ndarray, budget: SearchBudget) -> list[Face]:
         """Return the faces in further views; if the first of them has only small ones, others may still be missing."""
@@ -90,7 +105,7 @@ class FaceDetector:
                 photo_rgb, tile_views(photo_rgb), budget
             )
         if all(face.height_px < SMALL_SHARE * max(photo_rgb.shape) for face in faces):
-            return _distinct([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb), budget)])
+            return distinct([*faces, *self._confirmed(photo_rgb, tile_views(photo_rgb), budget)])
         return faces
 
     def _confirmed(self, photo_rgb: np.ndarray, views: Iterable[View], budget: SearchBudget) -> list[Face]:
@@ -183,15 +198,6 @@ def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
     pitch = np.degrees(np.arcsin(np.clip(forward[1], -1, 1)))
     eyes = points[list(LEFT_EYE_CORNERS)].mean(0) - points[list(RIGHT_EYE_CORNERS)].mean(0)
     return HeadPose(float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
-
-
-def _distinct(faces: list[Face], known: Iterable[Face] = ()) -> list[Face]:
-    """Drop the faces at the place of a known face or of an earlier one in the list."""
-    kept: list[Face] = []
-    for face in faces:
-        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in (*known, *kept)):
-            kept.append(face)
-    return kept
 
 
 def _is_part_of(face: Face, other: Face) -> bool:

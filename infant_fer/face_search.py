@@ -10,11 +10,14 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from infant_fer.face import Face
+
 VIEW_PX = 384  # side of a searched view; the detector itself works at 128 px
 FOCUS_PX = 320
 ROTATIONS = (0, 45, 315, 90, 270, 180)  # degrees; infants lie
 WHOLE_SHARES = (1.1, 1.5, 2.2)  # side of the view by the photo's longer side: tight close-ups need a border
 TILE_SHARES = (0.5, 0.34)  # side of a tile by the photo's longer side; tiles overlap by half
+TILT_DEGREES = 30.0  # beyond it the mesh of a view that is not rotated begins to slip
 FOCUS_SHARES, FOCUS_ROTATIONS = (1.7, 2.4), (-20, 0, 20)  # side of a close view by the face's size, and its rotations
 
 SAME_PLACE, SAME_SIZE = 0.35, 1.67  # finds of one face: centres within this share of its size, sizes within this ratio
@@ -96,6 +99,23 @@ def focus_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) ->
             yield _view(calm, (low + high) / 2, share * float((high - low).max()), rotation - roll, FOCUS_PX)
 
 
+def near_view(photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float, size: float) -> View:
+    """Return the surroundings of a box, `size` times its longer side; turned upright when `roll` is strong, else uncopied.
+
+    For faces that are followed: the box is where one is expected. The part outside the photo is left out.
+    """
+    left, top, right, bottom = box_xyxy
+    if abs(roll) >= TILT_DEGREES:
+        return upright_view(photo_rgb, np.array([[left, top], [right, bottom]], np.float32), roll)
+    half = max(right - left, bottom - top) * size / 2
+    x, y = (left + right) / 2, (top + bottom) / 2
+    height, width = photo_rgb.shape[:2]
+    start_x, end_x = (int(np.clip(value, 0, width)) for value in (x - half, x + half + 1))
+    start_y, end_y = (int(np.clip(value, 0, height)) for value in (y - half, y + half + 1))
+    offset = np.array([[1.0, 0.0, start_x], [0.0, 1.0, start_y]])
+    return View(photo_rgb[start_y:end_y, start_x:end_x], offset)
+
+
 def upright_view(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> View:
     """Return one close view of a face whose head is tilted by `roll` degrees, rotated upright."""
     low, high = landmarks_px.min(0), landmarks_px.max(0)
@@ -112,6 +132,15 @@ def grouped(finds: list[np.ndarray]) -> list[list[int]]:
         else:
             home.append(index)
     return sorted(groups, key=len, reverse=True)
+
+
+def distinct(faces: Iterable[Face], known: Iterable[Face] = ()) -> list[Face]:
+    """Return the faces without those at the place of a known face or of an earlier one in the list."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(len(grouped([face.landmarks_px, other.landmarks_px])) == 2 for other in (*known, *kept)):
+            kept.append(face)
+    return kept
 
 
 def believed(group: list[np.ndarray], focus: list[np.ndarray]) -> bool:

@@ -12,10 +12,10 @@ import numpy as np
 
 from infant_fer.face import HeadPose
 from infant_fer.labels import AFFECTS
+from infant_fer.trust.assessment import VERDICTS
 
-NOT_SEEN, CANNOT_SAY = "not seen", "cannot say"
+NOT_SEEN, CANNOT_SAY = "not seen", VERDICTS[-1]
 STATES = (*AFFECTS, CANNOT_SAY, NOT_SEEN)  # of an interval
-VERDICTS = ("answer", "caution", CANNOT_SAY)  # of trust.assessment.Assessment
 
 _BOX, _PROBABILITIES, _POSE, _WIDTH = slice(0, 4), slice(4, 7), slice(7, 10), 13
 _VALENCE, _AROUSAL, _INFANT = 10, 11, 12
@@ -40,7 +40,7 @@ class FrameReading:
     valence: float | None = None
     arousal: float | None = None
     action_units: Mapping[str, float] | None = None
-    verdict: str | None = None  # one of VERDICTS
+    verdict: str | None = None  # of trust.assessment.VERDICTS
     pose: HeadPose | None = None
     infant: float | None = None
     smoothed: Mapping[str, float] | None = None
@@ -181,6 +181,11 @@ class FrameTable(Sequence[FrameReading]):
 
     def __iter__(self) -> Iterator[FrameReading]:
         return (self[place] for place in range(len(self)))
+
+    @property
+    def end_s(self) -> float:
+        """Return the time of the last reading; -1 without any."""
+        return self._times[-1] if self._times else -1.0
 
     @property
     def times_s(self) -> np.ndarray:

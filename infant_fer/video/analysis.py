@@ -1,0 +1,263 @@
+"""From a clip to a timeline: composes reading, tracking, classification and the gate; holds a window of crops, never the clip."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, TypeVar
+
+from infant_fer.alignment import AlignedFace, align_face
+from infant_fer.analyzer import Analyzer
+from infant_fer.errors import ClipError
+from infant_fer.face import Face
+from infant_fer.report import FaceReport
+from infant_fer.video.bouts import BoutRules, build_timeline
+from infant_fer.video.reading import ClipReader, ClipSettings
+from infant_fer.video.timeline import Event, FrameReading, FrameTable, Timeline
+from infant_fer.video.tracking import FaceTracker, PersonNumbers, Sighting
+
+WINDOW_FRAMES = 32  # classified together; a batch costs half as much for each face as single faces
+AHEAD_FRAMES = 64  # that reading and detection may be ahead of classification; crops alone are kept of them
+REGIONS = {  # of the frame: left, top, right, bottom as shares of its width and height
+    "left": (0.0, 0.0, 0.5, 1.0),
+    "right": (0.5, 0.0, 1.0, 1.0),
+    "top": (0.0, 0.0, 1.0, 0.5),
+    "bottom": (0.0, 0.5, 1.0, 1.0),
+}
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """How a clip is read.
+
+    `region` limits the search to a part of the upright frame, for split screens: left, top, right and bottom as shares of
+    width and height (see `parse_region`). `ahead` reads and detects in a thread of its own while another one classifies.
+    """
+
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    region: tuple[float, float, float, float] | None = None
+    max_persons: int = 3
+    rules: BoutRules = field(default_factory=BoutRules)
+    events: tuple[Event, ...] = ()
+    ahead: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_persons <= 5:
+            raise ClipError(f"From 1 to 5 persons can be followed; {self.max_persons} were given.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the reading of a clip is. `share` and `seconds_left` are None where the clip does not say how long it is."""
+
+    time_s: float
+    share: float | None
+    seconds_left: float | None
+
+
+def parse_region(text: str) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom in 0..1 of "left", "right", "top", "bottom" or four numbers with commas.
+
+    Raises ClipError.
+    """
+    if text in REGIONS:
+        return REGIONS[text]
+    try:
+        left, top, right, bottom = (float(number) for number in text.split(","))
+    except ValueError:
+        left, top, right, bottom = 0.0, 0.0, 0.0, 0.0
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ClipError(
+            f"The region {text!r} is none of {', '.join(REGIONS)}, nor LEFT,TOP,RIGHT,BOTTOM as shares from 0 to 1."
+        )
+    return left, top, right, bottom
+
+
+def analyze_video(
+    source: str | Path | IO[bytes],
+    analyzer: Analyzer,
+    settings: VideoSettings = VideoSettings(),
+    on_progress: Callable[[Progress], None] | None = None,
+    name: str | None = None,
+) -> Timeline:
+    """Read every person's expression through a clip. `name` is the timeline's source; default: the file's name.
+
+    Raises ClipError for what is no clip. A clip that breaks off gives the timeline of what could be read, with a note.
+
+    >>> timeline = analyze_video("clip.mp4", Analyzer.from_pretrained())
+    >>> timeline.summary["persons"][0]["time_share"]
+    """
+    reading = ClipAnalysis(source, analyzer, settings)
+    frames, started = FrameTable(), time.monotonic()
+    for row in reading.rows():
+        if on_progress is not None and row.time_s > frames.end_s:
+            on_progress(reading.progress(row.time_s, time.monotonic() - started))
+        frames.append(row)
+    title = name if name is not None else Path(getattr(source, "name", None) or str(source)).name
+    return build_timeline(title, frames, settings.rules, settings.events, analyzer.classifier.name, reading.notes)
+
+
+@dataclass(eq=False)
+class _Found:
+    """One frame after detection: per face its track, and the crop; no frame is kept."""
+
+    time_s: float
+    scale: float
+    tracks: list[int]
+    faces: list[Face]
+    aligned: list[AlignedFace]
+
+
+class ClipAnalysis:
+    """One clip's readings as a stream; `notes` are complete when it has ended."""
+
+    def __init__(self, source: str | Path | IO[bytes], analyzer: Analyzer, settings: VideoSettings = VideoSettings()):
+        self._analyzer, self._settings = analyzer, settings
+        self._reader = ClipReader(Path(source) if isinstance(source, str) else source, settings.clip)
+        self._numbers = PersonNumbers(settings.max_persons)
+        self._known = 1  # persons with rows; the first has them from the start
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what concerns the whole clip."""
+        left_out = self._numbers.left_out
+        more = f"There were more than {self._settings.max_persons} persons; {left_out} further faces were left out."
+        return (*self._reader.notes, *([more] if left_out else []))
+
+    def rows(self) -> Iterator[FrameReading]:
+        """Yield one reading for each sampled frame and each person known until then, in the order of time and person."""
+        with self._reader as reader:
+            frames = self._found(reader)
+            frames = _ahead(frames, AHEAD_FRAMES) if self._settings.ahead else frames
+            window = list(islice(frames, WINDOW_FRAMES))
+            while window:
+                following = list(islice(frames, WINDOW_FRAMES))
+                yield from self._read(window, last=not following)
+                window = following
+
+    def progress(self, time_s: float, elapsed_s: float) -> Progress:
+        """Return the progress at a reading of `time_s`, `elapsed_s` seconds after the start."""
+        settings = self._settings.clip
+        ends = [end for end in (self._reader.info.duration_s, settings.end_s) if end]
+        if not ends or min(ends) <= settings.start_s:
+            return Progress(time_s, None, None)
+        share = min(max((time_s - settings.start_s) / (min(ends) - settings.start_s), 0.0), 1.0)
+        return Progress(time_s, share, elapsed_s * (1 - share) / share if share else None)
+
+    def _found(self, reader: ClipReader) -> Iterator[_Found]:
+        """Yield every sampled frame's faces, followed and aligned; boxes and crops are in the region's frame."""
+        tracker = FaceTracker(self._analyzer.face_detector, self._settings.max_persons)
+        crop = self._analyzer.classifier.crop
+        for frame in reader.frames():
+            rgb, corner = frame.rgb, (0, 0)
+            if self._settings.region:
+                height, width = rgb.shape[:2]
+                left, top, right, bottom = self._settings.region
+                corner = (int(left * width), int(top * height))
+                rgb = rgb[
+                    corner[1] : max(round(bottom * height), corner[1] + 1),
+                    corner[0] : max(round(right * width), corner[0] + 1),
+                ]
+            tracked = tracker.update(frame.time_s, rgb)
+            faces = [face for _, face in tracked]
+            aligned = [align_face(rgb, face, crop) for face in faces]
+            yield _Found(
+                frame.time_s,
+                frame.scale,
+                [track for track, _ in tracked],
+                [_moved(face, corner) for face in faces],
+                aligned,
+            )
+
+    def _read(self, window: Sequence[_Found], last: bool) -> Iterator[FrameReading]:
+        faces = [face for found in window for face in found.faces]
+        aligned = [each for found in window for each in found.aligned]
+        reports = iter(self._analyzer.read_aligned(faces, aligned))
+        read = [dict(zip(found.tracks, islice(reports, len(found.tracks)), strict=True)) for found in window]
+        sightings = [
+            (
+                found.time_s,
+                [Sighting(track, report.face.box_xyxy, report.prediction.usable) for track, report in by_track.items()],
+            )
+            for found, by_track in zip(window, read, strict=True)
+        ]
+        persons = self._numbers.assign(sightings, last)
+        for found, by_track in zip(window, read, strict=True):
+            seen = {persons[track]: report for track, report in by_track.items() if track in persons}
+            self._known = max(self._known, *seen, 1)
+            for person in range(1, self._known + 1):
+                yield _reading(found, person, seen.get(person))
+
+
+def _reading(found: _Found, person: int, report: FaceReport | None) -> FrameReading:
+    if report is None:
+        return FrameReading(found.time_s, person, seen=False)
+    prediction = report.prediction
+    return FrameReading(
+        found.time_s,
+        person,
+        seen=True,
+        box_xyxy=tuple(value * found.scale for value in report.face.box_xyxy),
+        label=prediction.label,
+        probabilities=prediction.probabilities,
+        valence=prediction.valence,
+        arousal=prediction.arousal,
+        action_units=getattr(prediction, "action_units", None),
+        verdict=report.assessment.verdict,
+        pose=report.face.pose,
+        infant=prediction.usable,
+    )
+
+
+def _moved(face: Face, corner: tuple[int, int]) -> Face:
+    if corner == (0, 0):
+        return face
+    return Face(face.landmarks_px + corner, face.blendshapes, face.pose)
+
+
+def _ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
+    """Yield the items of an iterable that runs in a thread of its own, at most `size` of them ahead.
+
+    Its exception is raised here in its place. When this iterator is closed the thread ends after its current item.
+    """
+    ready: queue.Queue = queue.Queue(size)
+    stopped, end = threading.Event(), object()
+
+    def put(entry) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def run() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((end, None))
+        except BaseException as error:  # raised again where the items are taken
+            put((end, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,130 @@
+"""Faces that move by known rules, found by a detector that is told where they are."""
+
+import numpy as np
+import pytest
+
+from infant_fer.face import Face, HeadPose
+from infant_fer.video.tracking import COAST_SECONDS, FaceTracker, PersonNumbers, Sighting
+
+SHAPE = np.random.default_rng(0).uniform(-0.5, 0.5, (478, 2)).astype(np.float32)
+FRAME = np.zeros((480, 640, 3), np.uint8)
+STEP = 0.04
+
+
+def face(x: float, y: float, size: float) -> Face:
+    return Face(SHAPE * size + np.float32((x, y)), {}, HeadPose(0, 0, 0))
+
+
+class KnownFaces:
+    """A detector that returns the faces it was given, near a place those whose centre lies in the view."""
+
+    def __init__(self):
+        self.faces: list[Face] = []
+        self.n_whole = 0
+
+    def find(self, photo_rgb, thorough=True):
+        self.n_whole += 1
+        return list(self.faces)
+
+    def find_near(self, photo_rgb, box_xyxy, roll):
+        left, top, right, bottom = box_xyxy
+        half = 1.2 * max(right - left, bottom - top)
+        x, y = (left + right) / 2, (top + bottom) / 2
+        centres = [(np.add(each.box_xyxy[:2], each.box_xyxy[2:]) / 2, each) for each in self.faces]
+        return [each for centre, each in centres if abs(centre[0] - x) < half and abs(centre[1] - y) < half]
+
+
+def followed(paths, n_frames: int, max_faces: int = 3) -> tuple[list[dict[int, Face]], KnownFaces]:
+    """Follow faces given as functions of the frame to a face or None; returns per frame the face of each track."""
+    detector = KnownFaces()
+    tracker = FaceTracker(detector, max_faces)
+    result = []
+    for number in range(n_frames):
+        detector.faces = [found for path in paths if (found := path(number)) is not None]
+        result.append(dict(tracker.update(number * STEP, FRAME)))
+    return result, detector
+
+
+def centre_x(each: Face) -> float:
+    return (each.box_xyxy[0] + each.box_xyxy[2]) / 2
+
+
+def test_two_faces_that_cross_keep_their_tracks():
+    """The nearer face hides the other while their centres are closer than half its size."""
+
+    def near(number):
+        return face(100 + 4 * number, 200, 120)
+
+    def far(number):
+        x = 540 - 4 * number
+        return face(x, 200, 90) if abs(x - centre_x(near(number))) > 60 else None
+
+    frames, _ = followed([near, far], 110)
+    hidden = [number for number in range(110) if far(number) is None]
+    assert len(hidden) > 10
+    near_track, far_track = (min(frames[0], key=lambda track: sign * centre_x(frames[0][track])) for sign in (1, -1))
+    for number, tracks in enumerate(frames):
+        assert tracks[near_track].height_px == pytest.approx(120, rel=0.05)
+        assert set(tracks) == ({near_track} if number in hidden else {near_track, far_track})
+
+
+def test_a_face_that_is_hidden_for_a_moment_keeps_its_track_and_a_longer_one_does_not():
+    def path(gap):
+        return lambda number: None if 20 <= number < 20 + gap else face(300 + number, 200, 100)
+
+    short, _ = followed([path(20)], 60)
+    assert {track for tracks in short for track in tracks} == {1}
+    assert [bool(tracks) for tracks in short] == [not 20 <= number < 40 for number in range(60)]
+    long, _ = followed([path(int(COAST_SECONDS / STEP) + 10)], 90)
+    assert {track for tracks in long for track in tracks} == {1, 2}
+
+
+def test_the_whole_frame_is_searched_in_steps_and_when_somebody_is_missing():
+    _, steady = followed([lambda number: face(300, 200, 100)], 50)
+    assert steady.n_whole == pytest.approx(50 * STEP / 0.4, abs=2)
+    _, missing = followed([lambda number: face(300, 200, 100) if number < 10 else None], 30)
+    assert missing.n_whole >= 20
+
+
+def test_a_jump_farther_than_the_gate_is_another_face():
+    frames, _ = followed([lambda number: face(100 if number < 10 else 500, 200, 80)], 20)
+    assert set(frames[5]) == {1}
+    assert set(frames[15]) == {2}
+
+
+def sightings(*tracks) -> list[Sighting]:
+    """Return sightings of (track, x, probability of an infant)."""
+    return [Sighting(track, (x, 0.0, x + 100.0, 100.0), infant) for track, x, infant in tracks]
+
+
+def test_persons_are_numbered_by_first_sight_once_seen_in_three_frames():
+    numbers = PersonNumbers(3)
+    window = [(0.0, sightings((1, 0, 0.9))), (0.04, sightings((1, 0, 0.9), (2, 300, 0.1)))]
+    assert numbers.assign(window) == {}
+    window = [
+        (0.08 + 0.04 * n, sightings((1, 0, 0.9), (2, 300, 0.1), *([(3, 500, 0.9)] if n == 1 else []))) for n in range(3)
+    ]
+    assert numbers.assign(window) == {1: 1, 2: 2}
+
+
+def test_a_new_track_continues_the_lost_person_of_its_kind_and_not_the_other():
+    numbers = PersonNumbers(3)
+    both = [(0.04 * n, sightings((1, 0, 0.9), (2, 300, 0.1))) for n in range(5)]
+    assert numbers.assign(both) == {1: 1, 2: 2}
+    numbers.assign([(1 + 0.04 * n, []) for n in range(5)])
+    back = [(3 + 0.04 * n, sightings((3, 310, 0.95))) for n in range(5)]
+    assert numbers.assign(back) == {3: 1}, "an infant at the adult's place is the infant"
+    adult = [(4 + 0.04 * n, sightings((3, 310, 0.95), (4, 0, 0.05))) for n in range(5)]
+    assert numbers.assign(adult) == {3: 1, 4: 2}
+
+
+def test_a_person_in_sight_is_not_continued_by_a_further_track():
+    numbers = PersonNumbers(2)
+    assert numbers.assign([(0.04 * n, sightings((1, 0, 0.9))) for n in range(5)]) == {1: 1}
+    window = [(1 + 0.04 * n, sightings((1, 0, 0.9), (2, 300, 0.9), (3, 500, 0.9))) for n in range(5)]
+    assert numbers.assign(window) == {1: 1, 2: 2}
+    assert numbers.left_out == 1
+
+
+def test_a_clip_of_one_frame_has_a_person():
+    assert PersonNumbers(1).assign([(0.0, sightings((1, 0, None)))], last=True) == {1: 1}
