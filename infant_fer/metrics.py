@@ -130,6 +130,17 @@ def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndar
     return confusion_matrix(truth, predicted, labels=range(classes))
 
 
+def cohen_kappa(counts: np.ndarray) -> np.ndarray | float:
+    """Return Cohen's κ (1960) of (..., C, C) counts of two raters, (...) or a float; NaN where chance agreement is certain."""
+    counts = np.asarray(counts, float)
+    total = counts.sum((-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = np.trace(counts, axis1=-2, axis2=-1) / total
+        chance = (counts.sum(-1) * counts.sum(-2)).sum(-1) / total**2
+        kappa = np.where(np.isclose(chance, 1), np.nan, (observed - chance) / (1 - chance))
+    return float(kappa) if kappa.ndim == 0 else kappa
+
+
 def balanced_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean recall over the classes that occur."""
     from sklearn.metrics import recall_score

@@ -1,0 +1,186 @@
+"""Human codings in the formats of labs, and agreement figures that are known by hand."""
+
+import csv
+import zipfile
+
+import numpy as np
+import pympi
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from infant_fer.errors import DatasetError
+from infant_fer.metrics import cohen_kappa
+from infant_fer.video.agreement import agreement
+from infant_fer.video.exports import BORIS_COLUMNS, export
+from infant_fer.video.imports import NOT_CODED, CodedInterval, Coding, read_coding, read_events, read_tracks
+from infant_fer.video.timeline import NOT_SEEN, Event
+from tests.video.test_timeline import timeline
+
+SPANS = [(0.0, 0.2, "neutral"), (0.2, 0.4, "positive"), (0.4, 0.6, NOT_SEEN), (0.6, 0.8, "negative")]
+
+
+def coded(*spans: tuple[float, float, str], gaps: str = "neutral") -> Coding:
+    return Coding("hand.csv", "", tuple(CodedInterval(*span) for span in spans), gaps)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coded")
+    export(timeline("oopp..nn", events=(Event(0.0, "play", 0.4), Event(0.5, "toy"))), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "track"),
+    [("clip.eaf", "person 1"), ("clip.opf", "person1.affect"), ("boris.tsv", "person 1"), ("intervals.csv", "1")],
+)
+def test_what_is_exported_is_read_back(exported, name, track):
+    found = read_coding(exported / name, track)
+    assert [(each.onset_s, each.offset_s, each.label) for each in found.intervals] == SPANS
+    assert found.gaps == NOT_CODED
+    assert found.label_at(0.25) == "positive"
+    assert found.label_at(9) == NOT_CODED
+
+
+def test_the_column_of_play_is_found_and_its_gaps_are_neutral(exported):
+    found = read_coding(exported / "clip.opf")
+    assert (found.track, found.gaps) == ("childemo", "neutral")
+    assert [each.label for each in found.intervals] == ["positive", NOT_SEEN, "negative"]
+    assert found.label_at(0.1) == "neutral"
+
+
+@pytest.mark.parametrize("name", ["clip.eaf", "clip.opf", "events.tsv"])
+def test_events_are_read_with_their_phases_and_moments(exported, name):
+    found = [event for event in read_events(exported / name) if event.label in ("play", "toy")]
+    assert found == [Event(0.0, "play", 0.4), Event(0.5, "toy")]
+
+
+def test_a_table_of_a_lab_is_read(tmp_path):
+    (tmp_path / "a.csv").write_text("\ufeffOnset,Offset,Code\n1.5,2.5,Pos\n0.5,1.5,n\n3,4,happy\n")
+    found = read_coding(tmp_path / "a.csv")
+    assert [(each.onset_s, each.label) for each in found.intervals] == [
+        (0.5, "negative"),
+        (1.5, "positive"),
+        (3, "positive"),
+    ]
+
+
+def test_boris_points_and_pairs(tmp_path):
+    rows = [("baby", "positive", "START", 1.0), ("mother", "negative", "START", 1.5), ("baby", "positive", "STOP", 2.0),
+            ("mother", "negative", "STOP", 3.0), ("baby", "negative", "POINT", 4.0)]  # fmt: skip
+    with (tmp_path / "b.tsv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, BORIS_COLUMNS, delimiter="\t", restval="")
+        writer.writeheader()
+        for subject, behaviour, kind, time_s in rows:
+            writer.writerow({"Subject": subject, "Behavior": behaviour, "Behavior type": kind, "Time": time_s})
+    assert read_coding(tmp_path / "b.tsv").track == "baby"  # of two possible ones, the child's
+    assert read_tracks(tmp_path / "b.tsv")["mother"] == [CodedInterval(1.5, 3.0, "negative")]
+
+
+def test_a_tier_of_an_elan_file_is_chosen_by_its_codes(tmp_path):
+    document = pympi.Eaf()
+    for tier, codes in {"speech": [(0, 100, "hello")], "child affect": [(0, 500, "p"), (500, 900, "n")]}.items():
+        document.add_tier(tier)
+        for code in codes:
+            document.add_annotation(tier, *code)
+    document.to_file(tmp_path / "a.eaf")
+    assert read_coding(tmp_path / "a.eaf").track == "child affect"
+    with pytest.raises(DatasetError, match=r"no 'dad'; it has .*'speech'"):
+        read_coding(tmp_path / "a.eaf", "dad")
+    with pytest.raises(DatasetError, match="the code 'hello' is no affect"):
+        read_coding(tmp_path / "a.eaf", "speech")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.doc", "x", "is no coding that can be read"),
+        ("a.csv", "onset,offset,label\n2,1,p\n", "Line 2 of a.csv ends before it starts"),
+        ("a.csv", "onset,offset,label\nnow,1,p\n", "Line 2 of a.csv: 'now' is no time in seconds"),
+        ("a.csv", "onset,offset,label\n0,2,p\n1,3,n\n", "at 0.000 s and 1.000 s overlap"),
+        ("a.csv", "when,what\n0,p\n", "needs columns onset"),
+        ("a.csv", "", "has no rows"),
+        ("a.eaf", "<a><b></a>", "a.eaf could not be read"),
+        ("a.eaf", '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', "declares XML entities"),
+        ("a.opf", "not a zip", "could not be read: BadZipFile"),
+        ("a.tsv", "Subject\tBehavior\tBehavior type\tTime\nb\tpositive\tSTART\t1\n", "at 1.000 s has no STOP"),
+    ],
+)
+def test_a_wrong_coding_is_one_sentence(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DatasetError, match=words):
+        read_coding(tmp_path / name)
+
+
+def test_two_possible_tracks_must_be_told_apart(tmp_path):
+    (tmp_path / "a.csv").write_text("onset,offset,label,subject\n0,1,p,a\n0,1,n,b\n")
+    with pytest.raises(DatasetError, match="several codings of affect: 'a', 'b'"):
+        read_coding(tmp_path / "a.csv")
+
+
+def test_a_bomb_in_a_datavyu_file_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.opf", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("db", b"0" * (65 * 2**20))
+    with pytest.raises(DatasetError, match="larger than 64 MB unpacked"):
+        read_coding(tmp_path / "a.opf")
+
+
+def test_kappa_is_that_of_scikit_learn():
+    random = np.random.default_rng(0)
+    human, model = random.integers(3, size=(2, 50))
+    counts = np.zeros((3, 3), int)
+    np.add.at(counts, (human, model), 1)
+    assert cohen_kappa(counts) == pytest.approx(cohen_kappa_score(human, model))
+    assert cohen_kappa(np.stack([counts, 5 * np.eye(3)])) == pytest.approx([cohen_kappa(counts), 1.0])
+    assert np.isnan(cohen_kappa(np.diag([4, 0, 0])))
+
+
+def test_kappa_and_confusion_by_hand():
+    found = agreement(timeline("ppppppoonn"), coded((0, 0.4, "positive"), (0.8, 1.0, "negative")))
+    assert found["kappa_frame"] == pytest.approx(0.6875)  # (0.8 - 0.36) / (1 - 0.36)
+    assert found["confusion"]["neutral"] == {"positive": 2, "neutral": 2, "negative": 0}
+    assert (found["frames"], found["frames_coded"]) == (10, 10)
+    assert found["disagreements"] == [{"onset_s": 0.4, "offset_s": 0.6, "human": "neutral", "model": "positive"}]
+
+
+def test_a_second_has_its_most_frequent_label():
+    found = agreement(timeline("pppppppnnn" + "nnnnnnnnpp", step=0.1), coded((0, 1, "positive"), (1, 2, "negative")))
+    assert found["confusion_second"]["positive"] == {"positive": 1, "neutral": 0, "negative": 0}
+    assert found["kappa_second"] == 1
+    assert found["kappa_frame"] == pytest.approx(0.5)
+
+
+def test_within_the_tolerance_a_late_onset_is_no_disagreement():
+    human, model = coded((0.5, 1.5, "positive")), timeline("ooooooo" + "ppppppppp" + "oooo")
+    strict, tolerant = (agreement(model, human, tolerance_s=tolerance) for tolerance in (0.0, 0.25))
+    assert strict["kappa_frame_tolerant"] == strict["kappa_frame"] < 0.8
+    assert tolerant["kappa_frame_tolerant"] == 1
+    assert tolerant["kappa_frame"] == strict["kappa_frame"]
+
+
+def test_unseen_declined_and_uncoded_moments_are_left_out():
+    found = agreement(timeline("pp..??nn"), coded((0, 0.1, "positive"), (0.2, 0.8, "negative"), gaps=NOT_CODED))
+    assert (found["frames"], found["frames_coded"]) == (3, 7)
+    assert found["confusion"]["negative"] == {"positive": 0, "neutral": 0, "negative": 2}
+
+
+def test_onset_lags_are_those_of_the_nearest_pairs():
+    human = coded((1.0, 2.0, "positive"), (4.0, 5.0, "positive"), (8.0, 8.5, "negative"))
+    letters = ["o"] * 100
+    letters[12:20] = "p" * 8  # 0.2 s late
+    letters[39:50] = "p" * 11  # 0.1 s early
+    letters[60:62] = "p" * 2  # of no human bout within 2 s but a matched one
+    found = agreement(timeline("".join(letters)), human)
+    assert found["onsets"]["positive"] == {
+        "human": 2, "model": 3, "matched": 2, "median_lag_s": pytest.approx(0.05), "median_distance_s": pytest.approx(0.15),
+    }  # fmt: skip
+    assert found["onsets"]["negative"]["matched"] == 0
+    assert "neutral" not in found["onsets"]
+    assert found["onset_lag_s"] == pytest.approx(0.05)
+
+
+def test_a_clip_without_anybody_cannot_be_compared():
+    with pytest.raises(DatasetError, match=r"clip\.mp4 shows no person"):
+        agreement(timeline(""), coded((0, 1, "positive")))
+    with pytest.raises(DatasetError, match="no person 7"):
+        agreement(timeline("pp"), coded((0, 1, "positive")), person=7)
