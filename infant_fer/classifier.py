@@ -134,6 +134,16 @@ class AffectClassifier:
         heads = forward_crops(self._model, self._processor, crops, geometry)
         return [{name: values[row] for name, values in heads.items()} for row in range(len(crops))]
 
+    def image_probabilities(self, crops: np.ndarray) -> np.ndarray:
+        """Return (N, 3) float64 probabilities of AFFECTS for N ≥ 1 crops, (N, S, S, 3) uint8, by the image stream alone.
+
+        Mirrored and calibrated as in `predict`. Landmarks would not notice that something is covered, so tests that
+        cover parts of a face leave them out.
+        """
+        logits = forward_crops(self._model, self._processor, crops)["logits"].double()
+        shares = (logits / self.temperature).softmax(1).numpy()
+        return np.stack([shares[:, np.equal(self.affects, affect)].sum(1) for affect in AFFECTS], axis=1)
+
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
         return model_inputs(self._processor, aligned.crop_rgb[None]).to(self.device)

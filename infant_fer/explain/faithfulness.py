@@ -1,0 +1,139 @@
+"""Is a map true? The answer while the cells it marks are hidden, or shown, one after the other, beside other orders.
+
+Deletion and insertion: Petsiuk et al. 2018, arXiv 1806.07421. Cells instead of single pixels: Samek et al. 2017,
+arXiv 1509.06321. Filling instead of grey holes: Rong et al. 2022, arXiv 2202.00449.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from infant_fer.explain.covering import Answer, filled
+
+CELLS = 16  # of a side; one is 6 px in a crop of 96, less than the width of an eye
+STEPS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The answer (K,) in 0..1 while the share (K,) of cells is hidden (deletion) or shown (insertion), from 0 to 1."""
+
+    shares: np.ndarray
+    answers: np.ndarray
+
+    @property
+    def area(self) -> float:
+        """Return the area under the curve in 0..1, by the trapezoid rule."""
+        return float(np.trapezoid(self.answers, self.shares))
+
+    def at(self, share: float) -> float:
+        """Return the answer at a share, between the measured ones by straight lines."""
+        return float(np.interp(share, self.shares, self.answers))
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """How the probability of `target` falls and rises by a map's order, and by a random and an edge detector's order.
+
+    The smaller the deletion area and the larger the insertion area, the more faithful the map is to the model.
+    """
+
+    target: str
+    deletion: Curve
+    insertion: Curve
+    random_deletion: Curve
+    edge_deletion: Curve
+    fill: str
+
+    @property
+    def better_than_random(self) -> bool:
+        """Return whether the map's deletion area is below that of a random order."""
+        return self.deletion.area < self.random_deletion.area
+
+    @property
+    def margin(self) -> float:
+        """Return by what share the map's deletion area is below the random one; below 0 where it is larger."""
+        return 1 - self.deletion.area / self.random_deletion.area if self.random_deletion.area > 0 else 0.0
+
+    def sentence(self, share: float = 0.1) -> str:
+        """Return one sentence for people, about hiding the tenth of the picture that the map marks most."""
+        whole, marked, random = (curve.at(each) * 100 for curve, each in self._points(share))
+        words = {0.1: "tenth", 0.2: "fifth", 0.5: "half"}.get(share, f"{share:.0%}")
+        start = (
+            f"Hiding the marked {words} of the picture changes '{self.target}' from {whole:.0f} to {marked:.0f} %; "
+            f"hiding a random {words}, to {random:.0f} %."
+        )
+        if not self.better_than_random:
+            return start + " This map is no better than a random one."
+        if self.deletion.area >= self.edge_deletion.area:
+            return start + " A simple edge detector does as well as this map."
+        return start
+
+    def _points(self, share: float) -> list[tuple[Curve, float]]:
+        return [(self.deletion, 0.0), (self.deletion, share), (self.random_deletion, share)]
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the areas for JSON."""
+        return {
+            "deletion_auc": round(self.deletion.area, 4),
+            "insertion_auc": round(self.insertion.area, 4),
+            "random_deletion_auc": round(self.random_deletion.area, 4),
+            "edge_deletion_auc": round(self.edge_deletion.area, 4),
+        }
+
+
+def faithfulness(
+    values: np.ndarray, crop_rgb: np.ndarray, answer: Answer, target: str, fill: str = "neighbours", seed: int = 0
+) -> Faithfulness:
+    """Measure an (S, S) map of an (S, S, 3) uint8 crop; `answer` gives the target's probability for (N, S, S, 3) crops.
+
+    All curves are computed in one call of `answer`. Each step of the random deletion hides other random cells, drawn from
+    `seed`: its area then varies less than that of one random order.
+    """
+    side, shares = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1)
+    marked, edges = cell_order(values), cell_order(edge_map(crop_rgb))
+    generator = np.random.default_rng(seed)
+    inner = shares[1:-1]  # the whole crop and the wholly hidden one are the same for all
+    masks = [_hidden(marked, share, side) for share in shares]
+    masks += [~_hidden(marked, share, side) for share in inner]
+    masks += [_hidden(generator.permutation(marked), share, side) for share in inner]
+    masks += [_hidden(edges, share, side) for share in inner]
+    answers = answer(filled(crop_rgb, np.stack(masks), fill)).astype(np.float64)
+    whole, hidden = answers[0], answers[STEPS]
+    insertion, random, edge = answers[STEPS + 1 :].reshape(3, len(inner))
+    return Faithfulness(
+        target,
+        Curve(shares, answers[: STEPS + 1]),
+        Curve(shares, np.array([hidden, *insertion, whole])),
+        Curve(shares, np.array([whole, *random, hidden])),
+        Curve(shares, np.array([whole, *edge, hidden])),
+        fill,
+    )
+
+
+def cell_order(values: np.ndarray) -> np.ndarray:
+    """Return the cells of an (S, S) map from the largest mean to the smallest, (CELLS²,) int; ties keep their places."""
+    cells = _cells(values.shape[0])
+    means = np.bincount(cells.ravel(), values.ravel()) / np.bincount(cells.ravel())
+    return np.argsort(-means, kind="stable")
+
+
+def edge_map(crop_rgb: np.ndarray) -> np.ndarray:
+    """Return (S, S) float32: the length of the luminance's gradient (Sobel), which knows nothing of the model."""
+    grey = cv2.cvtColor(crop_rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+
+
+def _cells(side: int) -> np.ndarray:
+    """Return (side, side) int: the number of the cell that each pixel is in, row by row."""
+    count = min(CELLS, side)
+    places = np.arange(side) * count // side
+    return places[:, None] * count + places
+
+
+def _hidden(order: np.ndarray, share: float, side: int) -> np.ndarray:
+    """Return (side, side) bool: the pixels of the first `share` of the cells in `order`."""
+    return np.isin(_cells(side), order[: round(share * len(order))])
