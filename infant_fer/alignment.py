@@ -59,7 +59,7 @@ def align_face(photo_rgb: np.ndarray, face: Face, spec: CropSpec) -> AlignedFace
 
     `photo_rgb` is (H, W, 3) uint8; pixels outside it repeat its border.
     """
-    return _cut(photo_rgb, similarity(face.anchors_px, spec.anchors_px), spec.size)
+    return cut_out(photo_rgb, similarity(face.anchors_px, spec.anchors_px), spec.size)
 
 
 def whole_picture(photo_rgb: np.ndarray, spec: CropSpec) -> AlignedFace:
@@ -67,7 +67,7 @@ def whole_picture(photo_rgb: np.ndarray, spec: CropSpec) -> AlignedFace:
     size_wh = np.array(photo_rgb.shape[1::-1])
     scale = spec.size / size_wh.max()
     shift = (spec.size - scale * size_wh) / 2 + (scale - 1) / 2  # pixel centres: the picture begins at -0.5
-    return _cut(photo_rgb, np.hstack([np.eye(2) * scale, shift[:, None]]), spec.size)
+    return cut_out(photo_rgb, np.hstack([np.eye(2) * scale, shift[:, None]]), spec.size)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -80,8 +80,11 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.hstack([linear, (target.mean(0) - linear @ source.mean(0))[:, None]])
 
 
-def _cut(photo_rgb: np.ndarray, matrix: np.ndarray, size: int) -> AlignedFace:
-    """Warp at a whole multiple of the crop's size and average down, so that large faces do not alias."""
+def cut_out(photo_rgb: np.ndarray, matrix: np.ndarray, size: int) -> AlignedFace:
+    """Return the (size, size) crop of a 2×3 similarity from photo to crop pixels; see align_face.
+
+    It is warped at a whole multiple of its size and averaged down, so that large faces do not alias.
+    """
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     factor = int(np.clip(np.ceil(1 / max(scale, 1e-6)), 1, 8))
     large = matrix * factor

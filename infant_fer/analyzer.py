@@ -23,6 +23,8 @@ from infant_fer.regions import density_ratio_per_part, part_map, share_per_part
 from infant_fer.report import Explanation, FaceReport, Report
 from infant_fer.trust.gate import assess
 from infant_fer.trust.rules import findings, photo_notes
+from infant_fer.trust.steadiness import steadiness, views
+from infant_fer.trust.store import TrustData
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,16 @@ class Classifier(Protocol):
     name: str
     card: str
     crop: CropSpec
+    trust: TrustData | None
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
         """Classify one aligned face."""
 
     def predict_batch(self, aligned: Sequence[AlignedFace], faces: Sequence[Face]) -> list[Prediction]:
         """Classify many aligned faces; an empty sequence gives an empty list."""
+
+    def view_labels(self, crops: np.ndarray, face: Face | None = None) -> np.ndarray:
+        """Return the (N,) str affect of each of N changed crops of one face, (N, S, S, 3) uint8."""
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return (1, 3, S, S) float32: the crop as the model takes it."""
@@ -120,6 +126,15 @@ class Analyzer:
             decoded, reports, photo_notes(len(reports), budget is not None and budget.exhausted), self.classifier.name
         )
 
+    def check_steadiness(self, report: Report, face: int = 1) -> Report:
+        """Return the report with one face's assessment that also says how steady the answer is under small changes."""
+        self._adapt_to_fork()
+        chosen = report.face(face)
+        labels = self.classifier.view_labels(views(report.photo.rgb, chosen.aligned), chosen.face)
+        found = findings(chosen.face, chosen.aligned, chosen.prediction)
+        counted = steadiness(labels, chosen.prediction.label)
+        return report.with_assessment(face, assess(chosen.prediction, found, self.classifier.trust, counted))
+
     def explain(self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()) -> Report:
         """Return the report with a complete explanation of one face."""
         *_, last = self.explain_steps(report, face, settings)
@@ -162,5 +177,7 @@ class Analyzer:
 
     def _report(self, face: Face, aligned: AlignedFace, prediction: Prediction) -> FaceReport:
         found = findings(face, aligned, prediction)
-        notes = tuple(finding.reason.text for finding in found)
-        return FaceReport(1, face, aligned, prediction, notes, assess(prediction, found))
+        assessment = assess(prediction, found, self.classifier.trust)
+        remarks = (finding.reason.text for finding in found if finding.verdict == "answer")
+        notes = (*(reason.text for reason in assessment.reasons), *remarks)
+        return FaceReport(1, face, aligned, prediction, notes, assessment)

@@ -27,9 +27,11 @@ from infant_fer.labels import (
     is_emotions,
     sum_to_affect,
 )
-from infant_fer.models.features import recorded
+from infant_fer.metrics import entropy
+from infant_fer.models.features import fingerprint, recorded
 from infant_fer.models.geometry import geometry_features
 from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.trust.store import TrustData
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Prediction:
         """Return whether the face is a usable infant's to the checkpoint; True when it has no head for that."""
         return self.usable is None or self.usable >= 0.5
 
+    @property
+    def doubt(self) -> float:
+        """Return the entropy of the affect probabilities in nats, 0 to log 3."""
+        return float(entropy(np.array(list(self.probabilities.values()))))
+
 
 class AffectClassifier:
     """A checkpoint ready to classify aligned faces. Thread-safe: it holds no state of a call."""
@@ -82,6 +89,7 @@ class AffectClassifier:
         if precision not in PRECISIONS:
             raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
         self._precision = precision
+        self.trust: TrustData | None = None
         self._explained: tuple[torch.nn.Module, str] | None = None  # made at the first explanation
         self._copying = threading.Lock()
 
@@ -103,6 +111,7 @@ class AffectClassifier:
         loaded = load_checkpoint(source, revision, on_progress)
         with one_clear_error(loaded.name):
             classifier = cls(loaded.model, loaded.processor, loaded.name, loaded.card, device, precision)
+            classifier.trust = TrustData.load(loaded.folder, fingerprint(loaded.model))
             classifier.warm_up()
         return classifier
 
@@ -143,6 +152,15 @@ class AffectClassifier:
         logits = forward_crops(self._model, self._processor, crops)["logits"].double()
         shares = (logits / self.temperature).softmax(1).numpy()
         return np.stack([shares[:, np.equal(self.affects, affect)].sum(1) for affect in AFFECTS], axis=1)
+
+    def view_labels(self, crops: np.ndarray, face: Face | None = None) -> np.ndarray:
+        """Return the (N,) str affect of each of N changed crops of one face, (N, S, S, 3) uint8, none averaged with its mirror image."""
+        geometry = None
+        if face is not None and _takes_geometry(self._model):
+            geometry = np.repeat(geometry_features(face)[None], len(crops), axis=0)
+        heads = forward_crops(self._model, self._processor, crops, geometry, mirror=False)
+        shares = affect_probabilities(heads["logits"], self.temperature, self.affects)
+        return np.array(AFFECTS)[shares.argmax(1)]
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
@@ -196,6 +214,12 @@ class AffectClassifier:
             return self._explained
 
 
+def affect_probabilities(logits: torch.Tensor, temperature: float, affects: Sequence[str]) -> np.ndarray:
+    """Return (N, 3) float64 probabilities, in the order of AFFECTS, of (N, C) logits whose C classes show these `affects`."""
+    shares = (logits.double() / temperature).softmax(-1).numpy()
+    return np.stack([shares[:, np.array(affects) == affect].sum(1) for affect in AFFECTS], 1)
+
+
 def model_inputs(processor, crops: np.ndarray) -> torch.Tensor:
     """Return (N, 3, S, S) float32 for (N, S, S, 3) uint8 crops, as the checkpoint's processor scales and normalizes them.
 
@@ -212,19 +236,20 @@ def forward_crops(
     geometry: np.ndarray | None = None,
     found: np.ndarray | None = None,
     batch_size: int = 64,
+    mirror: bool | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the output of every head of `model` for N ≥ 1 crops: (N, ...) float32 tensors on the CPU, "logits" among them.
 
     "features" are (N, D), what the affect layer is given, and "member_logits" (N, M, C), where an ensemble has M members.
 
     `crops` are (N, S, S, 3) uint8. A model with a geometry stream also takes (N, G) float32 `geometry`; where the (N,)
-    bool `found` is False the image stream answers alone. If the config sets `test_time_mirror`, outputs are averaged
-    over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
+    bool `found` is False the image stream answers alone. With `mirror`, by default the config's `test_time_mirror`, outputs
+    are averaged over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
     model is put in evaluation mode and computes on its own device. Logits are not divided by the temperature.
     """
     model.eval()
     device = next(model.parameters()).device
-    mirror = bool(getattr(model.config, "test_time_mirror", False))
+    mirror = bool(getattr(model.config, "test_time_mirror", False)) if mirror is None else mirror
     step = max(1, batch_size // 2) if mirror else batch_size
     batches = []
     for start in range(0, len(crops), step):

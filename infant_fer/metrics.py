@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import entr, softmax
 
 RESAMPLES = 2_000  # of a bootstrap; its interval then moves by about 0.1 points between two seeds
 LEVEL = 0.95
@@ -161,6 +161,11 @@ def concordance(predicted: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * covariance / (predicted.var() + truth.var() + (predicted.mean() - truth.mean()) ** 2))
 
 
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Return the entropy in nats of (..., C) probabilities."""
+    return entr(probabilities).sum(-1)
+
+
 def negative_log_likelihood(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean of -log p of the true class, from (N, C) probabilities and (N,) indices."""
     from sklearn.metrics import log_loss
@@ -181,6 +186,32 @@ def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 
     number = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(number, confidence, bins) - np.bincount(number, right, bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def risk_coverage(doubt: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N,) coverage and (N,) risk: the share of errors among the 1, 2, ... N answers of least `doubt`.
+
+    Among equally doubtful answers the errors are spread evenly (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017).
+    """
+    order = np.argsort(doubt, kind="stable")
+    _, group, counts = np.unique(doubt[order], return_inverse=True, return_counts=True)
+    wrong = np.bincount(group, ~right[order]) / counts
+    answered = np.arange(1, len(order) + 1)
+    return answered / len(order), np.cumsum(wrong[group]) / answered
+
+
+def area_under_risk_coverage(doubt: np.ndarray, right: np.ndarray) -> float:
+    """Return AURC: the mean risk over all coverages, from (N,) doubts and (N,) bool; smaller is better."""
+    return float(risk_coverage(doubt, right)[1].mean())
+
+
+def false_positive_rate(scores: np.ndarray, truth: np.ndarray, sensitivity: float = 0.95) -> float:
+    """Return the share of negative cases at the threshold that finds at least this share of positive cases, from (N,) scores."""
+    positive = np.sort(scores[truth])[::-1]
+    if not len(positive) or truth.all():
+        return float("nan")
+    threshold = positive[int(np.ceil(sensitivity * len(positive) - 1e-9)) - 1]
+    return float((scores[~truth] >= threshold).mean())
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:

@@ -148,6 +148,14 @@ class Report:
         faces = tuple(replace(face, explanation=explanation) if face.number == number else face for face in self.faces)
         return replace(self, faces=faces)
 
+    def with_assessment(self, number: int, assessment: Assessment) -> Report:
+        """Return the same report with another assessment of one face; what its reasons say is said in the notes, too."""
+        face = self.face(number)
+        remarks = face.notes[len(face.assessment.reasons) :]
+        notes = (*(reason.text for reason in assessment.reasons), *remarks)
+        changed = replace(face, assessment=assessment, notes=notes)
+        return replace(self, faces=tuple(changed if each.number == number else each for each in self.faces))
+
     def to_dict(self) -> ReportJSON:
         """Return plain data for JSON: pixels are those of the full-size upright photo; it holds no picture or landmark."""
         return {

@@ -39,6 +39,7 @@ class LoadedCheckpoint:
     crop: CropSpec
     name: str
     card: str
+    folder: Path
     labels: tuple[str, ...]  # the classes that its weights were trained on, by canonical_label
     fresh: tuple[str, ...] = ()  # names of weights that the checkpoint does not have and that are random
 
@@ -95,7 +96,9 @@ def load_checkpoint(
                 "Save the model again with save_pretrained."
             )
         crop = crop_spec(config, processor, checkpoint.name)
-    return LoadedCheckpoint(model.eval(), processor, crop, checkpoint.name, checkpoint.card, labels, tuple(fresh))
+    return LoadedCheckpoint(
+        model.eval(), processor, crop, checkpoint.name, checkpoint.card, checkpoint.path, labels, tuple(fresh)
+    )
 
 
 def _set_labels(config, labels: Sequence[str]) -> None:

@@ -37,11 +37,12 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.trust.store import SETTINGS, TENSORS
 
 # Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
 OWN_FILES = (
     *("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE),
+    *("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE, SETTINGS, TENSORS),
 )
 MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading

@@ -2,32 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from infant_fer.trust.assessment import VERDICTS, Assessment
-from infant_fer.trust.rules import Finding
+from infant_fer.trust.assessment import VERDICTS, Assessment, Reason, SteadinessJSON
+from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, Finding
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
+    from infant_fer.trust.store import TrustData
 
-COVERAGE = 0.95  # of prediction sets
+COVERAGE = 0.95  # of prediction sets where there are no trust data
+STEADY_SHARE = 0.8  # of the changed pictures with the same label; below it caution
+PEOPLE_AGREE = 0.75  # expected agreement of two raters; below it caution
 
 
-def assess(prediction: Prediction, found: Sequence[Finding]) -> Assessment:
-    """Return the assessment of one face by the findings of trust.rules, in order of weight.
+def assess(
+    prediction: Prediction,
+    found: Sequence[Finding],
+    trust: TrustData | None = None,
+    steadiness: SteadinessJSON | None = None,
+) -> Assessment:
+    """Return the assessment of one face by the findings of trust.rules and the checkpoint's trust data.
 
     The verdict is the strictest that a finding demands. Without trust data the prediction set has as many of the most
     probable affects as reach COVERAGE.
     """
     against = [finding for finding in found if finding.verdict != "answer"]
-    verdict = max((finding.verdict for finding in against), key=VERDICTS.index, default=VERDICTS[0])
+    statistics: dict = {}
+    if trust is not None:
+        statistics = _statistics(prediction, trust)
+        against = [*against, *_from_statistics(prediction, trust, statistics)]
+    if steadiness is not None and steadiness["same"] < STEADY_SHARE * steadiness["n"]:
+        text = f"Small changes of the picture change the answer: it is the same in {steadiness['same']} of {steadiness['n']}."
+        against.append(Finding(Reason("unsteady", text), "caution"))
+    codes: dict[str, Finding] = {}
+    for finding in sorted(against, key=lambda each: -VERDICTS.index(each.verdict)):
+        codes.setdefault(finding.reason.code, finding)
+    reasons = tuple(codes.values())
     return Assessment(
-        verdict=verdict,
-        prediction_set=_most_probable(prediction),
-        reasons=tuple(finding.reason for finding in against),
-        tip=next((finding.tip for finding in against if finding.tip), None),
+        verdict=max((finding.verdict for finding in reasons), key=VERDICTS.index, default=VERDICTS[0]),
+        prediction_set=statistics.pop("prediction_set", None) or _most_probable(prediction),
+        reasons=tuple(finding.reason for finding in reasons),
+        tip=next((finding.tip for finding in reasons if finding.tip), None),
+        steadiness=steadiness,
+        **statistics,
     )
+
+
+def _statistics(prediction: Prediction, trust: TrustData) -> dict:
+    """Return the statistics of an Assessment that trust data give, rounded as they are shown."""
+    distance = None
+    if trust.distance is not None and prediction.features is not None:
+        distance = round(trust.distance_rank(float(trust.distance.of(prediction.features[None])[0])), 3)
+    return {
+        "prediction_set": trust.sets.of(prediction.probabilities),
+        "calibrated": trust.reliability.of(prediction.label, prediction.probabilities[prediction.label]),
+        "agreement": round(float(trust.expected_agreement(prediction.doubt)), 3),
+        "distance": distance,
+    }
+
+
+def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict) -> Iterator[Finding]:
+    limits, features = trust.limits, prediction.features
+    if trust.probe is not None and features is not None and limits.infant is not None:
+        infant = float(trust.probe.of(features[None])[0])
+        if infant < limits.infant:
+            yield Finding(NOT_INFANT, "cannot say" if infant < limits.infant / 2 else "caution", NOT_INFANT_TIP)
+    far = limits.distance is not None and features is not None
+    if far and float(trust.distance.of(features[None])[0]) > limits.distance:
+        yield Finding(Reason("unlike_training", "The face is unlike those that the model learnt from."), "caution")
+    elif limits.disagreement is not None and (prediction.disagreement or 0) > limits.disagreement:
+        yield Finding(
+            Reason("unlike_training", "The model's networks disagree: it has seen few faces like this one."), "caution"
+        )
+    possible = statistics["prediction_set"]
+    if len(possible) > 1:
+        named = " or ".join(possible)
+        yield Finding(Reason("near_tie", f"It may look {named}: the model can rule out neither."), "caution")
+    elif prediction.doubt > limits.doubt:
+        yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
+    if statistics["agreement"] < PEOPLE_AGREE:
+        yield Finding(Reason("people_disagree", "People would probably disagree about this face, too."), "caution")
 
 
 def _most_probable(prediction: Prediction) -> tuple[str, ...]:

@@ -11,16 +11,19 @@ import numpy as np
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.face import Face
-from infant_fer.trust.assessment import Reason, Verdict
+from infant_fer.trust.assessment import VERDICTS, Reason, Verdict
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
 
-# Of two values the first is the limit of "caution", the second that of "cannot say".
-SMALL_FACE_PX = (64, 24)  # brow to chin in the photo; below it the crop is mostly interpolation
-TURNED_DEGREES = (35.0, 60.0)  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away
-DARK_LEVEL = (45, 12)  # mean level of the crop, of 255
-BLURRED_SHARPNESS = (60.0, 6.0)  # variance of the Laplacian on the 96 px crop
+# Limits of a remark, of "caution" and of "cannot say"; between the first two the answers are right about as often as others.
+SMALL_FACE_PX = (64, 32, 20)  # brow to chin in the photo; below it the crop is mostly interpolation
+TURNED_DEGREES = (35.0, 35.0, 60.0)  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away
+DARK_LEVEL = (45, 30, 8)  # mean level of the crop, of 255
+BLURRED_SHARPNESS = (60.0, 20.0, 3.0)  # variance of the Laplacian on the 96 px crop
+INFANT_PROBABILITY = (
+    0.8  # of the "usable" head; on dev 1.7 % of infants lie below, 0.5 % of people above 8 years above it
+)
 TILTED_DEGREES = 30.0
 CLEAR_PROBABILITY = 0.65
 COVERED_PROBABILITY = 0.7  # on the dev rows 9 of 13 faces above it had the mouth covered
@@ -32,6 +35,10 @@ NO_FACE_ADVICE = (
 )
 
 SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may have been missed."
+
+
+NOT_INFANT = Reason("not_infant", "This does not look like an infant's face to the model; the answer may mean nothing.")
+NOT_INFANT_TIP = "Use a photo of an infant's face, to about three years of age."
 
 
 @dataclass(frozen=True)
@@ -49,17 +56,15 @@ def findings(face: Face, aligned: AlignedFace, prediction: Prediction) -> tuple[
     `face` is in the photo's frame, `aligned` the crop that was classified.
     """
     found = (*_on_the_face(prediction), *_on_the_picture(face, aligned), *_remarks(face, prediction))
-    order: tuple[Verdict, ...] = ("cannot say", "caution", "answer")
-    return tuple(sorted(found, key=lambda finding: order.index(finding.verdict)))
+    return tuple(sorted(found, key=lambda finding: -VERDICTS.index(finding.verdict)))
 
 
 def _on_the_face(prediction: Prediction) -> Iterator[Finding]:
     if not prediction.infant:
-        yield Finding(
-            Reason("not_infant", "This does not look like an infant's face to the model; the answer may mean nothing."),
-            "cannot say",
-            "Use a photo of an infant's face, to about three years of age.",
-        )
+        yield Finding(NOT_INFANT, "cannot say", NOT_INFANT_TIP)
+    elif prediction.usable is not None and prediction.usable < INFANT_PROBABILITY:
+        text = "The model is not sure that this is an infant's face."
+        yield Finding(Reason("not_infant", text), "caution", NOT_INFANT_TIP)
     if max(prediction.probabilities.values()) < CLEAR_PROBABILITY:
         yield Finding(Reason("near_tie", "The model is not sure: two readings are nearly as likely."), "caution")
     if prediction.mouth_covered is not None and prediction.mouth_covered > COVERED_PROBABILITY:
@@ -85,7 +90,7 @@ def _on_the_picture(face: Face, aligned: AlignedFace) -> Iterator[Finding]:
             Reason("dark", "The face is dark; more light would help."), allowed, "Take the photo in more light."
         )
     turned = max(abs(face.pose.yaw), abs(face.pose.pitch))
-    if allowed := _below(-turned, (-TURNED_DEGREES[0], -TURNED_DEGREES[1])):
+    if allowed := _below(-turned, tuple(-limit for limit in TURNED_DEGREES)):
         yield Finding(
             Reason("turned", "The face is turned away from the camera."),
             allowed,
@@ -102,10 +107,12 @@ def _remarks(face: Face, prediction: Prediction) -> Iterator[Finding]:
         yield Finding(Reason("eyes_closed", "The eyes look closed; a sleeping face often reads as neutral."), "answer")
 
 
-def _below(value: float, limits: tuple[float, float]) -> Verdict | None:
-    """Return the verdict that a value allows, None where it is above both limits."""
-    caution, stop = limits
-    return "cannot say" if value < stop else "caution" if value < caution else None
+def _below(value: float, limits: tuple[float, ...]) -> Verdict | None:
+    """Return the verdict that a value allows by its three limits, None where it is above all."""
+    verdict: Verdict | None = None
+    for limit, allowed in zip(limits, VERDICTS, strict=True):
+        verdict = allowed if value < limit else verdict
+    return verdict
 
 
 def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:

@@ -1,0 +1,157 @@
+"""Trust data: fitted, kept with the checkpoint, read back exactly, and refused when they are damaged or another's."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from infant_fer.classifier import AffectClassifier, Prediction
+from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.errors import CheckpointError
+from infant_fer.labels import AFFECTS
+from infant_fer.models.features import fingerprint
+from infant_fer.trust.gate import assess
+from infant_fer.trust.outputs import FaceOutputs
+from infant_fer.trust.store import RISK, SETTINGS, TENSORS, TrustData, TrustRows, doubt_limit
+from tests.tiny_checkpoints import save_tiny
+
+
+def outputs(n: int, seed: int, shift: float = 0.0, **changed) -> FaceOutputs:
+    """Return outputs whose probabilities are honest, and whose features show the true class and a shift."""
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet((0.3, 0.3, 0.3), n)
+    truth = np.array([random.choice(3, p=each) for each in probabilities])
+    features = random.normal(size=(n, 8)) + shift
+    features[np.arange(n), truth] += 4
+    columns = {
+        "probabilities": probabilities,
+        "truth": truth,
+        "votes": probabilities,
+        "subject": np.arange(n).astype(str),
+        "source": np.full(n, "web"),
+        "features": features.astype(np.float32),
+        "usable": None,
+        "mouth_covered": None,
+        "disagreement": random.random(n),
+    }
+    return FaceOutputs(**{**columns, **changed})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TrustData:
+    others = [outputs(100, seed, shift=3.0) for seed in (2, 3)]
+    return TrustData.fit("0123", TrustRows(outputs(400, 0), outputs(300, 1), *others))
+
+
+def prediction(*shares: float, features: np.ndarray | None = None, **heads) -> Prediction:
+    probabilities = dict(zip(AFFECTS, shares, strict=True))
+    return Prediction(max(probabilities, key=probabilities.get), probabilities, features=features, **heads)
+
+
+def test_what_is_saved_is_read_back(fitted, tmp_path):
+    fitted.save(tmp_path)
+    loaded = TrustData.load(tmp_path, "0123")
+    assert (loaded.reliability, loaded.sets, loaded.limits) == (fitted.reliability, fitted.sets, fitted.limits)
+    assert loaded.agreement == fitted.agreement
+    new = outputs(20, 9).features
+    np.testing.assert_allclose(loaded.distance.of(new), fitted.distance.of(new), rtol=1e-5)
+    np.testing.assert_allclose(loaded.probe.of(new), fitted.probe.of(new), rtol=1e-6)
+    assert TrustData.load(tmp_path / "nowhere", "0123") is None
+
+
+def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
+    folder = save_tiny(tmp_path / "tiny")
+    assert AffectClassifier.from_pretrained(folder).trust is None
+    fitted.save(folder)
+    with pytest.raises(CheckpointError, match="belongs to other weights"):
+        AffectClassifier.from_pretrained(folder)
+    mine = fingerprint(AffectClassifier.from_pretrained(save_tiny(tmp_path / "same"))._model)
+    replace(fitted, fingerprint=mine).save(folder)
+    assert AffectClassifier.from_pretrained(folder).trust.limits == fitted.limits
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"version": 99},
+        {"limits": {"doubt": "much"}},
+        {"limits": {"doubt": 0.1, "unknown": 1.0}},
+        {"agreement": [float("nan"), 0]},
+        {"agreement": [1.0]},
+        {"reliability": {"positive": []}},
+        {"reliability": {"positive": [[0.0, 3, 2]]}},
+        {"prediction_sets": {"thresholds": {"positive": 0.1}, "coverage": 0.95}},
+        {"distance": {"kind": "taxi", "quantiles": [0.0] * 101, "rest": {"classes": 1.0}}},
+        {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 3, "rest": {"classes": 1.0}}},
+        {"figures": 3},
+    ],
+)
+def test_damaged_settings_are_one_clear_error(fitted, tmp_path, damage):
+    fitted.save(tmp_path)
+    settings = json.loads((tmp_path / SETTINGS).read_text())
+    (tmp_path / SETTINGS).write_text(json.dumps({**settings, **damage}))
+    with pytest.raises(CheckpointError, match=r"trust\.json"):
+        TrustData.load(tmp_path, "0123")
+
+
+def test_damaged_tensors_are_one_clear_error(fitted, tmp_path):
+    fitted.save(tmp_path)
+    good = load_file(tmp_path / TENSORS)
+    for name, values in (
+        ("classes.means", np.zeros((3, 5), np.float32)),
+        ("classes.variances", np.full(8, np.inf, np.float32)),
+        ("probe", np.zeros(8, np.float64)),
+    ):
+        save_file({**good, name: values}, tmp_path / TENSORS)
+        with pytest.raises(CheckpointError, match="damaged"):
+            TrustData.load(tmp_path, "0123")
+    (tmp_path / TENSORS).write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match="damaged"):
+        TrustData.load(tmp_path, "0123")
+
+
+def test_the_limit_of_doubt_keeps_the_stated_risk():
+    doubt = np.arange(1000) / 1000
+    right = np.ones(1000, bool)
+    right[500::10] = False  # from 0.5 on every tenth is wrong
+    limit = doubt_limit(doubt, right)
+    answered = doubt <= limit
+    assert (~right[answered]).mean() <= RISK < (~right[doubt <= limit + 0.011]).mean()
+    assert doubt_limit(doubt, np.zeros(1000, bool)) == -1
+
+
+def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(fitted):
+    like = np.zeros(8, np.float32)
+    like[0] = 4
+    sure = assess(prediction(0.998, 0.001, 0.001, features=like, disagreement=0.1), (), fitted)
+    assert (sure.verdict, sure.prediction_set, sure.reasons) == ("answer", ("positive",), ())
+    assert sure.calibrated["label"] == "positive"
+    assert sure.agreement > 0.75
+    assert sure.distance < 0.9
+    far = assess(prediction(0.998, 0.001, 0.001, features=like + 20, disagreement=0.1), (), fitted)
+    assert {"unlike_training", "not_infant"} <= {reason.code for reason in far.reasons}
+    assert (far.verdict, far.distance) == ("cannot say", 1.0)
+    torn = assess(prediction(0.02, 0.50, 0.48, features=like, disagreement=0.1), (), fitted)
+    assert torn.prediction_set == ("neutral", "negative")
+    assert {"near_tie", "people_disagree"} <= {reason.code for reason in torn.reasons}
+    assert "neutral or negative" in torn.reasons[0].text
+
+
+def test_an_unsteady_answer_is_given_with_caution(fitted):
+    like = np.zeros(8, np.float32)
+    like[0] = 4
+    sure = prediction(0.998, 0.001, 0.001, features=like, disagreement=0.1)
+    for same, verdict in ((32, "answer"), (20, "caution")):
+        found = assess(sure, (), fitted, {"same": same, "n": 32})
+        assert (found.verdict, found.steadiness) == (verdict, {"same": same, "n": 32})
+    assert "20 of 32" in found.reasons[0].text
+
+
+def test_without_features_or_labels_only_what_can_be_fitted_is():
+    plain = TrustData.fit("0123", TrustRows(outputs(50, 0, features=None), outputs(200, 1, features=None)))
+    assert plain.distance is None
+    assert assess(prediction(0.998, 0.001, 0.001), (), plain).distance is None
+    with pytest.raises(CheckpointError, match="held-out faces"):
+        TrustData.fit("0123", TrustRows(outputs(50, 0), outputs(20, 1, truth=np.full(20, UNKNOWN))))
