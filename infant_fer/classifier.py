@@ -149,9 +149,8 @@ class AffectClassifier:
         Mirrored and calibrated as in `predict`. Landmarks would not notice that something is covered, so tests that
         cover parts of a face leave them out.
         """
-        logits = forward_crops(self._model, self._processor, crops)["logits"].double()
-        shares = (logits / self.temperature).softmax(1).numpy()
-        return np.stack([shares[:, np.equal(self.affects, affect)].sum(1) for affect in AFFECTS], axis=1)
+        logits = forward_crops(self._model, self._processor, crops)["logits"]
+        return affect_probabilities(logits, self.temperature, self.affects)
 
     def view_labels(self, crops: np.ndarray, face: Face | None = None) -> np.ndarray:
         """Return the (N,) str affect of each of N changed crops of one face, (N, S, S, 3) uint8, none averaged with its mirror image."""
