@@ -77,7 +77,13 @@ class Settings:
 
 def explanation_settings(target: str, method: str, samples: float, noise: float, seed: float) -> ExplanationSettings:
     """Return the settings of a map from the values of `Settings.explanation`."""
-    return ExplanationSettings(method, None if target == PREDICTED else target, int(samples), noise, int(seed or 0))
+    return ExplanationSettings(
+        method,
+        target=None if target == PREDICTED else target,
+        samples=int(samples),
+        noise=noise,
+        seed=int(seed or 0),
+    )
 
 
 def lay_out_inputs(examples: list[Path]) -> Inputs:
