@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gradio as gr
+from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
@@ -67,10 +68,27 @@ def launch(
             },
         )
     separate_uploads(app)
+    app.state_holder.__class__ = ForgetfulHolder
     print(f"The page is ready: {url}", flush=True)
     if block:
         page.block_thread()
     return url
+
+
+class ForgetfulState(SessionState):
+    """What Gradio remembers of a visitor's components, without the values that were sent and shown: photos are among them."""
+
+    def _update_value_in_config(self, key: int, value: object) -> None:
+        """Keep nothing: only the links to a session that Gradio can make, and that are closed here, need the values."""
+
+
+class ForgetfulHolder(StateHolder):
+    """Gradio's record of all visitors, made of forgetful ones."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        """Return a visitor's state, a new one on first use."""
+        self.session_data.setdefault(session_id, ForgetfulState(self.blocks))
+        return super().__getitem__(session_id)
 
 
 def _short_failures(record: logging.LogRecord) -> bool:

@@ -98,7 +98,7 @@ def delete_abandoned(root: Path) -> None:
                 os.close(held)
 
 
-def delete_unread(folder: Path, seconds: float = UNREAD_SECONDS) -> None:
+def delete_unread(folder: Path, seconds: float) -> None:
     """Delete files and empty folders that are older than that: uploads nobody read, and those that broke off."""
     before = time.time() - seconds
     for parent, folders, files in os.walk(folder, topdown=False):  # which passes over folders that go meanwhile
@@ -136,4 +136,4 @@ def separate_uploads(app) -> None:
 
 def _sweep(folder: Path, ended: threading.Event) -> None:
     while not ended.wait(SWEEP_SECONDS):
-        delete_unread(folder)
+        delete_unread(folder, UNREAD_SECONDS)

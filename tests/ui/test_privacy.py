@@ -137,19 +137,19 @@ def test_uploads_go_with_the_program_when_it_is_told_to_end():
 
 
 def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
-    from infant_fer.ui.uploads import delete_unread
+    from infant_fer.ui.uploads import UNREAD_SECONDS, delete_unread
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/old.jpg", "tmp_broken_off", "new.jpg"):
         (tmp_path / name).write_bytes(b"a photo")
     for name in ("a/b/old.jpg", "tmp_broken_off"):
         os.utime(tmp_path / name, (0, 0))
-    delete_unread(tmp_path)
+    delete_unread(tmp_path, UNREAD_SECONDS)
     assert files_in(tmp_path) == ["new.jpg"]
     for _ in range(2):  # deleting the content of a folder renews its time
         for folder in filter(Path.is_dir, tmp_path.rglob("*")):
             os.utime(folder, (0, 0))
-        delete_unread(tmp_path)
+        delete_unread(tmp_path, UNREAD_SECONDS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["new.jpg"]
 
 

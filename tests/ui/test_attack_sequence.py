@@ -1,0 +1,144 @@
+"""All attacks in one sequence: afterwards the page answers as before, and nothing of them is left."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import textwrap
+import time
+
+import httpx
+import pytest
+
+from benchmarks.attacks import attack, fuzz, fuzz_requests
+from benchmarks.visitors import Visitor, page_function
+from tests.conftest import EXAMPLES, ROOT
+
+pytestmark = pytest.mark.slow
+PHOTO = (EXAMPLES / "smile.jpg").read_bytes()
+
+# The page as app.py serves it, but that what is left goes after seconds instead of minutes. For each line of input it
+# says in JSON what it keeps.
+WATCHED = textwrap.dedent(
+    """
+    import json, sys
+    from pathlib import Path
+    import psutil
+    from infant_fer.ui import uploads
+    PHOTO = "data:image"
+    uploads.SWEEP_SECONDS, uploads.UNREAD_SECONDS = 1, 20
+    with uploads.private_upload_folder() as folder:
+        from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+        from infant_fer.ui import event_queue, page as page_module
+        from infant_fer.ui.compute import SharedAnalyzer
+        from infant_fer.ui.server import launch
+        from infant_fer.ui.sessions import SessionStore
+        event_queue.UNFETCHED_SECONDS = 2
+        stores = []
+        def store():
+            stores.append(SessionStore(idle_seconds=2))
+            return stores[-1]
+        page_module.SessionStore = store
+        registry = CheckpointRegistry(available_checkpoints(), analyzer_class=SharedAnalyzer)
+        page = page_module.build_page(registry, store(), [])
+        launch(page, port=None, block=False)
+        queue = page._queue
+        for _ in sys.stdin:
+            print("STATE", json.dumps({
+                "bytes of uploads": uploads.stored_bytes(Path(folder)),
+                "sessions": sum(map(len, stores)),
+                "component values": sum(PHOTO in repr(state.config_values) for state in page.state_holder.session_data.values()),
+                "waiting": len(queue._waiting()),
+                "running": len(queue._running()),
+                "unfetched": len(queue.pending_messages_per_session),
+                "pending ids": len(queue.pending_event_ids_session),
+                "events": len(queue.event_ids_to_events),
+                "memory": psutil.Process().memory_info().rss,
+            }), flush=True)
+        page.close()
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Yield (url, a function that returns what the page keeps, its log)."""
+    log = tmp_path_factory.mktemp("watched") / "log.txt"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", WATCHED],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    url = next(line for line in process.stdout if "The page is ready" in line).split()[-1]
+
+    def state() -> dict:
+        process.stdin.write("?\n")
+        process.stdin.flush()
+        return json.loads(next(line for line in process.stdout if line.startswith("STATE"))[6:])
+
+    try:
+        yield url, state, log
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
+def left(state: dict) -> dict:
+    return {name: count for name, count in state.items() if name != "memory" and count}
+
+
+def wait_until_nothing_is_left(state) -> dict:
+    end = time.monotonic() + 60
+    while left(state()) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert left(state()) == {}
+    return state()
+
+
+async def visit(url: str, visitors: int = 8) -> None:
+    """Use the page as it is meant: photos at the same time, a map of each."""
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+        show, draw = await page_function(client, "photo", "input"), await page_function(client, "samples", "release")
+
+        async def one() -> None:
+            visitor = Visitor(client)
+            answer = await visitor.run(show, await visitor.upload(PHOTO))
+            assert "error" not in answer
+            assert "error" not in await visitor.run(draw)
+
+        await asyncio.gather(*(one() for _ in range(visitors)))
+
+
+def test_after_all_attacks_the_page_is_as_before(watched):
+    url, state, log = watched
+    asyncio.run(visit(url))
+    before = wait_until_nothing_is_left(state)
+    asyncio.run(attack(url, PHOTO))
+    after = wait_until_nothing_is_left(state)
+    began = time.monotonic()
+    assert httpx.get(url, trust_env=False).status_code == 200
+    assert time.monotonic() - began < 1  # 0.1 s on a computer with nothing else to do
+    assert after["memory"] < 1.2 * before["memory"], (before, after)
+    asyncio.run(visit(url, visitors=1))
+    assert "Traceback" not in log.read_text()
+
+
+def test_two_thousand_malformed_requests(watched):
+    url, state, log = watched
+
+    async def send() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+            return await fuzz(client, fuzz_requests(2000, PHOTO))
+
+    answers = asyncio.run(send())
+    assert len(answers) == 2000
+    assert {answer.status_code for answer in answers} <= {200, 400, 404, 411, 413, 415, 422, 503}
+    for text in (log.read_text(), *(answer.text for answer in answers)):
+        assert PHOTO[:40].hex() not in text
+        assert "Traceback" not in text
+    asyncio.run(visit(url, visitors=1))
+    wait_until_nothing_is_left(state)
