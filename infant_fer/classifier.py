@@ -57,6 +57,11 @@ class Prediction:
     disagreement: float | None = None
 
     @property
+    def ranked(self) -> list[str]:
+        """Return the three affects, the most probable first."""
+        return sorted(self.probabilities, key=lambda affect: -self.probabilities[affect])
+
+    @property
     def infant(self) -> bool:
         """Return whether the face is a usable infant's to the checkpoint; True when it has no head for that."""
         return self.usable is None or self.usable >= 0.5

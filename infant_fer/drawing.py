@@ -9,15 +9,18 @@ import matplotlib
 import numpy as np
 
 from infant_fer.alignment import AlignedFace
+from infant_fer.explain.saliency import DISPLAY_BLUR, SMOOTH_BLUR
 from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
-from infant_fer.regions import OUTLINES, TRIANGLES
+from infant_fer.regions import OUTLINES, PARTS, TRIANGLES, part_map
 from infant_fer.report import FaceReport, Report
 
 OVERLAYS = ("outlines", "mesh", "box only")
+MAP_VIEWS = ("smooth", "fine detail", "face parts")
 COLOUR_MAP = "inferno"  # perceptually uniform, readable without colour; matplotlib
 LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
+SMALL_DRAWN_PX = 200  # face height below which outlines are one thin, half transparent line without a casing
 FINE_BITS = 4  # cv2 draws with 1/16 px
 SHOWN_LONG_SIDE = 1024  # px; sharp on a page, a third of the bytes of the whole photo
 SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-up
@@ -52,15 +55,16 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
     return canvas
 
 
-def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> np.ndarray:
+def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view: str = MAP_VIEWS[0]) -> np.ndarray:
     """Draw the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
 
-    Where the map is near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
+    `view` is one of MAP_VIEWS: smoothed, in fine detail, or each face part in the tint of its emphasis. Where the map is
+    near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
     face, photo_rgb = report.face(selected), report.photo.rgb
     if face.explanation is None:
         return photo_rgb.copy()
-    values = face.aligned.map_to_photo(face.explanation.saliency.for_display(), photo_rgb.shape[:2]).clip(0, 1)
+    values = face.aligned.map_to_photo(_map_values(face, view), photo_rgb.shape[:2]).clip(0, 1)
     colours = _colour_table()[(values * 255).astype(np.uint8)]
     opacity = (strength * np.sqrt(values))[..., None]
     canvas = (photo_rgb * (1 - opacity) + colours * opacity).astype(np.uint8)
@@ -68,6 +72,16 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8) -> n
     corners = face.aligned.to_photo(np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64) - 0.5)
     _polyline(canvas, corners, WHITE, 1, closed=True)
     return canvas
+
+
+def _map_values(face: FaceReport, view: str) -> np.ndarray:
+    """Return (S, S) float32 in 0..1 for the crop."""
+    saliency, ratios = face.explanation.saliency, face.explanation.density_ratio
+    if view != "face parts":
+        return saliency.for_display(SMOOTH_BLUR if view == "smooth" else DISPLAY_BLUR)
+    size = face.aligned.crop_rgb.shape[0]
+    emphasis = np.array([ratios[part] for part in PARTS], np.float32)
+    return (emphasis / max(emphasis.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]
 
 
 def colour_bar_css() -> str:
@@ -93,7 +107,7 @@ def _transformed(report: Report, window: tuple[int, int, int, int], scale: float
     size_wh = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     rgb = cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     faces = tuple(_transformed_face(face, np.array([left, top], np.float32), scale) for face in report.faces)
-    return replace(report, photo=Photo(rgb, size_wh), faces=faces)
+    return replace(report, photo=Photo(rgb, size_wh, report.photo.name), faces=faces)
 
 
 def _transformed_face(report: FaceReport, corner: np.ndarray, scale: float) -> FaceReport:
@@ -114,7 +128,8 @@ def _draw_box(canvas: np.ndarray, face: FaceReport, selected: bool, numbered: bo
     width = _line_width(face)
     colour = _rgb(AFFECT_COLOURS[face.prediction.label])
     left, top, right, bottom = (round(value) for value in face.face.box_xyxy)
-    cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width + (3 if selected else 2), cv2.LINE_AA)
+    if face.face.height_px >= SMALL_DRAWN_PX:
+        cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width + (3 if selected else 2), cv2.LINE_AA)
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, width + (1 if selected else 0), cv2.LINE_AA)
     if numbered:
         _draw_tag(canvas, str(face.number), (left, top), colour)
@@ -139,10 +154,14 @@ def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
             _polyline(layer, points[triangle], WHITE, 1, closed=True)
         cv2.addWeighted(layer, 0.55, canvas, 0.45, 0, dst=canvas)
         return
-    for paths in OUTLINES.values():
-        for path in paths:
-            _polyline(canvas, points[list(path)], BLACK, width + 2, closed=False)
-            _polyline(canvas, points[list(path)], (120, 230, 255), width, closed=False)
+    small = face.face.height_px < SMALL_DRAWN_PX
+    layer = canvas.copy() if small else canvas
+    for path in (path for paths in OUTLINES.values() for path in paths):
+        if not small:
+            _polyline(layer, points[list(path)], BLACK, width + 2, closed=False)
+        _polyline(layer, points[list(path)], (120, 230, 255), width, closed=False)
+    if small:
+        cv2.addWeighted(layer, 0.6, canvas, 0.4, 0, dst=canvas)
 
 
 def _polyline(

@@ -40,10 +40,14 @@ UNREADABLE = "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded photo: `rgb` (H, W, 3) uint8, upright, long side at most 1600 px; `full_size_wh` its upright size before that."""
+    """A decoded photo: `rgb` (H, W, 3) uint8, upright, long side at most 1600 px; `full_size_wh` its upright size before that.
+
+    `name` is that of its file, where the one who chose it gave one.
+    """
 
     rgb: np.ndarray
     full_size_wh: tuple[int, int]
+    name: str = ""
 
     @property
     def scale(self) -> float:

@@ -31,16 +31,7 @@ FOREHEAD = (
 CHIN = (61, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 
 PARTS = ("brows", "eyes", "nose", "mouth", "cheeks", "forehead", "chin", "outside")
-PART_WORDS = {
-    "brows": "the brows",
-    "eyes": "the eyes",
-    "nose": "the nose",
-    "mouth": "the mouth",
-    "cheeks": "the cheeks",
-    "forehead": "the forehead",
-    "chin": "the chin",
-    "outside": "the surroundings of the face",
-}
+PART_WORDS = {part: part for part in PARTS} | {"outside": "surroundings of the face"}
 
 # Index paths to draw, closed ones with their first point again at the end.
 OUTLINES: dict[str, list[tuple[int, ...]]] = {

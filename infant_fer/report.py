@@ -12,6 +12,7 @@ from infant_fer.classifier import Prediction
 from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.face import Face
 from infant_fer.images import Photo
+from infant_fer.locales import translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.trust.assessment import Assessment, AssessmentJSON
 from infant_fer.trust.rules import CLEAR_PROBABILITY
@@ -94,8 +95,13 @@ class Explanation:
 
     def top_parts(self) -> list[str]:
         """Return the two face parts where the map is brightest; by share alone the large cheeks would always win."""
-        inside = [part for part in self.density_ratio if part != "outside"]
-        return sorted(inside, key=lambda part: -self.density_ratio[part])[:2]
+        return sorted(self.density_ratio, key=lambda part: -self.density_ratio[part])[:2]
+
+    def parts_sentence(self, language: str = "en") -> str:
+        """Return one sentence that names the two brightest parts, in the words and the order of the page's bars."""
+        _ = translator(language)
+        first, second = (_(PART_WORDS[part]) for part in self.top_parts())
+        return _("It looked most at the {first} and {second}.", first=first, second=second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,20 +118,28 @@ class FaceReport:
 
     @property
     def sentence(self) -> str:
-        """Return one plain sentence for a person without any knowledge of the model."""
+        """Return the answer in plain English, for a person without any knowledge of the model."""
+        return self.sentence_in("en")
+
+    def sentence_in(self, language: str) -> str:
+        """Return what the expression looks like, and what the model looked at; or why no answer is given."""
+        _ = translator(language)
+        if self.assessment.verdict == "cannot say":
+            reasons = (_(reason.text) for reason in self.assessment.reasons[:1])
+            return " ".join((_("It cannot be said what this expression looks like."), *reasons))
         label = clear_label(self.prediction.probabilities)
-        start = f"The expression looks {label}" if label else _unclear(self.prediction)
-        if self.explanation is None:
-            return start + "."
-        first, second = (PART_WORDS[part] for part in self.explanation.top_parts())
-        target = self.explanation.saliency.target
-        weighed = f"{first} and {second} weighed most for their size"
-        return f"{start}; {weighed}." if target == self.prediction.label else f"{start}; for {target}, {weighed}."
-
-
-def _unclear(prediction: Prediction) -> str:
-    first, second = sorted(prediction.probabilities, key=lambda label: -prediction.probabilities[label])[:2]
-    return f"The expression is not clear: it may look {first} or {second}"
+        if label:
+            sentences = [_("The expression looks {label}.", label=_(label))]
+        else:
+            first, second = (_(name) for name in self.prediction.ranked[:2])
+            words = "The expression is not clear: it may look {first} or {second}."
+            sentences = [_(words, first=first, second=second)]
+        if self.explanation is not None:
+            target = self.explanation.saliency.target
+            if target != self.prediction.label:
+                sentences.append(_("The map shows what matters for “{target}”.", target=_(target)))
+            sentences.append(self.explanation.parts_sentence(language))
+        return " ".join(sentences)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from infant_fer.explain import METHODS
 from infant_fer.html import document, macro, render
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS
+from infant_fer.locales import translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
 
@@ -19,54 +20,89 @@ STYLE = str(render("report.css"))  # of the fragments; as Markup it would escape
 PARTS = "report_parts.html.j2"
 
 
-def answer_html(report: Report, number: int) -> Markup:
-    """Return the answer for one face, or the advice when the photo has none."""
-    face = report.face(number) if report.faces else None
+# The seven categories describe adults' faces: they are named as likenesses.
+EMOTION_WORDS = {
+    "happy": "joy-like",
+    "neutral": "neutral",
+    "surprise": "surprise-like",
+    "sad": "sadness-like",
+    "angry": "anger-like",
+    "fear": "fear-like",
+    "disgust": "disgust-like",
+    "contempt": "contempt-like",
+    "cry": "crying",
+}
+
+
+def answer_html(report: Report, number: int, language: str = "en") -> Markup:
+    """Return the answer for one face, or the advice when the photo has none; "cannot say" replaces it by the reason."""
+    if not report.faces:
+        return render("answer.html.j2", language, face=None, notes=report.notes, fault="")
+    face = report.face(number)
+    _ = translator(language)
+    prediction, trust = face.prediction, face.assessment
+    beside = face.notes + report.notes
+    if trust.verdict == "cannot say":
+        beside = tuple(note for note in beside if note != trust.reasons[0].text) if trust.reasons else beside
     return render(
         "answer.html.j2",
+        language,
         face=face,
-        label=clear_label(face.prediction.probabilities) if face else None,
-        notes=report.notes,
+        fault="",
+        sentence=face.sentence_in(language),
+        label=clear_label(prediction.probabilities),
+        notes_beside=beside,
+        affects=", ".join(_(affect) for affect in trust.prediction_set),
+        emotions={EMOTION_WORDS.get(name, name): share for name, share in (prediction.emotions or {}).items()},
+        meters={},
         colours=AFFECT_COLOURS,
         checkpoint=report.checkpoint,
         limits=LIMITS,
     )
 
 
-def headline_html(probabilities: Mapping[str, float]) -> Markup:
+def fault_html(sentence: str, language: str = "en") -> Markup:
+    """Return one sentence in the place of an answer: why there is none."""
+    return render("answer.html.j2", language, face=None, notes=(), fault=sentence)
+
+
+def headline_html(probabilities: Mapping[str, float], verdict: str = "answer", language: str = "en") -> Markup:
     """Return the clear affect in its colour, or that the expression is not clear."""
-    return macro(PARTS, "headline", clear_label(probabilities), AFFECT_COLOURS)
+    return macro(PARTS, "headline", clear_label(probabilities), AFFECT_COLOURS, verdict, language=language)
 
 
-def probability_bars(probabilities: Mapping[str, float]) -> Markup:
+def probability_bars(probabilities: Mapping[str, float], language: str = "en") -> Markup:
     """Return the affect probabilities as labelled bars."""
-    return macro(PARTS, "bars", probabilities, AFFECT_COLOURS)
+    return macro(PARTS, "bars", probabilities, AFFECT_COLOURS, language=language)
 
 
-def notes_html(notes: Sequence[str]) -> Markup:
+def notes_html(notes: Sequence[str], language: str = "en") -> Markup:
     """Return the notes on an answer, one line each."""
-    return macro(PARTS, "notes", notes)
+    return macro(PARTS, "notes", notes, language=language)
 
 
-def shares_html(explanation: Explanation | None) -> Markup:
-    """Return the map's legend and the share of each face part as bars; nothing without an explanation."""
+def shares_html(explanation: Explanation | None, language: str = "en") -> Markup:
+    """Return the map's legend and each face part's emphasis as bars; nothing without an explanation."""
     if explanation is None:
         return Markup()
     saliency = explanation.saliency
     requested = saliency.requested_samples
+    _ = translator(language)
+    samples = _("{count} of {requested} samples", count=saliency.samples, requested=requested)
     details = [
         METHODS[saliency.method].title,
-        f"{saliency.samples} of {requested} samples" if requested > 1 else "one pass",
+        samples if requested > 1 else _("one pass"),
         *(f"{name} {value}" for name, value in saliency.options.items()),
-        f"{saliency.precision} on {saliency.device}",
+        _("{precision} on {device}", precision=saliency.precision, device=saliency.device),
     ]
+    ranked = sorted(explanation.density_ratio.items(), key=lambda item: -item[1])
     return render(
         "shares.html.j2",
+        language,
         ramp=colour_bar_css(),
         target=saliency.target,
-        shares={
-            PART_WORDS[part]: share for part, share in sorted(explanation.shares.items(), key=lambda item: -item[1])
-        },
+        emphasis={PART_WORDS[part]: ratio for part, ratio in ranked},
+        done=saliency.samples / requested,
         warnings=(OUTSIDE_WARNING,) if explanation.shares["outside"] > OUTSIDE_SHARE else (),
         details=details,
     )

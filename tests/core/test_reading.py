@@ -187,7 +187,7 @@ def test_the_page_says_what_it_must(explained):
         assert words in text
     assert "http" not in text.replace("http-equiv", "")
     assert 'name="viewport"' in text
-    assert "weighed most" in explained.faces[0].sentence
+    assert "It looked most at the " in explained.faces[0].sentence
     assert "the baby is" not in text
     assert "weighed little" in shares_html(explained.faces[0].explanation)
 
@@ -195,9 +195,9 @@ def test_the_page_says_what_it_must(explained):
 def test_headline_and_sentence_are_clear_together_or_not_at_all(explained):
     prediction = explained.faces[0].prediction
     for shares, headline, sentence in (
-        ((0.66, 0.3, 0.04), "Positive expression</h2>", "The expression looks positive;"),
-        ((0.04, 0.3, 0.66), "Negative expression</h2>", "The expression looks negative;"),
-        ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral;"),
+        ((0.66, 0.3, 0.04), "Positive expression</h2>", "The expression looks positive."),
+        ((0.04, 0.3, 0.66), "Negative expression</h2>", "The expression looks negative."),
+        ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral."),
     ):
         label = AFFECTS[shares.index(max(shares))]
         read = replace(prediction, label=label, probabilities=dict(zip(AFFECTS, shares, strict=True)))

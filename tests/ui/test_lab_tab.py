@@ -54,11 +54,11 @@ def test_a_portrait_is_read_and_explained_once(monkeypatch, registry):
     assert session.report.faces[0].prediction.label in short
     assert "expression" in answer
     settings = ExplanationSettings(samples=5)
-    *_, (map_, _, legend) = drawn_map(registry, session, "any", settings, lambda *args, **kwargs: None)
+    *_, (map_, _, legend) = drawn_map(registry, session, "any", settings)
     assert (map_ != plain).any()
     assert "5 of 5 samples" in legend
     assert read_portrait(registry, session, LabSettings({}), "any", PLAIN) == [gr.skip()] * 5
-    assert list(drawn_map(registry, session, "any", settings, None)) == [[gr.skip()] * 3]
+    assert list(drawn_map(registry, session, "any", settings)) == [[gr.skip()] * 3]
     assert len(requested) == 1
     read_portrait(registry, session, LabSettings({}), "another checkpoint", PLAIN)
     assert len(requested) == 2
@@ -80,7 +80,7 @@ def test_a_render_without_a_face_gets_kind_words_and_no_map(monkeypatch, registr
     assert plain is None
     assert "No face found" in short
     assert answer.endswith(NO_FACE)
-    assert list(drawn_map(registry, session, "any", None, None)) == [[gr.skip()] * 3]
+    assert list(drawn_map(registry, session, "any", None)) == [[gr.skip()] * 3]
 
 
 def test_what_cannot_be_rendered_is_told_and_can_be_tried_again(registry):

@@ -85,7 +85,7 @@ def test_upload_shows_both_pictures_and_the_answer(visit, viewport):
     assert picture(page, "landmarks") != picture(page, "map")
     answer = page.inner_text("#answer")
     assert "expression" in answer
-    assert "weighed most" in answer
+    assert "It looked most at the" in answer
     assert "not a medical device" in answer
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= viewport["width"] + 1, "the page scrolls sideways"

@@ -1,12 +1,16 @@
 """What a visitor sees of photos, maps and webcam frames, and in which order; without a browser."""
 
+import re
 from types import SimpleNamespace
 
+import cv2
 import gradio as gr
 import pytest
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.images import Photo, load_photo
+from infant_fer.errors import CheckpointError, ImageError
+from infant_fer.images import UNREADABLE, Photo, load_photo
+from infant_fer.locales import translator
 from infant_fer.ui.live_tab import read_frame, reading_html
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
@@ -46,11 +50,11 @@ def test_a_checkpoint_chosen_before_a_photo_is_loaded(analyzer):
     loaded, sessions = [], SessionStore()
     registry = SimpleNamespace(analyzer=lambda name, on_progress=None: loaded.append(name) or analyzer)
     events, visitor = PhotoEvents(registry, sessions), gr.Request(session_hash="visitor")
-    assert events.checkpoint("another", visitor) == [gr.skip()] * 7
+    assert events.checkpoint("another", "first", visitor)[:7] == [gr.skip()] * 7
     assert loaded == ["another"]
     session = sessions.create("visitor")
     session.begin_photo(photo("smile"))  # chosen, but not read yet
-    values = events.checkpoint("another", visitor)
+    values = events.checkpoint("another", "first", visitor)
     assert values[0].ndim == 3
     assert session.report.faces[0].prediction.label == "positive"
 
@@ -60,9 +64,7 @@ def test_a_map_is_drawn_once_and_again_only_for_something_else(registry):
     read_photo(registry, session, photo("smile"), "any")
 
     def steps(settings) -> int:
-        return sum(
-            isinstance(values[1], str) for values in explained(registry, session, "any", settings, lambda *a, **k: None)
-        )
+        return sum(isinstance(values[1], str) for values in explained(registry, session, "any", settings))
 
     assert steps(FEW) > 0
     assert steps(FEW) == 0
@@ -74,7 +76,7 @@ def test_a_map_is_drawn_once_and_again_only_for_something_else(registry):
 def test_a_map_under_way_can_be_stopped(registry):
     session = Session()
     read_photo(registry, session, photo("smile"), "any")
-    drawing = explained(registry, session, "any", ExplanationSettings(samples=200), lambda *a, **k: None)
+    drawing = explained(registry, session, "any", ExplanationSettings(samples=200))
     next(drawing)
     session.stop_map()
     assert list(drawing) == []
@@ -111,3 +113,45 @@ def test_no_style_is_escaped():
     assert " > " in CSS
     assert "&gt;" not in CSS
     assert "&#" not in CSS
+
+
+def test_a_photo_that_cannot_be_read_clears_the_answer_and_says_why(registry):
+    session = Session(language="de")
+    read_photo(registry, session, photo("smile"), "any")
+    values = read_photo(registry, session, ImageError(UNREADABLE), "any")
+    assert values[:3] == [None, None, None]
+    assert translator("de")(UNREADABLE) in values[3]
+    assert "Positive" not in values[3]
+    assert session.report is None
+
+
+def test_a_checkpoint_that_fails_gives_way_to_the_last_good_one(analyzer):
+    def load(name, on_progress=None):
+        if name == "broken":
+            raise CheckpointError("The checkpoint broken cannot be loaded.")
+        return analyzer
+
+    sessions = SessionStore()
+    events, visitor = PhotoEvents(SimpleNamespace(analyzer=load), sessions), gr.Request(session_hash="visitor")
+    *values, chosen, good = events.checkpoint("broken", "good one", visitor)
+    assert (chosen, good) == ("good one", "good one")
+    assert "cannot be loaded" in values[3]
+    read_photo(SimpleNamespace(analyzer=load), sessions.create("visitor"), photo("smile"), "good one")
+    *values, chosen, good = events.checkpoint("broken", "good one", visitor)
+    assert chosen == "good one"
+    assert values[3].index("cannot be loaded") < values[3].index("Positive expression")
+    assert events.checkpoint("another", "good one", visitor)[-1] == "another"
+
+
+def test_a_face_too_small_gets_no_headline_but_the_reason_and_a_tip(registry):
+    session = Session()
+    tiny = cv2.resize(photo("smile").rgb, (40, 40), interpolation=cv2.INTER_AREA)
+    values = read_photo(registry, session, Photo(tiny, (40, 40)), "any")
+    [face] = session.report.faces
+    assert face.assessment.verdict == "cannot say"
+    visible = re.sub(r"<details.*?</details>", "", values[3], flags=re.DOTALL)
+    assert "Cannot say" in visible
+    assert face.assessment.tip in visible
+    assert "expression</h2>" not in visible
+    assert 'class="bar"' not in visible
+    assert 'class="bar"' in values[3]

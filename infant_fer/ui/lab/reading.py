@@ -63,10 +63,10 @@ def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, che
 
 
 def drawn_map(
-    registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings, progress
+    registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings
 ) -> Iterator[list]:
     """Yield map, answer and legend as samples come in; a complete map is not drawn again."""
-    for *values, _ in explained(registry, session, checkpoint, settings, progress):
+    for *values, _ in explained(registry, session, checkpoint, settings):
         yield values
 
 

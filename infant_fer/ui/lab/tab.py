@@ -120,9 +120,9 @@ def _wire(
     def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
         return read_portrait(registry, created(sessions, request), lab_settings(values), checkpoint, overlay)
 
-    def on_explain(checkpoint: str, request: gr.Request, progress=gr.Progress()):
+    def on_explain(checkpoint: str, request: gr.Request):
         session = sessions.get(request.session_hash)
-        yield from drawn_map(registry, session, checkpoint, ExplanationSettings(), progress)
+        yield from drawn_map(registry, session, checkpoint, ExplanationSettings())
 
     def on_overlay(overlay: str, request: gr.Request):
         return redrawn_face(sessions.get(request.session_hash), overlay)

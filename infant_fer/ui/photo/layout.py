@@ -9,31 +9,33 @@ import gradio as gr
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.drawing import OVERLAYS
+from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.explain import METHODS
 from infant_fer.labels import AFFECTS
 from infant_fer.ui.downloads import DOWNLOADS
-from infant_fer.ui.photo.view import WAITING
-from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.languages import label as t
+from infant_fer.ui.photo.view import waiting_html
+from infant_fer.ui.private_image import PhotoInput, PrivateImage
 from infant_fer.ui.sessions import DisplayOptions
-from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA
+from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA, PICTURE_SWITCH, example_style
 
 PREDICTED = "the predicted one"
 EXAMPLE_TITLES = {"two_faces": "Two faces", "lying": "Lying down"}
 CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 960}}}
+FORMATS = "JPEG, PNG, WebP, AVIF or HEIC, up to 12 MB. No photo at hand? Rendered examples, no real infant:"
 
 
 @dataclass(frozen=True)
 class Inputs:
     """Where a photo comes from."""
 
-    photo: PrivateImage
+    photo: PhotoInput
     examples: dict[Path, gr.Button]
 
 
 @dataclass(frozen=True)
 class Results:
-    """What is shown of a photo."""
+    """What is shown of a photo. `fail` is a button that the browser presses when it gets no answer."""
 
     landmarks: PrivateImage
     saliency: PrivateImage
@@ -41,6 +43,7 @@ class Results:
     answer: gr.HTML
     legend: gr.HTML
     cancel: gr.Button
+    fail: gr.Button
     saves: dict[str, gr.Button]
     payload: gr.JSON  # an invisible component through which a download reaches the browser
 
@@ -52,9 +55,10 @@ class Results:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a visitor may set."""
+    """What a visitor may set. `good` holds the name of the last checkpoint that could be loaded."""
 
     checkpoint: gr.Dropdown
+    good: gr.Textbox
     target: gr.Dropdown
     method: gr.Dropdown
     samples: gr.Slider
@@ -63,6 +67,7 @@ class Settings:
     overlay: gr.Radio
     strength: gr.Slider
     close_up: gr.Checkbox
+    map_view: gr.Radio
 
     @property
     def explanation(self) -> list:
@@ -72,7 +77,7 @@ class Settings:
     @property
     def display(self) -> list:
         """The inputs of `DisplayOptions`."""
-        return [self.overlay, self.strength, self.close_up]
+        return [self.overlay, self.strength, self.close_up, self.map_view]
 
 
 def explanation_settings(target: str, method: str, samples: float, noise: float, seed: float) -> ExplanationSettings:
@@ -86,78 +91,106 @@ def explanation_settings(target: str, method: str, samples: float, noise: float,
     )
 
 
-def lay_out_inputs(examples: list[Path]) -> Inputs:
-    """Lay out the photo and the examples."""
-    photo = PrivateImage(
-        label="Photo",
+def lay_out_photo() -> PhotoInput:
+    """Lay out the photo: compact, so that the answer is in sight below it."""
+    photo = PhotoInput(
+        label=t("Photo"),
+        show_label=False,
         sources=["upload", "webcam", "clipboard"],
         webcam_options=gr.WebcamOptions(mirror=False, constraints=CAMERA),
         buttons=[],
-        height=320,
+        height=190,
         elem_id="photo",
-        placeholder="Drop a photo here\nor click to choose one",
+        placeholder=t("Drop a photo here or click to choose one"),
     )
     gr.HTML(NO_CAMERA, padding=False, elem_classes=NEEDS_HTTPS)
-    gr.Markdown("JPEG, PNG, WebP, AVIF or HEIC, up to 12 MB. No photo at hand? Rendered examples, no real infant:")
-    with gr.Row():
-        buttons = {
-            path: gr.Button(
-                EXAMPLE_TITLES.get(path.stem, path.stem.capitalize()),
-                elem_id=f"example-{path.stem}",
-                size="sm",
-                min_width=84,
-            )
-            for path in examples
-        }
-    return Inputs(photo, buttons)
+    return photo
 
 
-def lay_out_results() -> Results:
-    """Lay out both pictures, the answer and the downloads."""
-    with gr.Row():
-        landmarks = PrivateImage(
-            label="Face and landmarks", interactive=False, buttons=["fullscreen"], elem_id="landmarks", min_width=280
-        )
-        saliency = PrivateImage(
-            label="What weighed in the answer", interactive=False, buttons=["fullscreen"], elem_id="map", min_width=280
-        )
+def lay_out_examples(examples: list[Path]) -> dict[Path, gr.Button]:
+    """Lay out the examples as thumbnails; the style gives each button its picture."""
+    with gr.Column(elem_id="examples"):
+        gr.HTML(t(FORMATS), padding=False, elem_classes="quiet-line")
+        gr.HTML(example_style(examples), padding=False, visible="hidden")
+        with gr.Row(elem_id="example-row"):
+            return {
+                path: gr.Button(
+                    t(EXAMPLE_TITLES.get(path.stem, path.stem.capitalize())),
+                    elem_id=f"example-{path.stem}",
+                    size="sm",
+                    min_width=70,
+                )
+                for path in examples
+            }
+
+
+def lay_out_answer() -> gr.HTML:
+    """Lay out the answer; the browser announces its changes."""
+    return gr.HTML(waiting_html(), elem_id="answer", padding=False)
+
+
+def lay_out_results(answer: gr.HTML) -> Results:
+    """Lay out both pictures, the map's legend and the downloads."""
     face = gr.Radio(
-        [1], value=1, visible=False, label="Which face?", info="Or click a face in the left picture.", elem_id="face"
+        [1],
+        value=1,
+        visible=False,
+        label=t("Which face?"),
+        info=t("Or click a face in the left picture."),
+        elem_id="face",
     )
-    cancel = gr.Button("Stop drawing the map", visible=False, size="sm", elem_id="cancel")
-    with gr.Row():
-        with gr.Column(min_width=280):
-            answer = gr.HTML(WAITING, elem_id="answer")
-        with gr.Column(min_width=280):
-            legend = gr.HTML("", elem_id="legend")
-    with gr.Row():
+    gr.HTML(PICTURE_SWITCH, padding=False, elem_id="picture-switch")
+    with gr.Row(elem_id="pictures"):
+        landmarks = _picture("Face and landmarks", "landmarks")
+        saliency = _picture("What weighed in the answer", "map")
+    cancel = gr.Button(t("Stop drawing the map"), visible=False, size="sm", elem_id="cancel")
+    legend = gr.HTML("", elem_id="legend", padding=False)
+    with gr.Row(elem_id="saves"):
         saves = {
-            kind: gr.Button(title, size="sm", min_width=130, elem_id=f"save-{kind}")
+            kind: gr.Button(t(title), size="sm", min_width=130, elem_id=f"save-{kind}")
             for kind, title in DOWNLOADS.items()
         }
-    return Results(landmarks, saliency, face, answer, legend, cancel, saves, gr.JSON(visible=False))
+    fail = gr.Button(visible="hidden", elem_id="photo-fail")
+    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, gr.JSON(visible=False))
+
+
+def _picture(words: str, name: str) -> PrivateImage:
+    """A picture with its words below it: a label upon it would cover a face."""
+    with gr.Column(min_width=140, elem_classes="picture"):
+        picture = PrivateImage(
+            label=t(words), show_label=False, interactive=False, buttons=["fullscreen"], elem_id=name, height=400
+        )
+        gr.HTML(t(words), padding=False, elem_classes="caption")
+    return picture
 
 
 def lay_out_settings(registry: CheckpointRegistry) -> Settings:
     """Lay out the settings, folded."""
     display = DisplayOptions()
     usual = ExplanationSettings()
-    with gr.Accordion("Settings", open=False, elem_id="settings"):
-        checkpoint = gr.Dropdown(registry.choices, value=registry.default, label="Checkpoint", elem_id="checkpoint")
+    with gr.Accordion(t("Settings"), open=False, elem_id="settings"):
+        checkpoint = gr.Dropdown(registry.choices, value=registry.default, label=t("Checkpoint"), elem_id="checkpoint")
         with gr.Row():
-            target = gr.Dropdown([PREDICTED, *AFFECTS], value=PREDICTED, label="Class to explain", elem_id="target")
+            targets = [(t(name), name) for name in (PREDICTED, *AFFECTS)]
+            target = gr.Dropdown(targets, value=PREDICTED, label=t("Class to explain"), elem_id="target")
             methods = [(method.title, name) for name, method in METHODS.items()]
-            method = gr.Dropdown(methods, value=usual.method, label="Method", elem_id="method")
+            method = gr.Dropdown(methods, value=usual.method, label=t("Method"), elem_id="method")
         with gr.Row():
-            samples = gr.Slider(5, 200, usual.samples, step=5, label="Noise samples", elem_id="samples")
+            samples = gr.Slider(5, 200, usual.samples, step=5, label=t("Noise samples"), elem_id="samples")
             noise = gr.Slider(
-                0, 0.5, usual.noise, step=0.01, label="Noise level (share of the input's range)", elem_id="noise"
+                0, 0.5, usual.noise, step=0.01, label=t("Noise level (share of the input's range)"), elem_id="noise"
             )
-            seed = gr.Number(usual.seed, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed")
+            seed = gr.Number(usual.seed, label=t("Seed"), precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed")
         with gr.Row():
-            overlay = gr.Radio(list(OVERLAYS), value=display.overlay, label="Landmarks", elem_id="overlay")
+            overlay = _choice(OVERLAYS, display.overlay, "Landmarks", "overlay")
+            map_view = _choice(MAP_VIEWS, display.map_view, "Map", "map-view")
             strength = gr.Slider(
-                0, 1, display.strength, step=0.05, label="How strongly the map covers the photo", elem_id="strength"
+                0, 1, display.strength, step=0.05, label=t("How strongly the map covers the photo"), elem_id="strength"
             )
-            close_up = gr.Checkbox(display.close_up, label="Zoom to the faces", elem_id="close-up")
-    return Settings(checkpoint, target, method, samples, noise, seed, overlay, strength, close_up)
+            close_up = gr.Checkbox(display.close_up, label=t("Zoom to the faces"), elem_id="close-up")
+    good = gr.Textbox(registry.default, visible=False)
+    return Settings(checkpoint, good, target, method, samples, noise, seed, overlay, strength, close_up, map_view)
+
+
+def _choice(names: tuple[str, ...], value: str, words: str, name: str) -> gr.Radio:
+    return gr.Radio([(t(each), each) for each in names], value=value, label=t(words), elem_id=name)

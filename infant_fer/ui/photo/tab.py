@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
 from gradio.events import Dependency
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.images import Photo, load_photo
+from infant_fer.locales import translator
+from infant_fer.report_html import fault_html
 from infant_fer.ui.downloads import SAVE_JS, download
 from infant_fer.ui.event_queue import PHOTO_PLACES
+from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.layout import (
     Inputs,
     Results,
     Settings,
     explanation_settings,
-    lay_out_inputs,
+    lay_out_answer,
+    lay_out_examples,
+    lay_out_photo,
     lay_out_results,
     lay_out_settings,
 )
 from infant_fer.ui.photo.view import (
     CLEAR_JS,
+    FAILED_JS,
     HIDE,
+    NO_MAP_JS,
     choose_face,
     clicked_face,
     explained,
+    failed_values,
     read_photo,
     redrawn,
-    user_error,
 )
 from infant_fer.ui.sessions import DisplayOptions, Session, SessionStore
 
@@ -54,18 +61,22 @@ class PhotoTab:
 
 def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
     """Lay out the tab and wire its events."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=280):
-            inputs = lay_out_inputs(examples)
-        with gr.Column(scale=5, min_width=320):
-            results = lay_out_results()
+    with gr.Row(equal_height=False, elem_id="photo-bench"):
+        with gr.Column(scale=4, min_width=280, elem_id="photo-side"):
+            photo = lay_out_photo()
+            answer = lay_out_answer()
+            inputs = Inputs(photo, lay_out_examples(examples))
+        with gr.Column(scale=7, min_width=300, elem_id="photo-views"):
+            results = lay_out_results(answer)
     settings = lay_out_settings(registry)
     return _wire(PhotoEvents(registry, sessions), inputs, results, settings)
 
 
 def created(sessions: SessionStore, request: gr.Request) -> Session:
     """Return the session of a visitor who brings a picture."""
-    return sessions.create(request.session_hash, request.client.host if request.client else "")
+    session = sessions.create(request.session_hash, request.client.host if request.client else "")
+    session.language = language_of(request)
+    return session
 
 
 class PhotoEvents:
@@ -74,29 +85,41 @@ class PhotoEvents:
     def __init__(self, registry: CheckpointRegistry, sessions: SessionStore):
         self.registry, self.sessions = registry, sessions
 
-    def photo(self, photo: Photo | None, checkpoint: str, overlay, strength, close_up, request: gr.Request):
+    def photo(self, photo: Photo | ImageError | None, checkpoint: str, *display, request: gr.Request):
         session = self.sessions.get(request.session_hash) if photo is None else created(self.sessions, request)
-        session.display = DisplayOptions(overlay, strength, close_up)
+        session.display = DisplayOptions(*display)
         return read_photo(self.registry, session, photo, checkpoint)
 
     def example(self, path: Path):
-        def event(checkpoint: str, overlay, strength, close_up, request: gr.Request):
-            return self.photo(load_photo(path), checkpoint, overlay, strength, close_up, request)
+        def event(request: gr.Request, checkpoint: str, *display):
+            return self.photo(replace(load_photo(path), name=path.name), checkpoint, *display, request=request)
 
         return event
 
-    def checkpoint(self, checkpoint: str, request: gr.Request, progress=gr.Progress()):
+    def upload(self, request: gr.Request, photo: Photo | ImageError | None, checkpoint: str, *display):
+        return self.photo(photo, checkpoint, *display, request=request)
+
+    def checkpoint(self, checkpoint: str, good: str, request: gr.Request, progress=gr.Progress()):
+        """Load a checkpoint; one that cannot be loaded gives way to the last good one, and the answer says so."""
+
         def on_progress(share: float, words: str) -> None:
             progress(share, desc=words)
 
+        session = self.sessions.get(request.session_hash)
+        fault = None
         try:
             self.registry.analyzer(checkpoint, on_progress)
         except InfantFERError as error:
-            raise user_error(error) from None
-        session = self.sessions.get(request.session_hash)
+            fault, checkpoint = error, good
+        chosen = [gr.skip() if fault is None else checkpoint, checkpoint]
         if session.photo is None:
-            return [gr.skip()] * 7
-        return read_photo(self.registry, session, session.photo, checkpoint)
+            values = [gr.skip()] * 7 if fault is None else failed_values(fault, language_of(request))
+        else:
+            values = read_photo(self.registry, session, session.photo, checkpoint)
+            if fault is not None and isinstance(values[3], str):
+                words = str(fault_html(translator(session.language)(str(fault)), session.language))
+                values[3] = f"{words}<hr>{values[3]}"
+        return [*values, *chosen]
 
     def face(self, number: int, request: gr.Request):
         return choose_face(self.sessions.get(request.session_hash), int(number))
@@ -105,15 +128,15 @@ class PhotoEvents:
         session = self.sessions.get(request.session_hash)
         return choose_face(session, clicked_face(session, event.index))
 
-    def display(self, overlay: str, strength: float, close_up: bool, request: gr.Request):
+    def display(self, request: gr.Request, *display):
         session = self.sessions.get(request.session_hash)
-        session.display = DisplayOptions(overlay, strength, close_up)
+        session.display = DisplayOptions(*display)
         return redrawn(session)
 
-    def explain(self, request: gr.Request, progress=gr.Progress(), *values):
+    def explain(self, request: gr.Request, *values):
         checkpoint, *explanation = values
         session = self.sessions.get(request.session_hash)
-        yield from explained(self.registry, session, checkpoint, explanation_settings(*explanation), progress)
+        yield from explained(self.registry, session, checkpoint, explanation_settings(*explanation))
 
     def stop(self, request: gr.Request):
         self.sessions.get(request.session_hash).stop_map()
@@ -134,8 +157,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         "concurrency_id": "explain",  # one map at a time; reading a photo does not wait for it
         "concurrency_limit": 1,
         "trigger_mode": "always_last",  # the newest request while a map is drawn is drawn next
-        "show_progress_on": [results.saliency],
-        "api_visibility": "private",
+        **QUIET,  # the legend shows how much is drawn, and nothing covers the growing map
     }
     outputs = [inputs.photo, *results.of_face]
     loaded, starts = _wire_starts(events, inputs, results, settings, outputs)
@@ -146,11 +168,14 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     explaining += [slider.release(**explain) for slider in (settings.samples, settings.noise)]
     explaining.append(settings.seed.submit(**explain))
 
+    for drawing in explaining:
+        drawing.failure(None, None, [results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
     results.cancel.click(**stop, cancels=explaining)
+    results.fail.click(None, None, outputs, js=FAILED_JS, cancels=explaining, queue=False, **QUIET)
     # The input event tells the server that the photo is gone.
     inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)
     strength = settings.strength.input, settings.strength.release  # keys send no release
-    for event in (settings.overlay.input, *strength, settings.close_up.input):
+    for event in (settings.overlay.input, settings.map_view.input, *strength, settings.close_up.input):
         pictures = [results.landmarks, results.saliency]
         event(events.display, settings.display, pictures, trigger_mode="always_last", **QUIET)
     for kind, button in results.saves.items():
@@ -168,11 +193,15 @@ def _wire_starts(
     # the newest answer comes last.
     in_order = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": PHOTO_PLACES}
     loaded = settings.checkpoint.input(
-        events.checkpoint, [settings.checkpoint], outputs, trigger_mode="always_last", **reading
+        events.checkpoint,
+        [settings.checkpoint, settings.good],
+        [*outputs, settings.checkpoint, settings.good],
+        trigger_mode="always_last",
+        **reading,
     )
     how = [settings.checkpoint, *settings.display]
     starts = [
-        inputs.photo.input(events.photo, [inputs.photo, *how], outputs, **reading, **in_order),
+        inputs.photo.input(events.upload, [inputs.photo, *how], outputs, **reading, **in_order),
         results.face.input(events.face, [results.face], results.of_face, trigger_mode="always_last", **QUIET),
         results.landmarks.select(events.click, None, results.of_face, trigger_mode="multiple", **QUIET),
     ]
@@ -180,4 +209,6 @@ def _wire_starts(
         button.click(events.example(path), how, outputs, **reading, **in_order)
         for path, button in inputs.examples.items()
     ]
+    for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
+        start.failure(None, None, outputs, js=FAILED_JS, **QUIET)
     return loaded, starts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import gradio as gr
@@ -11,21 +10,27 @@ import numpy as np
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
+from infant_fer.locales import translator
 from infant_fer.report import Report
-from infant_fer.report_html import answer_html, shares_html
+from infant_fer.report_html import answer_html, fault_html, shares_html
+from infant_fer.ui.languages import label as t
 from infant_fer.ui.sessions import Session
 
-WAITING = '<div class="ife"><p>Choose a photo, take one with the camera, or try an example.</p></div>'
-# What the browser does at once when a photo is removed; values as of `face_values`.
-CLEAR_JS = (
-    f"() => [null, null, {json.dumps(WAITING)}, '', "
-    "{__type__: 'update', visible: false}, {__type__: 'update', visible: false}]"
-)
+WAITING = "Choose a photo, take one with the camera, or try an example."
+# What the browser does at once when a photo is removed, and when it gets no answer; values as of `face_values`.
+CLEAR_JS = "() => window.infantFer.cleared()"
+FAILED_JS = "() => window.infantFer.failed()"
+NO_MAP_JS = "() => window.infantFer.noMap()"
 NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."
 SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
+
+
+def waiting_html(words: str | None = None) -> str:
+    """Return what stands in the answer's place before there is a photo; the browser translates it."""
+    return f'<div class="ife waiting"><p>{t(words or WAITING)}</p></div>'
 
 
 def user_error(error: InfantFERError | str) -> gr.Error:
@@ -33,22 +38,34 @@ def user_error(error: InfantFERError | str) -> gr.Error:
     return gr.Error(str(error), print_exception=False)
 
 
-def read_photo(registry: CheckpointRegistry, session: Session, photo: Photo | None, checkpoint: str) -> list:
+def read_photo(
+    registry: CheckpointRegistry, session: Session, photo: Photo | ImageError | None, checkpoint: str
+) -> list:
     """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel.
 
-    Returns skips when a newer photo was chosen meanwhile, and for a photo that was removed (None): the browser has cleared
-    the page already (CLEAR_JS), and a late answer would clear the next photo.
+    What cannot be read clears the page and says why in the answer's place. Returns skips when a newer photo was chosen
+    meanwhile, and for a photo that was removed (None): the browser has cleared the page already (CLEAR_JS), and a late
+    answer would clear the next photo.
     """
-    request_id = session.begin_photo(photo)
+    request_id = session.begin_photo(None if isinstance(photo, ImageError) else photo)
     if photo is None:
         return [gr.skip()] * 7
     try:
+        if isinstance(photo, ImageError):
+            raise photo
         report = registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget())
     except InfantFERError as error:
-        raise user_error(error) from None
+        session.finish_photo(request_id, None)
+        return failed_values(error, session.language)
     if not session.finish_photo(request_id, report):
         return [gr.skip()] * 7
     return [whole_view(report).photo.rgb, *face_values(session)]
+
+
+def failed_values(error: InfantFERError, language: str) -> list:
+    """Return values for photo, landmarks, map, answer, legend, face choice and cancel that say why there is no answer."""
+    sentence = translator(language)(str(error))
+    return [None, None, None, str(fault_html(sentence, language)), "", HIDE, HIDE]
 
 
 def choose_face(session: Session, number: int) -> list:
@@ -78,7 +95,7 @@ def face_values(session: Session) -> list:
     return [
         landmarks_picture(session),
         plain,
-        answer_html(report, session.face_number),
+        str(answer_html(report, session.face_number, session.language)),
         "",
         choice,
         SHOW if numbers else HIDE,
@@ -86,7 +103,7 @@ def face_values(session: Session) -> list:
 
 
 def explained(
-    registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings, progress
+    registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings
 ) -> Iterator[list]:
     """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on.
 
@@ -104,13 +121,9 @@ def explained(
             assert explanation is not None  # every step has one
             if not session.update_map(request_id, step, key, explanation.complete):
                 return
-            progress(
-                (explanation.saliency.samples, explanation.saliency.requested_samples),
-                desc="Drawing the map",
-                unit="samples",
-            )
-            picture = draw_saliency(shown(session, step), number, session.display.strength)
-            yield [picture, answer_html(step, number), shares_html(explanation), HIDE if explanation.complete else SHOW]
+            done = HIDE if explanation.complete else SHOW
+            answer = str(answer_html(step, number, session.language))
+            yield [map_picture(session, step), answer, str(shares_html(explanation, session.language)), done]
     except InfantFERError as error:
         raise user_error(error) from None
 
@@ -126,13 +139,17 @@ def landmarks_picture(session: Session) -> np.ndarray:
     return draw_faces(shown(session), session.face_number, session.display.overlay)
 
 
+def map_picture(session: Session, report: Report | None = None) -> np.ndarray:
+    """Return the shown photo with the map of a report (the session's), (H, W, 3) uint8 RGB."""
+    display = session.display
+    return draw_saliency(shown(session, report), session.face_number, display.strength, display.map_view)
+
+
 def redrawn(session: Session) -> tuple:
     """Return both pictures after a change of the display options; skips before there is a photo."""
     if session.report is None:
         return gr.skip(), gr.skip()
-    view = shown(session)
-    saliency = draw_saliency(view, session.face_number, session.display.strength) if view.faces else None
-    return landmarks_picture(session), saliency
+    return landmarks_picture(session), map_picture(session) if session.report.faces else None
 
 
 def current_report(session: Session) -> Report:

@@ -1,0 +1,133 @@
+// What the browser does by itself: clearing a stale answer, refusing what is no photo before it is sent, the picture switch.
+window.infantFer = (() => {
+  const ACCEPTED = /\.(jpe?g|jfif|png|webp|avif|hei[cf])$/i, MAX_BYTES = 12 * 2 ** 20;
+  const WORDS = /*WORDS*/ {};
+  const language = () => (navigator.languages || ["en"]).map((name) => name.slice(0, 2)).find((name) => name in WORDS) || "en";
+  const words = (key) => WORDS[language()][key];
+  const hidden = { __type__: "update", visible: false };
+  const answer = (text, kind) => `<div class="ife ${kind}">${text}</div>`;
+  const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  let sentence = null, busyTimer = 0;
+
+  const cleared = () => [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden];
+  const failed = () => {
+    const text = sentence || words("unanswered");
+    sentence = null;
+    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer"), "", hidden, hidden];
+  };
+  const noMap = () => [answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
+  const fail = (key) => { sentence = words(key); document.querySelector("#photo-fail")?.click(); };
+
+  const isPhoto = (file) => ACCEPTED.test(file.name) || /^image\/(jpeg|png|webp|avif|hei[cf])$/.test(file.type);
+  const fault = (file) => !isPhoto(file) ? "not_a_photo" : file.size > MAX_BYTES ? "too_large" : file.size === 0 ? "not_a_photo" : null;
+  const refuse = (event, file) => {
+    const key = file && fault(file);
+    if (!key) return false;
+    event.preventDefault(); event.stopImmediatePropagation();
+    fail(key);
+    return true;
+  };
+  const inPhoto = (event) => event.target.closest?.("#photo");
+  document.addEventListener("change", (event) => {
+    if (inPhoto(event) && event.target.type === "file" && refuse(event, event.target.files[0])) event.target.value = "";
+  }, true);
+  document.addEventListener("drop", (event) => { if (inPhoto(event)) refuse(event, event.dataTransfer?.files[0]); }, true);
+
+  // The upload button opens the chooser at once; what is shown stays until a photo is chosen.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("#photo .source-selection button");
+    if (!button) return;
+    const kind = button.getAttribute("aria-label") || "";
+    if (kind.startsWith("Upload") && document.querySelector("#photo img")) {
+      event.preventDefault(); event.stopImmediatePropagation();
+      const chooser = Object.assign(document.createElement("input"), { type: "file", accept: "image/*,.heic,.heif", id: "photo-chooser" });
+      chooser.style.display = "none";
+      document.querySelector("#photo").append(chooser);
+      chooser.addEventListener("change", () => { const [file] = chooser.files; chooser.remove(); if (file) give(file); });
+      chooser.addEventListener("cancel", () => chooser.remove());
+      chooser.click();
+    } else if (kind.startsWith("Paste")) explainPaste();
+  }, true);
+
+  // Hand a file to the photo, as if it were dropped on it.
+  const give = (file) => {
+    const data = new DataTransfer();
+    data.items.add(file);
+    const input = document.querySelector("#photo input[type=file]:not(#photo-chooser)");
+    const target = document.querySelector("#photo .image-container, #photo .upload-container") || document.querySelector("#photo");
+    if (input) { input.files = data.files; input.dispatchEvent(new Event("change", { bubbles: true })); }
+    else target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
+  };
+
+  const explainPaste = async () => {
+    if (!navigator.clipboard?.read) return fail("no_clipboard");
+    try {
+      const items = await navigator.clipboard.read();
+      if (!items.some((item) => item.types.some((type) => type.startsWith("image/")))) fail("empty_clipboard");
+    } catch { fail("no_clipboard"); }
+  };
+
+  // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's.
+  const fetched = window.fetch;
+  window.fetch = async (address, options) => {
+    const isUpload = /\/upload(\?|$)/.test(String(address?.url || address));
+    try {
+      const response = await fetched(address, options);
+      if (isUpload && !response.ok) fail(response.status === 413 ? "too_large" : response.status === 503 ? "busy" : "unanswered");
+      return response;
+    } catch (error) {
+      if (isUpload) fail("unanswered");
+      throw error;
+    }
+  };
+
+  // Phones show one picture: the map over the face, uncovered from the left by the slider.
+  const split = (value) => {
+    document.documentElement.style.setProperty("--split", `${value}%`);
+    document.querySelectorAll("#picture-switch button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.split === String(value))));
+    const range = document.querySelector("#picture-switch input");
+    if (range && range.value !== String(value)) range.value = value;
+  };
+  document.addEventListener("input", (event) => { if (event.target.closest?.("#picture-switch")) split(Number(event.target.value)); });
+  document.addEventListener("click", (event) => { const button = event.target.closest?.("#picture-switch button"); if (button) split(Number(button.dataset.split)); });
+
+  // Screen readers are told the answer, and what the pictures show; the answer comes into view.
+  const watch = () => {
+    const region = document.querySelector("#answer");
+    if (region && !region.hasAttribute("aria-live")) {
+      region.setAttribute("aria-live", "polite"); region.setAttribute("role", "status");
+      new MutationObserver(() => {
+        clearTimeout(busyTimer);
+        busyTimer = setTimeout(() => { describe(region); show(region); }, 60);
+      }).observe(region, { childList: true, subtree: true, characterData: true });
+    }
+    describe(region);
+    document.querySelectorAll("[data-words]").forEach(say);
+  };
+  const say = (element) => {
+    const text = words(element.dataset.words);
+    if (element.tagName === "INPUT") { if (element.ariaLabel !== text) element.ariaLabel = text; }
+    else if (element.textContent !== text) element.textContent = text;
+  };
+  let lastHeadline = "";
+  const show = (region) => {
+    const headline = region.querySelector(".answer h2");
+    const text = headline?.innerText || "";
+    if (text && text !== lastHeadline) {
+      const box = headline.getBoundingClientRect();
+      if (headline.offsetParent && (box.top < 0 || box.bottom > innerHeight)) document.querySelector("#photo-side")?.scrollIntoView({ block: "start" });
+    }
+    lastHeadline = text;
+  };
+  const describe = (region) => {
+    const said = [region?.querySelector("h2"), region?.querySelector(".sentence, .reason")].map((each) => each?.innerText || "").join(". ");
+    for (const [id, key] of [["photo", "photo_alt"], ["landmarks", "landmarks_alt"], ["map", "map_alt"]]) {
+      const image = document.querySelector(`#${id} img`);
+      const alt = id === "photo" ? words(key) : `${words(key)} ${said}`;
+      if (image && image.alt !== alt) image.alt = alt;
+    }
+  };
+  const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
+  return { cleared, failed, noMap, fail, give, words, escape };
+})();
