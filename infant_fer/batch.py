@@ -17,7 +17,7 @@ from tqdm import tqdm
 from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
-from infant_fer.labels import AFFECTS
+from infant_fer.labels import ACTION_UNITS, AFFECTS
 
 if TYPE_CHECKING:  # both load torch
     from infant_fer.analyzer import Analyzer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # both load torch
 BOX = ("left", "top", "right", "bottom")
 TRUST = ("verdict", "prediction_set", "reasons")  # several labels or codes are joined by "|"
 COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint", *TRUST)
+COLUMNS += ACTION_UNITS  # empty where the checkpoint has no such head
 TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 NO_FACE, UNREADABLE = "no face", "unreadable"
@@ -206,9 +207,13 @@ def _rows(result: FileResult) -> list[list]:
         label = UNREADABLE if result.report is None else NO_FACE
         checkpoint = "" if result.report is None else result.report.checkpoint
         notes = result.error if result.report is None else ""
-        return [
-            [result.name, "", label] + [""] * (len(COLUMNS) - 5 - len(TRUST)) + [notes, checkpoint] + [""] * len(TRUST)
-        ]
+        row = dict.fromkeys(COLUMNS, "") | {
+            "file": result.name,
+            "label": label,
+            "notes": notes,
+            "checkpoint": checkpoint,
+        }
+        return [list(row.values())]
     return [_face_row(result, result.report, face) for face in result.report.to_dict()["faces"]]
 
 
@@ -220,7 +225,9 @@ def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
     trust = face["assessment"]
     codes = (reason["code"] for reason in trust["reasons"])
     judged = [trust["verdict"], "|".join(trust["prediction_set"]), "|".join(codes)]
-    return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint, *judged]
+    units = face.get("action_units", {})
+    strengths = [f"{units[unit]:.4f}" if unit in units else "" for unit in ACTION_UNITS]
+    return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint, *judged, *strengths]
 
 
 # Formats of the results by the name of their option. A writer is a context that opens a file and yields a function of one

@@ -19,6 +19,7 @@ from infant_fer.explain.precision import PRECISIONS, explained_copy
 from infant_fer.explain.saliency import AffectLogits, Score
 from infant_fer.face import Face
 from infant_fer.labels import (
+    ACTION_UNITS,
     AFFECTS,
     AGE_GROUPS,
     EMOTIONS,
@@ -38,9 +39,10 @@ from infant_fer.trust.store import TrustData
 class Prediction:
     """What one face expresses. `probabilities` has the three affects and sums to 1; heads that the model lacks are None.
 
-    valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; streams are the shares
-    of the image and the geometry in the affect's logits. features, (D,) float32, is what the affect layer was given, and
-    disagreement, in nats, the mutual information of label and ensemble member; neither is written to a file.
+    valence is in -2..2, arousal in 0..2; usable, eyes_closed and mouth_covered are probabilities; action_units are strengths
+    in 0..1 by labels.ACTION_UNITS; streams are the shares of the image and the geometry in the affect's logits. features,
+    (D,) float32, is what the affect layer was given, and disagreement, in nats, the mutual information of label and ensemble
+    member; neither is written to a file.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Prediction:
     usable: float | None = None
     eyes_closed: float | None = None
     mouth_covered: float | None = None
+    action_units: dict[str, float] | None = None
     streams: dict[str, float] | None = None
     features: np.ndarray | None = field(default=None, repr=False, compare=False)
     disagreement: float | None = None
@@ -308,6 +311,9 @@ def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:
     for name in ("usable", "eyes_closed", "mouth_covered"):
         if f"{name}_logit" in heads:
             fields[name] = float(heads[f"{name}_logit"].sigmoid())
+    if "action_unit_logits" in heads:
+        strengths = heads["action_unit_logits"].double().sigmoid().tolist()
+        fields["action_units"] = dict(zip(ACTION_UNITS, strengths, strict=True))
     if "valence_arousal" in heads:
         valence, arousal = heads["valence_arousal"].tolist()
         fields |= {"valence": min(max(valence, -2.0), 2.0), "arousal": min(max(arousal, 0.0), 2.0)}

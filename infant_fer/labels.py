@@ -13,6 +13,13 @@ VOTED_EMOTIONS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fe
 # Of the Facial Action Coding System (Ekman, Friesen and Hager 2002; Oster, Baby FACS 2006), in the order of that head. AU4 is
 # 3 + 4 of Baby FACS, AU26 stands for 26 and 27.
 ACTION_UNITS = ("AU1", "AU2", "AU4", "AU6", "AU9", "AU12", "AU15", "AU17", "AU20", "AU25", "AU26", "AU43")
+# Meters in plain words, each the strongest of its action units.
+METERS = {
+    "smile": ("AU12",),
+    "knit brow": ("AU4",),
+    "narrowed eyes": ("AU6", "AU43"),
+    "open mouth": ("AU25", "AU26"),
+}
 AGE_GROUPS = ("newborn", "baby", "toddler", "older")
 
 # Okabe and Ito's colour-blind-safe palette, https://jfly.uni-koeln.de/color/
@@ -74,3 +81,8 @@ def sum_to_affect(probabilities: Mapping[str, float]) -> dict[str, float]:
     for label, probability in probabilities.items():
         totals[label if label in AFFECTS else EMOTION_TO_AFFECT[label]] += probability
     return totals
+
+
+def meters(action_units: Mapping[str, float]) -> dict[str, float]:
+    """Return the four METERS in 0..1 from the strengths of action units."""
+    return {name: max(action_units[unit] for unit in units) for name, units in METERS.items()}

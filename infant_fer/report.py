@@ -24,7 +24,17 @@ LIMITS = (
 OUTSIDE_WARNING = "Much of the map lies outside the face: the model may have looked at something else."
 OUTSIDE_SHARE = 0.4
 
-HEADS = ("emotions", "valence", "arousal", "age_groups", "usable", "eyes_closed", "mouth_covered", "streams")
+HEADS = (
+    "emotions",
+    "valence",
+    "arousal",
+    "age_groups",
+    "usable",
+    "eyes_closed",
+    "mouth_covered",
+    "action_units",
+    "streams",
+)
 
 
 class ExplanationJSON(TypedDict):
@@ -56,6 +66,7 @@ class FaceJSON(TypedDict):
     usable: NotRequired[float]
     eyes_closed: NotRequired[float]
     mouth_covered: NotRequired[float]
+    action_units: NotRequired[dict[str, float]]
     streams: NotRequired[dict[str, float]]
     pose_degrees: dict[str, float]
     sentence: str

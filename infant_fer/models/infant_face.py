@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS
+from infant_fer.labels import ACTION_UNITS, AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS
 from infant_fer.models.image_streams import CONV_TRANSFORMER, FAMILIES, LUMINANCE, image_stream
 
 MOST_MEMBERS = 8
@@ -27,6 +27,7 @@ HEADS = {
     "eyes_closed": ("eyes_closed_logit", 1),
     "mouth_covered": ("mouth_covered_logit", 1),
     "votes": ("vote_logits", len(VOTED_EMOTIONS)),
+    "action_units": ("action_unit_logits", len(ACTION_UNITS)),
 }
 FIRST_HEADS = tuple(HEADS)[:7]  # of checkpoints whose config names none
 
@@ -105,6 +106,7 @@ class InfantFaceOutput(ModelOutput):
     eyes_closed_logit: torch.Tensor | None = None  # (B,)
     mouth_covered_logit: torch.Tensor | None = None  # (B,)
     vote_logits: torch.Tensor | None = None  # (B, 8), order of VOTED_EMOTIONS
+    action_unit_logits: torch.Tensor | None = None  # (B, 12), order of ACTION_UNITS
     image_logits: torch.Tensor | None = None
     geometry_logits: torch.Tensor | None = None
     features: torch.Tensor | None = None  # (B, D) and
@@ -133,6 +135,12 @@ class InfantFaceModel(PreTrainedModel):
             for name in self.config.heads
             if name != "affect" and any(weight.split(".")[2:3] == [name] for weight in missing)
         ]
+
+    def add_head(self, name: str) -> None:
+        """Give every member a new head of HEADS with random weights."""
+        self.config.heads = [each for each in HEADS if each in self.config.heads or each == name]
+        for reader in self.readers:
+            setattr(reader, name, nn.Linear(reader.image.width, HEADS[name][1]))
 
     def remove_heads(self, names: Collection[str]) -> None:
         """Leave out optional heads; their outputs are None from now on."""

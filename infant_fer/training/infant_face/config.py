@@ -86,6 +86,7 @@ class RecipeConfig:
     members: tuple[MemberConfig, ...]
     geometry: GeometryConfig
     covers: int = 160  # renders of infants with an object before the face, from which cut-outs come
+    renders: int = 0  # of infants without one, for the action units; 0: no such head
 
     @property
     def renders_covers(self) -> bool:
@@ -103,7 +104,9 @@ def recipe(variant: str | None = None) -> RecipeConfig:
     table = _table()
     families = {name: _member(name, settings) for name, settings in table["families"].items()}
     names = table["variants"][variant or variants()[0]]
-    return RecipeConfig(tuple(families[name] for name in names), GeometryConfig(**table["geometry"]), table["covers"])
+    return RecipeConfig(
+        tuple(families[name] for name in names), GeometryConfig(**table["geometry"]), table["covers"], table["renders"]
+    )
 
 
 def _table() -> dict[str, Any]:

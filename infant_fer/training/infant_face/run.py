@@ -35,6 +35,7 @@ from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, R
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
+from infant_fer.training.infant_face.linear_heads import add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.provenance import accelerator, machine
@@ -101,6 +102,8 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
         return {}
     data = load(config.data, config.cache, log)
     members = [*given, *train_members(context, len(_families(given)))]
+    for member in members:
+        add_missing_heads(member.model, data, _bare_renders(context))
     model = joined([each.model for each in members])
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
     usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
@@ -199,6 +202,12 @@ def _covers(context: TrainingContext) -> RenderedFaces | None:
     return rendered_faces(learning.covers, True, context.cache) if learning.renders_covers else None
 
 
+def _bare_renders(context: TrainingContext) -> RenderedFaces | None:
+    """Return the renders that teach the action units; None where the recipe wants none."""
+    count = context.learning.renders
+    return rendered_faces(count, False, context.cache) if count else None
+
+
 def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMember:
     """Return the member after so many rounds on FER2013; 0 rounds give random weights or the pretrained backbone."""
     member, seed, data = (
@@ -238,7 +247,8 @@ def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) ->
         backbones[member.family] = backbone_settings(base, crop.size)
         if member.drop_path:
             backbones[member.family]["drop_path_rate"] = member.drop_path
-    heads = [name for name in HEADS if name != "votes" or member.fine_tuning.votes_weight]
+    later = {"action_units"} | ({"votes"} if not member.fine_tuning.votes_weight else set())
+    heads = [name for name in HEADS if name not in later]
     model = InfantFaceModel(
         InfantFaceConfig(
             geometry_size=geometry_size,

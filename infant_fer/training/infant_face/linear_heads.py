@@ -1,0 +1,128 @@
+"""How does a finished network get a head that it was not trained with? A linear layer over its frozen features, fitted by itself.
+
+The votes of FER+ for networks that learned FER2013's labels, and action units for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import ViTImageProcessorPil
+
+from infant_fer.classifier import forward_crops
+from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.face import BLENDSHAPES
+from infant_fer.labels import ACTION_UNITS, AFFECTS
+from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.infant_face.data import PROCESSOR, RecipeData
+from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.trainer import soft_cross_entropy
+
+VOTED_FACES = 6000  # of FER+: enough for a linear layer, and minutes less than all
+RIDGE = 1e-3  # on the weights of standardized features, in the mean loss
+STEPS = 80  # of L-BFGS
+# MediaPipe's blendshapes that respond on infants, but jawOpen, which reads too little in laughing and crying ones, and
+# mouthShrugLower, with which the head did not find AU17 in renders (correlation -0.07).
+UNIT_OF_BLENDSHAPE = {
+    "browInnerUp": "AU1", "browDown": "AU4", "mouthSmile": "AU12", "eyeBlink": "AU43",
+}  # fmt: skip
+SMILE_OF_POSITIVE = 0.6  # least AU12 of a face that its raters call positive
+ABSENT = {
+    "positive": ("AU9", "AU15"),
+    "neutral": ("AU9", "AU12", "AU15", "AU20"),
+    "negative": ("AU12",),
+}  # by the raters' affect
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def add_missing_heads(model: InfantFaceModel, data: RecipeData, rendered: RenderedFaces | None) -> None:
+    """Give every network of `model` the heads "votes", where the data have votes, and "action_units", where renders are given."""
+    infants = data.infants.rows(data.infants_kept & (data.infants.images.heads["usable"] == 1))
+    own = None
+    if "votes" not in model.config.heads and data.voted_kept.any():
+        own = features(model, infants.crops)
+        chosen = np.flatnonzero(data.voted_kept)
+        chosen = np.random.default_rng(0).permutation(chosen)[:VOTED_FACES]
+        faces = data.fer.rows(np.sort(chosen))
+        votes = np.concatenate([infants.images.heads["votes"], faces.images.heads["votes"]])
+        add_head(model, "votes", np.concatenate([own, features(model, faces.crops)]), votes, soft_cross_entropy)
+    if "action_units" not in model.config.heads and rendered is not None:
+        own = features(model, infants.crops) if own is None else own
+        crops = np.repeat(rendered.luminance[..., None], 3, 3)
+        units = np.concatenate([observed_action_units(infants), rendered.action_units])
+        add_head(model, "action_units", np.concatenate([own, features(model, crops)]), units, known_cross_entropy)
+
+
+def features(model: InfantFaceModel, crops: np.ndarray) -> np.ndarray:
+    """Return (N, D) float32 features of (N, S, S, 3) uint8 crops, those of the networks side by side."""
+    return forward_crops(model, ViTImageProcessorPil(**PROCESSOR), crops)["features"].numpy()
+
+
+def add_head(model: InfantFaceModel, name: str, seen: np.ndarray, target: np.ndarray, loss: Loss) -> None:
+    """Fit a new head of each network to its own columns of (N, D) features `seen` and to the (N, C) `target`."""
+    model.add_head(name)
+    start = 0
+    for reader in model.readers:
+        layer, width = getattr(reader, name), reader.image.width
+        weight, bias = _fitted(torch.from_numpy(seen[:, start : start + width]), torch.from_numpy(target), loss)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        start += width
+
+
+def observed_action_units(faces: AlignedDataset) -> np.ndarray:
+    """Return (N, len(ACTION_UNITS)) float32 in 0..1 of real faces, NaN where nothing responds to a unit.
+
+    From blendshapes (the stronger side) where a face was found, and from the raters: a positive face smiles, what is ABSENT
+    by the affect is 0, closed eyes are AU43.
+    """
+    units = np.full((len(faces), len(ACTION_UNITS)), np.nan, np.float32)
+    column = {unit: index for index, unit in enumerate(ACTION_UNITS)}
+    for name, unit in UNIT_OF_BLENDSHAPE.items():
+        sides = [index for index, shape in enumerate(BLENDSHAPES) if shape.startswith(name)]
+        units[faces.found, column[unit]] = faces.geometry[faces.found][:, sides].max(1)
+    for affect, absent in ABSENT.items():
+        shown = faces.images.truth == AFFECTS.index(affect)
+        units[np.ix_(shown, [column[unit] for unit in absent])] = 0
+    positive, smile = faces.images.truth == AFFECTS.index("positive"), column["AU12"]
+    units[positive, smile] = np.fmax(units[positive, smile], SMILE_OF_POSITIVE)
+    units[faces.images.heads["eyes_closed"] == 1, column["AU43"]] = 1
+    return units.clip(0, 1)
+
+
+def known_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean binary cross-entropy of (N, C) logits over the targets that are not NaN."""
+    known = ~target.isnan()
+    return F.binary_cross_entropy_with_logits(logits[known], target[known])
+
+
+def unit_correlations(model: InfantFaceModel, rendered: RenderedFaces) -> dict[str, float]:
+    """Return by action unit Pearson's correlation of the head with the truth of renders."""
+    crops = np.repeat(rendered.luminance[..., None], 3, 3)
+    read = forward_crops(model, ViTImageProcessorPil(**PROCESSOR), crops)["action_unit_logits"].sigmoid().numpy()
+    pairs = zip(ACTION_UNITS, read.T, rendered.action_units.T, strict=True)
+    return {unit: float(np.corrcoef(mine, truth)[0, 1]) for unit, mine, truth in pairs}
+
+
+def _fitted(seen: torch.Tensor, target: torch.Tensor, loss: Loss) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight (C, D) and bias (C,) of the layer with the least regularized loss."""
+    mean, deviation = seen.mean(0), seen.std(0).clamp_min(1e-4)
+    standard = (seen - mean) / deviation
+    weight = torch.zeros(target.shape[1], seen.shape[1], requires_grad=True)
+    bias = torch.zeros(target.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def total() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss(standard @ weight.T + bias, target) + RIDGE * weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(total)
+    scaled = (weight / deviation).detach()
+    return scaled, bias.detach() - scaled @ mean
