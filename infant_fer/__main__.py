@@ -1,4 +1,4 @@
-"""The command line: `infant-fer read|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
+"""The command line: `infant-fer read|explain|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from infant_fer.errors import InfantFERError
 from infant_fer.images import printable
 
 DELEGATED = {  # commands with a parser of their own
+    "explain": ("infant_fer.explain.__main__", "Explain one photo by several methods, and test the maps."),
     "evaluate": ("infant_fer.evaluate", "Measure checkpoints on labelled pictures."),
     "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),

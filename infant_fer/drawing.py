@@ -17,8 +17,9 @@ from infant_fer.regions import OUTLINES, PARTS, TRIANGLES, part_map
 from infant_fer.report import FaceReport, Report
 
 OVERLAYS = ("outlines", "mesh", "box only")
-MAP_VIEWS = ("smooth", "fine detail", "face parts")
+MAP_VIEWS = ("smooth", "fine detail", "face parts", "for and against")
 COLOUR_MAP = "inferno"  # perceptually uniform, readable without colour; matplotlib
+FOR_COLOUR, AGAINST_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
 SMALL_DRAWN_PX = 200  # face height below which outlines are one thin, half transparent line without a casing
 FINE_BITS = 4  # cv2 draws with 1/16 px
@@ -58,16 +59,15 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
 def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view: str = MAP_VIEWS[0]) -> np.ndarray:
     """Draw the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
 
-    `view` is one of MAP_VIEWS: smoothed, in fine detail, or each face part in the tint of its emphasis. Where the map is
-    near 0 the photo stays visible. Outside the crop nothing is drawn but the crop's outline.
+    `view` is one of MAP_VIEWS: smoothed, in fine detail, each face part in the tint of its emphasis, or what speaks for the
+    class in blue and against it in orange, where the method knows the sign (else smoothed). Where the map is near 0 the
+    photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
     face, photo_rgb = report.face(selected), report.photo.rgb
     if face.explanation is None:
         return photo_rgb.copy()
-    values = face.aligned.map_to_photo(_map_values(face, view), photo_rgb.shape[:2]).clip(0, 1)
-    colours = _colour_table()[(values * 255).astype(np.uint8)]
-    opacity = (strength * np.sqrt(values))[..., None]
-    canvas = (photo_rgb * (1 - opacity) + colours * opacity).astype(np.uint8)
+    values = face.aligned.map_to_photo(_map_values(face, view), photo_rgb.shape[:2])
+    canvas = overlaid(photo_rgb, values, strength)
     side = face.aligned.crop_rgb.shape[0]
     corners = face.aligned.to_photo(np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64) - 0.5)
     _polyline(canvas, corners, WHITE, 1, closed=True)
@@ -75,13 +75,29 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view
 
 
 def _map_values(face: FaceReport, view: str) -> np.ndarray:
-    """Return (S, S) float32 in 0..1 for the crop."""
+    """Return (S, S) float32 for the crop, in 0..1, or in -1..1 where it says what speaks against the class."""
     saliency, ratios = face.explanation.saliency, face.explanation.density_ratio
+    if view == "for and against" and saliency.signed is not None:
+        return saliency.signed_for_display()
     if view != "face parts":
-        return saliency.for_display(SMOOTH_BLUR if view == "smooth" else DISPLAY_BLUR)
+        return saliency.for_display(DISPLAY_BLUR if view == "fine detail" else SMOOTH_BLUR)
     size = face.aligned.crop_rgb.shape[0]
     emphasis = np.array([ratios[part] for part in PARTS], np.float32)
     return (emphasis / max(emphasis.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]
+
+
+def overlaid(picture_rgb: np.ndarray, values: np.ndarray, strength: float = 0.8) -> np.ndarray:
+    """Blend an (H, W) map into a copy of an (H, W, 3) uint8 picture of the same size.
+
+    A map in 0..1 has the colours of COLOUR_MAP; one in -1..1 is blue above 0 and orange below it.
+    """
+    magnitude = np.abs(values).clip(0, 1)
+    if values.min() < 0:
+        colours = np.where(values[..., None] > 0, np.uint8(_rgb(FOR_COLOUR)), np.uint8(_rgb(AGAINST_COLOUR)))
+    else:
+        colours = _colour_table()[(magnitude * 255).astype(np.uint8)]
+    opacity = (strength * np.sqrt(magnitude))[..., None]
+    return (picture_rgb * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
 def colour_bar_css() -> str:

@@ -33,6 +33,18 @@ CHIN = (61, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 291, 375, 321
 PARTS = ("brows", "eyes", "nose", "mouth", "cheeks", "forehead", "chin", "outside")
 PART_WORDS = {part: part for part in PARTS} | {"outside": "surroundings of the face"}
 
+# FACS action units that move each part (Ekman, Friesen and Hager 2002; infants: Oster 2006).
+PART_UNITS = {
+    "brows": ("AU1 inner brow raised", "AU2 outer brow raised", "AU4 brows knitted, between the brows"),
+    "eyes": ("AU5 eyes wide", "AU6 cheeks raised", "AU7 lids tight", "AU43 eyes closed"),
+    "nose": ("AU9 nose wrinkled",),
+    "mouth": ("AU12 lip corners up", "AU15 lip corners down", "AU20 lips stretched", "AU25 to AU27 mouth open"),
+    "cheeks": ("AU6 cheeks raised", "AU11 and AU12 the fold beside the nose"),
+    "chin": ("AU17 chin raised",),
+    "forehead": ("AU1 and AU2 lines across the forehead",),
+}
+T_ZONE = ("forehead", "brows", "nose")  # which the original experiment's maps marked on neutral faces
+
 # Index paths to draw, closed ones with their first point again at the end.
 OUTLINES: dict[str, list[tuple[int, ...]]] = {
     "face": [(*FACE_OVAL, FACE_OVAL[0])],

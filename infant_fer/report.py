@@ -218,6 +218,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
     return {
         "method": saliency.method,
         "target": saliency.target,
+        **({} if saliency.versus is None else {"versus": saliency.versus}),  # type: ignore[typeddict-item]
         "samples": saliency.samples,
         "asked_samples": saliency.requested_samples,  # its name since the first release
         **saliency.options,  # type: ignore[typeddict-item]

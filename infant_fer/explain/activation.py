@@ -31,6 +31,10 @@ class GradCAM(Method):
 
     name = "gradcam"
     title = "Grad-CAM"
+    reading = (
+        "Bright areas hold the features of the last layer that speak for the class. "
+        "The map is coarse: a few cells for the whole face."
+    )
 
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
@@ -55,6 +59,7 @@ class LayerCAM(GradCAM):
 
     name = "layercam"
     title = "LayerCAM"
+    reading = "As Grad-CAM, but every cell is weighted by its own gradient, so that small areas stand out."
 
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""

@@ -27,6 +27,10 @@ class AttentionRollout(Method):
 
     name = "rollout"
     title = "Attention rollout"
+    reading = (
+        "Bright patches are those that the layers looked at, for every class alike. "
+        "Looking is not yet using: test it by covering."
+    )
 
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
@@ -60,6 +64,10 @@ class AttentionRelevance(AttentionRollout):
 
     name = "attention_relevance"
     title = "Attention relevance (Chefer)"
+    reading = (
+        "Attention counts only where more of it would raise this class. "
+        "Bright patches passed on what the answer rests on."
+    )
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
         return read @ relevance - read

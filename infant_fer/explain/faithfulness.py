@@ -75,6 +75,17 @@ class Faithfulness:
     def _points(self, share: float) -> list[tuple[Curve, float]]:
         return [(self.deletion, 0.0), (self.deletion, share), (self.random_deletion, share)]
 
+    @property
+    def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return shares and answers of every curve by its name for people."""
+        named = {
+            "hiding what the map marks": self.deletion,
+            "showing what the map marks": self.insertion,
+            "hiding at random": self.random_deletion,
+            "hiding edges": self.edge_deletion,
+        }
+        return {name: (curve.shares, curve.answers) for name, curve in named.items()}
+
     def to_dict(self) -> dict[str, float]:
         """Return the areas for JSON."""
         return {
@@ -116,9 +127,13 @@ def faithfulness(
 
 def cell_order(values: np.ndarray) -> np.ndarray:
     """Return the cells of an (S, S) map from the largest mean to the smallest, (CELLS²,) int; ties keep their places."""
-    cells = _cells(values.shape[0])
-    means = np.bincount(cells.ravel(), values.ravel()) / np.bincount(cells.ravel())
-    return np.argsort(-means, kind="stable")
+    return np.argsort(-cell_means(values), kind="stable")
+
+
+def cell_means(values: np.ndarray) -> np.ndarray:
+    """Return the mean of an (S, S) map in each cell, (CELLS²,), row by row."""
+    cells = _cells(values.shape[0]).ravel()
+    return np.bincount(cells, values.ravel()) / np.bincount(cells)
 
 
 def edge_map(crop_rgb: np.ndarray) -> np.ndarray:

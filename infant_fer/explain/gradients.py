@@ -36,6 +36,10 @@ class SmoothGrad(Method):
 
     name = "smoothgrad"
     title = "SmoothGrad"
+    reading = (
+        "Bright pixels are those where a small change of light would move the answer most. "
+        "Thin edges often show, whether or not they matter as a whole."
+    )
 
     samples: int = 50  # the original work's n; the map hardly changes beyond it
     noise: float = 0.15  # of the input's range; Smilkov et al. 2017 find 0.1 to 0.2 best
@@ -77,6 +81,10 @@ class AbsoluteSmoothGrad(SmoothGrad):
 
     name = "smoothgrad_absolute"
     title = "SmoothGrad, absolute values"
+    reading = (
+        "As SmoothGrad, but effects that cancel between noisy copies still count. "
+        "It shows where the answer is sensitive, not in which direction."
+    )
 
     def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
         return gradients.abs()
@@ -91,6 +99,10 @@ class SmoothGradSquared(SmoothGrad):
 
     name = "smoothgrad_squared"
     title = "SmoothGrad squared"
+    reading = (
+        "As SmoothGrad with squared gradients: strong places stand out. "
+        "It shows where the answer is sensitive, not in which direction."
+    )
 
     def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
         return gradients.square()
@@ -112,6 +124,10 @@ class IntegratedGradients(Method):
 
     name = "integrated_gradients"
     title = "Integrated gradients"
+    reading = (
+        "Each pixel gets its part of the difference between this picture and a blank one. "
+        "The parts add up to the whole difference."
+    )
 
     samples: int = 50  # steps of the path
 

@@ -39,6 +39,10 @@ class Occlusion(Method):
 
     name = "occlusion"
     title = "Occlusion by patch"
+    reading = (
+        "A patch is moved over the face; bright places are those that the answer cannot do without. "
+        "It needs no gradient, so what it shows was really tried."
+    )
 
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
@@ -70,6 +74,10 @@ class PartOcclusion(Method):
 
     name = "part_occlusion"
     title = "Occlusion by face part"
+    reading = (
+        "Each part of the face is covered alone; the colour says how much the answer lost. "
+        "Two parts that can stand in for each other both look unimportant."
+    )
 
     parts: np.ndarray | None = field(default=None, repr=False, compare=False)  # (S, S) uint8
 
@@ -104,6 +112,10 @@ class Rise(Method):
 
     name = "rise"
     title = "RISE"
+    reading = (
+        "The face is seen through many random masks; bright places were visible when the answer was sure. "
+        "Coarse, but it treats the network as a closed box."
+    )
 
     samples: int = 50  # the page's slider; every one stands for MASKS_PER_SAMPLE masks
     seed: int = 0

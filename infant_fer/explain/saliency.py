@@ -130,6 +130,7 @@ class Method(ABC):
 
     name: ClassVar[str]  # its key in explain.METHODS
     title: ClassVar[str]  # for people
+    reading: ClassVar[str] = ""  # two sentences for people: how to read its maps
 
     @abstractmethod
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:

@@ -1,0 +1,169 @@
+"""Explain one photo by several methods and test every map: `infant-fer explain PHOTO --methods smoothgrad gradcam`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infant_fer.errors import CheckpointError, ImageError, InfantFERError
+from infant_fer.files import check_output_file, check_output_folder, write_atomically
+from infant_fer.images import printable
+from infant_fer.labels import AFFECTS
+
+if TYPE_CHECKING:  # load torch
+    from infant_fer.explain.comparison import MeasuredMap, Unavailable
+
+PAGE = "explanations.html"
+SIGNED = "for and against"  # of drawing.MAP_VIEWS
+USUAL_METHODS = ("smoothgrad", "integrated_gradients", "gradcam", "layercam", "occlusion", "part_occlusion")
+HOW_TO_TEST = (
+    "A map is a claim about the model, not about the infant. Deletion: hide what the map marks first; a faithful map makes "
+    "the answer fall soon, so its area is small, below that of hiding at random. Insertion: show what it marks first; the "
+    "area is large. Hidden places take the colours around them. The answers are the image stream's, without landmarks."
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line a map and write the requested files; return 1 with one sentence when something cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        _explain(options)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> None:
+    """Check all outputs, explain, print and write. Raises InfantFERError."""
+    if options.json:
+        check_output_file(options.json, [Path(options.photo)])
+    if options.out:
+        check_output_folder(options.out, lambda folder: (folder / PAGE).is_file())
+
+    from infant_fer.analyzer import (
+        Analyzer,
+        ExplanationSettings,
+    )  # torch takes seconds; wrong options are refused before
+    from infant_fer.evaluation.comparison import unique_name
+    from infant_fer.explain import METHODS
+    from infant_fer.explain.comparison import compare
+
+    unknown = [name for name in options.methods if name not in METHODS]
+    if unknown:
+        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
+    analyzers = {}
+    for source in options.checkpoints or [None]:
+        analyzer = Analyzer.from_pretrained(source, device=options.device, precision=options.precision)
+        report = analyzer.analyze(options.photo)
+        if options.face > len(report.faces):
+            raise ImageError(f"{printable(options.photo)}: {len(report.faces)} faces were found; give another --face.")
+        analyzers[unique_name(report.checkpoint, analyzers)] = analyzer, report
+    settings = ExplanationSettings(versus=options.versus, samples=options.samples, seed=options.seed)
+    found = []
+    for each in compare(analyzers, options.face, options.methods, options.target or [None], settings):
+        found.append(each)
+        print(_line(each))
+    measured = [each for each in found if not hasattr(each, "reason")]
+    if options.json:
+        record = {
+            "photo": printable(options.photo),
+            "face": options.face,
+            "explanations": [each.to_dict() for each in measured],
+            "unavailable": [vars(each) for each in found if hasattr(each, "reason")],
+        }
+        write_atomically(options.json, json.dumps(record, indent=1, ensure_ascii=False))
+    if options.out:
+        _write_folder(options.out, measured)
+
+
+def _line(each: MeasuredMap | Unavailable) -> str:
+    if hasattr(each, "reason"):
+        return f"{each.checkpoint}, {each.method}, {each.target}: {each.reason}"
+    saliency = each.explanation.saliency
+    return f"{each.report.checkpoint}, {saliency.method}, {saliency.target}: {each.faithfulness.sentence()}"
+
+
+def _write_folder(folder: Path, measured: list[MeasuredMap]) -> None:
+    """Write a picture of every map, and a page that shows them side by side with their tests."""
+    from infant_fer.drawing import close_up, draw_saliency
+    from infant_fer.images import encode_png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
+    for each in measured:
+        saliency = each.explanation.saliency
+        stem = "-".join((Path(each.report.checkpoint).name, saliency.method, saliency.target))
+        name = stem if stem not in names else f"{stem}-{names.count(stem) + 1}"
+        names.append(stem)
+        view = close_up(each.report)
+        write_atomically(folder / f"{name}.png", encode_png(draw_saliency(view, each.number)))
+        if saliency.signed is not None:
+            write_atomically(folder / f"{name}-signed.png", encode_png(draw_saliency(view, each.number, view=SIGNED)))
+    write_atomically(folder / PAGE, page(measured))
+
+
+def page(measured: list[MeasuredMap]) -> str:
+    """Return one self-contained HTML page: the maps side by side, what was measured on each, and how far they agree."""
+    from infant_fer.drawing import close_up, draw_saliency
+    from infant_fer.evaluation import plots
+    from infant_fer.evaluation.report import Figure, Section, Table, Text, report_page
+    from infant_fer.explain import METHODS
+    from infant_fer.explain.comparison import agreement
+    from infant_fer.images import data_url
+
+    titles, maps, details = [], [], []
+    for each in measured:
+        saliency, method = each.explanation.saliency, METHODS[each.explanation.saliency.method]
+        title = f"{method.title}, {saliency.target}"
+        titles.append(f"{title}, {each.report.checkpoint}")
+        view = close_up(each.report)
+        maps.append(Figure(data_url(draw_saliency(view, each.number), quality=90), f"{title}. {method.reading}", 300))
+        signed = []
+        if saliency.signed is not None:
+            picture = data_url(draw_saliency(view, each.number, view=SIGNED), quality=90)
+            signed = [Figure(picture, f"Blue speaks for {saliency.target}, orange against it.", 300)]
+        drops = Table(
+            [(part, f"{drop * 100:.0f}", f"{each.explanation.density_ratio[part]:.1f}") for part, drop in each.drops.drops.items()],
+            ("covered part", f"points that {saliency.target} falls", "the map's brightness there, 1 is average"),
+        )  # fmt: skip
+        curves = Figure.of_png(
+            plots.deletion_curves(each.faithfulness.curves, saliency.target), "Deletion and insertion."
+        )
+        warning = not each.faithfulness.better_than_random
+        details.append(Section(titles[-1], [Text(each.faithfulness.sentence(), warning), *signed, curves, drops]))
+    numbers = agreement([each.explanation.saliency.values for each in measured])
+    rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in zip(titles, numbers, strict=True)]
+    agree = Table(rows, ("rank correlation", *(str(number) for number in range(1, len(titles) + 1))))
+    sections = [Section("Maps", [Text(HOW_TO_TEST), *maps]), Section("Do the maps agree?", [agree]), *details]
+    return report_page("Explanations", sections)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("infant-fer explain", description=__doc__.splitlines()[0])
+    parser.add_argument("photo", metavar="PHOTO")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(USUAL_METHODS), metavar="M", help=f"default: {', '.join(USUAL_METHODS)}"
+    )
+    parser.add_argument("--target", nargs="+", choices=AFFECTS, help="classes to explain; default: the predicted one")
+    parser.add_argument("--versus", choices=AFFECTS, help="explain why the target rather than this class")
+    parser.add_argument("--checkpoints", nargs="+", metavar="C", help="folders or Hub ids; default: the embedded one")
+    parser.add_argument(
+        "--face", type=int, default=1, metavar="N", help="number of the face; 1 is the likeliest subject"
+    )
+    parser.add_argument("--samples", type=int, default=50, metavar="N", help="noisy copies or path steps")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and masks")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", default="auto", help="of gradients: auto, float32 or bfloat16")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write pictures and explanations.html; they show the face"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

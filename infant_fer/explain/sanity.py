@@ -1,0 +1,126 @@
+"""Does a map depend on what the network has learned, and is it steady? Randomized layers, other seeds, a shifted crop.
+
+Adebayo et al. 2018, arXiv 1810.03292 (cascading randomization); similarity by SSIM (Wang et al. 2004) and by ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from infant_fer.explain.covering import rank_correlation
+from infant_fer.explain.layers import networks, private_copy
+from infant_fer.explain.saliency import Method, SaliencyMap, Score
+
+SIMILAR = 0.5  # rank correlation above which a map of a wholly randomized network has not dissolved
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How alike two maps of one crop are: 1 is the same; near 0 is unrelated."""
+
+    ssim: float
+    ranks: float  # Spearman's correlation over the pixels
+
+    @classmethod
+    def of(cls, first: np.ndarray, second: np.ndarray) -> Similarity:
+        """Compare two (S, S) maps in 0..1; a map without any variation is unrelated to every other one."""
+        ranks = rank_correlation(first.ravel(), second.ravel())
+        return cls(structural_similarity(first, second), 0.0 if ranks is None else ranks)
+
+    def __str__(self) -> str:
+        return f"SSIM {self.ssim:.2f}, rank correlation {self.ranks:.2f}"
+
+
+def structural_similarity(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the mean SSIM of two (S, S) maps in 0..1, with a Gaussian window of 1.5 px (Wang et al. 2004)."""
+
+    def blurred(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
+
+    a, b = np.float64(first), np.float64(second)
+    mean_a, mean_b = blurred(a), blurred(b)
+    variances = blurred(a * a) + blurred(b * b) - mean_a**2 - mean_b**2
+    covariance = blurred(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    index = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+    return float(index[5:-5, 5:-5].mean()) if min(a.shape) > 10 else float(index.mean())
+
+
+def randomized(score: Score, share: float, seed: int = 0) -> Score:
+    """Return the score of a copy whose layers are random from the top down to a `share` of them; 0 is the model itself.
+
+    In every ensemble member the last ceil(share · count) modules with weights of their own, in the order in which they
+    were defined, get normal random numbers of the same mean and deviation, from `seed`. The model is left as it is.
+    Raises ValueError unless the share is in 0..1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in 0..1; got {share}.")
+    copied, generator = private_copy(score.model), torch.Generator().manual_seed(seed)
+    for network in networks(copied):
+        layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+        for module in layers[len(layers) - int(np.ceil(share * len(layers))) :]:
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(_random_like(weight, generator), requires_grad=False))
+    return replace(score, model=copied)
+
+
+def _random_like(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return normal random numbers with the mean and deviation of `weight`; a constant tensor gets a deviation of 0.02."""
+    values = weight.detach().float()
+    deviation = float(values.std()) if values.numel() > 1 else 0.0
+    drawn = torch.randn(values.shape, generator=generator) * (deviation or 0.02) + float(values.mean())
+    return drawn.to(weight.device, weight.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Randomization:
+    """The map of a network with random layers beside the map of the network itself."""
+
+    share: float
+    saliency: SaliencyMap
+    similarity: Similarity
+
+    def sentence(self) -> str:
+        """Return one sentence for people on whether the map has dissolved."""
+        words = f"With {self.share:.0%} of the layers random, the map agrees with the real one by: {self.similarity}."
+        if self.share < 1:
+            return words
+        if self.similarity.ranks > SIMILAR:
+            return words + " It has not dissolved: this method shows edges of the picture more than what was learned."
+        return words + " It has dissolved, as it must: the map shows what the network has learned."
+
+
+def randomization(
+    method: Method, score: Score, pixel_values: torch.Tensor, real: SaliencyMap, share: float, seed: int = 0
+) -> Randomization:
+    """Explain a (1, 3, S, S) crop by a copy of the network with random layers, and compare with the `real` map."""
+    saliency = method.map(randomized(score, share, seed), pixel_values)
+    return Randomization(share, saliency, Similarity.of(real.values, saliency.values))
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """How alike maps stay: over other seeds (None for methods without one), and when the crop is shifted by one pixel."""
+
+    seeds: Similarity | None
+    shift: Similarity
+
+
+def steadiness(
+    method: Method, score: Score, pixel_values: torch.Tensor, real: SaliencyMap, seeds: Sequence[int] = (1, 2)
+) -> Steadiness:
+    """Compare the `real` map of a (1, 3, S, S) crop with maps of other seeds, and of the crop one pixel further right."""
+    across = None
+    if "seed" in {*vars(method)}:
+        others = [replace(method, seed=seed).map(score, pixel_values).values for seed in seeds]  # type: ignore[call-arg]
+        found = [Similarity.of(real.values, each) for each in others]
+        across = Similarity(*(float(np.mean([getattr(each, name) for each in found])) for name in ("ssim", "ranks")))
+    shifted = torch.cat([pixel_values[..., :1], pixel_values[..., :-1]], dim=-1)
+    moved = method.map(score, shifted).values
+    return Steadiness(across, Similarity.of(real.values[:, :-1], moved[:, 1:]))

@@ -1,0 +1,104 @@
+"""Maps side by side and the command `infant-fer explain`: JSON names, pictures, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from infant_fer.__main__ import main
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare
+from infant_fer.images import load_image
+from tests.conftest import EXAMPLES
+from tests.tiny_checkpoints import save_tiny
+
+SMILE = EXAMPLES / "smile.jpg"
+
+
+def test_maps_are_measured_for_every_class_and_method(analyzer):
+    report = analyzer.analyze(SMILE)
+    found = list(
+        compare({"c": (analyzer, report)}, 1, ["gradcam", "part_occlusion"], [None, "negative"], ExplanationSettings())
+    )
+    explained = [(each.explanation.saliency.method, each.explanation.saliency.target) for each in found]
+    assert explained == [
+        ("gradcam", "positive"), ("part_occlusion", "positive"), ("gradcam", "negative"), ("part_occlusion", "negative"),
+    ]  # fmt: skip
+    first, parts = found[0], found[1]
+    assert first.faithfulness.margin > 0.25
+    assert first.drops.drops["mouth"] == max(first.drops.drops.values())
+    assert parts.rank_correlation > 0.5  # the same experiment with another filling
+    assert first.to_dict()["seed"] is None
+    assert report.faces[0].explanation is None  # the report that was given is left as it was
+
+
+def test_the_answer_against_another_class_is_its_share_of_the_two(analyzer):
+    crops = analyzer.analyze(SMILE).faces[0].aligned.crop_rgb[None]
+    positive, neutral, _ = analyzer.classifier.image_probabilities(crops)[0]
+    found = answer_of(analyzer.classifier, "positive", "neutral")(crops)
+    assert found == pytest.approx(positive / (positive + neutral))
+
+
+def test_agreement_is_over_cells_so_that_sizes_may_differ():
+    ramp = np.tile(np.linspace(0, 1, 96), (96, 1))
+    large = np.tile(np.linspace(0, 1, 224), (224, 1))
+    numbers = agreement([ramp, large, -ramp, np.ones((96, 96))])
+    assert numbers[0, 1] == pytest.approx(1)
+    assert numbers[0, 2] == pytest.approx(-1)
+    assert np.isnan(numbers[0, 3])
+    np.testing.assert_array_equal(numbers, numbers.T)
+
+
+@pytest.mark.slow
+def test_the_command_writes_pictures_page_and_the_promised_names(tmp_path, capsys):
+    other = save_tiny(tmp_path / "tiny", "swin")
+    out, record = tmp_path / "out", tmp_path / "record.json"
+    options = ["--methods", "gradcam", "rollout", "smoothgrad", "--samples", "4", "--target", "negative"]
+    code = main(["explain", str(SMILE), *options, "--checkpoints", "checkpoints/infant-fer-small", str(other),
+                 "--out", str(out), "--json", str(record)])  # fmt: skip
+    assert code == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 6
+    assert any("no attention over the whole crop" in line for line in printed)
+    written = json.loads(record.read_text())
+    assert [each["method"] for each in written["explanations"]] == [
+        "gradcam", "rollout", "smoothgrad", "gradcam", "smoothgrad",
+    ]  # fmt: skip
+    assert written["unavailable"][0]["method"] == "rollout"
+    for each in written["explanations"]:
+        assert each["target"] == "negative"
+        assert set(each["faithfulness"]) == {
+            "deletion_auc", "insertion_auc", "random_deletion_auc", "edge_deletion_auc",
+        }  # fmt: skip
+        assert {"mouth", "eyes"} <= set(each["part_drop"])
+        assert sum(each["share_per_part"].values()) == pytest.approx(1, abs=0.001)
+        assert (each["precision"], each["device"]) == ("float32", "cpu") or each["checkpoint"] == "tiny"
+        assert each["seed"] == (0 if each["method"] == "smoothgrad" else None)
+    picture = load_image(out / "infant-fer-small-smoothgrad-negative-signed.png")
+    assert picture.ndim == 3
+    html = (out / "explanations.html").read_text()
+    assert "Do the maps agree?" in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "voodoo"], "There is no method 'voodoo'"),
+        (["--face", "7"], "1 faces were found; give another --face"),
+        (["--json", str(SMILE)], "picture"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_in_one_sentence(arguments, words, capsys):
+    assert main(["explain", str(SMILE), *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_an_unavailable_map_says_why(tmp_path, analyzer):
+    from infant_fer.analyzer import Analyzer
+    from infant_fer.classifier import AffectClassifier
+
+    swin = Analyzer(analyzer.face_detector, AffectClassifier.from_pretrained(save_tiny(tmp_path, "swin")))
+    [found] = compare({"s": (swin, swin.analyze(SMILE))}, 1, ["rollout"], ["neutral"], ExplanationSettings())
+    assert isinstance(found, Unavailable)
+    assert found.reason.endswith(".")

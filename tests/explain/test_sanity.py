@@ -1,0 +1,65 @@
+"""Randomized layers, similarity and steadiness on networks and maps whose answers are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity as reference_ssim
+
+from infant_fer.explain.activation import GradCAM
+from infant_fer.explain.gradients import SmoothGrad
+from infant_fer.explain.sanity import Similarity, randomization, randomized, steadiness, structural_similarity
+from tests.explain.toy_scores import SIZE, FunctionModel, Score, crop, network_score
+
+
+def test_similarity_is_that_of_scikit_image_and_1_for_the_same_map():
+    generator = np.random.default_rng(0)
+    first = generator.random((48, 48)).astype(np.float32)
+    second = np.clip(first + generator.normal(0, 0.2, first.shape), 0, 1).astype(np.float32)
+    expected = reference_ssim(first, second, data_range=1.0, gaussian_weights=True, use_sample_covariance=False)
+    assert structural_similarity(first, second) == pytest.approx(expected, abs=0.01)
+    same = Similarity.of(first, first)
+    assert (same.ssim, same.ranks) == (pytest.approx(1), pytest.approx(1))
+    assert Similarity.of(first, -first).ranks == pytest.approx(-1)
+    assert Similarity.of(first, np.zeros_like(first)).ranks == 0
+
+
+def test_layers_are_randomized_from_the_top_and_the_model_is_left_alone():
+    score = network_score()
+    network = score.model.network
+    before = [weight.clone() for weight in network.parameters()]
+    layers = [0, 2, 5]  # two convolutions, then the linear layer
+    for share, changed in ((0, []), (0.1, [5]), (0.5, [2, 5]), (1, layers)):
+        copied = randomized(score, share, seed=1).model.network
+        assert [layer for layer in layers if not torch.equal(copied[layer].weight, network[layer].weight)] == changed
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    again = (randomized(score, 1, seed=1).model.network[0].weight, randomized(score, 1, seed=2).model.network[0].weight)
+    assert torch.equal(copied[0].weight, again[0])
+    assert not torch.equal(again[0], again[1])
+    assert float(again[0].std()) == pytest.approx(float(network[0].weight.detach().std()), rel=0.2)
+    with pytest.raises(ValueError, match="share must be in"):
+        randomized(score, 1.5)
+
+
+def test_a_map_that_follows_the_network_dissolves_and_one_that_follows_the_picture_does_not():
+    score, pixels = network_score("positive"), crop()
+    method = SmoothGrad(10)
+    real = method.map(score, pixels)
+    assert randomization(method, score, pixels, real, 0).similarity.ranks == pytest.approx(1, abs=1e-4)
+    dissolved = randomization(method, score, pixels, real, 1)
+    assert dissolved.similarity.ranks < 0.5
+    assert "It has dissolved" in dissolved.sentence()
+    assert "It has not dissolved" in replace(dissolved, similarity=Similarity(0.9, 0.9)).sentence()
+
+
+def test_steadiness_over_seeds_and_a_shift():
+    weights = torch.zeros(3, SIZE, SIZE)
+    weights[..., 8:16, 8:16] = 1.0
+    score = Score(FunctionModel(lambda z: (z * weights).sum((1, 2, 3))), "positive")
+    method = SmoothGrad(5)
+    steady = steadiness(method, score, crop(), method.map(score, crop()))
+    assert steady.seeds.ranks == pytest.approx(1, abs=1e-6)  # a linear score's map has no noise
+    assert 0.5 < steady.shift.ranks < 0.95  # its map stays where it is while the crop moves
+    of_layers = GradCAM().map(network_score("positive"), crop())
+    assert steadiness(GradCAM(), network_score("positive"), crop(), of_layers).seeds is None
