@@ -67,7 +67,8 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view
     if face.explanation is None:
         return photo_rgb.copy()
     values = face.aligned.map_to_photo(_map_values(face, view), photo_rgb.shape[:2])
-    canvas = overlaid(photo_rgb, values, strength)
+    signed = view == MAP_VIEWS[-1] and face.explanation.saliency.signed is not None
+    canvas = overlaid(photo_rgb, values, strength, signed)
     side = face.aligned.crop_rgb.shape[0]
     corners = face.aligned.to_photo(np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float64) - 0.5)
     _polyline(canvas, corners, WHITE, 1, closed=True)
@@ -86,13 +87,13 @@ def _map_values(face: FaceReport, view: str) -> np.ndarray:
     return (emphasis / max(emphasis.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]
 
 
-def overlaid(picture_rgb: np.ndarray, values: np.ndarray, strength: float = 0.8) -> np.ndarray:
+def overlaid(picture_rgb: np.ndarray, values: np.ndarray, strength: float = 0.8, signed: bool = False) -> np.ndarray:
     """Blend an (H, W) map into a copy of an (H, W, 3) uint8 picture of the same size.
 
-    A map in 0..1 has the colours of COLOUR_MAP; one in -1..1 is blue above 0 and orange below it.
+    A map in 0..1 has the colours of COLOUR_MAP; a `signed` one in -1..1 is blue above 0 and orange below it.
     """
     magnitude = np.abs(values).clip(0, 1)
-    if values.min() < 0:
+    if signed:
         colours = np.where(values[..., None] > 0, np.uint8(_rgb(FOR_COLOUR)), np.uint8(_rgb(AGAINST_COLOUR)))
     else:
         colours = _colour_table()[(magnitude * 255).astype(np.uint8)]

@@ -115,10 +115,10 @@ class SaliencyMap:
         return scaled(cv2.GaussianBlur(self.values, (0, 0), self.values.shape[0] * blur))
 
     def signed_for_display(self) -> np.ndarray | None:
-        """Return `signed` for the eye: (S, S) float32 in -1..1, lightly blurred and rescaled."""
+        """Return `signed` for the eye: (S, S) float32 in -1..1, blurred and rescaled."""
         if self.signed is None:
             return None
-        return scaled_signed(cv2.GaussianBlur(self.signed, (0, 0), self.signed.shape[0] * DISPLAY_BLUR))
+        return scaled_signed(cv2.GaussianBlur(self.signed, (0, 0), self.signed.shape[0] * SMOOTH_BLUR))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 
 from infant_fer.__main__ import main
 from infant_fer.analyzer import ExplanationSettings
+from infant_fer.drawing import overlaid
 from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare
 from infant_fer.images import load_image
 from tests.conftest import EXAMPLES
@@ -102,3 +103,9 @@ def test_an_unavailable_map_says_why(tmp_path, analyzer):
     [found] = compare({"s": (swin, swin.analyze(SMILE))}, 1, ["rollout"], ["neutral"], ExplanationSettings())
     assert isinstance(found, Unavailable)
     assert found.reason.endswith(".")
+
+
+def test_what_speaks_for_the_class_is_blue_and_against_it_orange():
+    values = np.array([[1.0, -1.0, 0.0]])
+    drawn = overlaid(np.full((1, 3, 3), 90, np.uint8), values, strength=1.0, signed=True)
+    assert drawn[0].tolist() == [[0, 114, 178], [213, 94, 0], [90, 90, 90]]
