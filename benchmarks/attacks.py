@@ -35,7 +35,7 @@ async def attack(url: str, photo: bytes) -> None:
 
 
 async def sessions(client: httpx.AsyncClient, photo: bytes) -> None:
-    """Join with malformed sessions while a map is drawn, then send photos of 80 visitors who leave at once."""
+    """Join with malformed sessions while a map is drawn, then send photos of 40 visitors who leave at once."""
     show, draw = await page_function(client, "photo", "input"), await page_function(client, "samples", "release")
     one = Visitor(client)
     await one.run(show, await one.upload(photo))
@@ -43,7 +43,7 @@ async def sessions(client: httpx.AsyncClient, photo: bytes) -> None:
     for session_hash in ("", "../x", "x" * 99, 5, None):
         body = {"data": [], "fn_index": draw.number, "session_hash": session_hash}
         await client.post("gradio_api/queue/join", json=body)
-    for _ in range(80):
+    for _ in range(40):
         await _joined(Visitor(client), show, {"url": None, "path": "nothing", "meta": {"_type": "gradio.FileData"}})
 
 
@@ -51,7 +51,7 @@ async def floods(client: httpx.AsyncClient, photo: bytes) -> None:
     """Call every function with wrong data, thrice, as visitors who never fetch an answer."""
     config = (await client.get("config")).json()
     for function in config["dependencies"]:
-        for data in ([], [None] * len(function["inputs"]), [[0]] * 3):
+        for data in ([], [[0]] * 3, [{"path": "/etc/passwd"}] * len(function["inputs"])):
             body = {"data": data, "fn_index": function["id"], "session_hash": secrets.token_hex(6)}
             await client.post("gradio_api/queue/join", json=body)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from infant_fer.checkpoints.registry import CheckpointEntry, CheckpointRegistry, available_checkpoints
+from infant_fer.checkpoints.registry import MAX_WAITING, CheckpointEntry, CheckpointRegistry, available_checkpoints
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 
@@ -77,3 +77,23 @@ def test_nobody_waits_for_another_visitor_s_download(monkeypatch):
     for thread in others:
         thread.join(60)
     assert loaded[0] is loaded[1]  # the second waited for the first's
+
+
+def test_few_wait_for_a_checkpoint_that_is_being_loaded(monkeypatch):
+    may_end, real = threading.Event(), AffectClassifier.from_pretrained
+    monkeypatch.setattr(AffectClassifier, "from_pretrained", lambda source, **options: may_end.wait(60) and real())
+    registry, loaded = CheckpointRegistry([CheckpointEntry("slow", "slow", "slow")]), []
+    waiting = [threading.Thread(target=lambda: loaded.append(registry.analyzer("slow"))) for _ in range(MAX_WAITING)]
+    for thread in waiting:
+        thread.start()
+    end = time.monotonic() + 20
+    while registry._waiting["slow"] < MAX_WAITING:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    with pytest.raises(CheckpointError, match="still being loaded for others"):
+        registry.analyzer("slow")
+    may_end.set()
+    for thread in waiting:
+        thread.join(60)
+    assert len(set(loaded)) == 1
+    assert registry.analyzer("slow") is loaded[0]

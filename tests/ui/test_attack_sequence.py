@@ -47,7 +47,7 @@ WATCHED = textwrap.dedent(
             print("STATE", json.dumps({
                 "bytes of uploads": uploads.stored_bytes(Path(folder)),
                 "sessions": sum(map(len, stores)),
-                "component values": sum(PHOTO in repr(state.config_values) for state in page.state_holder.session_data.values()),
+                "component values": sum(PHOTO in repr(state.config_values) for state in list(page.state_holder.session_data.values())),
                 "waiting": len(queue._waiting()),
                 "running": len(queue._running()),
                 "unfetched": len(queue.pending_messages_per_session),

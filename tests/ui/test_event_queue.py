@@ -74,6 +74,14 @@ def test_an_answer_nobody_fetches_is_forgotten(page):
     assert not queue.sent_at
 
 
+def test_the_values_of_components_are_not_remembered(page):
+    url = launch(page, port=None, block=False)
+    assert "HELLO" in fetch(url, ask(url))
+    (remembered,) = page.state_holder.session_data.values()
+    values = [config["props"].get("value") for config in remembered.config_values.values()]
+    assert not {"hello", "HELLO"} & {str(value) for value in values}
+
+
 def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
     url = launch(page, port=None, block=False)
     queue, events = page._queue, []
