@@ -74,7 +74,16 @@ def infant_face_card(name: str, metrics: dict) -> str:
         figures=[
             *(f"right among {group}: {Proportion.from_dict(share)}" for group, share in found["recall"].items()),
             *(f"{quantity}: {value:.3f}" for quantity, value in found["heads"].items()),
-            f"FER2013 ({fer_split} test), seven emotions: {Proportion.from_dict(found['emotions of FER2013'])}",
+            *(
+                f"{name}: {Proportion.from_dict(found[key])}"
+                for key, name in {
+                    "quiet negatives": "right among quiet negative faces (raters' valence of -1 or more)",
+                    "negative answered positive above 0.9": "negative faces that are called positive with more than 0.9",
+                    "emotions of FER2013": f"FER2013 ({fer_split} test), seven emotions",
+                    "votes of FER+": f"FER+ ({fer_split} test), majority of eight emotions",
+                }.items()
+                if key in found
+            ),
         ],
         mcnemar=_p_values(found["McNemar p"]),
         members=len(members) if isinstance(members := run["learning"]["members"], list) else members,

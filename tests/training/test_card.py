@@ -105,5 +105,12 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
 
 
 def test_the_recipe_is_that_of_the_embedded_checkpoint():
-    run = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]
-    assert run["learning"] == json.loads(json.dumps(asdict(recipe())))
+    """The embedded pair was released before the recipe had variants; later settings have defaults that change nothing."""
+    run = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]["learning"]
+    now = json.loads(json.dumps(asdict(recipe("pair"))))
+    assert run["members"] == len(now["members"])
+    assert run["geometry"] == now["geometry"]
+    for member in now["members"]:
+        assert run["fine_tuning"].items() <= member["fine_tuning"].items()
+        for stored, current in zip(run["pretraining"], member["pretraining"], strict=True):
+            assert stored.items() <= current.items()

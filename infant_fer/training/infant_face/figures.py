@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from infant_fer import metrics
-from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
 from infant_fer.evaluation.predictions import Predictions, baselines, figures, mcnemar, scores, subgroup_accuracies
-from infant_fer.labels import AGE_GROUPS
+from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
-from infant_fer.training.infant_face.data import RecipeData, outputs
+from infant_fer.training.infant_face.data import FaceBatch, RecipeData, outputs
 from infant_fer.training.infant_face.pretraining import emotion_logits, emotion_set
+from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.infant_face.variation import Cutouts, with_covered_mouths
 
 THIS = "this checkpoint"
 SOURCES = ("utkface", "web", "fer2013")  # in the order of the card
@@ -26,20 +29,31 @@ AFFECT_FIGURES = (
     "expected calibration error",
 )
 
+QUIET = -1.2  # valence, in -2..2: the raters' mean is -1 or more
+SURE = 0.9
+
 InfantFaceFigures = TypedDict(
     "InfantFaceFigures",
     {
         "accuracy": dict[str, dict[str, Proportion]],  # by model, then by source and "all"
         "recall": dict[str, Proportion],  # of this checkpoint, by true class and by age group
         "heads": dict[str, float],
+        "quiet negatives": Proportion,  # recall of negative faces whose raters' valence is at least QUIET
+        "negative answered positive above 0.9": Proportion,
         "emotions of FER2013": Proportion,
+        "votes of FER+": NotRequired[Proportion],
         "McNemar p": dict[str, float],  # of this checkpoint against every other model
     },
 )
 
 
-def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> InfantFaceFigures:
-    """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split."""
+def measure(
+    model: InfantFaceModel, data: RecipeData, chosen: np.ndarray, covers: RenderedFaces | None = None
+) -> InfantFaceFigures:
+    """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split.
+
+    With `covers`, renders with an object before the face, also how well a covered mouth is noticed.
+    """
     output, split = outputs(model, data.infants), str(data.infants.images.split[chosen][0])
     measured = _affect_predictions(output, model.config.logit_temperature, data, chosen)
     this = measured[THIS]
@@ -50,8 +64,10 @@ def measure(model: InfantFaceModel, data: RecipeData, chosen: np.ndarray) -> Inf
             **{name: value for name, value in figures(this).items() if name in AFFECT_FIGURES},
             **_concordances(output, data, chosen),
             **_usable_aucs(model, output, data, split),
+            **_covered_auc(model, data.infants.rows(chosen), covers),
         },
-        "emotions of FER2013": _fer2013_accuracy(model, data, split),
+        **_hard_negatives(this, data.infants.images.rows(chosen & (data.infants.images.truth != UNKNOWN))),
+        **_fer2013_accuracies(model, data, split),
         "McNemar p": mcnemar(this, measured),
     }
 
@@ -113,8 +129,48 @@ def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeD
     return aucs
 
 
-def _fer2013_accuracy(model: InfantFaceModel, data: RecipeData, split: str) -> Proportion:
-    """Return the accuracy of the seven emotions on FER2013's public test (dev) or private test (test)."""
-    faces = emotion_set(data.fer.rows(data.fer.images.split == split))
-    answer = emotion_logits(model, faces.luminance)["emotion_logits"]
-    return metrics.accuracy(answer.argmax(1).numpy(), faces.emotion)
+def _hard_negatives(predictions: Predictions, images: LabeledImages) -> dict[str, Proportion]:
+    """Return the recall of quiet negatives and the proportion of negatives that are surely called positive."""
+    negative = predictions.truth == AFFECTS.index("negative")
+    quiet = negative & (images.heads["valence_arousal"][:, 0] >= QUIET)
+    right = predictions.probabilities.argmax(1) == AFFECTS.index("negative")
+    wrong = predictions.probabilities[:, AFFECTS.index("positive")] > SURE
+    return {
+        "quiet negatives": Proportion.of(right[quiet], images.subject[quiet]),
+        "negative answered positive above 0.9": Proportion.of(wrong[negative], images.subject[negative]),
+    }
+
+
+def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, covers: RenderedFaces | None) -> dict[str, float]:
+    """Return the AUC of "mouth covered" for faces with a rendered object pasted before the mouth against the faces as they are.
+
+    Faces with a mouth that is covered already, and unusable ones, do not count.
+    """
+    if covers is None or "mouth_covered" not in model.config.heads:
+        return {}
+    heads = infants.images.heads
+    bare = infants.rows((heads["usable"] == 1) & (heads["mouth_covered"] == 0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pasted = with_covered_mouths(FaceBatch.of(bare), Cutouts.of(covers), 1.0).luminance.round().to(torch.uint8)
+    covered = replace(bare, crops=pasted[..., None].expand(-1, -1, -1, 3).numpy())
+    read = [outputs(model, each).mouth_covered_logit.numpy() for each in (bare, covered)]
+    return {"AUC mouth covered, objects pasted": metrics.auc(np.concatenate(read), np.repeat([0, 1], len(bare)))}
+
+
+def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) -> dict[str, Proportion]:
+    """Return the accuracy on FER2013's public test (dev) or private test (test): seven emotions, and the votes' majority.
+
+    The test is that of the official split, where the data have it, else that of the archive's folders. The votes count where
+    FER+ has any and the model a head for them.
+    """
+    images = data.fer.images
+    official = images.subgroups["official split"]
+    faces = emotion_set(data.fer.rows((official if (official == split).any() else images.split) == split))
+    answer = emotion_logits(model, faces.luminance)
+    found = {"emotions of FER2013": metrics.accuracy(answer["emotion_logits"].argmax(1).numpy(), faces.emotion)}
+    voted = faces.votes.sum(1) > 0
+    if "vote_logits" in answer and (official == split).any():
+        majority = answer["vote_logits"].argmax(1).numpy()[voted]
+        found["votes of FER+"] = metrics.accuracy(majority, faces.votes.argmax(1)[voted])
+    return found

@@ -42,6 +42,7 @@ from infant_fer.training.provenance import accelerator, machine
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 BASES = "bases"  # folder of the research data
+HELD_OUT_COVERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +112,11 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     fuse(model, data.infants.rows(dev))
     model.requires_grad_(False)
     model.config.logit_temperature = _temperature(model, data)
-    results: dict[str, Any] = {"dev": measure(model, data, dev)} | (
-        {"test": measure(model, data, test)} if config.test else {}
+    covers = (
+        rendered_faces(HELD_OUT_COVERS, True, config.cache, HELD_OUT_SEED) if config.learning.renders_covers else None
     )
+    measured = {"dev": dev} | ({"test": test} if config.test else {})
+    results: dict[str, Any] = {name: measure(model, data, rows, covers) for name, rows in measured.items()}
     results["run"] = _provenance(config, [each.minutes for each in members])
     save(model, results, config.output)
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
