@@ -83,9 +83,12 @@ def test_a_report_carries_the_assessment_into_its_json_and_csv(analyzer, tmp_pat
     assert [reason["text"] for reason in face["assessment"]["reasons"]] == face["notes"][
         : len(report.faces[0].assessment.reasons)
     ]
-    with WRITERS["csv"](tmp_path / "out.csv") as write:
-        write(FileResult(PhotoFile(tmp_path / "tiny.png", "tiny.png"), report))
-        write(FileResult(PhotoFile(tmp_path / "none.png", "none.png"), None, "unreadable"))
+    with WRITERS["csv"].opened(tmp_path / "out.csv") as write:
+        for result in (
+            FileResult(PhotoFile(tmp_path / "tiny.png", "tiny.png"), report),
+            FileResult(PhotoFile(tmp_path / "none.png", "none.png"), None, "unreadable"),
+        ):
+            write(WRITERS["csv"].entry(result))
     row, none = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8")))
     assert row["verdict"] == "caution"
     assert row["prediction_set"].split("|") == face["assessment"]["prediction_set"]
