@@ -122,9 +122,9 @@ class Analyzer:
             read += [face for face in (self._read(decoded, other) for other in others) if face.prediction.infant]
         read = sorted(read, key=lambda face: not face.prediction.infant)[:MAX_FACES]
         reports = tuple(replace(face, number=number) for number, face in enumerate(read, 1))
-        return Report(
-            decoded, reports, photo_notes(len(reports), budget is not None and budget.exhausted), self.classifier.name
-        )
+        notes = photo_notes(len(reports), budget is not None and budget.exhausted)
+        sha256 = getattr(self.classifier, "weights_sha256", "")
+        return Report(decoded, reports, notes, self.classifier.name, sha256)
 
     def check_steadiness(self, report: Report, face: int = 1) -> Report:
         """Return the report with one face's assessment that also says how steady the answer is under small changes."""

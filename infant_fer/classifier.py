@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.checkpoints.loading import crop_spec, load_checkpoint, one_clear_error
+from infant_fer.checkpoints.loading import crop_spec, load_checkpoint, one_clear_error, weights_sha256
 from infant_fer.errors import CheckpointError
 from infant_fer.explain.precision import PRECISIONS, explained_copy
 from infant_fer.explain.saliency import AffectLogits, Score
@@ -98,6 +98,7 @@ class AffectClassifier:
             raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
         self._precision = precision
         self.trust: TrustData | None = None
+        self.weights_sha256 = ""  # of the files that it was loaded from
         self._explained: tuple[torch.nn.Module, str] | None = None  # made at the first explanation
         self._copying = threading.Lock()
 
@@ -120,6 +121,7 @@ class AffectClassifier:
         with one_clear_error(loaded.name):
             classifier = cls(loaded.model, loaded.processor, loaded.name, loaded.card, device, precision)
             classifier.trust = TrustData.load(loaded.folder, fingerprint(loaded.model))
+            classifier.weights_sha256 = weights_sha256(loaded.folder)
             classifier.warm_up()
         return classifier
 

@@ -28,21 +28,21 @@ SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-u
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
-def whole_view(report: Report) -> Report:
-    """Scale the report's photo down to SHOWN_LONG_SIDE; smaller photos keep their size."""
+def whole_view(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
+    """Scale the report's photo down to `long_side`; smaller photos keep their size."""
     height, width = report.photo.rgb.shape[:2]
-    return _transformed(report, (0, 0, width, height), min(1.0, SHOWN_LONG_SIDE / max(height, width)))
+    return _transformed(report, (0, 0, width, height), min(1.0, long_side / max(height, width)))
 
 
-def close_up(report: Report) -> Report:
-    """Crop the report's photo to a window around all faces, its long side SHOWN_LONG_SIDE; without a face, whole_view.
+def close_up(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
+    """Crop the report's photo to a window around all faces, its long side `long_side`; without a face, whole_view.
 
     Boxes, landmarks and maps are moved to the new frame, so the result is drawn like any report.
     """
     if not report.faces:
-        return whole_view(report)
+        return whole_view(report, long_side)
     window = _window(report)
-    scale = SHOWN_LONG_SIDE / max(window[2] - window[0], window[3] - window[1])
+    scale = long_side / max(window[2] - window[0], window[3] - window[1])
     return _transformed(report, window, min(scale, 4.0))  # beyond four times only the pixels grow
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
 
+from infant_fer import __version__
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import Prediction
 from infant_fer.explain.saliency import SaliencyMap
@@ -38,7 +39,7 @@ HEADS = (
 
 
 class ExplanationJSON(TypedDict):
-    """The JSON of an explanation: how the map was computed, and the share of each face part.
+    """The JSON of an explanation: how the map was computed, each face part's share, and its share over its share of the area.
 
     The options of the method stand beside these, SmoothGrad's for example as `noise` and `seed`.
     """
@@ -50,6 +51,7 @@ class ExplanationJSON(TypedDict):
     precision: str
     device: str
     share_per_part: dict[str, float]
+    emphasis_per_part: dict[str, float]
 
 
 class FaceJSON(TypedDict):
@@ -76,9 +78,12 @@ class FaceJSON(TypedDict):
 
 
 class ReportJSON(TypedDict):
-    """The JSON of one photo."""
+    """The JSON of one photo. `version` is the program's; `read_at` (UTC, ISO 8601) is there where the page has read it."""
 
+    version: str
+    read_at: NotRequired[str]
     checkpoint: str
+    weights_sha256: str
     photo_size_wh: list[int]
     faces: list[FaceJSON]
     notes: list[str]
@@ -161,6 +166,8 @@ class Report:
     faces: tuple[FaceReport, ...]
     notes: tuple[str, ...]
     checkpoint: str
+    weights_sha256: str = ""
+    read_at: str = ""  # UTC, ISO 8601; empty where a result is not to depend on the clock
 
     def face(self, number: int) -> FaceReport:
         """Return the face with this number, from 1; raises IndexError when there is none."""
@@ -184,7 +191,10 @@ class Report:
     def to_dict(self) -> ReportJSON:
         """Return plain data for JSON: pixels are those of the full-size upright photo; it holds no picture or landmark."""
         return {
+            "version": __version__,
+            **({"read_at": self.read_at} if self.read_at else {}),  # type: ignore[typeddict-item]
             "checkpoint": self.checkpoint,
+            "weights_sha256": self.weights_sha256,
             "photo_size_wh": list(self.photo.full_size_wh),
             "faces": [_face_json(face, self.photo.scale) for face in self.faces],
             "notes": list(self.notes),
@@ -225,4 +235,5 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         "precision": saliency.precision,
         "device": saliency.device,
         "share_per_part": {part: round(share, 4) for part, share in explanation.shares.items()},
+        "emphasis_per_part": {part: round(ratio, 4) for part, ratio in explanation.density_ratio.items()},
     }

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from infant_fer import __version__
 from infant_fer.drawing import close_up, colour_bar_css, draw_faces, draw_saliency
 from infant_fer.explain import METHODS
 from infant_fer.html import document, macro, render
 from infant_fer.images import data_url
-from infant_fer.labels import AFFECT_COLOURS
-from infant_fer.locales import translator
+from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.locales import Translate, translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
+from infant_fer.trust.assessment import VERDICTS
 
 TITLE = "Expression report"
+COMPACT_PX, COMPACT_QUALITY = 320, 70  # of pictures on a page of many photos: about 12 KB each
 STYLE = str(render("report.css"))  # of the fragments; as Markup it would escape the style it is joined with
 PARTS = "report_parts.html.j2"
 
@@ -108,29 +113,74 @@ def shares_html(explanation: Explanation | None, language: str = "en") -> Markup
     )
 
 
-def report_page(report: Report, number: int = 1) -> Markup:
-    """Return one HTML document with the pictures, numbers, settings, checkpoint and limits; it loads nothing."""
-    return report_document(report_section(report, number))
+def report_page(report: Report, number: int = 1, language: str = "en", note: str = "") -> Markup:
+    """Return one HTML document with the pictures, numbers, settings, checkpoint and limits; it loads nothing.
+
+    `note` is what the reader of the photo wants to say of it.
+    """
+    return report_document(report_section(report, number, language, note=note), language)
 
 
-def report_document(body: str) -> Markup:
-    """Return a self-contained document of report sections (HTML)."""
-    return document(TITLE, body, STYLE + str(render("report_page.css")))
+def report_document(body: str, language: str = "en") -> Markup:
+    """Return a self-contained document of report sections (HTML), with how to cite the program at its end."""
+    citation = render("citation.html.j2", language, version=__version__, today=f"{datetime.now(UTC):%Y-%m-%d}")
+    return document(TITLE, body + citation, STYLE + str(render("report_page.css")), language)
 
 
-def report_section(report: Report, number: int = 1) -> Markup:
-    """Return the pictures and answers of one photo; every face is answered, face `number` is drawn."""
-    view = close_up(report)
-    pictures = [("Faces and landmarks", data_url(draw_faces(view, number), quality=90))]
+def summary_html(results: Sequence[tuple[str, str | None, str | None]], language: str = "en") -> Markup:
+    """Return how many photos have which verdict and label, and a list of them; each is its title, verdict and label.
+
+    A photo without a face, or that could not be read, has the verdict None.
+    """
+    verdicts = Counter(verdict or "none" for _title, verdict, _label in results)
+    labels = Counter(label for _title, verdict, label in results if verdict in ("answer", "caution"))
+    counts = {name: verdicts[name] for name in (*VERDICTS, "none")}
+    return render("summary.html.j2", language, results=results, verdicts=counts, labels=labels, affects=AFFECTS)
+
+
+def report_section(
+    report: Report, number: int = 1, language: str = "en", compact: bool = False, note: str = ""
+) -> Markup:
+    """Return the pictures and answers of one photo; every face is answered, face `number` is drawn.
+
+    `compact` pictures keep a page of 60 photos below 3 MB.
+    """
+    _ = translator(language)
+    view = close_up(report, *((COMPACT_PX,) if compact else ()))
+    quality = COMPACT_QUALITY if compact else 90
+    pictures = [(_("Face and landmarks"), data_url(draw_faces(view, number), quality))]
     if report.faces and report.face(number).explanation:
-        pictures.append(("What weighed in the answer", data_url(draw_saliency(view, number), quality=90)))
-    answers = [answer_html(report, face.number) + shares_html(face.explanation) for face in report.faces]
-    settings = {"Checkpoint": report.checkpoint, "Photo": "{} × {} pixels".format(*report.photo.full_size_wh)}
-    settings |= {f"Box of face {face.number}": _box_words(face, report.photo.scale) for face in report.faces}
-    answers = answers or [answer_html(report, number)]
-    return render("section.html.j2", pictures=pictures, answers=answers, settings=settings)
+        pictures.append((_("What weighed in the answer"), data_url(draw_saliency(view, number), quality)))
+    answers = [
+        answer_html(report, face.number, language) + shares_html(face.explanation, language) for face in report.faces
+    ]
+    return render(
+        "section.html.j2",
+        language,
+        pictures=pictures,
+        answers=answers or [answer_html(report, number, language)],
+        settings=_settings(report, language),
+        note=note,
+    )
 
 
-def _box_words(face: FaceReport, scale: float) -> str:
+def _settings(report: Report, language: str) -> dict[str, str]:
+    """Return what has to be cited of a reading, by its name."""
+    _ = translator(language)
+    facts = {
+        _("File"): report.photo.name,
+        _("Read at"): report.read_at,
+        _("Program"): f"infant_fer {__version__}",
+        _("Checkpoint"): report.checkpoint,
+        _("SHA-256 of its weights"): report.weights_sha256,
+        _("Photo"): "{} × {} px".format(*report.photo.full_size_wh),
+    }
+    facts |= {_("Face {number}", number=face.number): _box_words(face, report.photo.scale, _) for face in report.faces}
+    return {name: value for name, value in facts.items() if value}
+
+
+def _box_words(face: FaceReport, scale: float, _: Translate) -> str:
     left, top, right, bottom = (round(value * scale) for value in face.face.box_xyxy)
-    return f"from ({left}, {top}) to ({right}, {bottom})"
+    place = _("from ({left}, {top}) to ({right}, {bottom})", left=left, top=top, right=right, bottom=bottom)
+    reasons = ", ".join(reason.code for reason in face.assessment.reasons)
+    return f"{place}; {_('verdict')}: {_(face.assessment.verdict)}{f' ({reasons})' if reasons else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from infant_fer.labels import canonical_label
 from infant_fer.models.ensemble import EnsembleConfig
 from infant_fer.models.infant_face import InfantFaceModel
 
+TRUST_TENSORS = "trust.safetensors"
 MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
 
 logger = logging.getLogger(__name__)
@@ -99,6 +101,17 @@ def load_checkpoint(
     return LoadedCheckpoint(
         model.eval(), processor, crop, checkpoint.name, checkpoint.card, checkpoint.path, labels, tuple(fresh)
     )
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a folder's weights in the order of their files' names; of one file it is what sha256sum gives."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name != TRUST_TENSORS:  # statistics, fitted after the weights
+            with path.open("rb") as stream:
+                for block in iter(lambda: stream.read(2**20), b""):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def _set_labels(config, labels: Sequence[str]) -> None:

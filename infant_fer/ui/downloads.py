@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from pathlib import Path
 
 from infant_fer.drawing import draw_faces, draw_saliency
 from infant_fer.images import encode_png
@@ -10,6 +12,7 @@ from infant_fer.report_html import report_page
 from infant_fer.ui.photo.view import report_with_face
 from infant_fer.ui.sessions import Session
 
+MAX_NOTE = 2000  # letters
 DOWNLOADS = {
     "landmarks": "Landmarks (PNG)",
     "map": "Map (PNG)",
@@ -28,17 +31,24 @@ SAVE_JS = """(file) => {
 }"""
 
 
-def download(session: Session, kind: str) -> dict[str, str]:
+def download(session: Session, kind: str, note: str = "") -> dict[str, str]:
     """Return name, media type and base64 bytes of one download; pictures have the photo's full working size."""
     report, number, display = report_with_face(session), session.face_number, session.display
+    stem = Path(report.photo.name).stem or "photo"
     if kind == "landmarks":
-        return _file("landmarks.png", "image/png", encode_png(draw_faces(report, number, display.overlay)))
+        picture = encode_png(draw_faces(report, number, display.overlay))
+        return as_download(f"{stem}-landmarks.png", "image/png", picture)
     if kind == "map":
-        return _file("map.png", "image/png", encode_png(draw_saliency(report, number, display.strength)))
+        picture = encode_png(draw_saliency(report, number, display.strength, display.map_view))
+        return as_download(f"{stem}-map.png", "image/png", picture)
     if kind == "json":
-        return _file("report.json", "application/json", report.to_json().encode())
-    return _file("report.html", "text/html", report_page(report, number).encode())
+        report_json = {**report.to_dict(), **({"file": report.photo.name} if report.photo.name else {})}
+        text = json.dumps({**report_json, **({"note": note} if note else {})}, indent=2, ensure_ascii=False)
+        return as_download(f"{stem}-report.json", "application/json", text.encode())
+    page = report_page(report, number, session.language, note[:MAX_NOTE])
+    return as_download(f"{stem}-report.html", "text/html", page.encode())
 
 
-def _file(name: str, media_type: str, data: bytes) -> dict[str, str]:
+def as_download(name: str, media_type: str, data: bytes) -> dict[str, str]:
+    """Return what SAVE_JS saves."""
     return {"name": name, "type": media_type, "base64": base64.b64encode(data).decode()}

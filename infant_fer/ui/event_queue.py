@@ -228,13 +228,13 @@ class GuardedBlocks(gr.Blocks):
         return self._queue.apart() if isinstance(self._queue, RobustQueue) else nullcontext()
 
     async def process_api(self, block_fn, inputs, *args, **options):
-        """Answer one event. Missing optional inputs of the public endpoint are None; any other fault is one sentence.
+        """Answer one event. Missing optional inputs of a public endpoint are None; any other fault is one sentence.
 
         Gradio's own message of a fault quotes the values that were sent, a whole photo too, and prints them in the log.
         """
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         missing = len(function.inputs) - len(inputs)
-        if missing > 0 and inputs and function.api_name == "analyze":
+        if missing > 0 and inputs and function.api_name in ("analyze", "analyze_batch"):
             inputs = [*inputs, *[None] * missing]
         if len(inputs) != len(function.inputs):
             raise gr.Error(NOT_UNDERSTOOD, print_exception=False)

@@ -27,11 +27,19 @@ window.infantFer = (() => {
     fail(key);
     return true;
   };
+  let chosenFile = null;  // the file of the photo that is shown, while it is known
   const inPhoto = (event) => event.target.closest?.("#photo");
   document.addEventListener("change", (event) => {
-    if (inPhoto(event) && event.target.type === "file" && refuse(event, event.target.files[0])) event.target.value = "";
+    if (!inPhoto(event) || event.target.type !== "file" || event.target.id === "photo-chooser") return;
+    chosenFile = event.target.files[0] || null;
+    if (refuse(event, chosenFile)) event.target.value = "";
   }, true);
-  document.addEventListener("drop", (event) => { if (inPhoto(event)) refuse(event, event.dataTransfer?.files[0]); }, true);
+  document.addEventListener("drop", (event) => {
+    if (!inPhoto(event)) return;
+    chosenFile = event.dataTransfer?.files[0] || null;
+    refuse(event, chosenFile);
+  }, true);
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#examples button, #photo .source-selection button")) chosenFile = null; }, true);
 
   // The upload button opens the chooser at once; what is shown stays until a photo is chosen.
   document.addEventListener("click", (event) => {
@@ -49,13 +57,25 @@ window.infantFer = (() => {
     } else if (kind.startsWith("Paste")) explainPaste();
   }, true);
 
+  // Files from archives, and HEIC in some browsers, come without a type, which Gradio needs.
+  const typed = (file) => {
+    const ending = file.name.split(".").pop().toLowerCase();
+    const type = `image/${{ jpg: "jpeg", jfif: "jpeg", heif: "heic" }[ending] || ending}`;
+    return file.type.startsWith("image/") ? file : new File([file], file.name, { type });
+  };
+  const put = (file, input) => {
+    const data = new DataTransfer();
+    data.items.add(typed(file));
+    input.files = data.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
   // Hand a file to the photo, as if it were dropped on it.
   const give = (file) => {
     const data = new DataTransfer();
-    data.items.add(file);
+    data.items.add(typed(file));
     const input = document.querySelector("#photo input[type=file]:not(#photo-chooser)");
     const target = document.querySelector("#photo .image-container, #photo .upload-container") || document.querySelector("#photo");
-    if (input) { input.files = data.files; input.dispatchEvent(new Event("change", { bubbles: true })); }
+    if (input) put(file, input);
     else target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: data }));
   };
 
@@ -129,5 +149,6 @@ window.infantFer = (() => {
   };
   const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
-  return { cleared, failed, noMap, fail, give, words, escape };
+  const lastFile = () => chosenFile;
+  return { isPhoto, MAX_BYTES, lastFile, put, cleared, failed, noMap, fail, give, words, escape };
 })();

@@ -1,4 +1,4 @@
-"""The whole page: tabs and the programmatic endpoint."""
+"""The whole page: tabs and the programmatic endpoints."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import gradio as gr
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import InfantFERError
+from infant_fer.drawing import close_up, draw_saliency
+from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.face_search import SearchBudget
-from infant_fer.images import Photo
+from infant_fer.images import Photo, data_url
 from infant_fer.synthetic.mesh.data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
 from infant_fer.ui.event_queue import GuardedBlocks
@@ -20,11 +21,13 @@ from infant_fer.ui.languages import BROWSER_WORDS
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.live_tab import build_live_tab
 from infant_fer.ui.photo.tab import build_photo_tab
-from infant_fer.ui.photo.view import user_error
-from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.photo.view import time_stamped, user_error
+from infant_fer.ui.private_image import PrivateImage, PrivateImages
 from infant_fer.ui.sessions import SessionStore
+from infant_fer.ui.several.tab import build_several_tab
 
 TITLE = "infant_fer"
+API_MAP_PX = 512  # long side of the map's picture
 HEAD_HTML = (
     f'<h1 data-words="heading">{BROWSER_WORDS["heading"]}</h1>'
     f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
@@ -43,6 +46,8 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
         with gr.Tabs(selected="photo") as tabs:
             with gr.Tab(t("Photo"), id="photo"):
                 photo_tab = build_photo_tab(registry, sessions, examples)
+            with gr.Tab(t("Several"), id="several"):
+                build_several_tab(registry, sessions, photo_tab)
             with gr.Tab(t("Live"), id="live"):
                 build_live_tab(registry, sessions, photo_tab, tabs)
             if with_lab:
@@ -52,7 +57,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                 if not with_lab:
                     gr.Markdown(NO_LAB)
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)
-        _add_endpoint(page, registry)
+        _add_endpoints(page, registry)
         _forget_with(page, (sessions, lab_sessions))
     registry.while_loading = page.apart
     return page
@@ -78,22 +83,60 @@ def _forget_with(page: gr.Blocks, stores: Sequence[SessionStore]) -> None:
     page.unload(on_unload)
 
 
-def _add_endpoint(page: gr.Blocks, registry: CheckpointRegistry) -> None:
-    """`/analyze`: a photo in, the report as JSON out; the checkpoint is optional."""
+def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
+    """`/analyze`: a photo in, the report as JSON out; `/analyze_batch`: several photos, a list. All else is optional.
 
-    def analyze(photo: Photo | None, checkpoint: str | None, request: gr.Request) -> dict:
+    With `explain` the first face's explanation has its map over the photo as a PNG data: URL, `map`.
+    """
+
+    def forget(request: gr.Request) -> None:
         # Gradio keeps what was sent, and here no page will be closed.
         page.state_holder.session_data.pop(request.session_hash, None)
+
+    def read(photo: Photo, checkpoint: str | None, explain: bool) -> dict:
+        analyzer = registry.analyzer(checkpoint or registry.default)
+        report = time_stamped(analyzer.analyze(photo, budget=SearchBudget()))
+        if not (explain and report.faces):
+            return json.loads(report.to_json())
+        report = analyzer.explain(report)
+        answer = json.loads(report.to_json())
+        answer["faces"][0]["explanation"]["map"] = data_url(draw_saliency(close_up(report, API_MAP_PX)))
+        return answer
+
+    def analyze(photo: Photo | None, checkpoint: str | None, explain: bool | None, request: gr.Request) -> dict:
+        forget(request)
         if photo is None:
             raise user_error("Send a photo.")
         try:
-            return json.loads(
-                registry.analyzer(checkpoint or registry.default).analyze(photo, budget=SearchBudget()).to_json()
-            )
+            return read(photo, checkpoint, bool(explain))
         except InfantFERError as error:
             raise user_error(error) from None
 
-    photo = PrivateImage(visible=False, label="photo")
-    checkpoint = gr.Dropdown(registry.choices, value=registry.default, visible=False, label="checkpoint")
-    report = gr.JSON(visible=False, label="report")
-    gr.Button(visible=False).click(analyze, [photo, checkpoint], [report], api_name="analyze")
+    def analyze_batch(
+        photos: list[Photo | ImageError] | None, checkpoint: str | None, explain: bool | None, request: gr.Request
+    ) -> list[dict]:
+        forget(request)
+        if not photos:
+            raise user_error("Send photos.")
+        answers = []
+        for photo in photos:
+            if isinstance(photo, ImageError):
+                answers.append({"error": str(photo), "faces": []})
+                continue
+            try:
+                answers.append({"file": photo.name, **read(photo, checkpoint, bool(explain))})
+            except InfantFERError as error:
+                raise user_error(error) from None
+        return answers
+
+    def inputs(photo: gr.components.Component) -> list:
+        # A name that is not in the list reaches the registry, which says so in one sentence.
+        names = gr.Dropdown(
+            registry.choices, value=registry.default, allow_custom_value=True, visible=False, label="checkpoint"
+        )
+        return [photo, names, gr.Checkbox(visible=False, label="explain")]
+
+    one, several = PrivateImage(visible=False, label="photo"), PrivateImages(visible=False, label="photos")
+    for name, function, photos in (("analyze", analyze, one), ("analyze_batch", analyze_batch, several)):
+        answer = gr.JSON(visible=False, label="report")
+        gr.Button(visible=False).click(function, inputs(photos), [answer], api_name=name)

@@ -11,13 +11,14 @@ from typing import ClassVar
 
 import gradio as gr
 import numpy as np
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 from gradio.utils import get_upload_folder
 
 from infant_fer.errors import ImageError
 from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
 
 MAX_NAME = 120  # letters of a file's name that are kept
+MAX_TOGETHER = 16  # photos of one request
 JPEG_QUALITY = 90  # for display; downloads are PNG
 # At most two photos are decoded at once: a 40-megapixel photo takes up to 0.3 GB until it is scaled down.
 DECODING = threading.BoundedSemaphore(2)
@@ -41,20 +42,16 @@ class PrivateImage(gr.Image):
         """Refuse URLs, which Gradio would otherwise fetch from the server's network."""
         if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
             raise gr.Error(UPLOADS_ONLY, print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await gr.Image.async_move_resource_to_block_cache(self, url_or_file_path)
 
     def preprocess(self, payload: ImageData | None) -> Photo | ImageError | None:
         """Decode the upload, or the data: URL of a webcam frame; the uploaded file is gone afterwards, read or refused."""
         if payload is None:
             return None
-        try:
-            data = _payload_bytes(payload)
-            with DECODING:
-                return replace(load_photo(data), name=(payload.orig_name or "")[:MAX_NAME])
-        except ImageError as error:
-            if self.returns_faults:
-                return error
-            raise gr.Error(str(error), print_exception=False) from None
+        photo = _read(payload)
+        if isinstance(photo, ImageError) and not self.returns_faults:
+            raise gr.Error(str(photo), print_exception=False) from None
+        return photo
 
     def postprocess(self, value: np.ndarray | None) -> ImageData | None:
         """Encode as a JPEG data: URL."""
@@ -69,7 +66,41 @@ class PhotoInput(PrivateImage):
     returns_faults = True
 
 
-def _payload_bytes(payload: ImageData) -> bytes:
+class PrivateImages(gr.File):
+    """Several photos of one request, each read once and deleted; hands a list of `Photo` and `ImageError` to event functions."""
+
+    def __init__(self, *, label: str | None = None, visible: bool = True):
+        super().__init__(file_count="multiple", label=label, visible=visible)
+
+    def get_block_name(self) -> str:
+        """Let the browser draw it as Gradio's own File."""
+        return "file"
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path):
+        """Refuse URLs, as PrivateImage does."""
+        return await PrivateImage.async_move_resource_to_block_cache(self, url_or_file_path)
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[Photo | ImageError] | None:
+        """Decode the uploads; at most MAX_TOGETHER of them."""
+        if payload is None:
+            return None
+        files = list(payload) if isinstance(payload, ListFiles) else [payload]
+        photos = [_read(file) for file in files]  # every upload is deleted, the surplus too
+        if len(files) > MAX_TOGETHER:
+            raise gr.Error(f"Send at most {MAX_TOGETHER} photos at once.", print_exception=False)
+        return photos
+
+
+def _read(payload: ImageData | FileData) -> Photo | ImageError:
+    try:
+        data = _payload_bytes(payload)
+        with DECODING:
+            return replace(load_photo(data), name=(payload.orig_name or "")[:MAX_NAME])
+    except ImageError as error:
+        return error
+
+
+def _payload_bytes(payload: ImageData | FileData) -> bytes:
     if payload.url and payload.url.startswith("data:"):
         text = payload.url.partition(",")[2]
         if len(text) > MAX_BYTES * 4 / 3 + 4:

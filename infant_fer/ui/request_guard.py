@@ -47,11 +47,11 @@ IDENTIFIER = (
 READABLE = re.compile(
     r"/|/config/?|/theme\.css|/robots\.txt|/favicon\.ico|/manifest\.json|/pwa_icon|/(assets|static|svelte)/.+"
     r"|/gradio_api/(theme\.css|info/?|app_id/?|startup-events|queue/(data|status)|upload_progress|login_check/?|user/?)"
-    rf"|/gradio_api/(heartbeat/{IDENTIFIER}|call/(v2/)?analyze/{IDENTIFIER})"
+    rf"|/gradio_api/(heartbeat/{IDENTIFIER}|call/(v2/)?analyze(_batch)?/{IDENTIFIER})"
 )
 UPLOAD = "/gradio_api/upload"
 SENDABLE = re.compile(
-    r"/gradio_api/(queue/join|run/predict/?|call/analyze/?|call/v2/analyze/?|cancel|reset/?)"
+    r"/gradio_api/(queue/join|run/predict/?|call/(v2/)?analyze(_batch)?/?|cancel|reset/?)"
     rf"|/gradio_api/stream/{IDENTIFIER}(/close)?"
 )
 BODILESS = re.compile(rf"/gradio_api/stream/{IDENTIFIER}/close")

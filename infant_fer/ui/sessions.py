@@ -7,6 +7,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.images import Photo
@@ -14,6 +15,7 @@ from infant_fer.report import Report
 
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
+MAX_READINGS = 200  # in a session's list; a reading takes about 40 KB
 LIVE_SECONDS = 20.0  # what the live chart shows
 
 
@@ -49,11 +51,13 @@ class Session:
     display: DisplayOptions = DisplayOptions()
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
-    readings: deque[LiveReading] = field(default_factory=deque)
+    live_readings: deque[LiveReading] = field(default_factory=deque)
+    readings: OrderedDict[int, Any] = field(default_factory=OrderedDict)  # several.readings.Reading by its number
     used_at: float = 0.0
     origin: str = ""  # the visitor's address, for fairness among addresses
     language: str = "en"  # one of locales.LANGUAGES
     _photo_request: int = 0
+    _reading_number: int = 0
     _map_request: int = 0
     _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
     _portrait: Hashable = None  # in the lab: the newest portrait and checkpoint that were requested
@@ -141,10 +145,28 @@ class Session:
     def add_reading(self, reading: LiveReading) -> list[LiveReading]:
         """Keep a live reading and return those of the last LIVE_SECONDS."""
         with self._lock:
-            self.readings.append(reading)
-            while reading.at - self.readings[0].at > LIVE_SECONDS:
-                self.readings.popleft()
-            return list(self.readings)
+            self.live_readings.append(reading)
+            while reading.at - self.live_readings[0].at > LIVE_SECONDS:
+                self.live_readings.popleft()
+            return list(self.live_readings)
+
+    def next_reading_number(self) -> int | None:
+        """Return the number of the next reading in the list; None when the list is full."""
+        with self._lock:
+            if len(self.readings) >= MAX_READINGS:
+                return None
+            self._reading_number += 1
+            return self._reading_number
+
+    def keep_reading(self, number: int, reading: Any) -> None:
+        """Keep a reading in the list."""
+        with self._lock:
+            self.readings[number] = reading
+
+    def clear_readings(self) -> None:
+        """Forget the list."""
+        with self._lock:
+            self.readings.clear()
 
     def _show(self, report: Report | None) -> None:
         self.report = report

@@ -29,15 +29,18 @@ PICTURE_SWITCH = (
     '<input type="range" min="0" max="100" value="100" data-words="face_to_map">'
     '<button type="button" data-split="100" aria-pressed="true" data-words="map"></button></div>'
 )
+TRAY = '<div class="ife tray" hidden><h3 data-words="tray"></h3><div class="tray-cards"></div></div>'
 THUMBNAIL_PX = 88
 
 
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
+    """Return the text of a file beside this module."""
     return files("infant_fer.ui").joinpath(name).read_text("utf-8")
 
 
-CSS = STYLE + _file("page.css")
-HEAD = f"{_file('head.html')}<script>{_file('page.js').replace('/*WORDS*/ {}', browser_words())}</script>"
+CSS = STYLE + page_file("page.css")
+SCRIPTS = page_file("page.js").replace("/*WORDS*/ {}", browser_words()) + page_file("several.js")
+HEAD = f"{page_file('head.html')}<script>{SCRIPTS}</script>"
 
 
 def example_style(examples: list[Path]) -> str:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+import infant_fer
 from tests.conftest import EXAMPLES, served
 
 SECRET = "52 30 12.5 N at the blue house"
@@ -59,8 +60,38 @@ def test_the_endpoint_needs_a_photo_only_and_answers_with_the_report(client, pag
     assert files_in(page_server[1]) == []
 
 
-def test_only_analyze_is_public(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze"]
+def test_only_two_endpoints_are_public(client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze", "/analyze_batch"]
+
+
+def test_the_endpoint_explains(client, page_server):
+    photo = gradio_client.handle_file(EXAMPLES / "smile.jpg")
+    report = client.predict(photo, explain=True, api_name="/analyze")
+    explanation = report["faces"][0]["explanation"]
+    picture = Image.open(io.BytesIO(base64.b64decode(explanation["map"].removeprefix("data:image/png;base64,"))))
+    assert max(picture.size) == 512
+    assert set(explanation["emphasis_per_part"]) == set(explanation["share_per_part"])
+    assert report["faces"][0]["assessment"]["verdict"] == "answer"
+    assert (report["version"], len(report["weights_sha256"])) == (infant_fer.__version__, 64)
+    assert files_in(page_server[1]) == []
+
+
+def test_several_photos_in_one_request(client, page_server, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no photo")
+    paths = [EXAMPLES / "smile.jpg", bad, EXAMPLES / "cry.jpg"]
+    answers = client.predict([gradio_client.handle_file(path) for path in paths], api_name="/analyze_batch")
+    assert [answer.get("file") for answer in answers] == ["smile.jpg", None, "cry.jpg"]
+    assert "could not be read" in answers[1]["error"]
+    assert answers[2]["faces"][0]["label"] == "negative"
+    assert files_in(page_server[1]) == []
+
+
+def test_a_wrong_checkpoint_name_is_one_clear_error(client, page_server):
+    log = (page_server[1].parent / "log.txt").read_text()
+    with pytest.raises(gradio_client.exceptions.AppError, match="does not offer that checkpoint"):
+        client.predict(gradio_client.handle_file(EXAMPLES / "smile.jpg"), "no/such", api_name="/analyze")
+    assert "Traceback" not in (page_server[1].parent / "log.txt").read_text()[len(log) :]
 
 
 def test_refused_files_leave_nothing(client, page_server, tmp_path):

@@ -17,7 +17,7 @@ from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.view import waiting_html
 from infant_fer.ui.private_image import PhotoInput, PrivateImage
 from infant_fer.ui.sessions import DisplayOptions
-from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA, PICTURE_SWITCH, example_style
+from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA, PICTURE_SWITCH, TRAY, example_style
 
 PREDICTED = "the predicted one"
 EXAMPLE_TITLES = {"two_faces": "Two faces", "lying": "Lying down"}
@@ -150,6 +150,7 @@ def lay_out_results(answer: gr.HTML) -> Results:
             kind: gr.Button(t(title), size="sm", min_width=130, elem_id=f"save-{kind}")
             for kind, title in DOWNLOADS.items()
         }
+    gr.HTML(TRAY, padding=False, elem_id="tray")
     fail = gr.Button(visible="hidden", elem_id="photo-fail")
     return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, gr.JSON(visible=False))
 

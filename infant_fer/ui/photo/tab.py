@@ -50,13 +50,14 @@ class PhotoTab:
     """What other tabs need of the Photo tab.
 
     `outputs` are the components that a new photo changes; `explain_after` has it explained after an event;
-    `checkpoint_loaded` is the event that has loaded another checkpoint.
+    `checkpoint_loaded` is the event that has loaded another checkpoint; `starts` are the events that have read a photo.
     """
 
     outputs: list
     explain_after: Callable[[Dependency], Dependency]
     settings: Settings
     checkpoint_loaded: Dependency
+    starts: list[Dependency]
 
 
 def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
@@ -181,7 +182,8 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     for kind, button in results.saves.items():
         saved = button.click(events.save(kind), None, [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
-    return PhotoTab(outputs, lambda event: event.success(**explain), settings, loaded)
+    read = [starts[0], *starts[3:]]  # the others choose another face
+    return PhotoTab(outputs, lambda event: event.success(**explain), settings, loaded, read)
 
 
 def _wire_starts(

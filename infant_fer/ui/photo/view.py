@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import gradio as gr
 import numpy as np
@@ -53,13 +55,18 @@ def read_photo(
     try:
         if isinstance(photo, ImageError):
             raise photo
-        report = registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget())
+        report = time_stamped(registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget()))
     except InfantFERError as error:
         session.finish_photo(request_id, None)
         return failed_values(error, session.language)
     if not session.finish_photo(request_id, report):
         return [gr.skip()] * 7
     return [whole_view(report).photo.rgb, *face_values(session)]
+
+
+def time_stamped(report: Report) -> Report:
+    """Return the report with the present time."""
+    return replace(report, read_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
 
 def failed_values(error: InfantFERError, language: str) -> list:

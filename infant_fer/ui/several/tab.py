@@ -1,0 +1,161 @@
+"""The Several photos tab: a grid of readings, two of them compared, and tables; the browser hands photos over one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from infant_fer.checkpoints.registry import CheckpointRegistry
+from infant_fer.errors import ImageError, InfantFERError
+from infant_fer.face_search import SearchBudget
+from infant_fer.images import Photo
+from infant_fer.locales import translator
+from infant_fer.ui.downloads import SAVE_JS
+from infant_fer.ui.event_queue import PHOTO_PLACES
+from infant_fer.ui.languages import label as t
+from infant_fer.ui.languages import language_of
+from infant_fer.ui.photo.tab import PhotoTab, created
+from infant_fer.ui.photo.view import time_stamped, user_error
+from infant_fer.ui.private_image import PhotoInput
+from infant_fer.ui.sessions import MAX_READINGS, Session, SessionStore
+from infant_fer.ui.several.readings import FORMATS, card, comparison_html, reading_of, table, unread
+from infant_fer.ui.style import page_file
+
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
+NONE_YET = "There is nothing to save yet. Choose some photos first."
+
+
+@dataclass(frozen=True)
+class _Parts:
+    photo: PhotoInput
+    name: gr.Textbox
+    answer: gr.JSON
+    detail: gr.HTML
+    chosen: gr.JSON
+    open_one: gr.Button
+    compare: gr.Button
+    clear: gr.Button
+    saves: dict[str, gr.Button]
+    payload: gr.JSON
+
+
+def build_several_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab) -> None:
+    """Lay out the tab and wire its events; photos that are read in the Photo tab join the list."""
+    gr.HTML(page_file("several.html"), padding=False, elem_id="several")
+    with gr.Row(elem_id="several-saves"):
+        titles = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
+        saves = {
+            kind: gr.Button(t(titles[kind]), size="sm", min_width=110, elem_id=f"several-{kind}") for kind in FORMATS
+        }
+        clear = gr.Button(t("Clear the list"), size="sm", min_width=110, elem_id="several-clear")
+    detail = gr.HTML("", elem_id="several-detail", padding=False)
+    photo = PhotoInput(label="photo", elem_id="several-photo", visible="hidden", sources=["upload"])
+    parts = _Parts(
+        photo=photo,
+        name=gr.Textbox(visible=False),
+        answer=gr.JSON(visible=False),
+        detail=detail,
+        chosen=gr.JSON(visible=False),
+        open_one=gr.Button(visible="hidden", elem_id="several-open"),
+        compare=gr.Button(visible="hidden", elem_id="several-compare"),
+        clear=clear,
+        saves=saves,
+        payload=gr.JSON(visible=False),
+    )
+    _wire(SeveralEvents(registry, sessions), parts, photo_tab)
+
+
+class SeveralEvents:
+    """What happens at each event, by the visitor's session."""
+
+    def __init__(self, registry: CheckpointRegistry, sessions: SessionStore):
+        self.registry, self.sessions = registry, sessions
+
+    def read(self, photo: Photo | ImageError | None, name: str, checkpoint: str, request: gr.Request):
+        """Read one photo and keep its answer; return what the browser shows of it, and an empty photo."""
+        if photo is None:
+            return gr.skip(), gr.skip()
+        session = created(self.sessions, request)
+        number = session.next_reading_number()
+        if number is None:
+            sentence = translator(session.language)(FULL, count=MAX_READINGS)
+            return {"fault": sentence, "full": True}, None
+        try:
+            if isinstance(photo, ImageError):
+                raise photo
+            report = self.registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget())
+            reading = reading_of(time_stamped(report), number, session.language)
+        except InfantFERError as error:
+            reading = unread((name or "")[:120], number, translator(session.language)(str(error)), session.language)
+        session.keep_reading(number, reading)
+        return card(reading, session.language), None
+
+    def last(self, request: gr.Request):
+        """Keep the report that the Photo tab shows, and return what the list shows of it."""
+        session = self.sessions.get(request.session_hash)
+        report = session.report
+        number = session.next_reading_number() if report is not None and report.faces else None
+        if number is None:
+            return gr.skip()
+        reading = reading_of(report, number, session.language)
+        session.keep_reading(number, reading)
+        return card(reading, session.language)
+
+    def open_one(self, chosen: list, request: gr.Request):
+        """Return the answer of one reading."""
+        [reading] = self._readings(chosen[:1], request)
+        return reading.answer
+
+    def compare(self, chosen: list, request: gr.Request):
+        """Return two readings side by side."""
+        first, second = self._readings(chosen[:2], request)
+        return comparison_html(first, second, language_of(request))
+
+    def clear(self, request: gr.Request):
+        """Forget all readings."""
+        self.sessions.get(request.session_hash).clear_readings()
+        return ""
+
+    def save(self, kind: str):
+        def event(request: gr.Request):
+            session = self.sessions.get(request.session_hash)
+            if not session.readings:
+                raise user_error(translator(language_of(request))(NONE_YET))
+            return table(list(session.readings.values()), kind, session.language)
+
+        return event
+
+    def _readings(self, numbers: list, request: gr.Request) -> list:
+        session: Session = self.sessions.get(request.session_hash)
+        found = [session.readings.get(int(number)) for number in numbers]
+        if None in found or not found:
+            raise user_error(translator(language_of(request))("This reading is no longer kept. Read the photo again."))
+        return found
+
+
+def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> None:
+    checkpoint = photo_tab.settings.checkpoint
+    read = parts.photo.input(
+        events.read,
+        [parts.photo, parts.name, checkpoint],
+        [parts.answer, parts.photo],
+        js="(photo, _, checkpoint) => [photo, window.infantFerSeveral.name(), checkpoint]",
+        trigger_mode="multiple",
+        concurrency_id="photo",
+        concurrency_limit=PHOTO_PLACES,
+        **QUIET,
+    )
+    read.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.add(answer)", **QUIET)
+    read.failure(None, None, None, js="() => window.infantFerSeveral.failed()", **QUIET)
+    for start in photo_tab.starts:
+        kept = start.success(events.last, None, [parts.answer], **QUIET)
+        kept.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.addLast(answer)", **QUIET)
+    for button, event in ((parts.open_one, events.open_one), (parts.compare, events.compare)):
+        button.click(event, [parts.chosen], [parts.detail], js="() => [window.infantFerSeveral.chosen()]", **QUIET)
+    cleared = parts.clear.click(events.clear, None, [parts.detail], **QUIET)
+    cleared.then(None, None, None, js="() => window.infantFerSeveral.clear()", **QUIET)
+    for kind, button in parts.saves.items():
+        saved = button.click(events.save(kind), None, [parts.payload], **QUIET)
+        saved.success(None, [parts.payload], None, js=SAVE_JS, api_visibility="private")

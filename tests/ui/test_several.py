@@ -1,0 +1,105 @@
+"""Several photos: what is kept of each, tables and reports of many, two compared; without a browser."""
+
+import base64
+import csv
+import io
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from infant_fer.batch import COLUMNS
+from infant_fer.errors import ImageError
+from infant_fer.images import UNREADABLE, Photo, load_photo
+from infant_fer.ui import sessions as sessions_module
+from infant_fer.ui.sessions import SessionStore
+from infant_fer.ui.several.readings import card, comparison_html, reading_of, table
+from infant_fer.ui.several.tab import SeveralEvents
+from tests.conftest import EXAMPLES
+
+VISITOR = gr.Request(session_hash="visitor")
+
+
+@pytest.fixture(scope="module")
+def readings(analyzer):
+    names = ("smile", "laugh", "cry")
+    photos = [replace(load_photo(EXAMPLES / f"{name}.jpg"), name=f"{name}.jpg") for name in names]
+    return [reading_of(analyzer.analyze(photo), number, "en") for number, photo in enumerate(photos, 1)]
+
+
+@pytest.fixture
+def events(analyzer):
+    return SeveralEvents(SimpleNamespace(analyzer=lambda name: analyzer), SessionStore())
+
+
+def content(download: dict[str, str]) -> str:
+    return base64.b64decode(download["base64"]).decode()
+
+
+def test_a_reading_keeps_no_photo(readings):
+    fields = vars(readings[0]).values()
+    assert not [value for value in fields if isinstance(value, (np.ndarray, Photo))]
+    assert len(readings[0].picture) < 40_000
+
+
+def test_two_are_compared_on_one_scale_and_in_words(readings):
+    smile, laugh, cry = readings
+    assert "less positive than the first" in comparison_html(smile, cry, "en")
+    assert "Both look alike" in comparison_html(smile, laugh, "en")
+    withheld = replace(cry, verdict="cannot say")
+    html = comparison_html(smile, withheld, "en")
+    assert "no answer for cry.jpg" in html
+    assert html.count('class="bar"') == 3  # of the first only
+
+
+def test_tables_hold_every_photo(events):
+    for name in ("smile", "cry"):
+        events.read(replace(load_photo(EXAMPLES / f"{name}.jpg"), name=f"{name}.jpg"), name, "any", VISITOR)
+    shown, photo = events.read(ImageError(UNREADABLE), "=broken.jpg", "any", VISITOR)
+    assert photo is None
+    assert shown["verdict"] == "none"
+    rows = list(csv.DictReader(io.StringIO(content(events.save("csv")(VISITOR)))))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["label"] for row in rows] == ["positive", "negative", "unreadable"]
+    assert rows[2]["file"] == "'=broken.jpg"  # no formula for a spreadsheet
+    entries = json.loads(content(events.save("json")(VISITOR)))
+    assert [entry["file"] for entry in entries] == ["smile.jpg", "cry.jpg", "=broken.jpg"]
+    assert entries[0]["faces"][0]["assessment"]["verdict"] == "answer"
+    assert entries[0]["version"]
+    assert len(entries[0]["weights_sha256"]) == 64
+    assert entries[0]["read_at"].endswith("Z")
+    events.clear(VISITOR)
+    with pytest.raises(gr.Error, match="nothing to save"):
+        events.save("csv")(VISITOR)
+
+
+def test_a_report_of_sixty_photos_starts_with_a_summary_and_is_small(readings):
+    page = content(table(readings * 20, "html", "en"))
+    assert len(page) < 3_000_000
+    assert page.index("Summary") < page.index("smile.jpg") < page.index("data:image/jpeg")
+    assert "60 photos." in page
+    assert page.count("@software{infant_fer") == 1
+    assert "break-after: page" in page
+
+
+def test_the_list_has_an_end(events, monkeypatch):
+    monkeypatch.setattr(sessions_module, "MAX_READINGS", 1)
+    photo = load_photo(EXAMPLES / "smile.jpg")
+    assert "full" not in events.read(photo, "a.jpg", "any", VISITOR)[0]
+    assert events.read(photo, "b.jpg", "any", VISITOR)[0]["full"]
+
+
+def test_what_is_kept_belongs_to_one_visitor(events):
+    shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", "any", VISITOR)
+    assert "expression looks positive" in events.open_one([shown["number"]], VISITOR)
+    with pytest.raises(gr.Error, match="no longer kept"):
+        events.open_one([shown["number"]], gr.Request(session_hash="another"))
+
+
+def test_a_card_of_an_answer_that_is_withheld_shows_no_number(readings):
+    shown = card(replace(readings[0], verdict="cannot say"), "en")
+    assert shown["headline"] == "Cannot say"
+    assert (shown["confidence"], shown["label"], shown["colour"]) == (0.0, "none", "")
