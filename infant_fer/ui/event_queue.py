@@ -18,6 +18,7 @@ from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload, run_coro_in_background
 
+from infant_fer.ui.compute import release_free_memory
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
 MAX_WAITING = 32  # events of all visitors, live streams aside
@@ -28,12 +29,13 @@ PHOTO_PLACES = max(2, CORES)  # photos that are read at the same time
 LIVE_PLACES = 3 * CORES  # streams at the same time; a core reads about 30 frames a second
 LIVE_TURN_SECONDS = 20.0  # after which a stream gives way to one that waits, and waits itself
 LIVE_IDLE_SECONDS = 5.0  # without a frame, after which a stream has ended
+RELEASE_SECONDS = 5.0  # between two releases of memory while nothing runs
 MAX_UNFETCHED = 128  # messages of one visitor; a stream's have a picture each
 UNFETCHED_SECONDS = 60.0  # how long an answer waits for its visitor
 
 
-class _Nothing(dict):
-    """A dict that keeps nothing: Gradio's record of who called what and when stays empty."""
+class KeepsNothing(dict):
+    """A dict that keeps nothing, in place of a record that Gradio has of visitors."""
 
     def __setitem__(self, key, value) -> None:
         pass
@@ -61,7 +63,7 @@ class RobustQueue(Queue):
     def start(self) -> None:
         """Start as Gradio does, and the sweep of idle streams and of answers nobody fetches."""
         self.closed = False
-        self.event_analytics = _Nothing()
+        self.event_analytics = KeepsNothing()
         self.sent_at: dict[str, float] = {}
         self.streams: dict[str, _Stream] = {}
         super().start()
@@ -189,10 +191,17 @@ class RobustQueue(Queue):
         self.sent_at.pop(session_hash, None)
 
     async def _sweep(self) -> None:
+        released, last_event = time.monotonic(), None
         while not self.closed:
             await asyncio.sleep(1)
-            self.end_streams(time.monotonic())
-            self.forget_unfetched(time.monotonic())
+            now = time.monotonic()
+            self.end_streams(now)
+            self.forget_unfetched(now)
+            newest = max(self.sent_at.values(), default=last_event)
+            idle = not self.event_ids_to_events
+            if newest != last_event and now - released > (RELEASE_SECONDS if idle else 10 * RELEASE_SECONDS):
+                released, last_event = now, newest
+                await asyncio.to_thread(release_free_memory)
 
 
 def _close(event: Event) -> None:

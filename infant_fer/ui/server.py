@@ -6,7 +6,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
@@ -14,6 +16,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.images import MAX_BYTES
+from infant_fer.ui.event_queue import KeepsNothing
 from infant_fer.ui.languages import I18N
 from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
@@ -78,10 +81,24 @@ def launch(
 
 
 class ForgetfulState(SessionState):
-    """What Gradio remembers of a visitor's components, without the values that were sent and shown: photos are among them."""
+    """What Gradio keeps of a visitor's components, without the values that were sent and shown: photos are among them.
+
+    Gradio has them for links to a session, which are closed here; gathering them takes a third of a first event's time.
+    """
+
+    def __init__(self, blocks: gr.Blocks):
+        self.blocks_config = copy(blocks.default_config)
+        self.config_values = KeepsNothing()
+        self.state_data: dict[int, Any] = {}
+        self._state_ttl: dict[int, Any] = {}
+        self.is_closed = False
+        self.STATE_TTL_WHEN_CLOSED = 3600
+
+    def _update_config(self, key: int) -> None:
+        pass
 
     def _update_value_in_config(self, key: int, value: object) -> None:
-        """Keep nothing: only the links to a session that Gradio can make, and that are closed here, need the values."""
+        pass
 
 
 class ForgetfulHolder(StateHolder):

@@ -25,7 +25,6 @@ WATCHED = textwrap.dedent(
     from pathlib import Path
     import psutil
     from infant_fer.ui import uploads
-    PHOTO = "data:image"
     uploads.SWEEP_SECONDS, uploads.UNREAD_SECONDS = 1, 20
     with uploads.private_upload_folder() as folder:
         from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
@@ -47,7 +46,7 @@ WATCHED = textwrap.dedent(
             print("STATE", json.dumps({
                 "bytes of uploads": uploads.stored_bytes(Path(folder)),
                 "sessions": sum(map(len, stores)),
-                "component values": sum(PHOTO in repr(state.config_values) for state in list(page.state_holder.session_data.values())),
+                "component values": sum(len(state.config_values) for state in list(page.state_holder.session_data.values())),
                 "waiting": len(queue._waiting()),
                 "running": len(queue._running()),
                 "unfetched": len(queue.pending_messages_per_session),
@@ -107,7 +106,7 @@ async def visit(url: str, visitors: int = 8) -> None:
         async def one() -> None:
             visitor = Visitor(client)
             answer = await visitor.run(show, await visitor.upload(PHOTO))
-            assert "error" not in answer
+            assert "error" not in answer, answer
             assert "error" not in await visitor.run(draw)
 
         await asyncio.gather(*(one() for _ in range(visitors)))
