@@ -129,9 +129,16 @@ def fuzz_requests(count: int, photo: bytes, seed: int = 1) -> Iterator[tuple[str
         "application/json; charset=x",
     )
     for number in range(count):
-        body = {key: draw.choice(values) for key in draw.sample(KEYS, draw.randint(0, len(KEYS)))}
+        changed = {key: draw.choice(values) for key in draw.sample(KEYS, draw.randint(0, len(KEYS)))}
+        nearly = {
+            "data": draw.choices(values, k=draw.randint(0, 9)),
+            "fn_index": draw.randrange(80),
+            "session_hash": "fuzz",
+        }
+        key = draw.choice(KEYS)
+        body = changed if number % 2 else {**nearly, key: changed.get(key, nearly.get(key))}
         content = json.dumps(body).encode()
-        if number % 3 == 0:
+        if number % 5 == 0:
             content = bytes(draw.choice((byte, draw.randrange(256))) for byte in content[:60])
         yield f"gradio_api/{draw.choice(PATHS)}", content, draw.choice(types)
 

@@ -65,6 +65,7 @@ class RobustQueue(Queue):
         self.closed = False
         self.event_analytics = KeepsNothing()
         self.sent_at: dict[str, float] = {}
+        self.last_sent = 0.0
         self.streams: dict[str, _Stream] = {}
         super().start()
         run_coro_in_background(self._sweep)
@@ -126,7 +127,7 @@ class RobustQueue(Queue):
             self._forget(event.session_hash)
             _close(event)
             return
-        self.sent_at[event.session_hash] = time.monotonic()
+        self.sent_at[event.session_hash] = self.last_sent = time.monotonic()
         super().send_message(event, event_message)
 
     def forget_unfetched(self, now: float) -> None:
@@ -191,16 +192,15 @@ class RobustQueue(Queue):
         self.sent_at.pop(session_hash, None)
 
     async def _sweep(self) -> None:
-        released, last_event = time.monotonic(), None
+        released = 0.0
         while not self.closed:
             await asyncio.sleep(1)
             now = time.monotonic()
             self.end_streams(now)
             self.forget_unfetched(now)
-            newest = max(self.sent_at.values(), default=last_event)
-            idle = not self.event_ids_to_events
-            if newest != last_event and now - released > (RELEASE_SECONDS if idle else 10 * RELEASE_SECONDS):
-                released, last_event = now, newest
+            patience = RELEASE_SECONDS * (10 if self.event_ids_to_events else 1)
+            if self.last_sent > released and now - released > patience:
+                released = now
                 await asyncio.to_thread(release_free_memory)
 
 

@@ -121,7 +121,11 @@ def test_after_all_attacks_the_page_is_as_before(watched):
     began = time.monotonic()
     assert httpx.get(url, trust_env=False).status_code == 200
     assert time.monotonic() - began < 1  # 0.1 s on a computer with nothing else to do
-    assert after["memory"] < 1.2 * before["memory"], (before, after)
+    end = time.monotonic() + 30
+    while after["memory"] > 1.2 * before["memory"]:  # free memory goes back to the system after some seconds
+        assert time.monotonic() < end, (before["memory"], after["memory"])
+        time.sleep(1)
+        after = state()
     asyncio.run(visit(url, visitors=1))
     assert "Traceback" not in log.read_text()
 
