@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from infant_fer.batch import photo_files, read_files
+from infant_fer.batch import ReadSettings, photo_files, read_files
 from infant_fer.errors import InfantFERError
 from infant_fer.images import printable
 
@@ -22,7 +23,10 @@ DELEGATED = {  # commands with a parser of their own
     "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
-INTERRUPTED = "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part."
+INTERRUPTED = (
+    "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part; "
+    "with --resume the same command continues."
+)
 
 
 class _ReadByDefault(TyperGroup):
@@ -72,6 +76,13 @@ def read(  # typer takes one parameter for each option
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of explanations: auto, float32 or bfloat16.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read photos, each on one thread.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep a journal beside the output; the same command continues from it.")
+    ] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="A", help="Read on a Ray cluster: auto, or its address. See docs/cluster.md.")
+    ] = None,
 ) -> None:
     """Read photos; print one CSV row a face, or write JSON, CSV and HTML."""
     files = photo_files(photos)
@@ -80,7 +91,8 @@ def read(  # typer takes one parameter for each option
         raise typer.Exit(1)
     outputs = {name: path for name, path in (("json", json), ("csv", csv), ("html", html)) if path}
     try:
-        n_read = read_files(lambda: _analyzer(checkpoint, device, precision), files, outputs, explain)
+        settings = ReadSettings(explain, workers, ray, resume, checkpoint)
+        n_read = read_files(partial(_analyzer, checkpoint, device, precision), files, outputs, settings)
     except InfantFERError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None

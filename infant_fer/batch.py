@@ -1,4 +1,4 @@
-"""How are many photos read? Lists files, analyzes each, and writes the results as CSV, JSON and HTML."""
+"""How are many photos read? Lists files, analyzes each in one or more processes, and writes the results as CSV, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO
+from textwrap import indent
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
@@ -18,6 +21,8 @@ from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.labels import ACTION_UNITS, AFFECTS
+from infant_fer.workers import Job, spread
+from infant_fer.workers.journal import SUFFIX, Journal, file_key, open_journal
 
 if TYPE_CHECKING:  # both load torch
     from infant_fer.analyzer import Analyzer
@@ -55,7 +60,38 @@ class FileResult:
         return printable(self.file.path)
 
 
-Write = Callable[[FileResult], object]
+@dataclass(frozen=True)
+class Writer:
+    """A format of the results. `entry` turns one result into plain data, in the process that has read the photo; `opened` is a
+    context that opens a file and yields a function that writes one entry. It keeps what was written when it is interrupted.
+    """
+
+    entry: Callable[[FileResult], Any]
+    opened: Callable[[Path], AbstractContextManager[Callable[[Any], object]]]
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How files are read. `workers` are processes of one thread, or, with `cluster`, the CPUs of a Ray cluster.
+
+    With `resume` a journal is kept beside the first output, and a later run of the same command continues from it.
+    """
+
+    explain: bool = False
+    workers: int = 1
+    cluster: str | None = None
+    resume: bool = False
+    checkpoint: str | None = None  # a journal of another one is refused
+
+
+@dataclass(frozen=True)
+class FileEntries:
+    """What is kept of one file: its name, whether it could be read, why not, and its entry in each format."""
+
+    name: str
+    is_read: bool
+    error: str
+    entries: dict[str, Any]
 
 
 def photo_files(sources: Iterable[str | Path]) -> list[PhotoFile]:
@@ -85,33 +121,87 @@ def _photos_in(folder: Path) -> Iterator[PhotoFile]:
 
 
 def read_files(
-    load: Callable[[], Analyzer], files: Sequence[PhotoFile], outputs: Mapping[str, Path], explain: bool
+    load: Callable[[], Analyzer],
+    files: Sequence[PhotoFile],
+    outputs: Mapping[str, Path],
+    settings: ReadSettings = ReadSettings(),
 ) -> int:
-    """Read every file and return how many could be read. Each result is written at once and its photo freed.
+    """Read every file and return how many could be read. Each result is written in the order of the files and freed.
 
     `outputs` are files by the name of their format in WRITERS; without any, CSV goes to the standard output. `load`
-    returns the analyzer and is called once the outputs are checked. A file that fails is a result with an error; the
-    others are still read. When interrupted, results so far are kept, and earlier files stay: see `open_atomically`.
-    Raises OutputError, and what `load` raises.
+    returns the analyzer; it is called once the outputs are checked, in every worker, to which it is sent. A file that fails
+    is a result with an error; the others are still read. When interrupted, results so far are kept, and earlier files stay:
+    see `open_atomically`. Raises OutputError, ClusterError, and what `load` raises.
     """
     for path in outputs.values():
         check_output_file(path, [file.path for file in files])
     if len({path.resolve() for path in outputs.values()}) < len(outputs):
         raise OutputError("Two outputs have the same name. Give each its own.")
-    analyzer = load()
+    formats = tuple(outputs) or ("csv",)
+    job = Job(load, partial(_read_entries, formats, settings.explain), partial(_lost, formats))
     n_read = 0
     with ExitStack() as stack:
-        writers = [WRITERS[name](path) for name, path in outputs.items()] or [_csv_writer(_standard_output())]
-        writes = [stack.enter_context(writer) for writer in writers]
+        journal = stack.enter_context(_journal(outputs, settings))
+        missing = [file for file in files if file_key(file.path) not in journal]
+        results = spread(job, missing, min(settings.workers, len(missing)), settings.cluster) if missing else iter(())
+        results = stack.enter_context(closing(_with_first(results)))
+        opened = [WRITERS[name].opened(path) for name, path in outputs.items()] or [_csv_writer(_standard_output())]
+        writes = [stack.enter_context(writer) for writer in opened]
         for file in tqdm(files, unit="photo", disable=None, file=sys.stderr):
-            result = _read(analyzer, file, explain)
-            n_read += result.report is not None
+            key = file_key(file.path)
+            if key in journal:
+                result = FileEntries(**journal.get(key))
+            else:
+                result = next(results)
+                journal.add(key, asdict(result))
+            n_read += result.is_read
             with tqdm.external_write_mode():  # the bar makes way for rows on the screen
                 if result.error:
                     print(f"{result.name}: {result.error}", file=sys.stderr)
-                for write in writes:
-                    write(result)
+                for name, write in zip(formats, writes, strict=True):
+                    write(result.entries[name])
+        stack.pop_all().close()  # the outputs have their names before the journal goes
+        journal.delete()
     return n_read
+
+
+def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractContextManager[Journal]:
+    if settings.resume and not outputs:
+        raise OutputError("--resume needs a file to write: --csv, --json or --html.")
+    path = next(iter(outputs.values())) if settings.resume else None
+    about = json.dumps([{name: str(each) for name, each in outputs.items()}, settings.explain, settings.checkpoint])
+    return open_journal(path and path.with_name(path.name + SUFFIX), about)
+
+
+def _with_first(results: Iterator[FileEntries]) -> Generator[FileEntries]:
+    """Return the same iterator with its first result read: what loading the analyzer raises comes before an output is opened."""
+    first = list(islice(results, 1))
+
+    def chained() -> Generator[FileEntries]:
+        try:
+            if first:
+                yield first.pop()
+            yield from results
+        finally:
+            if isinstance(results, Generator):
+                results.close()
+
+    return chained()
+
+
+def _read_entries(formats: Sequence[str], explain: bool, analyzer: Analyzer, file: PhotoFile) -> FileEntries:
+    return _entries(formats, _read(analyzer, file, explain))
+
+
+def _lost(formats: Sequence[str], file: PhotoFile) -> FileEntries:
+    return _entries(
+        formats, FileResult(file, None, "The reading process died at this photo, perhaps for lack of memory.")
+    )
+
+
+def _entries(formats: Sequence[str], result: FileResult) -> FileEntries:
+    entries = {name: WRITERS[name].entry(result) for name in formats}
+    return FileEntries(result.name, result.report is not None, result.error, entries)
 
 
 def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
@@ -130,13 +220,20 @@ def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
 
 
 @contextmanager
-def _json_writer(path: Path) -> Iterator[Write]:
-    entries: list[dict] = []
+def _json_writer(path: Path) -> Iterator[Callable[[dict], object]]:
+    """Write a list of entries one by one, with the text that json.dump(..., indent=1) gives."""
+    before = "[\n"
+
+    def write(entry: dict) -> None:
+        nonlocal before
+        stream.write(before + indent(json.dumps(entry, indent=1, ensure_ascii=False), " "))
+        before = ",\n"
+
     with open_atomically(path, keep_partial=True) as stream:
         try:
-            yield lambda result: entries.append(json_entry(result))
+            yield write
         finally:
-            json.dump(entries, stream, indent=1, ensure_ascii=False)
+            stream.write("[]" if before == "[\n" else "\n]")
 
 
 def json_entry(result: FileResult) -> dict:
@@ -148,18 +245,20 @@ def json_entry(result: FileResult) -> dict:
 
 
 @contextmanager
-def _html_writer(path: Path) -> Iterator[Write]:
+def _html_writer(path: Path) -> Iterator[Callable[[Sequence[str]], object]]:
+    from markupsafe import Markup
+
     from infant_fer.html import render
-    from infant_fer.report_html import report_document, report_section
+    from infant_fer.report_html import report_document
 
     before, mark, after = report_document("<hr>").partition("<hr>")
     titles: dict[str, int] = {}
 
-    def write(result: FileResult) -> None:
-        count = titles[result.file.title] = titles.get(result.file.title, 0) + 1
-        title = result.file.title + (f" ({count})" if count > 1 else "")
-        section = report_section(result.report) if result.report else ""
-        stream.write(mark + render("file.html.j2", title=title, error=result.error, section=section))
+    def write(entry: Sequence[str]) -> None:
+        title, error, section = entry
+        count = titles[title] = titles.get(title, 0) + 1
+        title += f" ({count})" if count > 1 else ""
+        stream.write(mark + render("file.html.j2", title=title, error=error, section=Markup(section)))
 
     with open_atomically(path, keep_partial=True) as stream:
         stream.write(before)
@@ -169,17 +268,23 @@ def _html_writer(path: Path) -> Iterator[Write]:
             stream.write(after)
 
 
+def _html_entry(result: FileResult) -> tuple[str, str, str]:
+    from infant_fer.report_html import report_section
+
+    return result.file.title, result.error, str(report_section(result.report)) if result.report else ""
+
+
 @contextmanager
-def _csv_writer(opened: AbstractContextManager[IO]) -> Iterator[Write]:
+def _csv_writer(opened: AbstractContextManager[IO]) -> Iterator[Callable[[list[list]], object]]:
     with opened as stream:
         writer = csv.writer(stream)
 
-        def write_rows(rows: list) -> None:
-            writer.writerows(rows)
+        def write_rows(rows: list[list]) -> None:
+            writer.writerows([_no_formulas(row) for row in rows])
             stream.flush()
 
-        write_rows([COLUMNS])
-        yield lambda result: write_rows(csv_rows(result))
+        write_rows([list(COLUMNS)])
+        yield write_rows
 
 
 @contextmanager
@@ -236,10 +341,9 @@ def csv_rows(result: FileResult) -> list[list]:
     return [_no_formulas(row) for row in _rows(result)]
 
 
-# Formats of the results by the name of their option. A writer is a context that opens a file and yields a function of one
-# FileResult; it keeps what was written when it is interrupted.
-WRITERS: dict[str, Callable[[Path], AbstractContextManager[Write]]] = {
-    "json": _json_writer,
-    "csv": lambda path: _csv_writer(open_atomically(path, keep_partial=True)),
-    "html": _html_writer,
+# Formats of the results by the name of their option.
+WRITERS: dict[str, Writer] = {
+    "json": Writer(json_entry, _json_writer),
+    "csv": Writer(_rows, lambda path: _csv_writer(open_atomically(path, keep_partial=True))),
+    "html": Writer(_html_entry, _html_writer),
 }

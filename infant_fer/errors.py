@@ -39,3 +39,7 @@ class ExplanationError(InfantFERError):
 
 class ClipError(InfantFERError):
     """The file is no video clip that can be read safely."""
+
+
+class ClusterError(InfantFERError):
+    """No cluster can be reached, or it has lost all its workers."""

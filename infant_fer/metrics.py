@@ -13,6 +13,7 @@ from scipy.special import entr, softmax
 
 RESAMPLES = 2_000  # of a bootstrap; its interval then moves by about 0.1 points between two seeds
 LEVEL = 0.95
+CHANCE_DRAWS = 200
 TEMPERATURES = (0.3, 5.0)  # bounds within which a temperature is sought
 
 
@@ -212,6 +213,14 @@ def false_positive_rate(scores: np.ndarray, truth: np.ndarray, sensitivity: floa
         return float("nan")
     threshold = positive[int(np.ceil(sensitivity * len(positive) - 1e-9)) - 1]
     return float((scores[~truth] >= threshold).mean())
+
+
+def calibration_error_of_chance(probabilities: np.ndarray, seed: int = 0) -> float:
+    """Return the mean calibration error of (N, C) probabilities over truths drawn from them: N faces show no smaller one."""
+    random = np.random.default_rng(seed)
+    sums = probabilities.cumsum(1)
+    drawn = (random.random((CHANCE_DRAWS, len(sums), 1)) > sums[:, :-1]).sum(2)
+    return float(np.mean([calibration_error(probabilities, truth) for truth in drawn]))
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:

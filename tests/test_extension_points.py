@@ -113,11 +113,12 @@ def test_a_head_is_an_entry_and_a_field_and_older_checkpoints_still_load(analyze
 def label_writer(path):
     """Write one label per line."""
     with path.open("w") as stream:
-        yield lambda result: stream.write(f"{result.report.faces[0].prediction.label}\n")
+        yield lambda label: stream.write(f"{label}\n")
 
 
 def test_an_export_is_a_writer_and_an_entry(analyzer, monkeypatch, tmp_path):
-    monkeypatch.setitem(batch.WRITERS, "labels", label_writer)
+    labels = batch.Writer(lambda result: result.report.faces[0].prediction.label, label_writer)
+    monkeypatch.setitem(batch.WRITERS, "labels", labels)
     files = batch.photo_files([SMILE, EXAMPLES / "cry.jpg"])
-    assert batch.read_files(lambda: analyzer, files, {"labels": tmp_path / "labels.txt"}, explain=False) == 2
+    assert batch.read_files(lambda: analyzer, files, {"labels": tmp_path / "labels.txt"}) == 2
     assert (tmp_path / "labels.txt").read_text().split() == ["positive", "negative"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from infant_fer.audit.effects import Audit, Change, FactorEffect, LevelEffect
 from infant_fer.audit.matched import FACTORS, Picture
 from infant_fer.evaluation.plots import level_panels
-from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, report_page
+from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, report_page, with_section
 from infant_fer.images import data_url
 
 EXAMPLE_PX = 160  # width at which an example is shown
@@ -16,8 +15,7 @@ JPEG_QUALITY = 90
 
 HEAD = ("label flips", "change of its probability", "faces lost", "agrees with the rendering")
 WIDTHS = (22, 28, 26, 28, 28)  # characters of the columns of the text
-HEADING, NEXT = "## Audit with rendered infants", "## Data and licence"
-OLDER = re.compile(rf"^{HEADING}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+HEADING = "## Audit with rendered infants"
 
 
 def audit_text(audit: Audit) -> str:
@@ -44,15 +42,8 @@ def cells(level: LevelEffect) -> tuple[str, ...]:
 
 
 def with_audit(card: str, audit: Audit) -> str:
-    """Return the card's Markdown with the audit's section in the place of an older one.
-
-    A card without one gets it before its data section, or at its end when it has none.
-    """
-    section, rest = _section(audit), OLDER.sub("", card)
-    place = re.search(rf"^{NEXT}$", rest, re.MULTILINE)
-    if place:
-        return f"{rest[: place.start()]}{section}\n{rest[place.start() :]}"
-    return f"{rest.rstrip()}\n\n{section}".lstrip()
+    """Return the card's Markdown with the audit's section; see `with_section`."""
+    return with_section(card, HEADING, _section(audit))
 
 
 def _section(audit: Audit) -> str:

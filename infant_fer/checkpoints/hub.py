@@ -32,6 +32,8 @@ from infant_fer.checkpoints.safety import (
     NESTED,
     PROCESSOR,
     SINGLE,
+    TRUST_SETTINGS,
+    TRUST_TENSORS,
     check_config,
     check_file_names,
     check_folder,
@@ -73,6 +75,8 @@ def downloaded_before(hub: HubRevision) -> Path | None:
         return None
     folder = config.parent
     needed = weight_names(folder, hub.repo_id)
+    if (folder / TRUST_SETTINGS).is_file():
+        needed += [TRUST_SETTINGS, TRUST_TENSORS]
     if not all((folder / name).is_file() for name in needed):
         return None
     for name in (CONFIG, PROCESSOR, *needed):
@@ -92,6 +96,7 @@ def download(hub: HubRevision, on_progress: Progress | None) -> Path:
     weights = weight_names(folder, hub.repo_id)
     if missing := [name for name in weights if name not in files]:
         raise CheckpointError(f"{hub.repo_id} lacks its file {missing[0]}; it cannot be used as it stands.")
+    weights += [TRUST_TENSORS] * (TRUST_TENSORS in files and TRUST_SETTINGS in files)
     tally.total += sum(files[name].size or 0 for name in weights)
     if tally.total > MAX_WEIGHT_BYTES:
         raise CheckpointError(f"{hub.repo_id} has more than 3 GB of weights. Choose a smaller one.")
@@ -109,7 +114,8 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     for needed in (CONFIG, PROCESSOR):
         if needed not in files:
             raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
-    small = [name for name in (CONFIG, PROCESSOR, NESTED, CARD) if name in files] + [INDEX] * (SINGLE not in files)
+    small = [name for name in (CONFIG, PROCESSOR, NESTED, CARD) if name in files]
+    small += [INDEX] * (SINGLE not in files) + [TRUST_SETTINGS] * (TRUST_SETTINGS in files and TRUST_TENSORS in files)
     for name in small:
         if name in files and (files[name].size or 0) > MAX_JSON_BYTES:
             raise CheckpointError(f"{name} of {hub.repo_id} is larger than 1 MB; it is no ordinary checkpoint.")

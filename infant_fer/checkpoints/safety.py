@@ -16,6 +16,7 @@ from infant_fer.models.infant_face import InfantFaceConfig
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+TRUST_SETTINGS, TRUST_TENSORS = "trust.json", "trust.safetensors"  # both or none; trust.store checks their content
 SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
 NESTED = "processor_config.json"  # transformers prefers what it says of the image processor to PROCESSOR
 ADAPTER = "adapter_config.json"  # names weights elsewhere that would be added to the checked ones

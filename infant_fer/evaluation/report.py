@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 GALLERY_SIZE = 24  # misclassified faces that are shown
 FACE_SIZE = 128  # px
+DATA_HEADING = "## Data and licence"  # of a model card; further sections come before it
 CAUTION = (
     "Labels are what people saw in a picture; the infant could not say. Not a medical device. Below a few hundred held-out "
     "infants the interval says more than the figure."
@@ -156,6 +158,19 @@ def gallery(measured: Predictions, crops: np.ndarray) -> list[Block]:
         caption = f"labelled {truth}, read as {answer} ({measured.probabilities[index].max() * 100:.0f} %)"
         blocks.append(Figure(data_url(face, quality=85), caption))
     return blocks
+
+
+def with_section(card: str, heading: str, section: str) -> str:
+    """Return a card's Markdown with a section (its `heading` first) in the place of an older one with that heading.
+
+    A card without one gets it before its data section, or at its end when it has none.
+    """
+    older = re.compile(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    rest = older.sub("", card)
+    place = re.search(rf"^{DATA_HEADING}$", rest, re.MULTILINE)
+    if place:
+        return f"{rest[: place.start()]}{section}\n{rest[place.start() :]}"
+    return f"{rest.rstrip()}\n\n{section}".lstrip()
 
 
 def _cell(value: object) -> tuple[str, bool]:

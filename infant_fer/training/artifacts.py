@@ -37,6 +37,7 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
 
 # Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
@@ -96,7 +97,10 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         result.base.processor.save_pretrained(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
         write_split(folder, result.images, result.splits)
-        (folder / "README.md").write_text(experiment_card(output.name, result), "utf-8")
+        card = experiment_card(output.name, result)
+        (folder / "README.md").write_text(with_trust(card, result.trust.figures) if result.trust else card, "utf-8")
+        if result.trust:
+            result.trust.save(folder)
         check_saved(folder, result.crops[split][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
         maps = _maps(folder, result)
         (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")
@@ -111,6 +115,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
         *prediction_sections(measured),
+        *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
         Section("Where it looks", _map_blocks(maps)),
         Section("Wrong answers", gallery(measured, result.crops[split]) if show_faces else ()),

@@ -35,6 +35,8 @@ from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
 from infant_fer.training.trainer import fit
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
+from infant_fer.trust.store import TrustData
 
 Log = Callable[[str], None]
 TEACHER_SHARE = 0.5  # of the teacher's predictions in a target
@@ -55,6 +57,7 @@ class ExperimentResult:
     crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
     images: LabeledImages  # all that were used
     splits: np.ndarray  # (N,) str; with averaged folds, dev is train
+    trust: TrustData | None = None  # None where too few infants are held out
 
     @property
     def measured(self) -> tuple[str, Predictions]:
@@ -117,7 +120,19 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         crops={name: rows.crops for name, rows in held_out.items()},
         images=dataset.images,
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
+        trust=_trust(base, dataset, splits, config, log),
     )
+
+
+def _trust(
+    base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, config: ExperimentConfig, log: Log
+) -> TrustData | None:
+    """Return the trust data of the finished model; None where dev is too small, or was trained on in averaged folds."""
+    faces = TrustFaces(replace(dataset, images=replace(dataset.images, split=splits)).rows(dataset.found), None)
+    if config.folds.average or not can_fit(faces):
+        log("no trust data: too few infants are held out in dev")
+        return None
+    return fit_trust(base.model, base.processor, faces, bool((splits == "test").any()), log)
 
 
 def compare(

@@ -17,10 +17,10 @@ if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
 
 # Limits of a remark, of "caution" and of "cannot say"; between the first two the answers are right about as often as others.
-SMALL_FACE_PX = (64, 32, 20)  # brow to chin in the photo; below it the crop is mostly interpolation
+SMALL_FACE_PX = (64, 24, 16)  # brow to chin in the photo; below it the crop is mostly interpolation
 TURNED_DEGREES = (35.0, 35.0, 60.0)  # yaw or pitch; beyond it one eye or the mouth corner is foreshortened away
-DARK_LEVEL = (45, 30, 8)  # mean level of the crop, of 255
-BLURRED_SHARPNESS = (60.0, 20.0, 3.0)  # variance of the Laplacian on the 96 px crop
+DARK_LEVEL = (45, 12, 6)  # mean level of the crop, of 255
+BLURRED_SHARPNESS = (60.0, 6.0, 1.5)  # variance of the Laplacian on the 96 px crop
 INFANT_PROBABILITY = (
     0.8  # of the "usable" head; on dev 1.7 % of infants lie below, 0.5 % of people above 8 years above it
 )

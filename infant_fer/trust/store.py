@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infant_fer.checkpoints.safety import TRUST_SETTINGS as SETTINGS
+from infant_fer.checkpoints.safety import TRUST_TENSORS as TENSORS
 from infant_fer.errors import CheckpointError
 from infant_fer.files import write_atomically
 from infant_fer.labels import AFFECTS
@@ -23,7 +25,6 @@ if TYPE_CHECKING:  # loads torch
     from infant_fer.trust.outputs import FaceOutputs
 
 VERSION = 1
-SETTINGS, TENSORS = "trust.json", "trust.safetensors"
 MAX_BYTES = 64 * 2**20
 RISK = 0.02  # errors among the answers that are given without caution
 FAR = 0.98  # of the held-out infants are nearer than the limit

@@ -69,6 +69,20 @@ def test_settings_of_a_whole_processor_come_along_and_are_checked(hub, get, tmp_
     assert (get().path / file.name).read_text() == file.read_text()
 
 
+def test_trust_data_come_along_both_or_none(hub, get):
+    names = ("trust.json", "trust.safetensors")
+    (hub.root / REPO / names[0]).write_text("{}")
+    assert not {file.name for file in get().path.iterdir()} & set(names)
+    (hub.root / REPO / names[1]).write_bytes(b"tensors")
+    commit = hub.commit(REPO)
+    with_trust = get(f"{REPO}@{commit}").path
+    assert [(with_trust / name).read_bytes() for name in names] == [b"{}", b"tensors"]
+    (with_trust / names[1]).resolve().write_bytes(b"altered")
+    assert "trust.safetensors of someone/faces arrived altered" in refusal(get, f"{REPO}@{commit}")
+    again = get(f"{REPO}@{commit}").path
+    assert (again / names[1]).read_bytes() == b"tensors"
+
+
 def test_shards_are_downloaded(hub, get):
     save_tiny(hub.root / "someone/shards", max_shard_size="20KB")
     assert len(list(get("someone/shards").path.glob("model-*.safetensors"))) > 1

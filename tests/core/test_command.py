@@ -296,7 +296,7 @@ def test_windows_line_ends_are_not_doubled():
     with contextlib.redirect_stdout(output):
         print("\n", end="", flush=True)
         with batch._csv_writer(batch._standard_output()) as write:
-            write(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone"))
+            write(batch._rows(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone")))
     assert b"\r\r" not in output.buffer.getvalue()[2:]
 
 

@@ -26,9 +26,9 @@ def face_of(height: float = 200.0, yaw: float = 0.0, roll: float = 0.0) -> Face:
     return Face(LANDMARKS * height / 200, OPEN_EYES, HeadPose(yaw, 0.0, roll))
 
 
-def crop_of(level: float = 128, contrast: float = 40) -> AlignedFace:
-    noise = np.random.default_rng(0).normal(level, contrast, (96, 96, 3))
-    return AlignedFace(noise.clip(0, 255).astype(np.uint8), np.eye(2, 3))
+def crop_of(level: float = 128, contrast: float = 40, blur: float = 0) -> AlignedFace:
+    noise = np.random.default_rng(0).normal(level, contrast, (96, 96, 3)).clip(0, 255).astype(np.uint8)
+    return AlignedFace(cv2.GaussianBlur(noise, (0, 0), blur) if blur else noise, np.eye(2, 3))
 
 
 def verdict_and_codes(face=face_of(), crop=crop_of(), prediction=SURE) -> tuple[str, list[str]]:
@@ -40,15 +40,18 @@ def verdict_and_codes(face=face_of(), crop=crop_of(), prediction=SURE) -> tuple[
     ("changed", "verdict", "codes"),
     [
         ({}, "answer", []),
-        ({"face": face_of(height=63)}, "caution", ["few_pixels"]),
-        ({"face": face_of(height=23)}, "cannot say", ["few_pixels"]),
+        ({"face": face_of(height=63)}, "answer", []),
+        ({"face": face_of(height=23)}, "caution", ["few_pixels"]),
+        ({"face": face_of(height=15)}, "cannot say", ["few_pixels"]),
         ({"face": face_of(yaw=-36)}, "caution", ["turned"]),
         ({"face": face_of(yaw=61)}, "cannot say", ["turned"]),
         ({"face": face_of(roll=80)}, "answer", []),
-        ({"crop": crop_of(level=30)}, "caution", ["dark"]),
-        ({"crop": crop_of(level=5, contrast=8)}, "cannot say", ["dark"]),
-        ({"crop": crop_of(contrast=1)}, "caution", ["blurred"]),
+        ({"crop": crop_of(level=40)}, "answer", []),
+        ({"crop": crop_of(level=9, contrast=6)}, "caution", ["dark"]),
+        ({"crop": crop_of(level=4, contrast=4)}, "cannot say", ["dark"]),
+        ({"crop": crop_of(blur=2)}, "caution", ["blurred"]),
         ({"crop": crop_of(contrast=0)}, "cannot say", ["blurred"]),
+        ({"prediction": replace(SURE, usable=0.7)}, "caution", ["not_infant"]),
         ({"prediction": replace(SURE, usable=0.4)}, "cannot say", ["not_infant"]),
         ({"prediction": replace(SURE, mouth_covered=0.8)}, "caution", ["covered"]),
         ({"prediction": replace(SURE, eyes_closed=0.9)}, "answer", []),
@@ -60,7 +63,7 @@ def test_one_fact_gives_one_verdict(changed, verdict, codes):
 
 def test_what_forbids_an_answer_comes_before_what_asks_for_caution():
     prediction = replace(SURE, mouth_covered=0.9)
-    assert verdict_and_codes(face_of(height=20), crop_of(level=30), prediction) == (
+    assert verdict_and_codes(face_of(height=12), crop_of(level=9, contrast=6), prediction) == (
         "cannot say",
         ["few_pixels", "covered", "dark"],
     )
@@ -75,7 +78,7 @@ def test_a_near_tie_is_a_set_of_two():
 
 
 def test_a_report_carries_the_assessment_into_its_json_and_csv(analyzer, tmp_path):
-    tiny = cv2.resize(load_image(EXAMPLES / "neutral.jpg"), (110, 110), interpolation=cv2.INTER_AREA)
+    tiny = cv2.resize(load_image(EXAMPLES / "neutral.jpg"), (36, 36), interpolation=cv2.INTER_AREA)
     report = analyzer.analyze(tiny)
     (face,) = report.to_dict()["faces"]
     assert face["assessment"]["verdict"] == "caution"
@@ -83,9 +86,12 @@ def test_a_report_carries_the_assessment_into_its_json_and_csv(analyzer, tmp_pat
     assert [reason["text"] for reason in face["assessment"]["reasons"]] == face["notes"][
         : len(report.faces[0].assessment.reasons)
     ]
-    with WRITERS["csv"](tmp_path / "out.csv") as write:
-        write(FileResult(PhotoFile(tmp_path / "tiny.png", "tiny.png"), report))
-        write(FileResult(PhotoFile(tmp_path / "none.png", "none.png"), None, "unreadable"))
+    with WRITERS["csv"].opened(tmp_path / "out.csv") as write:
+        for result in (
+            FileResult(PhotoFile(tmp_path / "tiny.png", "tiny.png"), report),
+            FileResult(PhotoFile(tmp_path / "none.png", "none.png"), None, "unreadable"),
+        ):
+            write(WRITERS["csv"].entry(result))
     row, none = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8")))
     assert row["verdict"] == "caution"
     assert row["prediction_set"].split("|") == face["assessment"]["prediction_set"]

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from transformers import ViTImageProcessorPil
 
 from infant_fer import metrics
 from infant_fer.alignment import CropSpec
@@ -39,6 +40,9 @@ from infant_fer.training.infant_face.linear_heads import add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.provenance import accelerator, machine
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
+from infant_fer.trust.report import with_trust
+from infant_fer.trust.store import TrustData
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 BASES = "bases"  # folder of the research data
@@ -118,7 +122,7 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     measured = {"dev": dev} | ({"test": test} if config.test else {})
     results: dict[str, Any] = {name: measure(model, data, rows, covers) for name, rows in measured.items()}
     results["run"] = _provenance(config, [each.minutes for each in members])
-    save(model, results, config.output)
+    save(model, results, config.output, _trust(model, data, config.test, log))
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
         log(f"dev {source}: {share}")
     return results
@@ -278,15 +282,27 @@ def _minutes_since(start: float) -> float:
     return round((time.monotonic() - start) / 60, 1)
 
 
-def save(model: InfantFaceModel, results: dict, output: Path) -> None:
-    """Write the checkpoint folder with its figures and card."""
+def _trust(model: InfantFaceModel, data: RecipeData, test: bool, log: Callable[[str], None]) -> TrustData | None:
+    """Return the trust data, None where too few infants are held out."""
+    faces = TrustFaces(data.infants.rows(data.infants.found), data.older.rows(data.older.found))
+    if can_fit(faces):
+        return fit_trust(model, ViTImageProcessorPil(**PROCESSOR), faces, test, log)
+    log("too few held-out infants for trust data")
+    return None
+
+
+def save(model: InfantFaceModel, results: dict, output: Path, trust: TrustData | None = None) -> None:
+    """Write the checkpoint folder with its figures, card and trust data."""
     text = json.dumps(results, indent=1, default=plain)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
         (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
         (folder / "metrics.json").write_text(text, "utf-8")
-        (folder / "README.md").write_text(infant_face_card(output.name, json.loads(text)), "utf-8")
+        card = infant_face_card(output.name, json.loads(text))
+        (folder / "README.md").write_text(with_trust(card, trust.figures) if trust else card, "utf-8")
+        if trust:
+            trust.save(folder)
 
     write_checkpoint(output, write)
 

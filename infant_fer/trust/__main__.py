@@ -1,0 +1,60 @@
+"""Fit a checkpoint's trust data on labelled faces: `python -m infant_fer.trust CHECKPOINT --table infants.csv`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from infant_fer.errors import CheckpointError, InfantFERError
+from infant_fer.files import check_output_file
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write trust.json, trust.safetensors and the card's section into the folder; return 1 with one sentence on a fault."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check the folder, fit, write and print the figures. Raises InfantFERError."""
+    from infant_fer.checkpoints.loading import load_checkpoint  # torch takes seconds to load
+    from infant_fer.checkpoints.safety import CARD
+    from infant_fer.checkpoints.sources import resolve
+    from infant_fer.files import write_atomically
+    from infant_fer.trust.fitting import fit_trust, read_faces
+    from infant_fer.trust.report import trust_text, with_trust
+    from infant_fer.trust.store import SETTINGS, TENSORS
+
+    place = resolve(options.checkpoint)
+    if place.revision:
+        raise CheckpointError("Trust data can be written only into a folder of yours, not into a Hub id.")
+    for name in (SETTINGS, TENSORS, CARD):
+        check_output_file(place.path / name)
+    checkpoint = load_checkpoint(options.checkpoint)
+    faces = read_faces(checkpoint, options.table, options.others, options.cache)
+    trust = fit_trust(checkpoint.model, checkpoint.processor, faces, options.test)
+    trust.save(place.path)
+    card = place.path / CARD
+    written = card.read_text("utf-8") if card.is_file() else ""
+    write_atomically(card, with_trust(written, trust.figures))
+    print(trust_text(trust.figures))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m infant_fer.trust", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the folder that gets the trust data")
+    parser.add_argument("--table", type=Path, required=True, help="what train.py took as --data, or infants.csv")
+    parser.add_argument("--others", type=Path, help="folder or zip of faces that are no infants'")
+    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    parser.add_argument("--test", action="store_true", help="measure the test rows, too; for releases only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""From a checkpoint and labelled faces to its trust data: read and align the faces, compute outputs, fit and measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infant_fer.checkpoints.loading import LoadedCheckpoint
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import (
+    UNKNOWN,
+    AlignedDataset,
+    LabeledImages,
+    archive_members,
+    folder_files,
+    own_subjects,
+)
+from infant_fer.data.splits import read_split, split
+from infant_fer.errors import DatasetError
+from infant_fer.images import PHOTO_SUFFIXES
+from infant_fer.labels import AFFECTS
+from infant_fer.models.features import fingerprint
+from infant_fer.training.infant_face.data import read_infants, read_older
+from infant_fer.trust.figures import MeasuredFaces, assessments, changed_crops, cross_fitted, figures, separation
+from infant_fer.trust.outputs import outputs_for
+from infant_fer.trust.store import TrustData, TrustRows
+
+RESEARCH_TABLE, OLDER = "infants.csv", "older_faces.zip"
+LEAST_HELD_OUT = 20  # dev faces with an affect: fewer say nothing of an error in 20
+OTHERS_TRAIN = 2 / 3  # of the faces that are no infants'; the rest are held out
+
+
+@dataclass(frozen=True, eq=False)
+class TrustFaces:
+    """Aligned infants with their splits, and other faces likewise; `heads["usable"]` is 0 where an infant's row shows none."""
+
+    infants: AlignedDataset
+    others: AlignedDataset | None
+
+    def named(self, split_name: str) -> AlignedDataset:
+        """Return the infants of one split."""
+        return self.infants.rows(self.infants.images.split == split_name)
+
+
+def read_faces(
+    checkpoint: LoadedCheckpoint, table: Path, others: Path | None, cache: Path, log: Callable[[str], None] = print
+) -> TrustFaces:
+    """Read what train.py takes as --data, split as the checkpoint's training did, and perhaps faces that are no infants'.
+
+    The research data infants.csv come with their own splits, unusable rows and older faces. Raises DatasetError.
+    """
+    research = table.name == RESEARCH_TABLE and (table.parent / OLDER).is_file()
+    images = read_infants(table.parent) if research else read_labeled_images(table, cache=cache)
+    if not research:
+        recorded = read_split(checkpoint.folder, images)
+        images = replace(images, split=split(images, "given") if recorded is None else recorded)
+    infants = align_images(images, checkpoint.crop, cache, log=log)
+    if others is not None:
+        other_images = read_others(others)
+    elif research:
+        other_images = read_older(table.parent)
+    else:
+        return TrustFaces(infants.rows(infants.found), None)
+    aligned = align_images(other_images, checkpoint.crop, cache, adults=True, log=log)
+    return TrustFaces(infants.rows(infants.found), aligned.rows(aligned.found))
+
+
+def read_others(source: Path) -> LabeledImages:
+    """Read a folder or zip of faces that are no infants'; a third, drawn by chance, is held out. Raises DatasetError."""
+    if source.is_dir():
+        places = [(None, str(file)) for file in folder_files(source)[0]]
+    else:
+        places = [(source, member) for member in archive_members(source)]
+    places = [place for place in places if Path(place[1]).suffix.lower() in PHOTO_SUFFIXES]
+    if not places:
+        raise DatasetError(f"{source} holds no picture.")
+    count = len(places)
+    return LabeledImages(
+        archives=tuple(archive for archive, _ in places),
+        members=tuple(member for _, member in places),
+        labels=AFFECTS,
+        truth=np.full(count, UNKNOWN),
+        target=np.zeros((count, len(AFFECTS)), np.float32),
+        subject=own_subjects(count),
+        split=np.where(np.random.default_rng(0).random(count) < OTHERS_TRAIN, "train", "dev"),
+        subgroups={},
+    )
+
+
+def can_fit(faces: TrustFaces) -> bool:
+    """Tell whether there are train faces and LEAST_HELD_OUT dev faces with an affect."""
+    splits, known = faces.infants.images.split, faces.infants.images.truth != UNKNOWN
+    return bool(((splits == "train") & known).any() and ((splits == "dev") & known).sum() >= LEAST_HELD_OUT)
+
+
+def fit_trust(
+    model: torch.nn.Module, processor, faces: TrustFaces, test: bool = False, log: Callable[[str], None] = print
+) -> TrustData:
+    """Fit a model's trust data on the train and dev infants; measure them on dev, cross-fitted, and if wanted on test.
+
+    The model must have its final weights. Raises DatasetError unless `can_fit`.
+    """
+
+    def measured(dataset: AlignedDataset) -> MeasuredFaces:
+        return MeasuredFaces(dataset, outputs_for(model, processor, dataset))
+
+    train, dev = _shown(faces.named("train")), faces.named("dev")
+    if not can_fit(faces):
+        raise DatasetError(f"Trust data need train faces and at least {LEAST_HELD_OUT} dev faces with an affect.")
+    log(f"outputs for {len(train)} train and {len(dev)} dev faces")
+    held_out = measured(dev)
+    shown = _is_shown(dev)
+    usable = held_out.rows(shown)
+    others_train = others_dev = None
+    if faces.others is not None:
+        log("outputs for faces that are no infants'")
+        split_names = faces.others.images.split
+        others_dev = measured(faces.others.rows(split_names == "dev"))
+        if held_out.outputs.usable is None:  # else there is no probe to fit
+            others_train = measured(faces.others.rows(split_names == "train"))
+    rows = TrustRows(
+        measured(train).outputs,
+        usable.outputs,
+        others_train.outputs if others_train else None,
+        others_dev.outputs if others_dev else None,
+    )
+    trust = TrustData.fit(fingerprint(model), rows)
+    groups = _groups(held_out.rows(~shown), others_dev)
+    labelled = usable.rows(usable.outputs.truth != UNKNOWN)
+    for name, crops in changed_crops(labelled.dataset).items():
+        groups[name] = measured(replace(labelled.dataset, crops=crops))
+    found = {"dev": figures(cross_fitted(trust, rows, usable), usable.outputs)}
+    found["dev"]["out of distribution"] = separation(trust, rows, groups)
+    if test:
+        unseen = measured(_shown(faces.named("test")))
+        found["test"] = figures(assessments(trust, unseen), unseen.outputs)
+    return replace(trust, figures=found)
+
+
+def _groups(unusable: MeasuredFaces, others: MeasuredFaces | None) -> dict[str, MeasuredFaces]:
+    """Return the groups of faces that are to be declined: unusable rows, and others by the age that their name begins with."""
+    groups = {"unusable rows": unusable} if len(unusable.outputs) else {}
+    if others is None:
+        return groups
+    named = others.dataset.images.heads.get("usable")
+    if named is None:
+        return groups | {"others": others}
+    over = named == 0
+    return groups | {"older than 8 years": others.rows(over), "4 to 8 years": others.rows(~over)}
+
+
+def _is_shown(dataset: AlignedDataset) -> np.ndarray:
+    """Return (N,) bool: not known to be unusable."""
+    usable = dataset.images.heads.get("usable")
+    return np.ones(len(dataset), bool) if usable is None else usable != 0
+
+
+def _shown(dataset: AlignedDataset) -> AlignedDataset:
+    return dataset.rows(_is_shown(dataset))

@@ -1,0 +1,5 @@
+"""How is work spread over processes or a cluster? `spread` runs one job over many items and keeps their order."""
+
+from infant_fer.workers.jobs import Job, spread
+
+__all__ = ["Job", "spread"]

@@ -1,0 +1,166 @@
+"""How does a job run on a Ray cluster? One actor a CPU holds the model; a lost actor or node costs only what it had in hand."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from infant_fer.errors import ClusterError
+from infant_fer.workers.jobs import AHEAD, Item, Job, Result
+
+HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-cluster.txt"
+WAIT_S = 5.0  # after which the cluster is asked again for free CPUs
+PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
+
+
+def on_ray(job: Job[Item, Result], items: Iterable[Item], address: str) -> Iterator[Result]:
+    """Yield the result of each item in the order of the items, as `spread` does, from actors on a cluster.
+
+    `address` is "auto" (a running cluster of this computer, else a new one here), or a cluster's, as ray.init takes it. An item
+    whose actor died is given to another; at the second death its result is `job.lost`. At most AHEAD results an actor wait
+    for their turn, so that the object store never holds more. Raises ClusterError.
+    """
+    with _connected(address) as ray:
+        yield from _Run(ray, job, iter(items)).results()
+
+
+_END = object()  # of the items
+
+
+@dataclass(eq=False)
+class _Run:
+    """One job on a cluster: items in hand by the reference of their result, and finished ones that wait for their turn."""
+
+    ray: Any
+    job: Job
+    items: Iterator
+    actors: dict[Any, int] = field(default_factory=dict)  # actor: items in hand
+    in_hand: dict[Any, tuple[int, Any, Any]] = field(default_factory=dict)  # reference: number, item, actor
+    finished: dict[int, Any] = field(default_factory=dict)  # number: result
+    again: list[tuple[int, Any]] = field(default_factory=list)  # items whose actor died
+    deaths: dict[int, int] = field(default_factory=dict)  # by number
+    taken: int = 0  # numbers given out
+    exhausted: bool = False
+    idle_s: float = 0.0  # without an actor
+
+    def results(self) -> Iterator:
+        due = 0
+        try:
+            self._add_actors()
+            while True:
+                self._hand_out(due)
+                if self.exhausted and due == self.taken:
+                    return
+                self._collect()
+                while due in self.finished:
+                    yield self.finished.pop(due)
+                    due += 1
+        finally:
+            for actor in self.actors:
+                self.ray.kill(actor)
+
+    def _add_actors(self) -> None:
+        """Start an actor for every CPU that is free now; the cluster may have grown, or have lost some."""
+        remote = self.ray.remote(num_cpus=1, max_restarts=0)(_Actor)  # ray gives such an actor one OpenMP thread
+        for _ in range(int(self.ray.available_resources().get("CPU", 0))):
+            self.actors[remote.remote(self.job)] = 0
+
+    def _hand_out(self, due: int) -> None:
+        """Give items to the least busy actors, those of dead actors first."""
+        while self.actors:
+            actor = min(self.actors, key=self.actors.__getitem__)
+            if self.actors[actor] >= AHEAD:
+                return
+            if self.again:
+                number, item = self.again.pop(0)
+            elif self.exhausted or self.taken - due >= 2 * AHEAD * len(
+                self.actors
+            ):  # a slow item: the others wait for it
+                return
+            else:
+                number, item = self.taken, next(self.items, _END)
+                if item is _END:
+                    self.exhausted = True
+                    return
+                self.taken += 1
+            self.in_hand[actor.run.remote(item)] = (number, item, actor)
+            self.actors[actor] += 1
+
+    def _collect(self) -> None:
+        """Wait for the next result, or for the news that an actor died."""
+        if not self.actors:
+            self._wait_for_actors()
+        if not self.in_hand:
+            return
+        ready, _ = self.ray.wait(list(self.in_hand), timeout=WAIT_S)
+        for reference in ready:
+            number, item, actor = self.in_hand.pop(reference)
+            try:
+                self.finished[number] = self.ray.get(reference)
+                self.actors[actor] -= 1
+            except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError):
+                self.actors.pop(actor, None)
+                self._again(number, item)
+            except self.ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # what `load` or `work` raised
+        if not ready or not self.actors:
+            self._add_actors()
+
+    def _again(self, number: int, item: Any) -> None:
+        """Put an item back unless its actors have died twice. Items queued behind another one share that one's deaths."""
+        self.deaths[number] = self.deaths.get(number, 0) + 1
+        if self.deaths[number] > AHEAD:
+            self.finished[number] = self.job.lost(item)
+        else:
+            self.again.append((number, item))
+            self.again.sort(key=lambda each: each[0])
+
+    def _wait_for_actors(self) -> None:
+        if self.idle_s >= PATIENCE_S:
+            raise ClusterError(
+                f"The cluster has had no free CPU for {PATIENCE_S:.0f} s. Start a worker and use --resume."
+            )
+        time.sleep(WAIT_S)
+        self.idle_s += WAIT_S
+        self._add_actors()
+        self.idle_s = 0.0 if self.actors else self.idle_s
+
+
+class _Actor:
+    """Holds what the job loads; runs one item after the other."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.loaded: list[Any] = []
+
+    def run(self, item: Any) -> Any:
+        if not self.loaded:  # here, not above, so that the driver gets what `load` raises
+            self.loaded.append(self.job.load())
+        return self.job.work(self.loaded[0], item)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Join a cluster, and leave it at the end if this call joined it. Raises ClusterError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # ray would report its use to its maker
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError(HOW_TO_GET) from None
+    joined = not ray.is_initialized()
+    if joined:
+        try:
+            ray.init(address=None if address == "auto" else address, log_to_driver=False, logging_level=logging.ERROR,
+                     include_dashboard=False)  # fmt: skip
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise ClusterError(f"No Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+    try:
+        yield ray
+    finally:
+        if joined:
+            ray.shutdown()

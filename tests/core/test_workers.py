@@ -1,0 +1,203 @@
+"""Work spread over processes: the same results in the same order, whatever dies; and journals of interrupted runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from infant_fer.__main__ import main
+from infant_fer.errors import ImageError, OutputError
+from infant_fer.workers import Job, spread
+from infant_fer.workers.jobs import AHEAD
+from infant_fer.workers.journal import SUFFIX, file_key, open_journal
+from tests.conftest import EXAMPLES, ROOT
+
+
+def load() -> int:
+    return 10
+
+
+def refuse() -> int:
+    raise ImageError("nothing to load")
+
+
+def times_ten(factor: int, item: int) -> tuple[int, int]:
+    return factor * item, os.getpid()
+
+
+def die_at(item_of_death: int, marks: Path | None, factor: int, item: int) -> tuple[int, int]:
+    """Die at one item; with `marks` only the first time."""
+    if item == item_of_death and not (marks and marks.exists()):
+        if marks:
+            marks.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return times_ten(factor, item)
+
+
+def lost(item: int) -> tuple[int, int]:
+    return -item, 0
+
+
+def test_one_worker_works_here_and_lazily():
+    taken = []
+    results = spread(Job(load, times_ten, lost), (taken.append(item) or item for item in range(1, 5)))
+    assert next(results) == (10, os.getpid())
+    assert taken == [1]
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_in_order_and_run_only_a_little_ahead():
+    taken = []
+    results = spread(Job(load, times_ten, lost), (taken.append(item) or item for item in range(1, 21)), workers=2)
+    assert next(results)[0] == 10
+    assert len(taken) <= 2 * AHEAD + 1
+    rest = list(results)
+    assert [value for value, _ in rest] == [10 * item for item in range(2, 21)]
+    assert os.getpid() not in {pid for _, pid in rest}
+    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"]  # put back as it was
+
+
+@pytest.mark.slow
+def test_what_a_worker_raises_is_raised_here():
+    with pytest.raises(ImageError, match="nothing to load"):
+        list(spread(Job(refuse, times_ten, lost), [1, 2], workers=2))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_once_costs_nothing(tmp_path):
+    job = Job(load, partial(die_at, 3, tmp_path / "died"), lost)
+    assert [value for value, _ in spread(job, range(1, 9), workers=2)] == [10 * item for item in range(1, 9)]
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_every_worker_is_named_and_the_others_are_done():
+    job = Job(load, partial(die_at, 2, None), lost)
+    assert [value for value, _ in spread(job, range(1, 7), workers=2)] == [10, -2, 30, 40, 50, 60]
+
+
+def test_a_journal_continues_and_drops_what_a_kill_cut_off(tmp_path):
+    path = tmp_path / "out.csv.journal"
+    with open_journal(path, "a") as journal:
+        journal.add("first", {"rows": ["é"]})
+        journal.add("second", 2)
+        assert "first" not in journal  # of this run
+    path.write_bytes(path.read_bytes()[:-3])
+    with open_journal(path, "a") as journal:
+        assert "second" not in journal
+        assert journal.get("first") == {"rows": ["é"]}
+        journal.add("third", 3)
+    with open_journal(path, "a") as journal:
+        assert journal.get("third") == 3
+        journal.delete()
+    assert not path.exists()
+
+
+def test_a_journal_of_another_command_is_refused(tmp_path):
+    with open_journal(tmp_path / "j", "a"):
+        pass
+    with pytest.raises(OutputError, match="other options or files"), open_journal(tmp_path / "j", "b"):
+        pass
+
+
+def test_a_key_changes_with_the_file(tmp_path):
+    (tmp_path / "a").write_text("x")
+    before = file_key(tmp_path / "a")
+    assert before == file_key(tmp_path / "a")
+    (tmp_path / "a").write_text("xy")
+    assert file_key(tmp_path / "a") != before
+
+
+PHOTOS = ("smile.jpg", "cry.jpg", "neutral.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in PHOTOS:
+        (photos / name).write_bytes((EXAMPLES / name).read_bytes())
+    (photos / "broken.jpg").write_bytes(b"nothing")
+    return photos
+
+
+def outputs(folder: Path) -> list[str]:
+    return [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(folder / f"out.{kind}"))]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes_as_one(folder, tmp_path, capsys):
+    for count in ("1", "2"):
+        (tmp_path / count).mkdir()
+        assert main([str(folder), *outputs(tmp_path / count), "--workers", count]) == 0
+    assert "broken.jpg: This file could not be read" in capsys.readouterr().err
+    for kind in ("json", "csv", "html"):
+        assert (tmp_path / "1" / f"out.{kind}").read_bytes() == (tmp_path / "2" / f"out.{kind}").read_bytes()
+
+
+def test_a_resumed_run_reads_no_photo_twice(folder, tmp_path, analyzer, monkeypatch):
+    read = []
+
+    class Counting:
+        fails = True
+
+        def analyze(self, path):
+            if self.fails and path.name == "neutral.jpg":
+                raise KeyboardInterrupt
+            read.append(path.name)
+            return analyzer.analyze(path)
+
+    reader = Counting()
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
+    (tmp_path / "resumed").mkdir()
+    command = [str(folder), *outputs(tmp_path / "resumed"), "--resume"]
+    assert main(command) == 130
+    assert read == ["broken.jpg", "cry.jpg"]
+    assert (tmp_path / "resumed" / f"out.json{SUFFIX}").is_file()
+    Counting.fails = False
+    assert main(command) == 0
+    assert read == ["broken.jpg", "cry.jpg", "neutral.jpg", "smile.jpg"]
+    (tmp_path / "whole").mkdir()
+    assert main([str(folder), *outputs(tmp_path / "whole")]) == 0
+    for kind in ("json", "csv", "html"):
+        whole = (tmp_path / "whole" / f"out.{kind}").read_bytes()
+        assert (tmp_path / "resumed" / f"out.{kind}").read_bytes() == whole
+    assert sorted(path.name for path in (tmp_path / "resumed").iterdir()) == ["out.csv", "out.html", "out.json"]
+
+
+def test_resuming_needs_a_file(folder, capsys):
+    assert main([str(folder), "--resume"]) == 2
+    assert "--resume needs a file to write" in capsys.readouterr().err
+
+
+SLOW_READER = (
+    "import sys, time, numpy, infant_fer.__main__ as command\n"
+    "from infant_fer.images import Photo\n"
+    "from infant_fer.report import Report\n"
+    "class Reader:\n"
+    "    def analyze(self, path):\n"
+    "        print(path.name, flush=True)\n"
+    "        time.sleep(0.3)\n"
+    "        return Report(Photo(numpy.zeros((9, 9, 3), 'uint8'), (9, 9)), (), (), 'none')\n"
+    "command._analyzer = lambda *_: Reader()\n"
+    "sys.exit(command.main(sys.argv[1:]))\n"
+)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_continued(folder, tmp_path):
+    """Kill the command with the signal that no handler sees while it reads its third photo."""
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-c", SLOW_READER, str(folder), "--json", str(out), "--resume"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        first = [process.stdout.readline().strip() for _ in range(3)]
+        process.kill()
+    assert first == ["broken.jpg", "cry.jpg", "neutral.jpg"]
+    assert not out.exists()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["neutral.jpg", "smile.jpg"]
+    assert [Path(each["file"]).name for each in json.loads(out.read_text())] == sorted(("broken.jpg", *PHOTOS))

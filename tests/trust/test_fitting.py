@@ -1,0 +1,91 @@
+"""From a checkpoint and labelled faces to its trust data, by the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infant_fer.classifier import AffectClassifier
+from infant_fer.labels import AFFECTS
+from infant_fer.models.geometry import GEOMETRY_SIZE
+from infant_fer.training.infant_face.data import read_infants, read_older
+from infant_fer.trust.__main__ import main
+from infant_fer.trust.report import HEADING
+from infant_fer.trust.store import SETTINGS, TENSORS
+from tests.drawn_data import drawn_face, infant_row, store_faces, write_table, write_zip
+from tests.tiny_checkpoints import save_tiny
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Drawn infants, 45 to train and 30 each for dev and test, three unusable rows, and 40 older faces, already found."""
+    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    rows, crops = [], []
+    for number in range(105):
+        affect, split = AFFECTS[number % 3], ("train" if number < 45 else "dev" if number < 75 else "test")
+        votes = [2.0 * (name == affect) for name in AFFECTS] + [0]
+        row = infant_row(f"infants/web/{number:03}.jpg", split, affect, votes)
+        rows.append(row | ({"affect": "unusable"} if number in (45, 46, 47) else {}))
+        crops.append(drawn_face(affect, number, 32))
+    write_zip(folder / "infants.zip", {})
+    older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(20)]
+    write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
+    write_table(folder, rows)
+    others = random.integers(0, 255, (40, 32, 32, 3), np.uint8)
+    for read, faces, adults in ((read_infants, np.stack(crops), False), (read_older, others, True)):
+        geometry = np.zeros((len(faces), GEOMETRY_SIZE))
+        store_faces(read(folder), folder / "cache", faces, geometry, adults=adults)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(data, tmp_path_factory) -> Path:
+    folder = save_tiny(tmp_path_factory.mktemp("checkpoint") / "tiny", labels=AFFECTS)
+    (folder / "README.md").write_text("# A tiny checkpoint\n\n## Data and licence\nDrawn.\n")
+    for _ in range(2):  # the second time in the place of the first
+        assert main([str(folder), "--table", str(data / "infants.csv"), "--cache", str(data / "cache"), "--test"]) == 0
+    return folder
+
+
+def test_a_checkpoint_gets_its_trust_data_and_loads_with_them(fitted, analyzer):
+    trust = AffectClassifier.from_pretrained(fitted, device="cpu").trust
+    assert trust.distance is not None
+    assert trust.probe is not None  # it has no head for usable faces
+    assert {path.name for path in fitted.iterdir()} >= {SETTINGS, TENSORS}
+
+
+def test_the_figures_are_of_every_split_and_group(fitted):
+    found = json.loads((fitted / SETTINGS).read_text())["figures"]
+    assert {split: each["n"] for split, each in found.items()} == {"dev": 27, "test": 30}
+    assert sum(found["dev"]["verdicts"].values()) == 27
+    assert set(found["dev"]["coverage"]) == {"all", *AFFECTS, "web"}
+    assert found["test"]["coverage"]["all"]["n"] == 30
+    groups = found["dev"]["out of distribution"]
+    assert set(groups) == {"unusable rows", "older than 8 years", "4 to 8 years", "blurred copies", "dark copies"}
+    assert groups["unusable rows"]["answered"]["n"] == 3
+    scores = groups["older than 8 years"]["scores"]
+    assert set(scores) == {"maximum probability", "mahalanobis", "mahalanobis++", "relative mahalanobis", "probe"}
+    assert scores["probe"]["AUROC"] > 0.9  # noise against drawn faces
+
+
+def test_the_card_has_one_section_before_the_data(fitted):
+    card = (fitted / "README.md").read_text()
+    assert card.count(HEADING) == 1
+    assert card.index("# A tiny checkpoint") < card.index(HEADING) < card.index("## Data and licence")
+    assert "| test, n = 30 | |" in card
+
+
+def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys):
+    few = [infant_row(f"infants/web/{number:03}.jpg", "train" if number < 45 else "test") for number in range(60)]
+    write_table(tmp_path, few)
+    for name in ("infants.zip", "older_faces.zip"):
+        (tmp_path / name).write_bytes((data / name).read_bytes())
+    for read, count, adults in ((read_infants, 60, False), (read_older, 40, True)):
+        faces = np.zeros((count, 32, 32, 3), np.uint8)
+        geometry = np.zeros((count, GEOMETRY_SIZE))
+        store_faces(read(tmp_path), tmp_path / "cache", faces, geometry, adults=adults)
+    folder = save_tiny(tmp_path / "tiny", labels=AFFECTS)
+    assert main([str(folder), "--table", str(tmp_path / "infants.csv"), "--cache", str(tmp_path / "cache")]) == 1
+    assert "at least 20 dev faces" in capsys.readouterr().err
+    assert not (folder / SETTINGS).exists()
