@@ -1,0 +1,208 @@
+"""What do many sessions show together? Curves around the session's events and pooled agreement, with bootstraps over infants."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infant_fer.errors import DatasetError, InfantFERError
+from infant_fer.files import open_atomically, write_atomically
+from infant_fer.images import printable
+from infant_fer.labels import AFFECTS
+from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
+from infant_fer.video.timeline import CANNOT_SAY, Timeline
+
+MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose means are taken
+BEFORE_S, AFTER_S, STEP_S = 5.0, 30.0, 0.5  # around the onset of an event, and the width of a bin
+AGREEMENT, CURVES = "agreement.json", "event_locked.csv"
+CURVE_COLUMNS = ("event", "measure", "time_s", "mean", "low", "high", "infants")
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A measure around an event: the mean over infants in each bin, (T,) with NaN where nothing was read, and its band.
+
+    `times_s` are the middles of the bins from the event's onset. `low` and `high` are the 95 % percentile bootstrap over
+    infants; NaN with fewer than two. `infants` counts those with a reading in the bin.
+    """
+
+    event: str
+    measure: str
+    times_s: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    infants: np.ndarray
+
+
+def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> list[Path]:
+    """Pool the sessions whose folders lie in `folder`, as `infant-fer video --out` writes them; return the files written.
+
+    `infants` names the infant of each session by its folder's name; without it every session is another infant's. Writes
+    CURVES when a session has events, AGREEMENT when one has a human coding. Raises DatasetError and OutputError.
+    """
+    sessions = sorted(path.parent for path in folder.glob("*/summary.json"))
+    if not sessions:
+        raise DatasetError(f"{printable(folder)} holds no session with a summary.json.")
+    names = [(infants or {}).get(session.name, session.name) for session in sessions]
+    if infants and (missing := [session.name for session in sessions if session.name not in infants]):
+        raise DatasetError(f"The table of infants names none for the session {printable(missing[0])}.")
+    written = []
+    curves = event_curves(sessions, names)
+    if curves:
+        with open_atomically(folder / CURVES) as stream:
+            rows = csv.writer(stream)
+            rows.writerow(CURVE_COLUMNS)
+            for curve in curves:
+                rows.writerows(_curve_rows(curve))
+        written.append(folder / CURVES)
+    agreements = [
+        (name, json.loads((session / AGREEMENT).read_text("utf-8")))
+        for name, session in zip(names, sessions, strict=True)
+        if (session / AGREEMENT).is_file()
+    ]
+    if agreements:
+        write_atomically(folder / AGREEMENT, json.dumps(pooled_agreement(agreements), indent=1))
+        written.append(folder / AGREEMENT)
+    return written
+
+
+def pooled_agreement(sessions: Sequence[tuple[str, dict]]) -> dict:
+    """Return κ of all sessions' frames and seconds together, from (infant, agreement.json) of each.
+
+    The 95 % intervals draw whole infants with replacement; None with fewer than two infants.
+    """
+    names = np.array([name for name, _ in sessions])
+    found: dict = {"sessions": len(sessions), "infants": len(np.unique(names))}
+    for key, confusion in (("kappa_frame", "confusion"), ("kappa_second", "confusion_second")):
+        counts = np.array([[[each[confusion][a][b] for b in AFFECTS] for a in AFFECTS] for _, each in sessions])
+        by_infant = np.array([counts[names == name].sum(0) for name in np.unique(names)])
+        total = by_infant.sum(0)
+        resampled = cohen_kappa(by_infant[_draws(len(by_infant))].sum(1)) if len(by_infant) > 1 else np.array([np.nan])
+        found[key] = _plain(cohen_kappa(total))
+        found[f"{key}_interval95"] = _interval(np.asarray(resampled))
+        found[confusion] = {a: {b: int(total[i, j]) for j, b in enumerate(AFFECTS)} for i, a in enumerate(AFFECTS)}
+    lags = [each["onset_lag_s"] for _, each in sessions if each["onset_lag_s"] is not None]
+    found["onset_lag_s"] = _plain(np.median(lags)) if lags else None  # median of the sessions' medians
+    return found
+
+
+def event_curves(sessions: Sequence[Path], infants: Sequence[str]) -> list[Curve]:
+    """Return the curves of every event and measure over the sessions that have the event, in the order of the events."""
+    means: dict[str, dict[str, list[np.ndarray]]] = {}  # by event and infant: (M, T) of each occurrence
+    for session, infant in zip(sessions, infants, strict=True):
+        summary = json.loads((session / "summary.json").read_text("utf-8"))
+        if not summary["events"]:
+            continue
+        person = Timeline(summary["source"], (), (), summary, summary["fps"], summary["duration_s"]).infant
+        times, values = _readings(session / "frames.csv", person)
+        for event in summary["events"]:
+            found = _around(times, values, event["onset_s"])
+            means.setdefault(event["label"], {}).setdefault(infant, []).append(found)
+    curves = []
+    for event, by_infant in means.items():
+        each = np.array([_mean(np.array(occurrences)) for occurrences in by_infant.values()])  # (I, M, T)
+        curves += [_curve(event, measure, each[:, place]) for place, measure in enumerate(MEASURES)]
+    return curves
+
+
+def _readings(frames: Path, person: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times (N,) and MEASURES (N, M) of the frames in which the person was read."""
+    import pandas as pd
+
+    table = pd.read_csv(frames, usecols=["time_s", "person", "verdict", *MEASURES])
+    table = table[(table["person"] == person) & (table["verdict"] != CANNOT_SAY)].dropna(subset=["positive"])
+    return table["time_s"].to_numpy(float), table[list(MEASURES)].to_numpy(float)
+
+
+def _around(times_s: np.ndarray, values: np.ndarray, onset_s: float) -> np.ndarray:
+    """Return the (M, T) means of (N, M) values in the bins around an event; NaN in an empty bin."""
+    bins = round((BEFORE_S + AFTER_S) / STEP_S)
+    number = np.floor((times_s - onset_s + BEFORE_S) / STEP_S + 1e-9).astype(int)
+    found = np.full((values.shape[1], bins), np.nan)
+    for each in np.unique(number[(number >= 0) & (number < bins)]):
+        found[:, each] = values[number == each].mean(0)
+    return found
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the first axis of what is not NaN; NaN where nothing is."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(present, values, 0).sum(0) / present.sum(0)
+
+
+def _curve(event: str, measure: str, by_infant: np.ndarray) -> Curve:
+    """Return the curve of (I, T) means of each infant."""
+    low = high = np.full(by_infant.shape[1], np.nan)
+    if len(by_infant) > 1:
+        present = ~np.isnan(by_infant)
+        draws = _draws(len(by_infant))
+        with np.errstate(invalid="ignore"):
+            means = np.where(present, by_infant, 0)[draws].sum(1) / present[draws].sum(1)
+        several = present.sum(0) > 1
+        low, high = np.full((2, by_infant.shape[1]), np.nan)
+        if several.any():
+            low[several], high[several] = np.nanquantile(means[:, several], ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    times = -BEFORE_S + STEP_S * (np.arange(by_infant.shape[1]) + 0.5)
+    return Curve(event, measure, times, _mean(by_infant), low, high, (~np.isnan(by_infant)).sum(0))
+
+
+def _curve_rows(curve: Curve) -> list[tuple]:
+    return [
+        (curve.event, curve.measure, f"{time:.2f}", *(_cell(value) for value in values), count)
+        for time, *values, count in zip(curve.times_s, curve.mean, curve.low, curve.high, curve.infants, strict=True)
+        if count
+    ]
+
+
+def _draws(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    values = values[~np.isnan(values)]
+    return [_plain(end) for end in np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))] if len(values) else None
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Pool a folder of sessions; return 1 after one sentence on stderr on failure."""
+    parser = argparse.ArgumentParser("python -m infant_fer.video.pooled", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="the --out of `infant-fer video`")
+    parser.add_argument("--infants", type=Path, metavar="CSV", help="table of session (its folder's name) and infant")
+    options = parser.parse_args(arguments)
+    try:
+        for file in pool_sessions(options.folder, _read_infants(options.infants) if options.infants else None):
+            print(file)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _read_infants(table: Path) -> dict[str, str]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+        return {row["session"]: row["infant"] for row in rows}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{printable(table)} needs the columns session and infant: {error}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Many sessions together: means around events and agreement whose values are known by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from infant_fer.video.agreement import agreement, write_agreement
+from infant_fer.video.exports import export
+from infant_fer.video.pooled import AFTER_S, BEFORE_S, STEP_S, event_curves, main, pooled_agreement
+from infant_fer.video.timeline import Event
+from tests.video.test_agreement import coded
+from tests.video.test_timeline import timeline
+
+
+def session(folder, letters: str, onset_s: float, valence: float):
+    """Write a session read five times a second with one event."""
+    folder.mkdir()
+    clip = timeline(letters, step=0.2, events=(Event(onset_s, "still face"),), valence=valence)
+    export(clip, folder, ["frames.csv", "summary.json"])
+    write_agreement(folder / "agreement.json", agreement(clip, coded((0, 2, "positive"))))
+    return folder
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    return [
+        session(tmp_path / "a", "p" * 10 + "n" * 10, 2.0, 0.5),  # positive before the event, negative after it
+        session(tmp_path / "b", "o" * 15 + "n" * 10, 3.0, -0.5),
+        session(tmp_path / "c", "p" * 10 + "." * 10, 2.0, 0.5),
+    ]
+
+
+def test_curves_are_means_of_infants_around_the_event(sessions):
+    curves = {curve.measure: curve for curve in event_curves(sessions, ["one", "two", "one"])}
+    negative = curves["negative"]
+    assert negative.event == "still face"
+    assert len(negative.times_s) == (BEFORE_S + AFTER_S) / STEP_S
+    place = {round(time, 2): number for number, time in enumerate(negative.times_s)}
+    assert negative.mean[place[0.25]] == pytest.approx(0.8)  # both infants are negative from the event on
+    assert negative.mean[place[-0.25]] == pytest.approx(0.1)
+    assert negative.infants[place[0.25]] == 2
+    assert negative.infants[place[-2.75]] == 1
+    assert np.isnan(negative.mean[place[5.25]])
+    valence = curves["valence"]
+    assert valence.mean[place[0.25]] == pytest.approx(0)  # the mean of infants, not of sessions
+    assert (valence.low[place[0.25]], valence.high[place[0.25]]) == pytest.approx((-0.5, 0.5))
+    assert np.isnan(valence.low[place[-2.75]])  # one infant has no band
+
+
+def test_pooled_kappa_is_of_the_summed_counts(sessions):
+    read = [(session.name, json.loads((session / "agreement.json").read_text())) for session in sessions]
+    found = pooled_agreement(read)
+    assert (found["sessions"], found["infants"]) == (3, 3)
+    assert found["confusion"]["positive"] == {"positive": 20, "neutral": 10, "negative": 0}
+    assert found["confusion"]["neutral"] == {"positive": 0, "neutral": 5, "negative": 20}
+    observed, chance = 25 / 55, (30 * 20 + 25 * 15) / 55**2
+    assert found["kappa_frame"] == pytest.approx((observed - chance) / (1 - chance), abs=1e-4)
+    low, high = found["kappa_frame_interval95"]
+    assert low < found["kappa_frame"] < high
+    assert pooled_agreement(read[:1])["kappa_frame_interval95"] is None
+
+
+def test_the_command_writes_both_files_for_named_infants(sessions, tmp_path, capsys):
+    table = tmp_path / "infants.csv"
+    table.write_text("session,infant\na,one\nb,two\nc,one\n")
+    assert main([str(tmp_path), "--infants", str(table)]) == 0
+    assert json.loads((tmp_path / "agreement.json").read_text())["infants"] == 2
+    rows = list(csv.DictReader((tmp_path / "event_locked.csv").open()))
+    assert {row["measure"] for row in rows} == {"valence", "positive", "negative"}
+    assert all(int(row["infants"]) for row in rows)
+    table.write_text("session,infant\na,one\n")
+    assert main([str(tmp_path), "--infants", str(table)]) == 1
+    assert "names none for the session b" in capsys.readouterr().err
+    assert main([str(tmp_path / "a")]) == 1
+    assert "holds no session" in capsys.readouterr().err
