@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size-curve", action="store_true", help="also train on 1/8, 1/4 and 1/2 of the pictures, for the report"
     )
-    parser.add_argument("--teacher", help="checkpoint whose probabilities become half of each target")
+    parser.add_argument(
+        "--teacher",
+        help="checkpoint whose probabilities become half of each target; of the variant mobile, the ensemble",
+    )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with the same result")
     parser.add_argument(
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"

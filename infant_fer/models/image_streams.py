@@ -10,11 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.models.mobilenet_v1.modeling_mobilenet_v1 import MobileNetV1ConvLayer
 
 from infant_fer.errors import CheckpointError
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and black-and-white photos are alike to the model
 NORMALIZATION = ("image_mean", "image_std")  # of a backbone's settings beside its config, by channel
+LAST_WIDTH = "last_width"  # also beside it: channels of a MobileNet's last layer, where it is narrower than the others
 BATCH_NORM_MOMENTUM = 0.05  # transformers has 0.9997, which keeps the statistics of the last batch alone
 
 
@@ -98,7 +100,7 @@ class BackboneStream(nn.Module):
 
     def __init__(self, settings: dict[str, Any]):
         super().__init__()
-        known = {name: value for name, value in settings.items() if name not in NORMALIZATION}
+        known = {name: value for name, value in settings.items() if name not in (*NORMALIZATION, LAST_WIDTH)}
         self.backbone = AutoModel.from_config(AutoConfig.for_model(self.model_type, **known))
         self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
         for name, key in zip(("mean", "deviation"), NORMALIZATION, strict=True):
@@ -117,6 +119,10 @@ class MobileNetStream(BackboneStream):
 
     def __init__(self, settings: dict[str, Any]):
         super().__init__(settings)
+        if LAST_WIDTH in settings:
+            channels = self.backbone.layer[-1].convolution.in_channels
+            layer = MobileNetV1ConvLayer(self.backbone.config, channels, settings[LAST_WIDTH], kernel_size=1)
+            self.backbone.layer[-1] = layer
         self.width = self.backbone.layer[-1].convolution.out_channels
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):

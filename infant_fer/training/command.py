@@ -25,7 +25,7 @@ from infant_fer.training.provenance import is_main_process, log, publishable
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
     *("compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures"),
-    *("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "teacher", "gallery"),
+    *("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery"),
 )
 
 
@@ -128,6 +128,7 @@ def _train_infant_face(options: Namespace, output: Path, command: str) -> None:
             command=command,
             base=Path(options.base) if options.base else None,
             start_from=options.start_from,
+            teacher=Path(options.teacher) if options.teacher else None,
             only_member=options.only_member,
             learning=recipe(options.variant),
         )

@@ -80,6 +80,14 @@ class MemberConfig:
 
 
 @dataclass(frozen=True)
+class StudentConfig:
+    """How one small network learns from a finished ensemble, the teacher; it starts as a narrower copy of its MobileNet."""
+
+    last_width: int  # channels of the last layer, of 1024
+    fine_tuning: FinetuningConfig
+
+
+@dataclass(frozen=True)
 class RecipeConfig:
     """All settings of the recipe, saved with the run. Members differ by their seed: the run's, one more, and so on."""
 
@@ -87,11 +95,14 @@ class RecipeConfig:
     geometry: GeometryConfig
     covers: int = 160  # renders of infants with an object before the face, from which cut-outs come
     renders: int = 0  # of infants without one, for the action units; 0: no such head
+    student: StudentConfig | None = None  # instead of members: one network that learns from a teacher
+    half: bool = False  # round the weights to half precision, and store them so
 
     @property
     def renders_covers(self) -> bool:
         """Return whether any network learns from rendered objects before the mouth."""
-        return any(member.fine_tuning.covered_share > 0 for member in self.members)
+        trained = [member.fine_tuning for member in self.members] + ([self.student.fine_tuning] if self.student else [])
+        return any(each.covered_share > 0 for each in trained)
 
 
 def variants() -> tuple[str, ...]:
@@ -103,9 +114,17 @@ def recipe(variant: str | None = None) -> RecipeConfig:
     """Read a variant from the recipe's file, by default the first."""
     table = _table()
     families = {name: _member(name, settings) for name, settings in table["families"].items()}
-    names = table["variants"][variant or variants()[0]]
+    chosen = table["variants"][variant or variants()[0]]
+    student = table["student"]
     return RecipeConfig(
-        tuple(families[name] for name in names), GeometryConfig(**table["geometry"]), table["covers"], table["renders"]
+        members=tuple(families[name] for name in chosen["networks"]),
+        geometry=GeometryConfig(**table["geometry"]),
+        covers=table["covers"],
+        renders=table["renders"],
+        student=None
+        if chosen["networks"]
+        else StudentConfig(student["last_width"], FinetuningConfig(**student["fine_tuning"])),
+        half=chosen.get("half", False),
     )
 
 
@@ -136,5 +155,6 @@ class RunConfig:
     command: str = ""
     base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
     start_from: Path | None = None  # checkpoint whose networks are the first members, instead of training these
+    teacher: Path | None = None  # checkpoint that a student learns from
     only_member: int | None = None  # train this member alone, from 1, and stop
     learning: RecipeConfig = field(default_factory=recipe)

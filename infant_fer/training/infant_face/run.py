@@ -5,6 +5,8 @@ Each member is a process of its own: pretrained on FER2013, then fine-tuned on i
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 import multiprocessing
 import os
@@ -32,8 +34,9 @@ from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceMod
 from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig
+from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig, StudentConfig
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
+from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import add_missing_heads
@@ -99,6 +102,8 @@ class TrainingContext:
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     """Train, measure and write a checkpoint; return its figures. Raises InfantFERError with one sentence."""
     context = TrainingContext.of(config)
+    if config.learning.student is not None:
+        _teacher(config)
     given = _given_members(config)
     _check_bases(context)
     _covers(context)  # rendered once, before the processes of the members
@@ -107,6 +112,8 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
         return {}
     data = load(config.data, config.cache, log)
     members = [*given, *train_members(context, len(_families(given)))]
+    if config.learning.student is not None:
+        members = [_train_student(config.learning.student, _teacher(config), data, context)]
     for member in members:
         add_missing_heads(member.model, data, _bare_renders(context))
     model = joined([each.model for each in members])
@@ -115,6 +122,8 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
     fuse(model, data.infants.rows(dev))
     model.requires_grad_(False)
+    if config.learning.half:
+        rounded_to_half(model)
     model.config.logit_temperature = _temperature(model, data)
     covers = (
         rendered_faces(HELD_OUT_COVERS, True, config.cache, HELD_OUT_SEED) if config.learning.renders_covers else None
@@ -144,6 +153,35 @@ def _given_members(config: RunConfig) -> list[TrainedMember]:
         )
     record = json.loads((config.start_from / "metrics.json").read_text("utf-8"))
     return [TrainedMember(model, sum(record["run"]["minutes"]))]
+
+
+def _teacher(config: RunConfig) -> InfantFaceModel:
+    """Return the ensemble that a student learns from. Raises TrainingError and CheckpointError."""
+    if config.teacher is None:
+        raise TrainingError("A student needs --teacher CHECKPOINT, such as checkpoints/infant-fer-small.")
+    model = load_checkpoint(config.teacher).model
+    if not isinstance(model, InfantFaceModel):
+        raise TrainingError(f"{config.teacher} is no checkpoint of the project's own architecture.")
+    return model
+
+
+def _train_student(
+    settings: StudentConfig, teacher: InfantFaceModel, data: RecipeData, context: TrainingContext
+) -> TrainedMember:
+    sets = data.training_sets(voted=settings.fine_tuning.votes_weight > 0)
+    student = narrowed_student(teacher, settings.last_width)
+
+    def fine_tune() -> TrainedMember:
+        began, log = time.monotonic(), _log_for(0)
+        faces = taught(sets, teacher.to(accelerator()))
+        log(f"the teacher has read the infants, {time.monotonic() - began:.0f} s")
+        network = student.to(accelerator())
+        model = finetune(network, faces, settings.fine_tuning, context.seed, log, covers=_covers(context))
+        return TrainedMember(model, _minutes_since(began))
+
+    start = hashlib.sha256(b"".join(value.numpy().tobytes() for value in teacher.state_dict().values())).hexdigest()
+    settings_of_step = {"data": digest(*sets), "seed": context.seed, "teacher": start, "student": asdict(settings)}
+    return context.reused_or_trained("student", settings_of_step, fine_tune)
 
 
 def _families(members: list[TrainedMember]) -> list[str]:
@@ -292,11 +330,12 @@ def _trust(model: InfantFaceModel, data: RecipeData, test: bool, log: Callable[[
 
 
 def save(model: InfantFaceModel, results: dict, output: Path, trust: TrustData | None = None) -> None:
-    """Write the checkpoint folder with its figures, card and trust data."""
+    """Write the checkpoint folder with its figures, card and trust data; in half precision if the recipe says so."""
     text = json.dumps(results, indent=1, default=plain)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        stored = copy.deepcopy(model).half() if results["run"]["learning"].get("half") else model
+        stored.save_pretrained(folder)
         (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
         (folder / "metrics.json").write_text(text, "utf-8")
         card = infant_face_card(output.name, json.loads(text))
@@ -320,6 +359,7 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
         "seed": config.seed,
         "test measurements": earlier_test_measurements() + 1 if config.test else None,
         "start_from": config.start_from and config.start_from.name,
+        "teacher": config.teacher and config.teacher.name,
         "learning": asdict(config.learning),
         "torch": torch.__version__,
         "machine": machine(),

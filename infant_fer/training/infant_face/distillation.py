@@ -1,0 +1,86 @@
+"""How does an ensemble become one small network? A narrower copy of its own MobileNet learns the ensemble's answers.
+
+Hinton, Vinyals and Dean (2015, arXiv 1503.02531); the targets are half the raters', half the teacher's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from infant_fer.errors import TrainingError
+from infant_fer.models.image_streams import LAST_WIDTH
+from infant_fer.models.infant_face import ImageReader, InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face.data import TrainingSets, outputs
+
+FAMILY = "mobilenet"
+TEACHER_SHARE = 0.5  # of a target
+
+
+def narrowed_student(teacher: InfantFaceModel, last_width: int) -> InfantFaceModel:
+    """Return the teacher's first MobileNet by itself, of its last layer only the `last_width` most used channels.
+
+    A channel is used as much as its largest activation by the norm, gamma and beta, times what the heads make of it. The
+    student is about to learn what that leaves out. Raises TrainingError without a MobileNet or with fewer channels.
+    """
+    families = teacher.config.families
+    if FAMILY not in families:
+        raise TrainingError(f"The teacher has no {FAMILY} to start the student from, only {', '.join(families)}.")
+    reader = teacher.readers[families.index(FAMILY)]
+    layer = reader.image.backbone.layer[-1]
+    if not 1 <= last_width <= reader.image.width:
+        raise TrainingError(f"The last layer can have 1 to {reader.image.width} channels, not {last_width}.")
+    heads = list(teacher.config.heads)
+    use = torch.stack([getattr(reader, name).weight.norm(dim=0) for name in heads]).sum(0)
+    size = layer.normalization.weight.abs() + layer.normalization.bias.clamp_min(0)
+    kept = (use * size).argsort(descending=True)[:last_width].sort().values
+    config = InfantFaceConfig(
+        **{
+            **teacher.config.to_dict(),
+            "members": 1,
+            "families": [FAMILY],
+            "member_weights": None,
+            "backbones": {FAMILY: {**teacher.config.backbones[FAMILY], LAST_WIDTH: last_width}},
+        }
+    )
+    student = InfantFaceModel(config)
+    mine = student.readers[0]
+    mine.load_state_dict({name: _cut(name, value, kept, mine) for name, value in reader.state_dict().items()})
+    return student
+
+
+def _cut(name: str, value: torch.Tensor, kept: torch.Tensor, student: ImageReader) -> torch.Tensor:
+    """Return a weight of the wide network with the `kept` channels of its last layer alone, as the student's has them."""
+    wanted = student.state_dict()[name].shape
+    if value.shape == wanted:
+        return value
+    return value[kept] if value.shape[0] != wanted[0] else value[:, kept]
+
+
+def taught(sets: TrainingSets, teacher: InfantFaceModel) -> TrainingSets:
+    """Return the sets with targets of the infants' votes that are half the teacher's; what nobody rated stays unknown."""
+    answer = outputs(teacher, sets.infants)
+    infants = sets.infants
+    affect = (answer.logits.float() / teacher.config.logit_temperature).softmax(1).numpy()
+    infants = infants.with_target(_mixed(infants.images.target, affect))
+    for name, logits in (("emotion", answer.emotion_logits), ("votes", answer.vote_logits)):
+        if logits is not None:
+            infants = infants.with_head(name, _mixed(infants.images.heads[name], logits.float().softmax(1).numpy()))
+    rated = infants.images.heads["valence_arousal"]
+    mixed = (1 - TEACHER_SHARE) * rated + TEACHER_SHARE * answer.valence_arousal.numpy()  # NaN stays NaN
+    return sets._replace(infants=infants.with_head("valence_arousal", mixed.astype(np.float32)))
+
+
+def _mixed(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return (N, C) float32: TEACHER_SHARE of the teacher where there are votes, zeros elsewhere."""
+    known = votes.sum(1, keepdims=True) > 0
+    return (known * ((1 - TEACHER_SHARE) * votes + TEACHER_SHARE * probabilities)).astype(np.float32)
+
+
+def rounded_to_half(model: InfantFaceModel) -> InfantFaceModel:
+    """Round every weight of a model in place to what half precision can hold, so that a file of half the size is no other model."""
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.is_floating_point():
+                value.copy_(value.half().float())
+    return model

@@ -1,0 +1,109 @@
+"""A small network that learns from an ensemble: what is cut, what it is taught, and what half precision changes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
+
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import TrainingError
+from infant_fer.labels import AFFECTS
+from infant_fer.models.image_streams import backbone_settings
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face.config import recipe
+from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets
+from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
+from tests.drawn_data import drawn_face, face_dataset
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> InfantFaceModel:
+    """A convolution-transformer and a MobileNet whose last layer has 128 channels, all random."""
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    MobileNetV1ForImageClassification(MobileNetV1Config(depth_multiplier=0.125)).save_pretrained(folder)
+    normalization = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(normalization))
+    backbones = {"mobilenet": backbone_settings(folder)}
+    sizes = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1}
+    families = ["conv_transformer", "mobilenet"]
+    model = InfantFaceModel(InfantFaceConfig(members=2, families=families, backbones=backbones, **sizes)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    return model.requires_grad_(False)
+
+
+def crops() -> torch.Tensor:
+    return torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_a_student_with_all_channels_is_the_teachers_own_mobilenet(teacher):
+    width = teacher.readers[1].image.width
+    student = narrowed_student(teacher, width).eval()
+    assert student.config.families == ["mobilenet"]
+    with torch.inference_mode():
+        expected = teacher.readers[1](crops())["image_logits"]
+        torch.testing.assert_close(student(crops()).image_logits, expected)
+    assert expected.std() > 1e-3
+
+
+def test_unused_channels_are_the_ones_that_go(teacher):
+    width = teacher.readers[1].image.width
+    unused = torch.arange(0, width, 2)
+    for name in teacher.config.heads:
+        getattr(teacher.readers[1], name).weight[:, unused] = 0
+    student = narrowed_student(teacher, width // 2).eval()
+    assert student.readers[0].image.width == width // 2
+    with torch.inference_mode():
+        torch.testing.assert_close(student(crops()).image_logits, teacher.readers[1](crops())["image_logits"])
+
+
+def test_what_cannot_be_a_student_is_said(teacher):
+    with pytest.raises(TrainingError, match="channels"):
+        narrowed_student(teacher, 4096)
+    alone = InfantFaceModel(InfantFaceConfig(stem_width=8, widths=(8, 16, 32), blocks_per_stage=1))
+    with pytest.raises(TrainingError, match="no mobilenet"):
+        narrowed_student(alone, 64)
+
+
+def test_half_of_each_known_target_is_the_teachers(teacher):
+    faces = face_dataset(
+        np.stack([drawn_face(affect, 0) for affect in AFFECTS]),
+        np.zeros((3, 4)),
+        np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]]),
+        emotion=np.eye(7)[[0, 1, 2]] * [[1], [1], [0]],
+        valence_arousal=np.array([[2.0, 1.0], [np.nan, np.nan], [0.0, 0.0]]),
+    )
+    sets = TrainingSets(faces, faces, faces)
+    learned = taught(sets, teacher).infants.images
+    np.testing.assert_allclose(learned.target.sum(1), [1, 1, 0], rtol=1e-5)
+    assert 0.5 < learned.target[0, 0] < 1
+    np.testing.assert_allclose(learned.heads["emotion"].sum(1), [1, 1, 0], rtol=1e-5)
+    assert np.isnan(learned.heads["valence_arousal"][1]).all()
+    assert learned.heads["valence_arousal"][0, 0] != 2.0
+    assert taught(sets, teacher).fer is faces
+
+
+def test_a_file_of_half_the_size_is_the_same_model(teacher, tmp_path):
+    student = rounded_to_half(narrowed_student(teacher, 64)).eval()
+    for name, model in (("whole", student), ("half", InfantFaceModel(student.config).half())):
+        if name == "half":
+            model.load_state_dict(student.state_dict())
+        model.save_pretrained(tmp_path / name)
+        (tmp_path / name / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    sizes = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")}
+    assert sizes["half"] < 0.6 * sizes["whole"]
+    whole, half = (AffectClassifier.from_pretrained(tmp_path / name, device="cpu")._model for name in sizes)
+    with torch.inference_mode():
+        torch.testing.assert_close(half(crops()).logits, whole(crops()).logits, rtol=0, atol=0)
+
+
+def test_the_mobile_variant_has_a_student_alone():
+    mobile = recipe("mobile")
+    assert mobile.members == ()
+    assert mobile.half
+    assert mobile.renders_covers
+    assert recipe("small").student is None
