@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -81,14 +82,16 @@ class PrivateImages(gr.File):
         return await PrivateImage.async_move_resource_to_block_cache(self, url_or_file_path)
 
     def preprocess(self, payload: ListFiles | FileData | None) -> list[Photo | ImageError] | None:
-        """Decode the uploads; at most MAX_TOGETHER of them."""
+        """Decode the uploads; more than MAX_TOGETHER are deleted undecoded: a kilobyte may hold 40 megapixels."""
         if payload is None:
             return None
         files = list(payload) if isinstance(payload, ListFiles) else [payload]
-        photos = [_read(file) for file in files]  # every upload is deleted, the surplus too
         if len(files) > MAX_TOGETHER:
+            for file in files:
+                with suppress(ImageError):
+                    _payload_bytes(file)  # which deletes the upload
             raise gr.Error(f"Send at most {MAX_TOGETHER} photos at once.", print_exception=False)
-        return photos
+        return [_read(file) for file in files]
 
 
 def _read(payload: ImageData | FileData) -> Photo | ImageError:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
@@ -18,7 +20,7 @@ from starlette.middleware import Middleware
 from infant_fer.images import MAX_BYTES
 from infant_fer.ui.event_queue import KeepsNothing
 from infant_fer.ui.languages import I18N
-from infant_fer.ui.request_guard import RequestGuard, allowed_hosts, log_failure
+from infant_fer.ui.request_guard import NOT_UNDERSTOOD, RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
 from infant_fer.ui.uploads import separate_uploads, stored_bytes
 
@@ -70,6 +72,7 @@ def launch(
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
+                "exception_handlers": {RequestValidationError: _not_understood},
             },
         )
     separate_uploads(app)
@@ -108,6 +111,11 @@ class ForgetfulHolder(StateHolder):
         """Return a visitor's state, a new one on first use."""
         self.session_data.setdefault(session_id, ForgetfulState(self.blocks))
         return super().__getitem__(session_id)
+
+
+async def _not_understood(request, error: RequestValidationError) -> JSONResponse:
+    """Answer a request of the wrong form; FastAPI's own answer quotes it, a whole photo too."""
+    return JSONResponse({"detail": NOT_UNDERSTOOD}, 422)
 
 
 def _short_failures(record: logging.LogRecord) -> bool:

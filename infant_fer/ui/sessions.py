@@ -16,6 +16,7 @@ from infant_fer.report import Report
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
 MAX_READINGS = 200  # in a session's list; a reading takes about 40 KB
+MAX_READINGS_OF_ALL = 3000  # in all sessions' lists
 LIVE_SECONDS = 20.0  # what the live chart shows
 
 
@@ -207,7 +208,9 @@ class SessionStore:
             session = self._sessions.setdefault(session_hash, Session(origin=origin))
             session.used_at = now
             self._sessions.move_to_end(session_hash)
-            surplus = [self._evict(session_hash) for _ in range(len(self._sessions) - self._capacity)]
+            surplus = []
+            while len(self._sessions) > max(1, self._capacity if self._readings() <= MAX_READINGS_OF_ALL else 1):
+                surplus.append(self._evict(session_hash))
             self._set_timer(now)
         for key in surplus:
             self.on_forget(key)
@@ -226,6 +229,9 @@ class SessionStore:
         """Drop everything about a visitor who left."""
         with self._lock:
             self._sessions.pop(session_hash or "", None)
+
+    def _readings(self) -> int:
+        return sum(len(session.readings) for session in self._sessions.values())
 
     def _evict(self, newest: str) -> str:
         """Drop one session other than the newest and return its hash; the lock is held."""

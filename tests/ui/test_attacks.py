@@ -7,6 +7,7 @@ import signal
 import socket
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 
@@ -237,6 +238,22 @@ def test_names_a_page_may_be_opened_by():
 
 def upload(url: str, content: bytes) -> httpx.Response:
     return client.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)})
+
+
+def test_more_photos_than_a_request_may_have_are_deleted_undecoded(server, monkeypatch):
+    from infant_fer.ui import private_image
+
+    monkeypatch.setattr(private_image, "load_photo", lambda *_: pytest.fail("a photo was decoded"))
+    photos = private_image.PrivateImages(label="photos")
+    payload = photos.data_model.model_validate([{**AS_URL, "path": "photo.jpg"}] * (private_image.MAX_TOGETHER + 1))
+    with pytest.raises(gr.Error, match="at most 16 photos"):
+        photos.preprocess(payload)
+    url, temp = server[0], server[2]
+    paths = [{"path": upload(url, b"no photo").json()[0], "meta": AS_URL["meta"]} for _ in range(17)]
+    started = post(url, "gradio_api/call/analyze_batch", {"data": [paths]})
+    answer = client.get(f"{url}gradio_api/call/analyze_batch/{started.json()['event_id']}").text
+    assert "at most 16 photos" in answer
+    assert not list(temp.rglob("photo.jpg"))
 
 
 @pytest.mark.slow

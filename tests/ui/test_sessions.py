@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from infant_fer.ui import sessions
 from infant_fer.ui.sessions import Session, SessionStore
 
 
@@ -109,3 +110,18 @@ def test_a_crowd_from_one_address_does_not_push_out_the_others():
     assert store.get("visitor") is visitor
     assert len(store) == 4
     assert gone == [f"crowd-{number}" for number in range(17)]
+
+
+def test_readings_of_all_visitors_together_are_limited(monkeypatch):
+    monkeypatch.setattr(sessions, "MAX_READINGS_OF_ALL", 30)
+    store = SessionStore()
+    visitor = store.create("visitor", "192.0.2.1")
+    visitor.keep_reading(1, "a reading")
+    for number in range(8):
+        crowd = store.create(f"crowd-{number}", "192.0.2.2")
+        for reading in range(10):
+            crowd.keep_reading(reading, "a reading")
+    store.create("newcomer", "192.0.2.3")
+    assert store.get("visitor") is visitor
+    assert "newcomer" in store
+    assert sum(len(store.get(f"crowd-{number}").readings) for number in range(8)) <= 30
