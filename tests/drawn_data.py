@@ -74,19 +74,15 @@ def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **
 
 def store_faces(images: ImageStore, cache: Path, crops: np.ndarray, geometry: np.ndarray, adults: bool = False) -> None:
     """Put faces into the cache as if they had been found: (N, S, S, 3) crops of CropSpec(S) with (N, G) geometry."""
-    job = face_cache._Job(images, CropSpec(crops.shape[1]), cache / f"faces-{face_cache._key(images, adults)}", adults)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    for start in job.starts:
+    kept, digests = face_cache.FaceCache(cache, CropSpec(crops.shape[1]), adults), images.digests()
+    for start in range(0, len(crops), face_cache.SHARD):
         rows = slice(start, start + face_cache.SHARD)
         count = len(crops[rows])
-        face_cache._save(
-            job.faces_file(start),
-            fault=np.full(count, ""),
-            landmarks_px=np.zeros((count, LANDMARK_COUNT, 2), np.float32),
-            geometry=geometry[rows].astype(np.float32),
-            found=np.ones(count, bool),
-        )
-        face_cache._save(job.crops_file(start), crops=crops[rows])
+        found = {"landmarks_px": np.zeros((count, LANDMARK_COUNT, 2), np.float32), "found": np.ones(count, bool)}
+        columns = {"fault": np.full(count, ""), "geometry": geometry[rows].astype(np.float32), **found}
+        kept.folder.mkdir(parents=True, exist_ok=True)
+        kept.save("faces", digests[rows], **columns)
+        kept.save("crops", digests[rows], crops=crops[rows])
 
 
 def drawn_face(affect: str, seed: int, size: int = 96) -> np.ndarray:

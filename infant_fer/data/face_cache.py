@@ -21,7 +21,7 @@ from infant_fer.alignment import CropSpec, align_face, whole_picture
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.sources import face_bundle, read_bundle
 from infant_fer.classifier import AffectClassifier
-from infant_fer.data.labeled_images import AlignedDataset, ImageStore, LabeledImages, named
+from infant_fer.data.labeled_images import UNREADABLE, AlignedDataset, ImageStore, LabeledImages, named
 from infant_fer.errors import DatasetError, ImageError
 from infant_fer.face import LANDMARK_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
@@ -32,6 +32,7 @@ from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
 # Raise these when what they name changes: older caches are then left alone. The choice among several faces depends on
 # the embedded checkpoint's weights too, but not the key: a run may replace them, and must still find its own faces.
 DETECTION, FACE_CHOICE, GEOMETRY, ALIGNMENT = 1, 1, 1, 1
+UNREAD = "not read"  # the fault of a picture that is not in the cache
 SHARD = 64  # pictures in one file: so much work is lost at most when a run is stopped
 
 
@@ -41,22 +42,17 @@ def align_images(
     """Return the aligned faces of all pictures that can be read; they are found on all cores and kept as they are found.
 
     Of several faces in a picture the one that Analyzer puts first counts: the first infant's, after a second search where
-    the first shows no infant. In pictures of `adults` the most prominent face counts. Pictures that cannot be read are
-    left out, counted and named. Raises DatasetError, and FaceModelError when the landmark bundle is missing or damaged.
+    the first shows no infant. In pictures of `adults` the most prominent face counts. A picture is known by its content,
+    so that a part of a data set, or another one with the same pictures, needs no new search. Pictures that cannot be read
+    are left out, counted and named. Raises DatasetError, and FaceModelError when the landmark bundle is missing or damaged.
     """
-    job = _Job(ImageStore(images.archives, images.members), spec, cache / f"faces-{_key(images, adults)}", adults)
-    missing = [
-        start for start in job.starts if not (job.faces_file(start).is_file() and job.crops_file(start).is_file())
-    ]
-    if missing:
-        read_bundle(face_bundle())  # a worker that cannot start would only be a broken pool
-        _find(job, missing)
-    faces = [_load(job.faces_file(start)) for start in job.starts]
-    fault, landmarks, geometry, found = (
-        np.concatenate([shard[name] for shard in faces]) for name in ("fault", "landmarks_px", "geometry", "found")
-    )
-    crops = np.concatenate([_load(job.crops_file(start))["crops"] for start in job.starts])
-    dataset, readable = AlignedDataset(images, crops, geometry, landmarks, found), fault == ""
+    kept = FaceCache(cache, spec, adults)
+    digests = images.digests()
+    _find_missing(kept, images, digests)
+    faces, crops = kept.rows("faces", digests), kept.rows("crops", digests)
+    fault = np.array([_fault(images, index, word) for index, word in enumerate(faces["fault"])])
+    readable = fault == ""
+    dataset = AlignedDataset(images, crops["crops"], faces["geometry"], faces["landmarks_px"], faces["found"])
     if not readable.any():
         raise DatasetError(f"None of the {len(images)} pictures could be read. The first: {fault[0]}")
     if readable.all():
@@ -68,51 +64,117 @@ def align_images(
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a worker needs to find the faces of one shard."""
+class FaceCache:
+    """Found faces and their crops on disk, each row under the SHA-256 of its encoded picture.
 
-    images: ImageStore
+    The folder's name has the versions of the search. Of "faces" there are `fault`, `landmarks_px`, `geometry` and `found`,
+    of "crops", which depend on `spec`, `crops`; a file of either has at most SHARD rows and their `sha256`.
+    """
+
+    root: Path
     spec: CropSpec
-    folder: Path
     adults: bool
 
     @property
-    def starts(self) -> range:
-        return range(0, len(self.images), SHARD)
+    def folder(self) -> Path:
+        return self.root / f"faces-{DETECTION}-{FACE_CHOICE}-{GEOMETRY}{'-adults' * self.adults}"
 
-    def faces_file(self, start: int) -> Path:
-        return self.folder / f"faces-{start:07}.npz"
+    def places(self, kind: str) -> dict[str, tuple[Path, int]]:
+        """Return the file and row of every picture, by its SHA-256."""
+        files = sorted(self.folder.glob(f"{self._prefix(kind)}*.npz"))
+        return {digest: (file, row) for file in files for row, digest in enumerate(_load(file, "sha256")["sha256"])}
 
-    def crops_file(self, start: int) -> Path:
-        return self.folder / f"crops-{self.spec.size}-{self.spec.margin:g}-{ALIGNMENT}-{start:07}.npz"
+    def rows(self, kind: str, digests: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of the pictures with the (N,) `digests`; a picture that is not there has UNREAD and zeros."""
+        places, size = self.places(kind), (len(digests), self.spec.size)
+        of_file: dict[Path, list[tuple[int, int]]] = {}
+        for index, digest in enumerate(digests):
+            if digest in places:
+                file, row = places[digest]
+                of_file.setdefault(file, []).append((index, row))
+        arrays = _empty_faces(len(digests)) if kind == "faces" else {"crops": np.zeros((*size, size[1], 3), np.uint8)}
+        for file, pairs in of_file.items():
+            stored, (here, there) = _load(file), np.transpose(pairs)
+            for name, array in arrays.items():
+                array[here] = stored[name][there]
+        return arrays
+
+    def save(self, kind: str, digests: np.ndarray, **arrays: np.ndarray) -> None:
+        """Write one file of up to SHARD pictures atomically."""
+        buffer = io.BytesIO()
+        np.savez(buffer, sha256=digests, **arrays)  # type: ignore[arg-type]
+        name = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+        write_atomically(self.folder / f"{self._prefix(kind)}{name}.npz", buffer.getvalue())
+
+    def _prefix(self, kind: str) -> str:
+        return f"crops-{self.spec.size}-{self.spec.margin:g}-{ALIGNMENT}-" if kind == "crops" else "faces-"
 
 
-def _key(images: ImageStore, adults: bool) -> str:
-    """Return a hash of the pictures and of how a face is found in them; not of the crop, which needs no new search."""
-    digest = hashlib.sha256(f"{DETECTION} {FACE_CHOICE} {GEOMETRY} {adults} {SHARD}".encode())
-    for archive in sorted({archive for archive in images.archives if archive is not None}):
-        with archive.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    for index, holder in enumerate(images.archives):
-        name = images.digest(index) if holder is None else images.members[index]  # a file may be moved
-        digest.update(f"{name}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+def _empty_faces(count: int) -> dict[str, np.ndarray]:
+    return {
+        "fault": np.full(count, UNREAD, object),
+        "landmarks_px": np.zeros((count, LANDMARK_COUNT, 2), np.float32),
+        "geometry": np.zeros((count, GEOMETRY_SIZE), np.float32),
+        "found": np.zeros(count, bool),
+    }
 
 
-def _find(job: _Job, missing: list[int]) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    processes = min(os.cpu_count() or 1, len(missing))
+def _fault(images: ImageStore, index: int, fault: str) -> str:
+    """Return why a picture cannot be used, with its name; empty when it can."""
+    if fault != UNREAD:
+        return fault and f"{images.where(index)}: {fault}"
     try:
-        job.folder.mkdir(parents=True, exist_ok=True)
+        images.read(index)
+    except DatasetError as error:
+        return str(error)
+    return f"{images.where(index)} could not be read."
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The pictures of one shard for a worker; `known` are their "faces" where only the crops are missing."""
+
+    cache: FaceCache
+    images: ImageStore
+    digests: np.ndarray
+    known: dict[str, np.ndarray] | None
+
+
+def _find_missing(kept: FaceCache, images: ImageStore, digests: np.ndarray) -> None:
+    """Find and keep the faces and crops that the cache lacks; pictures that cannot be read stay missing."""
+    first: dict[str, int] = {}
+    for index, digest in enumerate(digests):
+        if not digest.startswith(UNREADABLE):
+            first.setdefault(digest, index)
+    searched, cropped = kept.places("faces"), kept.places("crops")
+    unsearched = np.array([digest for digest in first if digest not in searched])
+    uncropped = np.array([digest for digest in first if digest in searched and digest not in cropped])
+    known = kept.rows("faces", uncropped)
+    jobs = []
+    for missing, found in ((unsearched, None), (uncropped, known)):
+        for start in range(0, len(missing), SHARD):
+            shard = slice(start, start + SHARD)
+            pictures = images.only([first[digest] for digest in missing[shard]])
+            faces = found and {name: array[shard] for name, array in found.items()}
+            jobs.append(_Job(kept, pictures, missing[shard], faces))
+    if jobs:
+        read_bundle(face_bundle())  # a worker that cannot start would only be a broken pool
+        _find(kept, jobs)
+
+
+def _find(kept: FaceCache, jobs: list[_Job]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        kept.folder.mkdir(parents=True, exist_ok=True)
         with (
-            tqdm(total=len(missing) * SHARD, unit="face", desc="Finding faces") as progress,
-            ProcessPoolExecutor(processes, spawn, _start_worker, (job.adults,)) as pool,
+            tqdm(total=sum(len(job.digests) for job in jobs), unit="face", desc="Finding faces") as progress,
+            ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), spawn, _start_worker, (kept.adults,)) as pool,
         ):
-            futures = [pool.submit(_fill_shard, job, start) for start in missing]
+            futures = {pool.submit(_fill_shard, job): len(job.digests) for job in jobs}
             try:
                 for future in as_completed(futures):
                     future.result()
-                    progress.update(SHARD)
+                    progress.update(futures[future])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -122,7 +184,7 @@ def _find(job: _Job, missing: list[int]) -> None:
             "Run the same command again: it goes on with the faces found so far."
         ) from None
     except OSError as error:
-        raise DatasetError(f"The faces could not be kept in {job.folder}: {error.strerror or error}.") from None
+        raise DatasetError(f"The faces could not be kept in {kept.folder}: {error.strerror or error}.") from None
 
 
 # Of a worker, set when it starts.
@@ -137,31 +199,31 @@ def _start_worker(adults: bool) -> None:
     _analyzer = None if adults else Analyzer(_detector, AffectClassifier.from_pretrained(device="cpu"))
 
 
-def _fill_shard(job: _Job, start: int) -> None:
-    """Find and align the faces of one shard, and write them."""
-    indices = range(start, min(start + SHARD, len(job.images)))
-    file, side = job.faces_file(start), job.spec.size
-    known = _load(file) if file.is_file() else None
-    shape = len(indices)
-    fault = np.full(shape, "", object)
-    landmarks, geometry = np.zeros((shape, LANDMARK_COUNT, 2), np.float32), np.zeros((shape, GEOMETRY_SIZE), np.float32)
-    found, crops = np.zeros(shape, bool), np.zeros((shape, side, side, 3), np.uint8)
-    for row, index in enumerate(indices):
+def _fill_shard(job: _Job) -> None:
+    """Find and align the faces of one shard, and write them; a picture that has gone meanwhile is not written."""
+    spec, count = job.cache.spec, len(job.digests)
+    faces, known = _empty_faces(count), job.known
+    crops = np.zeros((count, spec.size, spec.size, 3), np.uint8)
+    for row in range(count):
         try:
-            photo_rgb = load_image(job.images.read(index))
+            photo_rgb = load_image(job.images.read(row))
         except (DatasetError, ImageError) as error:
-            fault[row] = str(error) if isinstance(error, DatasetError) else f"{job.images.where(index)}: {error}"
+            faces["fault"][row] = UNREAD if isinstance(error, DatasetError) else str(error)
             continue
+        faces["fault"][row] = ""
         if known is not None:
             face = Face(known["landmarks_px"][row], {}, HeadPose(0, 0, 0)) if known["found"][row] else None
         elif (face := _found_face(photo_rgb)) is not None:
-            landmarks[row], geometry[row], found[row] = face.landmarks_px, geometry_features(face), True
-        crops[row] = (
-            whole_picture(photo_rgb, job.spec) if face is None else align_face(photo_rgb, face, job.spec)
-        ).crop_rgb
+            faces["landmarks_px"][row], faces["geometry"][row] = face.landmarks_px, geometry_features(face)
+            faces["found"][row] = True
+        crops[row] = (whole_picture(photo_rgb, spec) if face is None else align_face(photo_rgb, face, spec)).crop_rgb
+    read = faces["fault"] != UNREAD
+    if not read.any():
+        return
     if known is None:
-        _save(file, fault=fault.astype(str), landmarks_px=landmarks, geometry=geometry, found=found)
-    _save(job.crops_file(start), crops=crops)
+        columns = {name: array[read] for name, array in faces.items()}
+        job.cache.save("faces", job.digests[read], **columns | {"fault": columns["fault"].astype(str)})
+    job.cache.save("crops", job.digests[read], crops=crops[read])
 
 
 def _found_face(photo_rgb: np.ndarray) -> Face | None:
@@ -170,15 +232,10 @@ def _found_face(photo_rgb: np.ndarray) -> Face | None:
     return next((read.face for read in _analyzer.analyze(photo_rgb).faces), None)
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def _load(file: Path, *names: str) -> dict[str, np.ndarray]:
+    """Return the arrays of these names, or all, of a file."""
     try:
         with np.load(file) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+            return {name: stored[name] for name in names or stored.files}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DatasetError(f"{file} is damaged ({error}). Delete it and run the same command again.") from None
-
-
-def _save(file: Path, **arrays: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(file, buffer.getvalue())

@@ -23,6 +23,7 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, EMOTIONS, canonical_la
 
 # What zipfile raises for a damaged, encrypted (RuntimeError) or unsupported (NotImplementedError) member.
 ARCHIVE_ERRORS = (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error, LZMAError, RuntimeError)
+UNREADABLE = "unreadable"  # the digest of a picture that cannot be read starts so
 MAX_NAMED = 10  # pictures that one line of the log names
 Place = tuple[Path | None, str]  # archive or None, and member or file
 
@@ -48,12 +49,16 @@ class ImageStore:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise DatasetError(f"{self.where(index)} could not be read: {reason}.") from None
 
+    def only(self, rows: Sequence[int]) -> ImageStore:
+        """Return the pictures of these rows alone, without labels."""
+        return ImageStore(tuple(self.archives[row] for row in rows), tuple(self.members[row] for row in rows))
+
     def digest(self, index: int) -> str:
         """Return the SHA-256 of the encoded picture; one that cannot be read equals no other."""
         try:
             return hashlib.sha256(self.read(index)).hexdigest()
         except DatasetError:
-            return f"unreadable {index}"
+            return f"{UNREADABLE} {index}"
 
     def digests(self) -> np.ndarray:
         """Return the (N,) str SHA-256 of all pictures."""

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from infant_fer.data.face_cache import SHARD, align_images
 from infant_fer.errors import DatasetError, FaceModelError
 from infant_fer.face import Face, HeadPose
 from infant_fer.images import load_image
+from infant_fer.models.geometry import GEOMETRY_SIZE
 from tests.drawn_data import EXAMPLES, drawn_face, store_faces, unlabelled, write_zip
 
 
@@ -76,17 +78,55 @@ def test_moved_files_keep_their_faces(mixed, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.crops, dataset.crops)
 
 
-def test_only_what_is_missing_is_searched(tmp_path, monkeypatch):
-    images = unlabelled([str(tmp_path / f"{number}.jpg") for number in range(SHARD + 6)])
-    crops = np.zeros((SHARD + 6, 8, 8, 3), np.uint8)
-    store_faces(images, tmp_path / "cache", crops, np.zeros((SHARD + 6, 60)))
-    last = next((tmp_path / "cache").glob(f"*/faces-{SHARD:07}.npz"))
-    last.unlink()
-    searched = []
-    monkeypatch.setattr(face_cache, "_find", lambda job, missing: searched.extend(missing))
-    with pytest.raises(DatasetError, match=last.name):  # nothing was found by the stand-in
+def stored_pictures(folder: Path, count: int):
+    """Return pictures, told apart by their bytes alone, and keep crops for them that are filled with their numbers."""
+    for number in range(count):
+        (folder / f"{number}.jpg").write_bytes(b"%d" % number)
+    images = unlabelled([str(folder / f"{number}.jpg") for number in range(count)])
+    crops = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 3))
+    store_faces(images, folder / "cache", crops, np.zeros((count, GEOMETRY_SIZE)))
+    return images
+
+
+def searched_again(images, cache: Path, monkeypatch, **options) -> list[str]:
+    """Return the names of the pictures whose faces are searched; none is found."""
+    names = []
+    monkeypatch.setattr(
+        face_cache, "_find", lambda _, jobs: names.extend(each for job in jobs for each in job.images.members)
+    )
+    with suppress(DatasetError):  # nothing is found where nothing was kept
+        align_images(images, CropSpec(8), cache, log=silent, **options)
+    return [Path(name).stem for name in names]
+
+
+def test_a_part_of_a_data_set_and_another_order_need_no_new_search(tmp_path, monkeypatch):
+    images = stored_pictures(tmp_path, SHARD + 6)
+    part = images.rows(np.array([SHARD + 2, 5, 3]))
+    assert searched_again(part, tmp_path / "cache", monkeypatch) == []
+    crops = align_images(part, CropSpec(8), tmp_path / "cache").crops
+    assert crops[:, 0, 0, 0].tolist() == [SHARD + 2, 5, 3]
+
+
+def test_only_new_and_changed_pictures_are_searched(tmp_path, monkeypatch):
+    images = stored_pictures(tmp_path, SHARD + 6)
+    (tmp_path / "3.jpg").write_bytes(b"another")
+    (tmp_path / "new.jpg").write_bytes(b"new")
+    (tmp_path / "twice.jpg").write_bytes(b"new")
+    more = unlabelled([*images.members, str(tmp_path / "new.jpg"), str(tmp_path / "twice.jpg")])
+    assert searched_again(more, tmp_path / "cache", monkeypatch) == ["3", "new"]
+
+
+def test_adults_are_searched_apart(tmp_path, monkeypatch):
+    images = stored_pictures(tmp_path, 2)
+    assert searched_again(images, tmp_path / "cache", monkeypatch, adults=True) == ["0", "1"]
+
+
+def test_a_damaged_file_of_the_cache_is_named(tmp_path):
+    images = stored_pictures(tmp_path, 2)
+    file = next((tmp_path / "cache").glob("*/faces-*.npz"))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(DatasetError, match=f"{file.name} is damaged"):
         align_images(images, CropSpec(8), tmp_path / "cache")
-    assert searched == [SHARD]
 
 
 @pytest.mark.parametrize("bundle", [b"damaged", None])

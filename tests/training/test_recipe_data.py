@@ -99,16 +99,6 @@ def test_a_picture_without_a_face_is_kept_whole(portrait_table):
     assert (portrait_table.crops[-1] == (120, 60, 90)).all()
 
 
-def test_another_picture_is_another_cache(tmp_path):
-    images = read_infants(write_table(tmp_path, [infant_row()]))
-    keys = []
-    for data in (b"one", b"two"):
-        write_zip(tmp_path / "infants.zip", {"infants/web/a.jpg": data})
-        keys.append(face_cache._key(images, adults=False))
-    keys.append(face_cache._key(images, adults=True))
-    assert len(set(keys)) == 3
-
-
 def test_near_duplicates_are_left_out_and_others_stay():
     random = np.random.default_rng(1)
     held_out = torch.from_numpy(random.integers(0, 256, (5, 12, 12)).repeat(8, 1).repeat(8, 2).astype(np.uint8))
