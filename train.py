@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     data.add_argument(
         "--split",
-        choices=["given", "subject", "thesis", "holdout"],
+        choices=["given", "subject", "thesis", "thesis-classes", "holdout"],
         help="how to split the data, instead of the recipe's",
     )
     data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")

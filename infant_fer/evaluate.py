@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split",
         dest="split_method",
-        choices=["given", "subject", "thesis", "holdout"],
+        choices=["given", "subject", "thesis", "thesis-classes", "holdout"],
         default="",
         help="how to split; without it as the first checkpoint's training did, or as the data says",
     )

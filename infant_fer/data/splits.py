@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch.nn import functional as F
 
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, named
 from infant_fer.errors import DatasetError
 from infant_fer.images import printable
+from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import luminance_crops
 
 # Correlation of thumbnails. Of the 10.6 million pairs in infants.csv, 69 of different groups are above; those across
@@ -139,9 +140,19 @@ def _across(images: LabeledImages, splits: np.ndarray, keys: np.ndarray) -> tupl
     return tuple(pairs)
 
 
-THESIS_SIZES = {"train": 100, "dev": 25, "test": 25}  # pictures, drawn without regard to the infant
-METHODS = ("given", "subject", "thesis", "holdout")
-SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, and its split
+THESIS_SIZES = {
+    "train": 100,
+    "dev": 25,
+    "test": 25,
+}  # pictures of the thesis on City Infant Faces (2025), whole infants
+THESIS_CLASSES = {
+    "train": (37, 34, 29),
+    "dev": (10, 10, 5),
+    "test": (11, 8, 6),
+}  # its positive, neutral, negative pictures
+METHODS = ("given", "subject", "thesis", "thesis-classes", "holdout")
+SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, its subject, and its split
+FREE_SHARE = 3  # an exact split's last pictures are chosen among so many times as many, by integer programming
 TENTHS = 10  # of the subjects: 7 train, 1.5 each held out, rounded by whole subjects
 
 
@@ -158,21 +169,121 @@ def joined_subjects(subject: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def split(images: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
     """Return (N,) str: train, dev, test or "" (not used), by one of METHODS.
 
-    `given`: the data set's own, with dev taken from train by subject where it has none. `subject`: about 70 / 15 / 15 %
-    of the pictures, whole subjects, like shares of the classes. `thesis`: 100 / 25 / 25 pictures at random, stratified,
-    as the original experiment did. `holdout`: 80 / 20 % stratified, no dev. Raises DatasetError.
+    `given`: the data set's own, with dev taken from train where it has none. `subject`: about 70 / 15 / 15 % of the
+    pictures. `holdout`: about 80 / 20 %, as iFACE, with dev a tenth of the 80. `thesis`: exactly 100 / 25 / 25 pictures,
+    classes in the data set's proportions; `thesis-classes`: with the thesis's own counts of the three affects. All but
+    `given` keep subjects whole and give like shares of the classes. Raises DatasetError.
     """
     if method == "given":
         return _given(images, seed)
     if method == "subject":
         return _by_subject(images, seed)
-    sizes = THESIS_SIZES if method == "thesis" else {"train": round(0.8 * len(images))}
-    if sum(sizes.values()) > len(images):
-        raise DatasetError(
-            f"The thesis's split needs {sum(sizes.values())} pictures; there are {len(images)}. Use --split subject."
+    if method == "holdout":
+        splits = np.full(len(images), "train", "<U5")
+        splits[_held_out(images, 5, seed)] = "test"
+        return _with_dev(images, splits, seed)
+    needed = sum(THESIS_SIZES.values())
+    if needed > len(images):
+        raise DatasetError(f"The thesis's split needs {needed} pictures; there are {len(images)}. Use --split subject.")
+    if method == "thesis":
+        return exact_split(images, THESIS_SIZES, seed)
+    if images.labels != AFFECTS:
+        raise DatasetError(f"--split thesis-classes needs the labels {', '.join(AFFECTS)}; use --split thesis.")
+    return exact_split(images, THESIS_SIZES, seed, THESIS_CLASSES)
+
+
+def exact_split(
+    images: LabeledImages,
+    sizes: Mapping[str, int],
+    seed: int = 0,
+    classes: Mapping[str, Sequence[int]] | None = None,
+) -> np.ndarray:
+    """Return (N,) str: exactly `sizes` pictures in each split, each subject's in one split only; the rest is "".
+
+    `classes` are the counts of every class in each split; without them they are the data set's proportions, rounded up
+    or down. Most subjects are assigned at random; the last ones by integer programming, so that the counts come out
+    exactly. A few pictures of an assigned subject may stay unused. Raises DatasetError when no such split was found.
+    """
+    random, names = np.random.default_rng(seed), list(sizes)
+    _, number = np.unique(images.subject, return_inverse=True)
+    counts = np.zeros((number.max() + 1, len(images.labels)), int)  # (S, C) pictures of each subject and class
+    np.add.at(counts, (number, images.truth), 1)
+    total = np.array([sizes[name] for name in names])
+    wanted = total[:, None] * counts.sum(0) / counts.sum() if classes is None else np.array([classes[n] for n in names])
+    for assigned in (0.8, 0.5, 0.2, 0.0):
+        order = random.permutation(len(counts))
+        split_of = _random_assignment(counts[order], assigned * wanted, random)  # (S,) number of the split, or -1
+        fixed = np.stack([counts[order][split_of == part].sum(0) for part in range(len(names))])  # (P, C)
+        left = np.flatnonzero(split_of < 0)
+        free = left[
+            : 1 + np.searchsorted(counts[order][left].sum(1).cumsum(), FREE_SHARE * (total.sum() - fixed.sum()))
+        ]
+        drawn = _exact_rest(
+            counts[order][free], total - fixed.sum(1), np.floor(wanted) - fixed, np.ceil(wanted) - fixed
         )
-    sizes = sizes if method == "thesis" else {**sizes, "test": len(images) - sizes["train"]}
-    return _stratified(images.truth, sizes, seed)
+        if drawn is not None:
+            break
+    else:
+        raise DatasetError(
+            f"No split of {' / '.join(map(str, total))} pictures keeps every infant in one split. Use another --seed or --split."
+        )
+    splits = np.full(len(images), "", "<U5")
+    for part, name in enumerate(names):
+        splits[np.isin(number, order[split_of == part])] = name
+    for subject, part, label in np.argwhere(drawn):
+        rows = np.flatnonzero((number == order[free[subject]]) & (images.truth == label))
+        splits[random.permutation(rows)[: drawn[subject, part, label]]] = names[part]
+    return splits
+
+
+def _random_assignment(counts: np.ndarray, limits: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return the split of each of S subjects with (S, C) pictures, or -1, so that no split has more than (P, C) `limits`."""
+    left, split_of = limits.copy(), np.full(len(counts), -1)
+    for subject, pictures in enumerate(counts):
+        fitting = np.flatnonzero((pictures <= left).all(1))
+        if len(fitting):
+            room = left[fitting].sum(1)
+            split_of[subject] = random.choice(fitting, p=room / room.sum())
+            left[split_of[subject]] -= pictures
+    return split_of
+
+
+def _exact_rest(counts: np.ndarray, total: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray | None:
+    """Return how many of the (S, C) pictures each split gets, (S, P, C), with the fewest unused ones; None if impossible.
+
+    Split p gets `total[p]` pictures and between `least[p, c]` and `most[p, c]` of class c. A subject is in one split only.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    (subjects, labels), parts = counts.shape, len(total)
+    chosen, taken = subjects * parts, subjects * parts * labels  # binary x[s, p], then integer n[s, p, c]
+    index = np.arange(taken).reshape(subjects, parts, labels) + chosen
+    once, most_once = np.zeros((subjects, chosen + taken)), np.ones(subjects)
+    only, sums, classes = np.zeros((taken, chosen + taken)), np.zeros((parts, chosen + taken)), []
+    for subject, part in np.ndindex(subjects, parts):
+        once[subject, subject * parts + part] = 1
+        for label in range(labels):
+            row = index[subject, part, label] - chosen
+            only[row, row + chosen], only[row, subject * parts + part] = 1, -counts[subject, label]
+    for part in range(parts):
+        sums[part, index[:, part].ravel()] = 1
+        for label in range(labels):
+            classes.append(np.isin(np.arange(chosen + taken), index[:, part, label]).astype(float))
+    cost = np.concatenate([np.repeat(counts.sum(1), parts), np.full(taken, -1)]).astype(float)
+    upper = np.concatenate([np.ones(chosen), np.repeat(counts, parts, axis=0).ravel()])
+    found = milp(
+        cost,
+        integrality=np.ones(chosen + taken),
+        bounds=Bounds(0, upper),
+        constraints=[
+            LinearConstraint(once, -np.inf, most_once),
+            LinearConstraint(only, -np.inf, 0),
+            LinearConstraint(sums, total, total),
+            LinearConstraint(np.array(classes), least.ravel(), most.ravel()),
+        ],
+        options={"mip_rel_gap": 0.5},
+    )
+    return None if found.x is None else np.rint(found.x[chosen:]).astype(int).reshape(subjects, parts, labels)
 
 
 def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Iterator[np.ndarray]:
@@ -207,25 +318,30 @@ def fraction(images: LabeledImages, splits: np.ndarray, share: float, seed: int 
     return fewer
 
 
-def check_classes(images: LabeledImages, splits: np.ndarray) -> None:
-    """Raise DatasetError when train, dev or test lacks a class, or train is empty."""
+def check_classes(images: LabeledImages, splits: np.ndarray, where: str = "") -> None:
+    """Raise DatasetError when train, dev or test lacks a class, or train is empty; `where` names the fold."""
     for name in ("train", "dev", "test"):
         counts = images.rows(splits == name).counts()
         absent = next((label for label, count in counts.items() if not count), None)
         if absent and sum(counts.values()):
             raise DatasetError(
-                f"No {absent} picture fell into {name} ({sum(counts.values())} pictures). Use another --seed or --split."
+                f"No {absent} picture fell into {name}{where} ({sum(counts.values())} pictures). Use another --seed or --split."
             )
     if not (splits == "train").any():
         raise DatasetError("No picture is left to train on. Use another --split.")
 
 
 def write_split(folder: Path, images: LabeledImages, splits: np.ndarray) -> None:
-    """Write the split of every picture that has one into SPLIT_FILE; pictures are known by their bytes, not their names."""
+    """Write sha256, subject and split of every picture that has one into SPLIT_FILE; a picture is known by its bytes.
+
+    The subjects are numbered: the data set's own names for its infants stay private.
+    """
+    numbers = np.unique(images.subject, return_inverse=True)[1] + 1
+    rows = zip(images.digests(), numbers.tolist(), splits, strict=True)
     with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(("sha256", "split"))
-        rows.writerows(sorted((digest, split) for digest, split in zip(images.digests(), splits, strict=True) if split))
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("sha256", "subject", "split"))
+        table.writerows(sorted(row for row in rows if row[2]))
 
 
 def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
@@ -247,9 +363,13 @@ def _given(images: LabeledImages, seed: int) -> np.ndarray:
     if not (images.split == "train").any():
         raise DatasetError("The data set has no split of its own. Use --split subject.")
     splits = images.split.astype("<U5")
-    if not (splits == "dev").any():
-        train = np.flatnonzero(splits == "train")
-        splits[train[_held_out(images.rows(train), TENTHS, seed)]] = "dev"
+    return splits if (splits == "dev").any() else _with_dev(images, splits, seed)
+
+
+def _with_dev(images: LabeledImages, splits: np.ndarray, seed: int) -> np.ndarray:
+    """Return the splits with a tenth of the train pictures, whole subjects, as dev."""
+    splits, train = splits.copy(), np.flatnonzero(splits == "train")
+    splits[train[_held_out(images.rows(train), TENTHS, seed)]] = "dev"
     return splits
 
 
@@ -272,18 +392,3 @@ def _held_out(images: LabeledImages, share: int, seed: int) -> np.ndarray:
     chooser = StratifiedGroupKFold if subjects < len(images) else StratifiedKFold
     drawn = chooser(pieces, shuffle=True, random_state=seed)
     return next(drawn.split(images.truth, images.truth, images.subject))[1]
-
-
-def _stratified(truth: np.ndarray, sizes: dict[str, int], seed: int) -> np.ndarray:
-    """Return (N,) str: exactly `sizes` pictures of each split, classes as even as they come; the rest is ""."""
-    splits, left = np.full(len(truth), "", "<U5"), np.arange(len(truth))
-    for name, size in sizes.items():
-        if size == len(left):
-            splits[left] = name
-            break
-        try:
-            left, chosen = train_test_split(left, test_size=size, stratify=truth[left], random_state=seed)
-        except ValueError as error:
-            raise DatasetError(f"{size} pictures cannot be drawn for {name}: {error} Add pictures.") from None
-        splits[chosen] = name
-    return splits

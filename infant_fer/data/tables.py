@@ -100,7 +100,9 @@ def read_rows(table: Path) -> pd.DataFrame:
         rows = pd.read_csv(
             table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
         )
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except OSError as error:
+        raise DatasetError(f"{table} could not be read: {error.strerror or error}.") from None
+    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DatasetError(f"{table} could not be read as a table: {str(error).strip()}.") from None
     if not len(rows):
         raise DatasetError(f"{table} has no rows.")

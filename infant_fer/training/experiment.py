@@ -147,8 +147,6 @@ def compare(
         log(f"--- {base}")
         output = config.output.with_name(f"{config.output.name}-{base.replace('/', '-').replace(':', '-')}")
         results[base] = run(replace(config, base=base, output=output), log)
-        if not config.folds.average and "dev" not in results[base].predictions:
-            raise DatasetError(f"The split {config.data.split!r} has no dev rows to compare by. Use --split subject.")
     scores = {
         base: (result.cross_validation if config.folds.average else result.predictions["dev"]).accuracy.value  # type: ignore[union-attr]
         for base, result in results.items()
@@ -216,13 +214,15 @@ def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log)
     for name in ("train", "dev", "test"):
         log(f"{name}: {images.rows(splits == name).counts()}")
     check_classes(images, splits)
+    if not (splits == "dev").any():
+        raise DatasetError(f"The split {method!r} leaves no dev picture to choose by. Use --split subject.")
     if config.folds.average and not (splits == "test").any():
         raise DatasetError(
             f"The split {method!r} has no test rows, and averaged folds have seen the rest. Use --split subject."
         )
     found = leaks(images, splits, luminance_crops(dataset.crops))
     log(f"across the splits: {found}")
-    refuse_leaks(found, config.data.allow_leakage or method in ("thesis", "holdout"))
+    refuse_leaks(found, config.data.allow_leakage)
     return splits, found
 
 
@@ -234,17 +234,16 @@ def _checked_folds(images: LabeledImages, config: ExperimentConfig) -> list[np.n
             f"{wanted.count} folds {wanted.repeats} times are more than the {MOST_MEMBERS} models that can be averaged."
         )
     splits = list(folds(images, wanted.count, wanted.repeats, config.seed)) if wanted.count else []
-    for each in splits:
-        check_classes(images, each)
+    for number, each in enumerate(splits):
+        check_classes(images, each, f" of fold {number + 1} of {len(splits)}")
     return splits
 
 
 def _fit(
     base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, config: ExperimentConfig, folder: Path
 ) -> list[dict]:
-    """Train on one split; dev chooses the epoch, or train where there is no dev: nothing held out may choose."""
+    """Train on one split; of the held-out pictures only dev may choose the epoch."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
-    dev = dev if len(dev.images) else train
     train = train.with_target(_targets(train, base.crop, config))
     return fit(base, train, dev, config.settings, folder, config.seed, config.resume)
 

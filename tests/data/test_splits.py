@@ -1,5 +1,8 @@
 """Who is held out, and whether the splits are apart."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +15,11 @@ from infant_fer.data.splits import (
     joined_subjects,
     leaks,
     near_pairs,
+    read_split,
     refuse_leaks,
     split,
     without_leaks,
+    write_split,
 )
 from infant_fer.errors import DatasetError
 
@@ -39,19 +44,63 @@ def city(infants: int = 50, each: int = 3) -> LabeledImages:
     return pictures([n % 3 for n in range(infants * each)], [f"s{n // each}" for n in range(infants * each)])
 
 
-def test_the_thesis_draws_100_25_25_pictures_with_even_classes():
-    splits = split(city(52), "thesis", seed=3)
-    assert [(splits == name).sum() for name in ("train", "dev", "test", "")] == [100, 25, 25, 6]
-    assert np.bincount(city(52).truth[splits == "test"]).tolist() in ([8, 8, 9], [8, 9, 8], [9, 8, 8])
-    assert (splits == split(city(52), "thesis", seed=3)).all()
-    assert (splits != split(city(52), "thesis", seed=4)).any()
+def one_split_each(images: LabeledImages, splits: np.ndarray) -> bool:
+    """Return whether the used pictures of every subject are in one split."""
+    return all(len(set(splits[images.subject == each]) - {""}) <= 1 for each in np.unique(images.subject))
+
+
+def infants_of_several_pictures(seed: int = 1) -> LabeledImages:
+    """154 portraits of infants with one to four each, as City Infant Faces has."""
+    random = np.random.default_rng(seed)
+    subject = np.repeat(np.arange(90), random.integers(1, 5, 90))[:154]
+    return pictures(random.choice(3, 154, p=[0.39, 0.35, 0.26]).tolist(), [f"s{each}" for each in subject])
+
+
+@pytest.mark.parametrize("set_", [city(52), infants_of_several_pictures(), pictures([n % 3 for n in range(600)])])
+def test_the_thesis_draws_exactly_100_25_25_pictures_of_whole_infants(set_):
+    splits = split(set_, "thesis", seed=3)
+    assert [(splits == name).sum() for name in ("train", "dev", "test")] == [100, 25, 25]
+    assert one_split_each(set_, splits)
+    share = np.bincount(set_.truth) / len(set_)
+    assert np.abs(np.bincount(set_.truth[splits == "test"]) - 25 * share).max() < 1
+    assert (splits == split(set_, "thesis", seed=3)).all()
+    assert (splits != split(set_, "thesis", seed=4)).any()
+
+
+def test_the_thesis_can_have_its_own_counts_of_the_classes():
+    set_ = city(60)
+    splits = split(set_, "thesis-classes")
+    counts = {name: np.bincount(set_.truth[splits == name]).tolist() for name in ("train", "dev", "test")}
+    assert counts == {"train": [37, 34, 29], "dev": [10, 10, 5], "test": [11, 8, 6]}
+    assert one_split_each(set_, splits)
+
+
+def test_a_thesis_split_that_cannot_be_is_refused():
     with pytest.raises(DatasetError, match="150 pictures; there are 30"):
         split(city(10), "thesis")
+    with pytest.raises(DatasetError, match="keeps every infant in one split"):
+        split(pictures([n % 3 for n in range(150)], ["a"] * 100 + ["b"] * 50), "thesis")
+    with pytest.raises(DatasetError, match="thesis-classes needs"):
+        split(replace(city(52), labels=("neutral", "positive", "negative")), "thesis-classes")
 
 
-def test_holdout_keeps_a_fifth_and_no_dev():
+def test_holdout_keeps_a_fifth_for_test_and_a_tenth_of_the_rest_for_dev():
     splits = split(city(), "holdout")
-    assert [(splits == name).sum() for name in ("train", "dev", "test")] == [120, 0, 30]
+    assert [(splits == name).sum() for name in ("train", "dev", "test")] == [108, 12, 30]
+    assert one_split_each(city(), splits)
+
+
+def test_the_file_of_a_split_names_no_infant_and_is_read_back(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    set_ = pictures([0, 1, 2], ["Ann", "Bob", "Ann"], contents=[str(tmp_path / name) for name in "abc"])
+    write_split(tmp_path, set_, np.array(["train", "test", ""]))
+    lines = (tmp_path / "split.csv").read_text().splitlines()
+    digest = hashlib.sha256(b"a").hexdigest()
+    assert lines[0] == "sha256,subject,split"
+    assert len(lines) == 3
+    assert f"{digest},1,train" in lines
+    assert read_split(tmp_path, set_).tolist() == ["train", "test", ""]
 
 
 def test_by_subject_no_infant_crosses_the_parts():
@@ -96,6 +145,8 @@ def test_fewer_pictures_or_infants_than_folds():
 def test_a_part_without_a_class_is_refused():
     with pytest.raises(DatasetError, match="No negative picture fell into dev"):
         check_classes(pictures([0, 1, 2, 0, 1]), np.array(["train"] * 3 + ["dev"] * 2))
+    with pytest.raises(DatasetError, match="fell into test of fold 2 of 5"):
+        check_classes(pictures([0, 1, 2, 0, 1]), np.array(["train"] * 3 + ["test"] * 2), " of fold 2 of 5")
     check_classes(pictures([0, 1, 2, 0]), np.array(["train"] * 3 + [""]))
     with pytest.raises(DatasetError, match="No picture is left"):
         check_classes(pictures([0, 1, 2]), np.array(["test"] * 3))

@@ -19,6 +19,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import OutputError
 from infant_fer.labels import AFFECTS
+from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
@@ -58,9 +59,6 @@ def cache(labelled, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     store_faces(pictures, folder, np.stack(whole), geometry)
     return folder
-
-
-GEOMETRY_SIZE = 60  # at least the 52 blendshapes
 
 
 @pytest.fixture(autouse=True)
