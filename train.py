@@ -51,8 +51,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BASE",
         help="train several bases with the same settings and keep the best on dev",
     )
+    start.add_argument(
+        "--vary",
+        metavar="NAME=A,B,C",
+        help="train variants of one setting alike, print one table and keep the best on dev, such as mixing=none,cutmix",
+    )
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16")
+    parser.add_argument(
+        "--keep", choices=["best", "last"], help="keep the epoch with the best dev accuracy, or the last"
+    )
+    parser.add_argument("--balance", help="none, weighted (drawn alike), undersampled, or loss (weights in the loss)")
     parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     data = parser.add_argument_group("data")
@@ -67,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
     data.add_argument(
         "--pictures", type=Path, nargs="+", default=[], help="folders or zips with the pictures of a table"
+    )
+    data.add_argument(
+        "--crops", choices=["aligned", "whole"], help="faces aligned as in the app, or whole pictures, resized"
     )
     data.add_argument("--whole-pictures", action="store_true", help="use a whole picture if no face is found in it")
     leaks = data.add_mutually_exclusive_group()

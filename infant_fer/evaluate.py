@@ -23,15 +23,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
-    from infant_fer.evaluation.comparison import ALL, evaluate
-    from infant_fer.evaluation.predictions import mcnemar, scores
+    from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
+    from infant_fer.evaluation.predictions import mcnemar, scores, thesis_spread
     from infant_fer.evaluation.report import evaluation_page
-    from infant_fer.files import check_output_file, write_atomically
+    from infant_fer.files import check_output_file, check_output_folder, write_atomically
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
     for output in filter(None, (options.json, options.report)):
         check_output_file(output, inputs=(Path(options.data), *options.pictures))
+    if options.save:
+        if not options.ensemble:
+            raise DatasetError("--save writes an ensemble: add --ensemble mean, accuracy or classes.")
+        check_output_folder(options.save)
     images = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
     evaluation = evaluate(
         options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble
@@ -42,9 +46,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     p_values = mcnemar(first, evaluation.predictions)
     for number, (name, predictions) in enumerate(evaluation.predictions.items()):
         print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
+    spread = thesis_spread(first) if options.spread else None
+    if spread:
+        print(
+            f"over {spread['splits']} splits with {spread['test pictures']} test pictures: mean {spread['mean'] * 100:.1f} %, "
+            f"standard deviation {spread['standard deviation'] * 100:.1f}, "
+            f"{spread['lowest'] * 100:.0f} to {spread['highest'] * 100:.0f} %"
+        )
     if options.json:
         figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
         write_atomically(options.json, json.dumps(figures, indent=1))
+    if options.save:
+        save_vote(options.checkpoints, evaluation, options.save)
     if options.report:
         write_atomically(options.report, evaluation_page(evaluation, options.gallery))
     if options.heads:
@@ -91,10 +104,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", nargs="+", help="use only images of these labels")
     parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's images are")
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
-    parser.add_argument("--ensemble", choices=["mean", "accuracy"], default="", help="average the checkpoints, too")
+    parser.add_argument(
+        "--ensemble",
+        choices=["mean", "accuracy", "classes"],
+        default="",
+        help="let the checkpoints vote, too: alike, or weighed by their dev accuracy, or by their dev F1 of each class",
+    )
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the ensemble as one checkpoint")
     parser.add_argument("--json", type=Path, help="write every figure")
     parser.add_argument("--report", type=Path, help="write a page of tables and plots")
     parser.add_argument("--gallery", action="store_true", help="show misclassified faces in the report: private images")
+    parser.add_argument(
+        "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"
+    )
     parser.add_argument("--heads", action="store_true", help="measure this project's other heads on its research data")
     return parser
 

@@ -72,6 +72,11 @@ def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **
     return AlignedDataset(images, crops, geometry.astype(np.float32), landmarks, np.ones(count, bool))
 
 
+def named_pictures(archive: Path, names: list[str]) -> None:
+    """Write an archive of members that are told apart by their content, which is no picture: their faces are stored."""
+    write_zip(archive, {name: name.encode() for name in names})
+
+
 def store_faces(images: ImageStore, cache: Path, crops: np.ndarray, geometry: np.ndarray, adults: bool = False) -> None:
     """Put faces into the cache as if they had been found: (N, S, S, 3) crops of CropSpec(S) with (N, G) geometry."""
     kept, digests = face_cache.FaceCache(cache, CropSpec(crops.shape[1]), adults), images.digests()

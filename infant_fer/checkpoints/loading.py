@@ -116,10 +116,15 @@ def weights_sha256(folder: Path) -> str:
 
 def _set_labels(config, labels: Sequence[str]) -> None:
     """Give a config other classes; those of an ensemble's members are the same."""
+    before = tuple(config.id2label.values())
     names = {"id2label": dict(enumerate(labels)), "label2id": {name: index for index, name in enumerate(labels)}}
     config.id2label, config.label2id = names["id2label"], names["label2id"]
     if isinstance(config, EnsembleConfig):
-        config.member = {**config.member, **names}
+        config.member = {**config.member, **names} if config.member else {}
+        config.unlike = [{**each, "config": {**each["config"], **names}} for each in config.unlike]
+        config.class_weights = (
+            config.class_weights if before == tuple(labels) else None
+        )  # else they are of other classes
 
 
 def _built_in_attention(config) -> str:

@@ -157,11 +157,18 @@ def _refuse_code(settings: object, file: str, name: str, depth: int = 0) -> None
 
 def _check_model_type(config: dict, name: str) -> None:
     """Refuse what is neither an image classifier nor an ensemble of such."""
-    kind, member = config.get("model_type"), config.get("member")
-    if kind == EnsembleConfig.model_type and isinstance(member, dict):
-        kind = member.get("model_type")
-    if str(kind) not in SINGLE_TYPES:
-        raise CheckpointError(f"{name} has the model type {kind!r}, no image classifier known here. {SOURCE_HINT}")
+    kinds = [config.get("model_type")]
+    if kinds == [EnsembleConfig.model_type]:
+        unlike = config.get("unlike") or [{"config": config.get("member")}]
+        described = [each.get("config") if isinstance(each, dict) else None for each in _list(unlike)]
+        kinds = [each.get("model_type") if isinstance(each, dict) else None for each in described]
+    for kind in kinds:
+        if str(kind) not in SINGLE_TYPES:
+            raise CheckpointError(f"{name} has the model type {kind!r}, no image classifier known here. {SOURCE_HINT}")
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) and value else [None]
 
 
 def _numbers(settings: object, key: str = ""):

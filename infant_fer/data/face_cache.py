@@ -63,6 +63,23 @@ def align_images(
     return dataset.rows(readable)
 
 
+def whole_images(images: LabeledImages, spec: CropSpec, log: Callable[[str], None] = print) -> AlignedDataset:
+    """Return all readable pictures whole, resized to the crop's size; no face is searched. Raises DatasetError."""
+    crops, readable = np.zeros((len(images), spec.size, spec.size, 3), np.uint8), np.ones(len(images), bool)
+    for index in range(len(images)):
+        try:
+            crops[index] = whole_picture(load_image(images.read(index)), spec).crop_rgb
+        except (DatasetError, ImageError):
+            readable[index] = False
+    if not readable.any():
+        raise DatasetError(f"None of the {len(images)} pictures could be read.")
+    if not readable.all():
+        names = named([images.where(int(index)) for index in np.flatnonzero(~readable)])
+        log(f"{(~readable).sum()} of {len(images)} pictures cannot be read and are left out: {names}")
+    nothing = _empty_faces(len(images))
+    return AlignedDataset(images, crops, nothing["geometry"], nothing["landmarks_px"], nothing["found"]).rows(readable)
+
+
 @dataclass(frozen=True)
 class FaceCache:
     """Found faces and their crops on disk, each row under the SHA-256 of its encoded picture.

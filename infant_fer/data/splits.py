@@ -66,10 +66,15 @@ def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[
     kept = dataset.rows(dataset.found | whole_pictures)
     if not len(kept):
         raise DatasetError("No face was found in any picture. Use --whole-pictures if they are faces cut out already.")
-    if not kept.images.subjects_known:
+    return with_joined_subjects(kept, log)
+
+
+def with_joined_subjects(dataset: AlignedDataset, log: Callable[[str], None]) -> AlignedDataset:
+    """Return the rows with subjects that are joined where near-duplicates show two to be one."""
+    if not dataset.images.subjects_known:
         log("the data set does not identify its infants: only near-duplicates are kept together")
-    subject = joined_subjects(kept.images.subject, near_pairs(luminance_crops(kept.crops)))
-    return replace(kept, images=replace(kept.images, subject=subject))
+    subject = joined_subjects(dataset.images.subject, near_pairs(luminance_crops(dataset.crops)))
+    return replace(dataset, images=replace(dataset.images, subject=subject))
 
 
 def leaks(images: LabeledImages, splits: np.ndarray, luminance: torch.Tensor) -> Leaks:
@@ -186,28 +191,30 @@ def split(images: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
     if needed > len(images):
         raise DatasetError(f"The thesis's split needs {needed} pictures; there are {len(images)}. Use --split subject.")
     if method == "thesis":
-        return exact_split(images, THESIS_SIZES, seed)
+        return exact_split(images.truth, images.subject, THESIS_SIZES, seed)
     if images.labels != AFFECTS:
         raise DatasetError(f"--split thesis-classes needs the labels {', '.join(AFFECTS)}; use --split thesis.")
-    return exact_split(images, THESIS_SIZES, seed, THESIS_CLASSES)
+    return exact_split(images.truth, images.subject, THESIS_SIZES, seed, THESIS_CLASSES)
 
 
 def exact_split(
-    images: LabeledImages,
+    truth: np.ndarray,
+    subject: np.ndarray,
     sizes: Mapping[str, int],
     seed: int = 0,
     classes: Mapping[str, Sequence[int]] | None = None,
 ) -> np.ndarray:
     """Return (N,) str: exactly `sizes` pictures in each split, each subject's in one split only; the rest is "".
 
-    `classes` are the counts of every class in each split; without them they are the data set's proportions, rounded up
-    or down. Most subjects are assigned at random; the last ones by integer programming, so that the counts come out
-    exactly. A few pictures of an assigned subject may stay unused. Raises DatasetError when no such split was found.
+    `truth` is (N,) int, `subject` (N,) of any dtype. `classes` are the counts of every class in each split; without them
+    they are the data set's proportions, rounded up or down. Most subjects are assigned at random; the last ones by integer
+    programming, so that the counts come out exactly. A few pictures of an assigned subject may stay unused. Raises
+    DatasetError when no such split was found.
     """
     random, names = np.random.default_rng(seed), list(sizes)
-    _, number = np.unique(images.subject, return_inverse=True)
-    counts = np.zeros((number.max() + 1, len(images.labels)), int)  # (S, C) pictures of each subject and class
-    np.add.at(counts, (number, images.truth), 1)
+    _, number = np.unique(subject, return_inverse=True)
+    counts = np.zeros((number.max() + 1, truth.max() + 1), int)  # (S, C) pictures of each subject and class
+    np.add.at(counts, (number, truth), 1)
     total = np.array([sizes[name] for name in names])
     wanted = total[:, None] * counts.sum(0) / counts.sum() if classes is None else np.array([classes[n] for n in names])
     for assigned in (0.8, 0.5, 0.2, 0.0):
@@ -227,12 +234,12 @@ def exact_split(
         raise DatasetError(
             f"No split of {' / '.join(map(str, total))} pictures keeps every infant in one split. Use another --seed or --split."
         )
-    splits = np.full(len(images), "", "<U5")
+    splits = np.full(len(truth), "", "<U5")
     for part, name in enumerate(names):
         splits[np.isin(number, order[split_of == part])] = name
-    for subject, part, label in np.argwhere(drawn):
-        rows = np.flatnonzero((number == order[free[subject]]) & (images.truth == label))
-        splits[random.permutation(rows)[: drawn[subject, part, label]]] = names[part]
+    for each, part, label in np.argwhere(drawn):
+        rows = np.flatnonzero((number == order[free[each]]) & (truth == label))
+        splits[random.permutation(rows)[: drawn[each, part, label]]] = names[part]
     return splits
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from transformers import ViTImageProcessorPil
 
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import resolve
@@ -14,9 +16,20 @@ from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.predictions import Predictions, baselines, ensemble, predict
+from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predict
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
+from infant_fer.models.ensemble import vote_of
+from infant_fer.models.infant_face import InfantFaceModel
 
+VOTE_CARD = """# A vote of several checkpoints
+
+What the expression **looks like**, by the mean of several classifiers' probabilities, weighed as `config.json` says. Not a medical
+device. The licences of all members and of their data hold for these weights too.
+
+## Accuracy on the {split} rows
+
+{figures}
+"""
 ALL = "all"  # every image, whatever its split
 SPLITS = ("test", "dev", "train", ALL)
 # Training has used these splits in a way that flatters the figures on the split.
@@ -31,6 +44,7 @@ class Evaluation:
     crops: np.ndarray  # (N, S, S, 3) uint8, those of the first checkpoint
     split: str  # one of SPLITS
     warnings: tuple[str, ...]  # sentences on why a figure may flatter
+    weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
 
 def evaluate(
@@ -44,8 +58,8 @@ def evaluate(
     """Measure checkpoints on one of SPLITS of a data set; images without a face are left out.
 
     Without a `split_method` of splits.METHODS the splits are those of the first checkpoint's training, or else the data's
-    own. `ensemble_weights` adds an ensemble of all: "mean", or "accuracy" to weigh by dev accuracy. Baselines are fitted
-    on the train images if there are some. Raises CheckpointError and DatasetError, also if a checkpoint was trained on
+    own. `ensemble_weights` adds an ensemble of all: "mean", or weighed by what each reached on dev, "accuracy" or "classes".
+    Baselines are fitted on the train images if there are some. Raises CheckpointError and DatasetError, also if a checkpoint was trained on
     some of the images.
     """
     recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
@@ -58,16 +72,16 @@ def evaluate(
         name, predicted, dataset = _predictions(source, replace(images, split=splits), cache)
         predictions[unique_name(name, predictions)] = predicted
         datasets.append(dataset)
-    first = datasets[0]
+    first, weights = datasets[0], None
     rows, splits = (first.images.split == split_name) & first.found, first.images.split
     if not rows.any():
         raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
     if ensemble_weights:
-        weights = _dev_accuracies(predictions, splits) if ensemble_weights == "accuracy" else None
+        weights = vote_weights(predictions, splits == "dev", ensemble_weights)
         predictions["ensemble"] = ensemble(list(predictions.values()), weights)
     predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
-    return Evaluation(measured, first.crops[rows], split_name, warnings)
+    return Evaluation(measured, first.crops[rows], split_name, warnings, weights)
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
@@ -136,7 +150,56 @@ def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, 
     )
 
 
-def _dev_accuracies(predictions: dict[str, Predictions], splits: np.ndarray) -> list[float]:
-    if not (splits == "dev").any():
-        raise DatasetError("Weights by accuracy need a dev split; there is none. Use --ensemble mean.")
-    return [each.rows(splits == "dev").accuracy.value for each in predictions.values()]
+def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) -> None:
+    """Write the ensemble of an evaluation, of any architectures, as one checkpoint that the app loads.
+
+    Raises DatasetError when the checkpoints cannot be one: other classes or margins, or no plain classifier of crops.
+    """
+    from infant_fer.training.artifacts import write_checkpoint
+
+    loaded, labels = [load_checkpoint(source) for source in checkpoints], evaluation.predictions["ensemble"].labels
+    first = loaded[0]
+    for each in loaded:
+        if each.labels != first.labels or set(each.labels) != set(labels):
+            raise DatasetError(
+                f"{each.name} names {', '.join(each.labels)}; all members need the same classes in one order."
+            )
+        if each.crop.margin != first.crop.margin or isinstance(each.model, InfantFaceModel):
+            raise DatasetError(
+                f"{each.name} sees other crops than {first.name}; only checkpoints of one margin can vote."
+            )
+    side = max(each.crop.size for each in loaded)
+    order = [labels.index(label) for label in first.labels]
+    weights = None if evaluation.weights is None else evaluation.weights.reshape(len(loaded), -1)
+    if weights is not None:
+        weights = np.broadcast_to(weights, (len(loaded), len(labels)))[:, order]
+    model = vote_of(
+        [each.model for each in loaded],
+        [each.processor for each in loaded],
+        {"size": side, "margin": first.crop.margin},
+        [each.crop.size for each in loaded],
+        weights,
+    )
+    processor = ViTImageProcessorPil(size={"height": side, "width": side}, do_normalize=False)
+    accuracy = {name: str(each.accuracy) for name, each in evaluation.predictions.items()}
+
+    def write(part: Path) -> None:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
+        (part / "metrics.json").write_text(
+            json.dumps({"split": evaluation.split, "accuracy": accuracy}, indent=1), "utf-8"
+        )
+        lines = [f"- {name}: {words}" for name, words in accuracy.items()]
+        (part / "README.md").write_text(VOTE_CARD.format(split=evaluation.split, figures="\n".join(lines)), "utf-8")
+
+    write_checkpoint(folder, write)
+
+
+def vote_weights(predictions: dict[str, Predictions], dev: np.ndarray, kind: str) -> np.ndarray | None:
+    """Return the weights of a vote from the (N,) mask of dev rows: one a model, one a model and class, or None for "mean"."""
+    if kind == "mean":
+        return None
+    if not dev.any():
+        raise DatasetError("Weights of a vote need a dev split; there is none. Use --ensemble mean.")
+    rows = [each.rows(dev) for each in predictions.values()]
+    return class_weights(rows) if kind == "classes" else np.array([each.accuracy.value for each in rows])

@@ -117,15 +117,33 @@ def predict(model: torch.nn.Module, processor, dataset: AlignedDataset) -> Predi
     return Predictions.of(dataset.images, (logits.double() / temperature).softmax(1).numpy())
 
 
-def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    """Return the (weighted) mean of several models' probabilities for the same images.
+def ensemble(members: Sequence[Predictions], weights: np.ndarray | None = None) -> Predictions:
+    """Return the mean of several models' probabilities for the same images, weighted by model and class.
 
-    Raises DatasetError when classes or images differ.
+    `weights` are (M,) or (M, C), as `class_weights` gives them; rows are divided by their sum again. Raises DatasetError
+    when classes or images differ.
     """
     first = members[0]
     if any(each.labels != first.labels or each.members != first.members for each in members):
         raise DatasetError("Only checkpoints with the same classes, measured on the same images, can be averaged.")
-    return replace(first, probabilities=np.average([each.probabilities for each in members], axis=0, weights=weights))
+    given = np.ones(len(members)) if weights is None else np.asarray(weights, float)
+    shares = given.reshape(len(members), 1, -1)
+    summed = (np.stack([each.probabilities for each in members]) * shares).sum(0)
+    return replace(first, probabilities=summed / summed.sum(1, keepdims=True))
+
+
+def class_weights(members: Sequence[Predictions]) -> np.ndarray:
+    """Return (M, C) weights of a vote: each model's F1 for each class on these images, which should be dev's.
+
+    Galagain (2023) weighs each sentiment by each model's score for it. A class that no model names gets equal weights.
+    """
+    from sklearn.metrics import f1_score
+
+    labels = range(len(members[0].labels))
+    found = np.stack(
+        [f1_score(each.truth, each.predicted, labels=labels, average=None, zero_division=0) for each in members]
+    )
+    return np.where(found.sum(0) > 0, found, 1.0)
 
 
 def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
@@ -248,3 +266,26 @@ def mcnemar(first: Predictions, others: Mapping[str, Predictions]) -> dict[str, 
         raise DatasetError("Two checkpoints can be compared only on the same images in the same order.")
     right = first.predicted == first.truth
     return {name: metrics.mcnemar(right, other.predicted == other.truth) for name, other in others.items()}
+
+
+def thesis_spread(predictions: Predictions, draws: int = 50) -> dict[str, float] | None:
+    """Return what 25 test pictures can tell: the spread of the accuracy over the test parts of `draws` thesis splits.
+
+    Each part has 25 pictures of whole infants in the data set's proportions of the classes. All are of the same
+    predictions, so the spread is that of the draw alone. None for fewer pictures than such a split needs.
+    """
+    from infant_fer.data.splits import THESIS_SIZES, exact_split
+
+    if len(predictions.truth) < sum(THESIS_SIZES.values()):
+        return None
+    right = predictions.predicted == predictions.truth
+    drawn = [exact_split(predictions.truth, predictions.subject, THESIS_SIZES, seed) == "test" for seed in range(draws)]
+    accuracies = np.array([right[rows].mean() for rows in drawn])
+    return {
+        "splits": draws,
+        "test pictures": THESIS_SIZES["test"],
+        "mean": float(accuracies.mean()),
+        "standard deviation": float(accuracies.std(ddof=1)),
+        "lowest": float(accuracies.min()),
+        "highest": float(accuracies.max()),
+    }

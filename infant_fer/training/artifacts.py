@@ -19,7 +19,7 @@ from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
-from infant_fer.evaluation.predictions import repeated_scores, scores
+from infant_fer.evaluation.predictions import repeated_scores, scores, thesis_spread
 from infant_fer.evaluation.report import (
     Block,
     Figure,
@@ -37,6 +37,7 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.variants import HEAD
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
 
@@ -49,6 +50,7 @@ MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading
 SHOWN_FACES = 200  # whose pixel values are drawn
 GAP = 0.15  # of accuracy, between train and dev at the kept epoch; above it the verdict speaks of learning by heart
+STEPS = {"head": "The head alone", "whole": "Every layer"}
 RISE = 1.1  # a dev loss this many times its least value has diverged
 
 
@@ -88,6 +90,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
     figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
     if result.cross_validation:
         figures["cross-validation"] = repeated_scores(result.cross_validation)
+        figures["cross-validation"]["spread over thesis splits"] = thesis_spread(result.cross_validation.repeats[0])
     split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
@@ -114,6 +117,9 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     run = result.provenance
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
+        Section(
+            "Compared on dev", [Table([each.row for each in result.candidates], HEAD)] if result.candidates else ()
+        ),
         *prediction_sections(measured),
         *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
@@ -125,14 +131,15 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
 
 
 def _training(result: ExperimentResult) -> list[Block]:
-    epochs = epochs_of(result.history)
+    steps = steps_of(result.history)
     counts = plots.class_counts(result.provenance["counts"])
     blocks: list[Block] = [Figure.of_png(counts, "Images of each class in every split.")]
-    if len(epochs) > 1:
-        curves = plots.learning_curves(epochs)
-        blocks.append(Figure.of_png(curves, "The shaded gap is what does not carry over to new images."))
-    if epochs:
-        blocks.append(Text(overfitting(epochs).verdict))
+    for step, epochs in steps.items():
+        if len(epochs) > 1:
+            caption = f"{STEPS[step]}. The shaded gap is what does not carry over to new images."
+            blocks.append(Figure.of_png(plots.learning_curves(epochs), caption))
+    if "whole" in steps:
+        blocks += [_stages(steps, result.keep), Text(overfitting(steps["whole"], result.keep).verdict)]
     split, _ = result.measured
     if result.size_curve:
         size_curve = plots.size_curve(result.size_curve)
@@ -141,6 +148,23 @@ def _training(result: ExperimentResult) -> list[Block]:
         torch.from_numpy(result.crops[split][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
     )
     return [*blocks, Figure.of_png(plots.pixel_values(pixels.numpy()), "The model's input after normalisation.")]
+
+
+def _stages(steps: dict[str, list[Epoch]], keep: str) -> Table:
+    """Return train and dev scores at the stages of a run: where each step began and ended, its least loss, what was kept."""
+    whole = steps["whole"]
+    stages = {f"{STEPS['head']}, its last epoch": steps["head"][-1]} if steps.get("head") else {}
+    stages |= {
+        "early: the first epoch": whole[0],
+        "the least dev loss": min(whole, key=lambda epoch: epoch.dev_loss),
+        f"kept ({keep})": kept_epoch(whole, keep),
+        "the last epoch": whole[-1],
+    }
+    rows = [
+        (name, f"{each.epoch:g}", each.train_accuracy, each.dev_accuracy, each.train_loss, each.dev_loss)
+        for name, each in stages.items()
+    ]
+    return Table(rows, ("", "epoch", "train accuracy", "dev accuracy", "train loss", "dev loss"))
 
 
 def _map_blocks(maps: list[MeanMap]) -> list[Block]:
@@ -179,22 +203,34 @@ class Overfitting:
     verdict: str
 
 
-def epochs_of(history: list[dict]) -> list[Epoch]:
-    """Return the epochs of the last step of a run, from the entries that the Trainer logged."""
-    step = history[-1].get("step_of_two") if history else None
-    entries: dict[float, dict] = {}
+def steps_of(history: list[dict]) -> dict[str, list[Epoch]]:
+    """Return the epochs of each step of a run, "head" and "whole", from the entries that the Trainer logged."""
+    entries: dict[str, dict[float, dict]] = {}
     for entry in history:
-        if entry.get("step_of_two") == step and any(key.startswith("eval_") for key in entry):
-            entries.setdefault(entry["epoch"], {}).update(entry)
+        if any(key.startswith("eval_") for key in entry):
+            step = entries.setdefault(entry.get("step_of_two", "whole"), {})
+            step.setdefault(entry["epoch"], {}).update(entry)
     names = {"train_loss": "eval_train_loss", "train_accuracy": "eval_train_accuracy"}
     names |= {"dev_loss": "eval_dev_loss", "dev_accuracy": "eval_dev_accuracy"}
-    whole = [entry for entry in entries.values() if all(key in entry for key in names.values())]
-    return [Epoch(entry["epoch"], **{name: entry[key] for name, key in names.items()}) for entry in whole]
+    steps = {
+        step: [
+            Epoch(entry["epoch"], **{name: entry[key] for name, key in names.items()})
+            for entry in epochs.values()
+            if all(key in entry for key in names.values())
+        ]
+        for step, epochs in entries.items()
+    }
+    return {step: epochs for step, epochs in steps.items() if epochs}
 
 
-def overfitting(epochs: list[Epoch]) -> Overfitting:
-    """Judge at least one epoch; the kept one is the first with the best dev accuracy."""
-    kept = max(epochs, key=lambda epoch: (epoch.dev_accuracy, -epoch.epoch))
+def kept_epoch(epochs: list[Epoch], keep: str) -> Epoch:
+    """Return the epoch that was kept: the last, or the first with the best dev accuracy."""
+    return epochs[-1] if keep == "last" else max(epochs, key=lambda epoch: (epoch.dev_accuracy, -epoch.epoch))
+
+
+def overfitting(epochs: list[Epoch], keep: str = "best") -> Overfitting:
+    """Judge at least one epoch, by dev pictures that were not trained on."""
+    kept = kept_epoch(epochs, keep)
     gap, least = kept.train_accuracy - kept.dev_accuracy, float("inf")
     divergence = None
     for epoch in epochs:

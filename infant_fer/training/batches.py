@@ -18,6 +18,8 @@ HALF_RESOLUTION_SHARE, THIRD_RESOLUTION_SHARE = 0.25, 0.08
 NOISE_SHARE, MAX_NOISE = 0.4, 0.12
 PEPPER_SHARE, MAX_PEPPER = 0.12, 0.06
 COVER_SHARES = (0.35, 0.15)  # a first and a second disc or bar
+MAX_LOG_SATURATION, MAX_HUE = 0.5, 0.15  # radians about the grey axis
+LUMINANCE = (0.299, 0.587, 0.114)
 JITTER = 0.4  # share of the limits above in the mild kind
 
 
@@ -40,6 +42,27 @@ def jitter(pixels: torch.Tensor, generator: torch.Generator | None = None) -> to
     """Mildly change each picture of a (B, C, S, S) float32 batch in 0..1: mirror, small rotation, brightness, contrast."""
     draw = _Draw(pixels, generator)
     return _relit(_moved(pixels, draw, JITTER), draw, JITTER).clamp(0, 1)
+
+
+def recoloured(pixels: torch.Tensor, kind: str, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Change the colours of a (B, 3, S, S) float32 RGB batch in 0..1; same shape and range.
+
+    "jitter" scales the saturation by up to MAX_LOG_SATURATION and turns the hue by up to MAX_HUE, "grey" leaves the
+    luminance only (ITU-R BT.601), "both" does so to one picture in two.
+    """
+    draw = _Draw(pixels, generator)
+    luminance = (pixels * pixels.new_tensor(LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True)
+    if kind == "jitter":
+        chroma = (pixels - luminance) * draw.signed(MAX_LOG_SATURATION).exp()
+        angle = draw.signed(MAX_HUE)
+        mean = chroma.mean(1, keepdim=True)
+        around = torch.cross(pixels.new_full((1, 3, 1, 1), 3**-0.5).expand_as(chroma), chroma, dim=1)
+        turned = (
+            chroma * angle.cos() + around * angle.sin() + mean * (1 - angle.cos())
+        )  # Rodrigues, about the grey axis
+        return (luminance + turned).clamp(0, 1)
+    grey = luminance.expand_as(pixels)
+    return grey if kind == "grey" else torch.where(draw.chance(0.5), grey, pixels)
 
 
 def partly_mild(pixels: torch.Tensor, mild: float) -> torch.Tensor:
@@ -128,12 +151,15 @@ class Collator:
     processor: object
     augmentation: str = "none"
     mixing: str = ""
+    colour: str = ""
 
     def __call__(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         pixels = torch.stack([item["crop"] for item in items]).float() / 255
         labels = torch.stack([item["labels"] for item in items])
         if self.augmentation != "none":
             pixels = (augment if self.augmentation == "strong" else jitter)(pixels)
+        if self.colour:
+            pixels = recoloured(pixels, self.colour)
         pixels = normalised(pixels, self.processor)
         if self.mixing:
             pixels, labels = MIXINGS[self.mixing](pixels, labels, torch.default_generator)
@@ -213,7 +239,21 @@ def fourier_mask(side: int, area: float, random: torch.Generator) -> torch.Tenso
     return mask.view(side, side)
 
 
-MIXINGS: dict[str, Callable] = {"cutout": cutout, "mixup": mixup, "cutmix": cutmix, "fmix": fmix}
+def mosaic(pixels: torch.Tensor, target: torch.Tensor, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join four whole pictures, made smaller, around a drawn point; the target's shares are their areas (YOLOv4, 2020)."""
+    side, count = pixels.shape[-1], len(pixels)
+    x, y = (round(side * (0.3 + 0.4 * float(torch.rand(1, generator=random)))) for _ in range(2))
+    orders = [torch.arange(count), *(torch.randperm(count, generator=random) for _ in range(3))]
+    mosaics, mixed = torch.empty_like(pixels), torch.zeros_like(target)
+    quarters = [(slice(0, y), slice(0, x)), (slice(0, y), slice(x, side)), (slice(y, side), slice(0, x))]
+    for order, (rows, columns) in zip(orders, [*quarters, (slice(y, side), slice(x, side))], strict=True):
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        mosaics[..., rows, columns] = F.interpolate(pixels[order], size=size, mode="area")
+        mixed += target[order] * (size[0] * size[1] / side**2)
+    return mosaics, mixed
+
+
+MIXINGS: dict[str, Callable] = {"cutout": cutout, "mixup": mixup, "cutmix": cutmix, "fmix": fmix, "mosaic": mosaic}
 
 
 def _pasted(pixels, target, mask, random) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
@@ -15,17 +14,19 @@ from infant_fer.training.config import (
     DataConfig,
     ExperimentConfig,
     FoldsConfig,
+    balanced,
     read_recipe,
     recipe_names,
     with_changes,
 )
-from infant_fer.training.experiment import compare, run
-from infant_fer.training.provenance import is_main_process, log, publishable
+from infant_fer.training.experiment import run
+from infant_fer.training.provenance import is_main_process, log
+from infant_fer.training.variants import compare, variants
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
-    *("compare", "epochs", "set", "size", "split", "folds", "average_folds", "classes", "pictures"),
-    *("whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery"),
+    *("compare", "vary", "keep", "balance", "crops", "epochs", "set", "size", "split", "folds", "average_folds"),
+    *("classes", "pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery"),
 )
 
 
@@ -53,16 +54,17 @@ def train(options: Namespace, command: str) -> None:
 def experiment_config(options: Namespace, recipe_name: str, output: Path, command: str) -> ExperimentConfig:
     """Return the recipe with the changes of the command line. Raises DatasetError."""
     recipe = read_recipe(recipe_name)
-    epochs = [] if options.epochs is None else [f"epochs={options.epochs}"]
+    changes = [f"{name}={getattr(options, name)}" for name in ("epochs", "keep") if getattr(options, name) is not None]
     folds = recipe.folds if options.folds is None else options.folds
     if options.average_folds and not folds:
         raise DatasetError("--average-folds needs --folds.")
-    return ExperimentConfig(
+    config = ExperimentConfig(
         data=DataConfig(
             source=options.data,
             classes=tuple(options.classes) if options.classes else None,
             pictures=tuple(options.pictures),
             split=options.split or recipe.split,
+            crops=options.crops or recipe.crops,
             whole_pictures=options.whole_pictures,
             drop_leaks=options.drop_leaks,
             allow_leakage=options.allow_leakage,
@@ -70,7 +72,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         ),
         base=options.base or recipe.base,
         output=output,
-        settings=with_changes(recipe.settings, [*options.set, *epochs]),
+        settings=with_changes(recipe.settings, [*options.set, *changes]),
         folds=FoldsConfig(folds, options.repeats, bool(folds) and (recipe.average_folds or options.average_folds)),
         size=options.size,
         teacher=options.teacher,
@@ -80,6 +82,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         recipe=recipe_name,
         command=command,
     )
+    return balanced(config, options.balance) if options.balance else config
 
 
 def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
@@ -89,14 +92,14 @@ def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
     if options.no_test:
         raise DatasetError("--no-test is for the recipe infant_face; the others always measure the test split.")
     log(f"recipe {config.recipe}: {config.settings}")
-    result, scores = compare(config, options.compare, log) if options.compare else (run(config, log), {})
-    for base, score in scores.items():
-        log(f"{base}: dev accuracy {score:.3f}")
+    if options.compare or options.vary:
+        result, candidates = compare(variants(config, options.compare or (), options.vary), log)
+        for each in candidates:
+            log(f"{each.name}: {each.split} accuracy {each.accuracy}, loss {each.figures['loss']:.3f}")
+    else:
+        result = run(config, log)
     if not is_main_process():
         return
-    if scores:
-        compared = {publishable(base): score for base, score in scores.items()}
-        result = replace(result, provenance={**result.provenance, "compared": compared})
     write_artifacts(result, config.output, options.gallery)
     for split, predictions in {**result.predictions, **result.further}.items():
         print(f"{split}: {predictions.accuracy}")

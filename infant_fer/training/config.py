@@ -18,7 +18,15 @@ CHOICES = {
     "sampler": ("plain", "weighted", "undersampled"),
     "augmentation": ("none", "light", "strong"),
     "mixing": ("", *MIXINGS),
+    "colour": ("", "jitter", "grey", "both"),
+    "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
+}
+BALANCES = {  # what --balance sets
+    "none": {"sampler": "plain", "class_weights": False},
+    "weighted": {"sampler": "weighted"},
+    "undersampled": {"sampler": "undersampled"},
+    "loss": {"class_weights": True},
 }
 
 
@@ -39,9 +47,13 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     soft_labels: bool = True  # votes as targets, where the data has them
     class_weights: bool = False  # rarer classes count more in the loss
-    sampler: str = "plain"  # weighted: classes drawn alike; undersampled: as many of each as of the rarest
+    sampler: str = "plain"  # --balance weighted: classes drawn alike; undersampled: as many of each as of the rarest
     augmentation: str = "none"
     mixing: str = ""
+    colour: str = (
+        ""  # of training pictures: jitter changes saturation and hue, grey removes colour, both from one in two
+    )
+    keep: str = "best"  # the epoch with the best dev accuracy, or the last, as the thesis did
     ema: float = 0.0  # decay of the averaged weights; 0 is off
     early_stopping: int = 0  # epochs without a better dev score; 0 is off
     precision: str = "auto"  # bfloat16 where the processor has it
@@ -55,6 +67,7 @@ class DataConfig:
     classes: tuple[str, ...] | None = None
     pictures: tuple[Path, ...] = ()  # where the pictures of a table are
     split: str = "subject"
+    crops: str = "aligned"  # faces as the app aligns them, or the "whole" picture, resized
     whole_pictures: bool = False  # use a picture in which no face was found, instead of leaving it out
     drop_leaks: bool = False  # train without pictures whose infant is held out
     allow_leakage: bool = False
@@ -105,6 +118,7 @@ class Recipe:
     base: str
     split: str
     settings: TrainingConfig
+    crops: str = "aligned"
     folds: int = 0
     average_folds: bool = False
 
@@ -140,11 +154,20 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
     return validated(settings)
 
 
+def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
+    """Return the config with classes balanced as BALANCES says. Raises DatasetError for a word that is not there."""
+    if how not in BALANCES:
+        raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)}.")
+    return replace(config, settings=replace(config.settings, **BALANCES[how]))  # type: ignore[arg-type]
+
+
 def validated(settings: TrainingConfig) -> TrainingConfig:
     """Return the settings unchanged. Raises DatasetError when they contradict each other."""
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise DatasetError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(map(repr, choices))}.")
+    if settings.keep == "last" and settings.early_stopping:
+        raise DatasetError("keep=last keeps the last of all epochs; it excludes early_stopping. Set early_stopping=0.")
     for name in ("epochs", "batch", "accumulation"):
         if getattr(settings, name) < 1:
             raise DatasetError(f"{name} must be at least 1; {getattr(settings, name)} was given.")

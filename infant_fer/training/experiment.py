@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from infant_fer.alignment import CropSpec
 from infant_fer.data.datasets import read_labeled_images
-from infant_fer.data.face_cache import align_images
+from infant_fer.data.face_cache import align_images, whole_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
 from infant_fer.data.splits import (
     Leaks,
@@ -23,6 +24,7 @@ from infant_fer.data.splits import (
     refuse_leaks,
     split,
     trainable_rows,
+    with_joined_subjects,
     without_leaks,
 )
 from infant_fer.errors import DatasetError
@@ -37,6 +39,9 @@ from infant_fer.training.provenance import is_main_process, main_process_first, 
 from infant_fer.training.trainer import fit
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
 from infant_fer.trust.store import TrustData
+
+if TYPE_CHECKING:
+    from infant_fer.training.variants import Candidate
 
 Log = Callable[[str], None]
 TEACHER_SHARE = 0.5  # of the teacher's predictions in a target
@@ -58,6 +63,8 @@ class ExperimentResult:
     images: LabeledImages  # all that were used
     splits: np.ndarray  # (N,) str; with averaged folds, dev is train
     trust: TrustData | None = None  # None where too few infants are held out
+    keep: str = "best"  # which epoch was kept
+    candidates: Sequence[Candidate] = ()  # the variants that were compared, this one among them
 
     @property
     def measured(self) -> tuple[str, Predictions]:
@@ -120,6 +127,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         crops={name: rows.crops for name, rows in held_out.items()},
         images=dataset.images,
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
+        keep=config.settings.keep,
         trust=_trust(base, dataset, splits, config, log),
     )
 
@@ -133,25 +141,6 @@ def _trust(
         log("no trust data: too few infants are held out in dev")
         return None
     return fit_trust(base.model, base.processor, faces, bool((splits == "test").any()), log)
-
-
-def compare(
-    config: ExperimentConfig, bases: Sequence[str], log: Log = print
-) -> tuple[ExperimentResult, dict[str, float]]:
-    """Train several bases alike; return the result of the one with the best dev accuracy, and every base's accuracy.
-
-    Averaged folds have seen the dev split; they are compared by the cross-validation. Raises what `run` does.
-    """
-    results = {}
-    for base in bases:
-        log(f"--- {base}")
-        output = config.output.with_name(f"{config.output.name}-{base.replace('/', '-').replace(':', '-')}")
-        results[base] = run(replace(config, base=base, output=output), log)
-    scores = {
-        base: (result.cross_validation if config.folds.average else result.predictions["dev"]).accuracy.value  # type: ignore[union-attr]
-        for base, result in results.items()
-    }
-    return results[max(scores, key=scores.__getitem__)], scores
 
 
 def cross_validate(
@@ -196,9 +185,17 @@ def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel
     log(f"base: {base}")
     if config.teacher:
         _teacher(config.teacher, images.labels)  # refused before the work, not at the first fit
+    faces = _faces(images, base.crop, config, log)
+    if data.crops == "whole":
+        return base, with_joined_subjects(faces, log)
+    return base, trainable_rows(faces, data.whole_pictures, log)
+
+
+def _faces(images: LabeledImages, crop: CropSpec, config: ExperimentConfig, log: Log = print) -> AlignedDataset:
+    if config.data.crops == "whole":
+        return whole_images(images, crop, log)
     with main_process_first():
-        aligned = align_images(images, base.crop, data.cache, log=log)
-    return base, trainable_rows(aligned, data.whole_pictures, log)
+        return align_images(images, crop, config.data.cache, log=log)
 
 
 def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
@@ -259,7 +256,7 @@ def _targets(train: AlignedDataset, crop: CropSpec, config: ExperimentConfig) ->
     if config.teacher is None:
         return target
     loaded = _teacher(config.teacher, images.labels)
-    rows = train if loaded.crop == crop else align_images(images, loaded.crop, config.data.cache)
+    rows = train if loaded.crop == crop else _faces(images, loaded.crop, config)
     return (
         (1 - TEACHER_SHARE) * target + TEACHER_SHARE * predict(loaded.model, loaded.processor, rows).probabilities
     ).astype(np.float32)

@@ -96,6 +96,7 @@ def provenance(
         "data": Path(config.data.source).name,
         "labels": list(images.labels),
         "split": config.data.split,
+        "crops": config.data.crops,
         "split_sha256": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
         "counts": {name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
         "subjects_known": images.subjects_known,
@@ -121,6 +122,7 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
         before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
+        before.setdefault("crops", "aligned")
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:
             raise DatasetError(

@@ -139,7 +139,7 @@ def fit(
     seed: int,
     resume: bool,
 ) -> list[dict]:
-    """Train `base.model` in place, keep the epoch with the best dev accuracy, and return the log history of both steps.
+    """Train `base.model` in place, keep the epoch that `settings.keep` says, and return the log history of both steps.
 
     Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest checkpoint is continued, to the same result.
     """
@@ -170,11 +170,13 @@ def _run_step(
         args=_arguments(settings, folder, seed, len(train)),
         train_dataset=train,
         eval_dataset={"dev": dev, "train": train.rows(seen_again)},
-        data_collator=Collator(base.processor, settings.augmentation, settings.mixing),
+        data_collator=Collator(base.processor, settings.augmentation, settings.mixing, settings.colour),
         compute_metrics=_scores,
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
+    if settings.keep == "last" and trainer.average is not None:
+        base.model.load_state_dict(trainer.average.module.state_dict())
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # predictions are float32
     return [{**entry, "step_of_two": folder.name} for entry in trainer.state.log_history]
 
@@ -307,7 +309,7 @@ def _arguments(settings: TrainingConfig, folder: Path, seed: int, images: int) -
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=settings.keep == "best",
         metric_for_best_model="eval_dev_accuracy",
         logging_strategy="steps",
         logging_steps=max(1, images // settings.batch // 4),

@@ -120,7 +120,10 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     assert call(monkeypatch, train_script, *words) == 0
     run = json.loads((tmp_path / "best" / "metrics.json").read_text())["run"]
     assert set(run["compared"]) == {"random:tiny", "random:mobilenet-v2"}
-    best = max(run["compared"], key=run["compared"].get)
+    best = max(run["compared"], key=lambda name: run["compared"][name]["accuracy"]["value"])
+    assert {"loss", "macro F1", "minutes"} <= set(run["compared"][best])
+    assert "random:mobilenet-v2 | dev |" in (tmp_path / "best" / "README.md").read_text()
+    assert "Compared on dev" in (tmp_path / "best" / "report.html").read_text()
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
     assert not (old / "whole" / "checkpoint-99").exists()  # else a later --resume would go on with an older run
@@ -154,7 +157,7 @@ def test_the_report_is_whole_and_loads_nothing(finished):
     ("words", "message"),
     [
         (["--recipe", "magic"], "no recipe 'magic'"),
-        (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --base, --epochs, --split"),
+        (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --epochs, --split"),
         (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
         (["--no-test"], "--no-test is for the recipe infant_face"),
         (["--folds", "11", "--repeats", "3", "--average-folds"], "more than the 32 models"),

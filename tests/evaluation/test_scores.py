@@ -12,15 +12,17 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import (
     Predictions,
     RepeatedPredictions,
+    class_weights,
     ensemble,
     mcnemar,
     repeated_scores,
     scores,
     subgroup_accuracies,
+    thesis_spread,
     top_two,
 )
 from infant_fer.labels import AFFECTS
-from infant_fer.training.artifacts import Epoch, epochs_of, overfitting
+from infant_fer.training.artifacts import Epoch, overfitting, steps_of
 
 
 def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:
@@ -97,7 +99,47 @@ def test_learning_by_heart_is_said():
     assert "not yet learned" in overfitting([epoch(1, 0.4, 0.4, 1.1)]).verdict
 
 
-def test_epochs_come_from_the_last_step_of_the_history():
+def test_the_verdict_is_on_the_epoch_that_was_kept():
+    epochs = [epoch(1, 0.8, 0.78, 0.6), epoch(2, 1.0, 0.5, 0.7)]
+    assert overfitting(epochs, "best").kept_epoch == 1
+    last = overfitting(epochs, "last")
+    assert (last.kept_epoch, last.gap) == (2, pytest.approx(0.5))
+    assert "much better than new ones" in last.verdict
+
+
+EMOTION_TRIPLE = ("happy", "sad", "angry")
+
+
+def test_a_vote_by_class_trusts_each_model_where_it_is_good():
+    """The first knows the happy faces and calls the rest angry; the second knows the sad ones and calls the rest angry."""
+    truth = [0, 0, 1, 1, 2, 2]
+    first = answers([[0.6, 0.2, 0.2]] * 2 + [[0.2, 0.2, 0.6]] * 4, truth, EMOTION_TRIPLE)
+    second = answers([[0.2, 0.2, 0.6]] * 2 + [[0.2, 0.6, 0.2]] * 2 + [[0.2, 0.2, 0.6]] * 2, truth, EMOTION_TRIPLE)
+    weights = class_weights([first, second])
+    np.testing.assert_allclose(weights, [[1, 0, 2 / 3], [0, 1, 2 / 3]])
+    voted = ensemble([first, second], weights)
+    assert voted.accuracy.value == 1
+    np.testing.assert_allclose(voted.probabilities[2], np.array([0.2, 0.6, 0.8 * 2 / 3]) / (0.8 + 0.8 * 2 / 3))
+
+
+def test_a_class_that_no_model_names_weighs_alike():
+    wrong = answers([[1, 0]] * 2, [1, 1], ["happy", "sad"])
+    assert class_weights([wrong, wrong])[:, 1].tolist() == [1, 1]
+
+
+def test_25_pictures_tell_little():
+    random = np.random.default_rng(0)
+    truth = np.arange(600) % 3
+    right = random.random(600) < 0.8
+    measured = answers(np.eye(3)[np.where(right, truth, (truth + 1) % 3)], truth)
+    spread = thesis_spread(measured, draws=20)
+    assert (spread["splits"], spread["test pictures"]) == (20, 25)
+    assert abs(spread["mean"] - right.mean()) < 0.06
+    assert 0.04 < spread["standard deviation"] < 0.13  # binomial: 0.08
+    assert thesis_spread(measured.rows(np.arange(600) < 149)) is None
+
+
+def test_the_epochs_of_both_steps_come_from_the_history():
     def logged(split, number, step):
         scores_ = {f"eval_{split}_loss": 0.5, f"eval_{split}_accuracy": 0.75}
         return {"epoch": number, "step_of_two": step, **scores_}
@@ -106,8 +148,9 @@ def test_epochs_come_from_the_last_step_of_the_history():
         logged(split, number, step) for step in ("head", "whole") for number in (1.0, 2.0) for split in ("dev", "train")
     ]
     history += [{"epoch": 2.0, "loss": 0.1, "step_of_two": "whole"}]
-    assert epochs_of(history) == [Epoch(1.0, 0.5, 0.75, 0.5, 0.75), Epoch(2.0, 0.5, 0.75, 0.5, 0.75)]
-    assert epochs_of([]) == []
+    both = [Epoch(1.0, 0.5, 0.75, 0.5, 0.75), Epoch(2.0, 0.5, 0.75, 0.5, 0.75)]
+    assert steps_of(history) == {"head": both, "whole": both}
+    assert steps_of(history[-1:]) == {}
 
 
 def test_every_plot_is_a_picture():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infant_fer.training.batches import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup
+from infant_fer.training.batches import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup, mosaic, recoloured
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -16,7 +16,7 @@ def flat_pictures(count: int = 8, side: int = 32) -> tuple[torch.Tensor, torch.T
     return levels.view(-1, 1, 1, 1).expand(-1, 3, side, side).clone(), torch.eye(count)
 
 
-@pytest.mark.parametrize("mix", [cutmix, fmix])
+@pytest.mark.parametrize("mix", [cutmix, fmix, mosaic])
 @pytest.mark.parametrize("seed", range(5))
 def test_label_mass_equals_pixel_mass(mix, seed):
     pixels, labels = mix(*flat_pictures(), seeded(seed))
@@ -58,3 +58,31 @@ def test_the_draw_is_the_generators(name):
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], MIXINGS[name](random, torch.eye(4), seeded(8))[0])
+
+
+def colourful(count: int = 4) -> torch.Tensor:
+    return torch.rand(count, 3, 8, 8, generator=seeded()) * 0.4 + 0.3
+
+
+def test_grey_leaves_the_luminance_alone():
+    pixels = colourful()
+    grey = recoloured(pixels, "grey")
+    assert (grey == grey[:, :1]).all()
+    expected = 0.299 * pixels[:, 0] + 0.587 * pixels[:, 1] + 0.114 * pixels[:, 2]
+    torch.testing.assert_close(grey[:, 0], expected)
+
+
+def test_both_makes_about_half_of_the_pictures_grey():
+    pixels = colourful(200)
+    grey = (recoloured(pixels, "both", seeded()) == recoloured(pixels, "grey")).flatten(1).all(1)
+    assert 70 < grey.sum() < 130
+    assert (recoloured(pixels, "both", seeded())[~grey] == pixels[~grey]).all()
+
+
+def test_jitter_of_colour_leaves_grey_pictures_and_their_range():
+    grey = colourful()[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(recoloured(grey, "jitter", seeded()), grey)
+    pixels = colourful()
+    changed = recoloured(pixels, "jitter", seeded())
+    assert (changed - pixels).abs().max() > 0.01
+    assert 0 <= changed.min() <= changed.max() <= 1

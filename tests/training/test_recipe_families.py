@@ -32,7 +32,7 @@ from infant_fer.training.infant_face.data import PROCESSOR, load, read_fer2013, 
 from infant_fer.training.infant_face.run import _new_network as new_network
 from infant_fer.training.infant_face.run import run
 from infant_fer.training.trainer import image_stream_trainable, parameter_groups
-from tests.drawn_data import drawn_face, infant_row, store_faces, write_table, write_zip
+from tests.drawn_data import drawn_face, infant_row, named_pictures, store_faces, write_table, write_zip
 
 VOTES = {"private_test": "PrivateTest", "public_test": "PublicTest", "train": "Training"}
 FER_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
@@ -174,11 +174,11 @@ def data_folder(tmp_path_factory) -> Path:
         noise = random.integers(0, 255, (8, 8, 3)).repeat(12, 0).repeat(12, 1)
         crops.append((drawn_face(affect, number) // 2 + noise // 2).astype(np.uint8))
     write_table(folder, rows)
-    write_zip(folder / "infants.zip", {})
+    named_pictures(folder / "infants.zip", [row["file"] for row in rows])
     older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
-    write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
+    named_pictures(folder / "older_faces.zip", older)
     fer = sorted(f"fer2013/{split}/{emotion}/{n}.jpg" for split in VOTES for emotion in EMOTIONS for n in "12")
-    write_zip(folder / "fer2013.zip", dict.fromkeys(fer, b""))
+    named_pictures(folder / "fer2013.zip", fer)
     write_votes(folder, {name: (0, 0, 0, 8, 2, 0, 0, 0, 0, 0) for name in fer if not name.endswith("sad/2.jpg")})
     table = (
         (folder / "ferplus.csv")

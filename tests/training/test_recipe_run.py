@@ -30,7 +30,15 @@ from infant_fer.training.infant_face.config import (
 from infant_fer.training.infant_face.data import FaceBatch, load, outputs, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
 from infant_fer.training.infant_face.finetuning import train_geometry
-from tests.drawn_data import EXAMPLES, drawn_face, face_dataset, infant_row, store_faces, write_table, write_zip
+from tests.drawn_data import (
+    EXAMPLES,
+    drawn_face,
+    face_dataset,
+    infant_row,
+    named_pictures,
+    store_faces,
+    write_table,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -108,9 +116,9 @@ def data_folder(tmp_path_factory) -> Path:
         noise = random.integers(0, 255, (8, 8, 3)).repeat(12, 0).repeat(12, 1)  # drawn faces alone are near-duplicates
         crops.append((drawn_face(affect, number) // 2 + noise // 2).astype(np.uint8))
     rows[0] |= {"affect": "unusable", "p_positive": 0}
-    write_zip(folder / "infants.zip", {})
+    named_pictures(folder / "infants.zip", [row["file"] for row in rows if row["file"].startswith("infants/")])
     older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
-    write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
+    named_pictures(folder / "older_faces.zip", older)
     fer = [
         f"fer2013/{split}/{emotion}/{n}.jpg"
         for split in ("private_test", "public_test", "train")
@@ -118,7 +126,7 @@ def data_folder(tmp_path_factory) -> Path:
         for n in "12"
     ]
     fer += ["fer2013/train/fear/dev.jpg", "fer2013/train/sad/copy.jpg"]
-    write_zip(folder / "fer2013.zip", dict.fromkeys(fer, b""))
+    named_pictures(folder / "fer2013.zip", fer)
     write_table(folder, rows)
     geometry = np.stack([random.normal(size=GEOMETRY_SIZE) for _ in crops])
     store(folder, read_infants, np.stack(crops), geometry)

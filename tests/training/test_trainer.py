@@ -77,6 +77,24 @@ def test_sixteen_pictures_are_learned_by_heart(tmp_path):
     assert list((tmp_path / "whole" / "runs").rglob("events*")) or list(tmp_path.rglob("events.out*"))
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_last_epoch_or_the_best_on_dev_is_kept(tmp_path, ema):
+    """No epoch is better than the first on dev, whose faces are all alike, so "best" keeps the first."""
+    alike = drawn(1).rows(np.zeros(3, int)).with_target(np.eye(3, dtype=np.float32))
+    kept = {}
+    for keep in ("best", "last"):
+        learner, folder = base(), tmp_path / f"{keep}{ema}"
+        settings = replace(QUICK, epochs=2, batch=12, learning_rate=1e-3, keep=keep, ema=ema)
+        fit(learner, drawn(12), alike, settings, folder, 0, resume=False)
+        first, last = (
+            load_file(folder / "whole" / f"checkpoint-{step}" / (trainer.AVERAGED if ema else trainer.WEIGHTS))
+            for step in (1, 2)
+        )
+        kept[keep] = learner.model.state_dict()["classifier.weight"]
+        torch.testing.assert_close(kept[keep], (first if keep == "best" else last)["classifier.weight"])
+    assert not torch.equal(kept["best"], kept["last"])
+
+
 class Killed(Exception):
     pass
 
@@ -212,7 +230,7 @@ def test_a_teacher_sees_crops_of_its_own_margin(tmp_path, monkeypatch):
     teacher = save_tiny(tmp_path / "teacher", labels=AFFECTS)
     edit(teacher / "config.json", face_crop={"size": 32, "margin": 0.4})
     train, seen = drawn(3), []
-    monkeypatch.setattr(experiment, "align_images", lambda images, crop, cache: seen.append(crop) or train)
+    monkeypatch.setattr(experiment, "align_images", lambda images, crop, cache, log: seen.append(crop) or train)
     config = ExperimentConfig(DataConfig("faces"), "random:tiny", tmp_path, teacher=str(teacher))
     for margin in (0.15, 0.4):  # the second is the teacher's, which needs no other crops
         assert experiment._targets(train, CropSpec(32, margin), config).sum(1) == pytest.approx(1, abs=1e-5)

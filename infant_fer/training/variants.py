@@ -1,0 +1,110 @@
+"""Train several variants alike, bases or values of one setting, and compare them on dev; the best becomes the checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from infant_fer.errors import DatasetError
+from infant_fer.evaluation.comparison import unique_name
+from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, figures
+from infant_fer.metrics import Proportion
+from infant_fer.training.config import CHOICES, ExperimentConfig, TrainingConfig, balanced, with_changes
+from infant_fer.training.experiment import ExperimentResult, run
+from infant_fer.training.provenance import publishable
+
+# The single figures of the table, and their names in `predictions.figures`; macro recall is balanced accuracy.
+COLUMNS = {
+    "loss": "negative log-likelihood",
+    "macro precision": "macro precision",
+    "macro recall": "balanced accuracy",
+    "macro F1": "macro F1",
+}
+HEAD = ("", "split", "accuracy with 95 % interval", *COLUMNS, "minutes")
+VARIED = ("base", "size", "seed", "teacher", "crops", "balance")  # what --vary takes beside the settings
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one variant reached on the rows by which the variants are compared."""
+
+    name: str
+    split: str  # "dev", or "cross-validation" where averaged folds have seen dev
+    accuracy: Proportion | RepeatedAccuracy
+    figures: dict[str, float]  # by COLUMNS; of a cross-validation the mean over its repeats
+    minutes: float
+
+    @property
+    def row(self) -> tuple:
+        """Return the cells under HEAD."""
+        return (self.name, self.split, self.accuracy, *self.figures.values(), self.minutes)
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        return {"split": self.split, "accuracy": self.accuracy.to_dict(), **self.figures, "minutes": self.minutes}
+
+    @classmethod
+    def of(cls, name: str, result: ExperimentResult) -> Candidate:
+        """Return a result's figures on dev, or on its cross-validation where the folds were averaged."""
+        split = "dev" if "dev" in result.predictions else "cross-validation"
+        measured: Predictions | RepeatedPredictions | None = result.predictions.get("dev", result.cross_validation)
+        if measured is None:
+            raise DatasetError(f"{name} has no dev rows to compare by. Use --split subject.")
+        repeats = measured.repeats if isinstance(measured, RepeatedPredictions) else (measured,)
+        all_figures = [figures(each) for each in repeats]
+        means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
+        return cls(name, split, measured.accuracy, means, result.provenance["minutes"])
+
+
+def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -> dict[str, ExperimentConfig]:
+    """Return the named configurations of `--compare BASE...` or `--vary NAME=A,B,C`. Raises DatasetError.
+
+    Each has a run folder of its own. For a setting that can be empty, such as mixing, "none" is the empty one.
+    """
+    name, equals, text = ("base", "", "") if bases else (vary or "").partition("=")
+    values = list(bases) or [value.strip() for value in text.split(",") if value.strip()]
+    if not bases and (not equals or len(values) < 2):
+        raise DatasetError(f"{vary!r} names no variants; write NAME=A,B,C with at least two values.")
+    found: dict[str, ExperimentConfig] = {}
+    for value in values:
+        shown = unique_name(f"{name}{equals}{publishable(value)}" if equals else publishable(value), found)
+        output = config.output.with_name(f"{config.output.name}-{re.sub(r'[^A-Za-z0-9._=]+', '-', shown)}")
+        found[shown] = replace(_changed(config, name, value), output=output)
+    return found
+
+
+def compare(
+    chosen: dict[str, ExperimentConfig], log: Callable[[str], None] = print
+) -> tuple[ExperimentResult, list[Candidate]]:
+    """Train every variant; return the result with the best accuracy on dev, and all candidates. Raises what `run` does."""
+    results, candidates = [], []
+    for name, config in chosen.items():
+        log(f"--- {name}")
+        results.append(run(config, log))
+        candidates.append(Candidate.of(name, results[-1]))
+    best = max(range(len(candidates)), key=lambda index: candidates[index].accuracy.value)
+    compared = {each.name: each.to_dict() for each in candidates}
+    result = results[best]
+    return replace(result, provenance={**result.provenance, "compared": compared}, candidates=candidates), candidates
+
+
+def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfig:
+    if name == "balance":
+        return balanced(config, value)
+    if name == "crops":
+        if value not in ("aligned", "whole"):
+            raise DatasetError(f"crops can be aligned or whole; {value!r} was given.")
+        return replace(config, data=replace(config.data, crops=value))
+    if name in ("base", "teacher"):
+        return replace(config, **{name: value})
+    if name in ("size", "seed"):
+        if not value.isdigit():
+            raise DatasetError(f"{name} must be a whole number; {value!r} was given.")
+        return replace(config, **{name: int(value)})
+    if name not in {each.name for each in fields(TrainingConfig)}:
+        raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")
+    empty = value == "none" and "" in CHOICES.get(name, ())
+    return replace(config, settings=with_changes(config.settings, [f"{name}={'' if empty else value}"]))

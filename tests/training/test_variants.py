@@ -1,0 +1,100 @@
+"""Variants that are trained alike and compared: what --compare and --vary stand for."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infant_fer.errors import DatasetError
+from infant_fer.evaluation.predictions import Predictions
+from infant_fer.training import variants as module
+from infant_fer.training.config import DataConfig, ExperimentConfig, TrainingConfig, balanced
+from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.variants import HEAD, Candidate, compare, variants
+
+CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
+
+
+def result(right: int) -> ExperimentResult:
+    """Return a result with `right` of 6 dev rows right."""
+    truth = np.arange(6) % 3
+    probabilities = np.eye(3)[np.where(np.arange(6) < right, truth, (truth + 1) % 3)] * 0.9 + 0.1 / 3
+    members = tuple(str(n) for n in range(6))
+    dev = Predictions(("positive", "neutral", "negative"), probabilities, truth, members, np.array(members), {})
+    nothing = dict.fromkeys(
+        ("base", "cross_validation", "history", "baselines", "size_curve", "crops", "images", "splits")
+    )
+    return ExperimentResult(**{**nothing, "predictions": {"dev": dev}, "provenance": {"minutes": 1.5}})
+
+
+def test_a_setting_is_varied_alike():
+    found = variants(CONFIG, [], "mixing=none,cutmix,mosaic")
+    assert {name: each.settings.mixing for name, each in found.items()} == {
+        "mixing=none": "",
+        "mixing=cutmix": "cutmix",
+        "mixing=mosaic": "mosaic",
+    }
+    assert len({each.run_folder for each in found.values()}) == 3
+    assert {replace(each, settings=CONFIG.settings, output=CONFIG.output) for each in found.values()} == {CONFIG}
+
+
+def test_bases_seeds_crops_and_balance_can_be_varied():
+    assert [each.base for each in variants(CONFIG, ["a/b", "c/d"], None).values()] == ["a/b", "c/d"]
+    assert [each.seed for each in variants(CONFIG, [], "seed=1,2").values()] == [1, 2]
+    assert [each.data.crops for each in variants(CONFIG, [], "crops=whole,aligned").values()] == ["whole", "aligned"]
+    weighted, loss = variants(CONFIG, [], "balance=weighted,loss").values()
+    assert (weighted.settings.sampler, loss.settings.class_weights) == ("weighted", True)
+
+
+def test_folders_of_one_name_stay_apart_and_no_path_is_shown():
+    found = variants(CONFIG, ["/home/me/siteA/model", "/home/me/siteB/model"], None)
+    assert list(found) == ["model", "model (2)"]
+    assert len({each.run_folder for each in found.values()}) == 2
+    assert list(variants(CONFIG, [], "base=/home/me/model,random:vit-tiny")) == ["base=model", "base=random:vit-tiny"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("mixing", "names no variants"),
+        ("mixing=cutmix", "at least two values"),
+        ("colours=a,b", "cannot change 'colours'"),
+        ("mixing=cutmix,blend", "blend"),
+        ("seed=a,b", "whole number"),
+        ("balance=up,down", "no balance 'up'"),
+        ("crops=round,square", "aligned or whole"),
+    ],
+)
+def test_what_cannot_be_varied_is_said_before_the_work(words, message):
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        variants(CONFIG, [], words)
+
+
+def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):
+    rights = iter((2, 5, 4))
+    monkeypatch.setattr(module, "run", lambda config, log: result(next(rights)))
+    best, candidates = compare(variants(CONFIG, [], "seed=0,1,2"), log=lambda line: None)
+    assert best.predictions["dev"].accuracy.right == 5
+    assert [each.accuracy.right for each in candidates] == [2, 5, 4]
+    assert list(best.provenance["compared"]) == ["seed=0", "seed=1", "seed=2"]
+    assert best.candidates == candidates
+
+
+def test_a_row_has_accuracy_loss_and_macro_figures():
+    candidate = Candidate.of("x", result(6))
+    assert len(candidate.row) == len(HEAD)
+    assert candidate.figures["macro F1"] == 1
+    assert candidate.figures["loss"] == pytest.approx(-np.log(0.9 + 0.1 / 3))
+    assert candidate.to_dict()["accuracy"]["n"] == 6
+    assert candidate.minutes == 1.5
+
+
+def test_the_last_of_all_epochs_excludes_early_stopping():
+    with pytest.raises(DatasetError, match="excludes early_stopping"):
+        variants(replace(CONFIG, settings=TrainingConfig(early_stopping=2)), [], "keep=last,best")
+
+
+def test_a_balance_changes_nothing_else():
+    assert replace(balanced(CONFIG, "undersampled").settings, sampler="plain") == CONFIG.settings
