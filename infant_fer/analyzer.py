@@ -145,19 +145,24 @@ class Analyzer:
     ) -> Iterator[Report]:
         """Yield the report with a map of more and more samples; close the iterator to stop the work."""
         self._adapt_to_fork()
-        chosen = report.face(face)
-        target = settings.target or chosen.prediction.label
-        score = self.classifier.score_of(target, chosen.aligned, chosen.face, settings.versus)
-        parts = part_map(chosen.aligned.to_crop(chosen.face.landmarks_px), chosen.aligned.crop_rgb.shape[0])
+        score, pixel_values, method, parts = self.map_inputs(report.face(face), settings)
+        for saliency in method.maps(score, pixel_values):
+            shares, ratios = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
+            yield report.with_explanation(face, Explanation(saliency, shares, ratios))
+
+    def map_inputs(
+        self, face: FaceReport, settings: ExplanationSettings
+    ) -> tuple[Score, torch.Tensor, Method, np.ndarray]:
+        """Return what a map of a face is computed from: score, (1, 3, S, S) crop, method, and the crop's (S, S) part map."""
+        target = settings.target or face.prediction.label
+        score = self.classifier.score_of(target, face.aligned, face.face, settings.versus)
+        parts = part_map(face.aligned.to_crop(face.face.landmarks_px), face.aligned.crop_rgb.shape[0])
         method = settings.method
         if not isinstance(method, Method):
             method = METHODS[method].from_options(
                 samples=settings.samples, noise=settings.noise, seed=settings.seed, parts=parts
             )
-        maps = method.maps(score, self.classifier.pixel_values(chosen.aligned))
-        for saliency in maps:
-            shares, ratios = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
-            yield report.with_explanation(face, Explanation(saliency, shares, ratios))
+        return score, self.classifier.pixel_values(face.aligned), method, parts
 
     def _adapt_to_fork(self) -> None:
         """Compute with one thread in a forked process: OpenMP's others stayed in the parent, and torch would wait for them."""

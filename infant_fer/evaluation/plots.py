@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,11 @@ def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: st
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     return _png(figure)
+
+
+def png_url(png: bytes) -> str:
+    """Return a figure as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _along(axes, places: np.ndarray, marks: list[Proportion], colour: str, marker: str, label: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ class Figure:
     @classmethod
     def of_png(cls, png: bytes, caption: str) -> Figure:
         """Embed a plot."""
-        return cls("data:image/png;base64," + base64.b64encode(png).decode(), caption)
+        return cls(plots.png_url(png), caption)
 
 
 Block = Text | Table | Figure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from infant_fer.regions import PART_WORDS, PARTS
+from infant_fer.regions import PARTS
 
 FILLS = ("neighbours", "blur", "skin", "mean")
 FILL_WORDS = {
@@ -98,7 +98,7 @@ class PartDrops:
 
     def sentence(self, part: str) -> str:
         """Return, as an example: Covering the mouth: positive 91 → 34 %."""
-        return covering_sentence(f"Covering {PART_WORDS[part]}", self.target, self.before, self.covered[part])
+        return covering_sentence(f"Covering the {part}", self.target, self.before, self.covered[part])
 
     def rank_correlation(self, emphasis: dict[str, float]) -> float | None:
         """Return Spearman's correlation over the parts between the drops and a map's emphasis on each part.

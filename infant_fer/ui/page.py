@@ -20,6 +20,7 @@ from infant_fer.ui.lab.tab import build_lab_tab
 from infant_fer.ui.languages import BROWSER_WORDS
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.live_tab import build_live_tab
+from infant_fer.ui.map_tests.tab import build_map_tests_tab
 from infant_fer.ui.photo.tab import build_photo_tab
 from infant_fer.ui.photo.view import time_stamped, user_error
 from infant_fer.ui.private_image import PrivateImage, PrivateImages
@@ -50,6 +51,8 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                 build_several_tab(registry, sessions, photo_tab)
             with gr.Tab(t("Live"), id="live"):
                 build_live_tab(registry, sessions, photo_tab, tabs)
+            with gr.Tab("Test the map", id="map-tests") as tests_tab:
+                build_map_tests_tab(registry, sessions, photo_tab.settings.checkpoint, tests_tab)
             if with_lab:
                 with gr.Tab(t("Lab"), id="lab") as tab:
                     build_lab_tab(registry, lab_sessions, photo_tab.settings.checkpoint, tab)

@@ -57,6 +57,7 @@ class Session:
     used_at: float = 0.0
     origin: str = ""  # the visitor's address, for fairness among addresses
     language: str = "en"  # one of locales.LANGUAGES
+    cover: Hashable = None  # in the map's tests: what is covered of the chosen face, and where the visitor guesses
     _photo_request: int = 0
     _reading_number: int = 0
     _map_request: int = 0
@@ -87,7 +88,7 @@ class Session:
         with self._lock:
             if self.report is None or not 1 <= number <= len(self.report.faces):
                 return False
-            self.face_number = number
+            self.face_number, self.cover = number, None
             self.stop_map()
             return True
 
@@ -171,7 +172,7 @@ class Session:
 
     def _show(self, report: Report | None) -> None:
         self.report = report
-        self.face_number = 1
+        self.face_number, self.cover = 1, None
         self.stop_map()
 
 

@@ -1,0 +1,212 @@
+"""The tab "Test the map": cover the face and see, and four further experiments on the map of the face in the Photo tab."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import gradio as gr
+
+from infant_fer.checkpoints.registry import CheckpointRegistry
+from infant_fer.explain import METHODS
+from infant_fer.explain.__main__ import USUAL_METHODS
+from infant_fer.explain.covering import FACE_PARTS, FILL_WORDS
+from infant_fer.labels import AFFECTS
+from infant_fer.ui.map_tests.experiments import (
+    COVERS_PART,
+    COVERS_SPOT,
+    GUESSES,
+    SHOWN_PX,
+    Cover,
+    cover_of,
+    settings_of,
+)
+from infant_fer.ui.map_tests.view import (
+    compared_html,
+    covered,
+    measured_html,
+    overlap_html,
+    randomized_html,
+    steady_html,
+    tapped,
+)
+from infant_fer.ui.private_image import PrivateImage
+from infant_fer.ui.sessions import SessionStore
+
+INTRODUCTION = (
+    "A heat map is a claim about the model. **Test it**, on the face that is chosen in the Photo tab. "
+    "Nothing here says what an infant feels."
+)
+EMPTY = '<div class="ife"><p>Choose a photo in the Photo tab first. Its face appears here.</p></div>'
+PREDICTED, NO_OTHER = "the predicted one", "all others"
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class _Cover:
+    face: PrivateImage
+    answer: gr.HTML
+    parts: gr.CheckboxGroup
+    action: gr.Radio
+    fill: gr.Radio
+    uncover: gr.Button
+
+    @property
+    def outputs(self) -> list:
+        """The components that a cover changes, in the order of `view.covered`."""
+        return [self.face, self.answer, self.parts]
+
+
+@dataclass(frozen=True)
+class _Map:
+    method: gr.Dropdown
+    target: gr.Dropdown
+    versus: gr.Dropdown
+
+    @property
+    def inputs(self) -> list:
+        """The inputs of `experiments.settings_of`."""
+        return [self.method, self.target, self.versus]
+
+
+def build_map_tests_tab(
+    registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab
+) -> None:
+    """Lay out the tab and wire its events; `sessions` are those of the Photo tab."""
+    gr.Markdown(INTRODUCTION)
+    cover = _lay_out_cover()
+    _wire_cover(registry, sessions, checkpoint, tab, cover)
+    with gr.Accordion("How to test a heat map: five experiments, five minutes", open=True, elem_id="map-tests"):
+        tested = _lay_out_map()
+        _wire_experiments(registry, sessions, checkpoint, tested)
+        _wire_comparison(registry, sessions, checkpoint, tested)
+
+
+def _lay_out_cover() -> _Cover:
+    gr.Markdown("## Cover it and see\nTap a part of the face, or choose parts below. The answer follows.")
+    with gr.Row(equal_height=False, elem_id="cover-bench"):
+        with gr.Column(scale=2, min_width=260):
+            face = PrivateImage(
+                label="The face as the model sees it", interactive=False, buttons=[], elem_id="cover-face"
+            )
+        with gr.Column(scale=3, min_width=280):
+            answer = gr.HTML(EMPTY, elem_id="cover-answer")
+            parts = gr.CheckboxGroup(list(FACE_PARTS), label="Cover", elem_id="cover-parts")
+            uncover = gr.Button("Uncover everything", size="sm", elem_id="cover-none")
+            actions = [COVERS_PART, COVERS_SPOT, GUESSES]
+            action = gr.Radio(actions, value=COVERS_PART, label="A tap on the face", elem_id="cover-action")
+            fills = [(FILL_WORDS[name].capitalize(), name) for name in ("blur", "skin", "neighbours")]
+            fill = gr.Radio(fills, value="blur", label="Covered with", elem_id="cover-fill")
+    return _Cover(face, answer, parts, action, fill, uncover)
+
+
+def _lay_out_map() -> _Map:
+    with gr.Row():
+        methods = [(method.title, name) for name, method in METHODS.items()]
+        method = gr.Dropdown(methods, value="smoothgrad", label="Map to test", min_width=160, elem_id="test-method")
+        target = gr.Dropdown(
+            [PREDICTED, *AFFECTS], value=PREDICTED, label="Class it explains", min_width=160, elem_id="test-target"
+        )
+        versus = gr.Dropdown(
+            [NO_OTHER, *AFFECTS], value=NO_OTHER, label="Rather than", min_width=160, elem_id="test-versus"
+        )
+    return _Map(method, target, versus)
+
+
+def _wire_cover(
+    registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab, cover: _Cover
+) -> None:
+    """Cover what is tapped or chosen; the newest request wins."""
+
+    def on_open(checkpoint: str, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        if session.report is None or not session.report.faces:
+            return None, EMPTY, []
+        return covered(registry, session, checkpoint, cover_of(session))
+
+    def on_tap(checkpoint: str, action: str, request: gr.Request, event: gr.SelectData):
+        session = sessions.get(request.session_hash)
+        return tapped(registry, session, checkpoint, event.index, SHOWN_PX, action)
+
+    def on_parts(checkpoint: str, parts: list[str], fill: str, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        known = tuple(part for part in FACE_PARTS if part in parts)
+        return covered(registry, session, checkpoint, replace(cover_of(session), parts=known, fill=fill))
+
+    def on_uncover(checkpoint: str, fill: str, request: gr.Request):
+        return covered(registry, sessions.get(request.session_hash), checkpoint, Cover(fill=fill))
+
+    chosen = [checkpoint, cover.parts, cover.fill]
+    newest = {**QUIET, "trigger_mode": "always_last"}
+    tab.select(on_open, [checkpoint], cover.outputs, **newest)
+    cover.face.select(on_tap, [checkpoint, cover.action], cover.outputs, **{**QUIET, "trigger_mode": "multiple"})
+    gr.on([cover.parts.input, cover.fill.input], on_parts, chosen, cover.outputs, **newest)
+    cover.uncover.click(on_uncover, [checkpoint, cover.fill], cover.outputs, **newest)
+
+
+def _wire_experiments(
+    registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
+) -> None:
+    """Lay out and wire the experiments that have one button and one result each."""
+    computing = {"concurrency_id": "explain", "concurrency_limit": 1, "api_visibility": "private"}
+
+    def experiment(number: int, title: str, words: str, button: str, name: str, compute, further: tuple = ()) -> None:
+        def event(checkpoint: str, method: str, target: str, versus: str, request: gr.Request, *values):
+            session = sessions.get(request.session_hash)
+            return compute(registry, session, checkpoint, settings_of(method, target, versus), *values)
+
+        gr.Markdown(f"### {number}. {title}\n{words}")
+        inputs = [checkpoint, *tested.inputs, *(control() for control in further)]
+        pressed = gr.Button(button, size="sm", elem_id=f"test-{name}")
+        shown = gr.HTML("", elem_id=f"test-{name}-result")
+        pressed.click(event, inputs, [shown], show_progress_on=[shown], **computing)
+
+    experiment(
+        1, "Guess first",
+        "Where did *you* look to name the expression? Above, let a tap mark where you looked, tap there, then see the map.",
+        "Show the map and the overlap", "guess", overlap_html,
+    )  # fmt: skip
+    experiment(
+        2, "Hide what it marks",
+        "If the map is true, hiding what it marks lowers the answer sooner than hiding at random, and the parts it marks are "
+        "those whose cover hurts.",
+        "Hide step by step", "faithful", measured_html,
+    )  # fmt: skip
+    experiment(
+        3, "Randomise the network",
+        "A network with random weights has learned nothing. A map that stays the same shows the picture, not the model.",
+        "Randomise, from the top layer down", "random", randomized_html,
+        (lambda: gr.Slider(0, 1, 1, step=0.1, label="Share of the layers", buttons=[], elem_id="test-random-share"),),
+    )  # fmt: skip
+    experiment(
+        4, "Do it again",
+        "Other random numbers, or the face one pixel further right, should not change the map.",
+        "Repeat the map", "steady", steady_html,
+    )  # fmt: skip
+
+
+def _wire_comparison(
+    registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
+) -> None:
+    gr.Markdown(
+        "### 5. Ask several methods\nMethods see different things. Open a picture to read how it is meant. "
+        "Where they agree, and the tests above agree, the claim stands better."
+    )
+    methods = [(method.title, name) for name, method in METHODS.items()]
+    chosen = gr.CheckboxGroup(methods, value=list(USUAL_METHODS), label="Methods", elem_id="test-methods")
+    targets = gr.CheckboxGroup([PREDICTED, *AFFECTS], value=[PREDICTED], label="Classes", elem_id="test-targets")
+    others = gr.CheckboxGroup(
+        [name for _, name in registry.choices], value=[], label="Further checkpoints", elem_id="test-checkpoints",
+        visible=len(registry.choices) > 1,
+    )  # fmt: skip
+    go = gr.Button("Draw them side by side", variant="primary", elem_id="test-compare")
+    shown = gr.HTML("", elem_id="test-compare-result")
+
+    def event(checkpoint, methods, targets, others, method, target, versus, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        names = list(dict.fromkeys([checkpoint, *others]))
+        yield from compared_html(registry, session, names, methods, targets, settings_of(method, target, versus))
+
+    go.click(
+        event, [checkpoint, chosen, targets, others, *tested.inputs], [shown], show_progress="hidden",
+        concurrency_id="explain", concurrency_limit=1, api_visibility="private",
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""The tab "Test the map": what a tap covers, what is said about it, and every experiment in a real browser."""
+
+import numpy as np
+import pytest
+
+from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+from infant_fer.explain.covering import FACE_PARTS
+from infant_fer.images import load_photo
+from infant_fer.regions import PARTS
+from infant_fer.ui.map_tests import view
+from infant_fer.ui.map_tests.experiments import (
+    COVERS_PART,
+    COVERS_SPOT,
+    GUESSES,
+    SHOWN_PX,
+    SPOT_SHARE,
+    Cover,
+    GuessOverlap,
+    cover_of,
+    covered_answer,
+    part_at,
+    parts_of,
+    settings_of,
+    spots_mask,
+)
+from infant_fer.ui.photo.view import read_photo
+from infant_fer.ui.sessions import Session
+from tests.conftest import EXAMPLES
+from tests.ui import test_page
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, picture, upload, wait_for_map
+
+SMILE = EXAMPLES / "smile.jpg"
+browser, visit = test_page.browser, test_page.visit  # fixtures
+
+
+@pytest.fixture(scope="module")
+def registry() -> CheckpointRegistry:
+    return CheckpointRegistry(available_checkpoints([]))
+
+
+@pytest.fixture
+def session(registry) -> Session:
+    session = Session()
+    read_photo(registry, session, load_photo(SMILE), registry.default)
+    return session
+
+
+def middle_of(face, part: str) -> tuple[float, float]:
+    """Return the middle of the lower or only piece of a part, in shares of the crop's side."""
+    parts = parts_of(face)
+    rows, columns = np.nonzero(parts == PARTS.index(part))
+    place = np.argmin(np.hypot(rows - rows.mean(), columns - columns.mean()))
+    return (columns[place] + 0.5) / len(parts), (rows[place] + 0.5) / len(parts)
+
+
+def test_covering_the_mouth_lowers_the_answer_and_covering_again_uncovers(registry, session):
+    face = session.report.face(1)
+    x, y = middle_of(face, "mouth")
+    assert part_at(face, x, y) == "mouth"
+    shown, words, parts = view.tapped(
+        registry, session, registry.default, (x * SHOWN_PX, y * SHOWN_PX), SHOWN_PX, COVERS_PART
+    )
+    assert shown.shape == (SHOWN_PX, SHOWN_PX, 3)
+    assert parts == ["mouth"]
+    assert "Covering the mouth: positive 99 → " in words
+    answer = covered_answer(registry.analyzer(registry.default), face, cover_of(session))
+    assert answer.before["positive"] - answer.after["positive"] > 0.5
+    assert sum(answer.after.values()) == pytest.approx(1)
+    *_, parts = view.tapped(registry, session, registry.default, (x * SHOWN_PX, y * SHOWN_PX), SHOWN_PX, COVERS_PART)
+    assert parts == []
+    assert "Nothing is covered." in view.covered(registry, session, registry.default, Cover())[1]
+
+
+def test_a_new_photo_or_face_forgets_the_cover(registry, session):
+    session.cover = Cover(("mouth",))
+    session.choose_face(1)
+    assert cover_of(session) == Cover()
+    session.cover = Cover(("mouth",))
+    read_photo(registry, session, load_photo(EXAMPLES / "cry.jpg"), registry.default)
+    assert cover_of(session) == Cover()
+
+
+def test_taps_by_hand():
+    cover = Cover().tapped(0.5, 0.5, COVERS_SPOT, "nose").tapped(0.2, 0.2, GUESSES, "outside")
+    assert (cover.parts, cover.spots, cover.guess) == ((), ((0.5, 0.5),), ((0.2, 0.2),))
+    assert cover.tapped(0.1, 0.1, COVERS_PART, "outside") == cover
+    assert Cover(("eyes", "mouth"), ((0, 0), (1, 1))).words == "the eyes, the mouth and 2 spots"
+    assert Cover((), ((0, 0),)).words == "1 spot"
+    mask = spots_mask(((0.5, 0.25),), 96)
+    rows, columns = np.nonzero(mask)
+    assert (rows.mean(), columns.mean()) == (pytest.approx(24, abs=1), pytest.approx(48, abs=1))
+    assert mask.sum() == pytest.approx(np.pi * (SPOT_SHARE * 96) ** 2, rel=0.15)
+
+
+def test_the_overlap_of_a_guess_by_hand():
+    guess = ((0.5, 0.5),)
+    values = np.zeros((96, 96))
+    values[spots_mask(guess, 96)] = 1
+    same = GuessOverlap.of(guess, values)
+    assert same.overlap == 1
+    assert same.chance == pytest.approx(spots_mask(guess, 96).mean())
+    assert GuessOverlap.of(((0.1, 0.1),), values).overlap == 0
+    assert GuessOverlap.of((), values) is None
+    assert "agree on 100% of the area" in same.sentence
+
+
+def test_settings_name_classes_only():
+    settings = settings_of("gradcam", "the predicted one", "all others")
+    assert (settings.method, settings.target, settings.versus) == ("gradcam", None, None)
+    assert settings_of("gradcam", "negative", "neutral").versus == "neutral"
+
+
+@pytest.mark.slow
+def test_every_experiment_says_what_was_found(registry, session):
+    settings, name = settings_of("gradcam", "", ""), registry.default
+    session.cover = Cover(guess=((0.5, 0.75),))
+    assert "You and the map agree on" in view.overlap_html(registry, session, name, settings)
+    measured = view.measured_html(registry, session, name, settings)
+    assert "Hiding the marked tenth of the picture changes &#39;positive&#39;" in measured
+    assert "rank correlation of" in measured
+    assert all(word in measured for word in ("the mouth", "AU12", "data:image/png"))
+    assert "With 100% of the layers random" in view.randomized_html(registry, session, name, settings, 1.0)
+    steady = view.steady_html(registry, session, name, settings)
+    assert "draws no random numbers" in steady
+    *steps, last = view.compared_html(
+        registry, session, [name], ["gradcam", "rollout"], ["the predicted one"], settings
+    )
+    assert len(steps) == 2
+    assert "Do the maps agree?" in last
+    assert "<progress" in steps[0]
+    assert "<progress" not in last
+
+
+in_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the tab is not tried in a browser."),
+]
+
+
+class TestInBrowser:
+    pytestmark = in_browser
+
+    @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+    def test_a_tap_on_the_mouth_moves_the_answer_and_experiments_run(self, visit, viewport, analyzer):
+        page = visit(viewport)
+        page.get_by_role("tab", name="Test the map").click()
+        page.wait_for_selector("#cover-answer >> text=Choose a photo in the Photo tab first")
+        page.get_by_role("tab", name="Photo").click()
+        upload(page, SMILE)
+        wait_for_map(page)
+        page.get_by_role("tab", name="Test the map").click()
+        page.wait_for_selector("#cover-face img")
+        plain = picture(page, "cover-face")
+        x, y = middle_of(analyzer.analyze(SMILE).faces[0], "mouth")
+        box = page.locator("#cover-face img").bounding_box()
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.wait_for_selector("#cover-answer >> text=Covering the mouth: positive 99 →")
+        assert picture(page, "cover-face") != plain
+        page.locator("#cover-parts label", has_text="eyes").click()
+        page.wait_for_selector("#cover-answer >> text=Covering the eyes and the mouth")
+        page.click("#cover-none")
+        page.wait_for_selector("#cover-answer >> text=Nothing is covered.")
+        page.click("#test-faithful")
+        page.wait_for_selector("#test-faithful-result >> text=Hiding the marked tenth")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"] + 1
+        assert page.faults == []
+        assert set(FACE_PARTS) == {label.strip() for label in page.locator("#cover-parts label").all_inner_texts()}
