@@ -139,14 +139,14 @@ def level_panels(panels: dict[str, dict[str, dict[str, Proportion]]]) -> bytes:
 
 def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: str) -> bytes:
     """Draw answers over the hidden share for each name: (K,) shares and (K,) probabilities of `target`, both 0..1."""
-    figure, axes = _figure(5.2, 3.0)
+    figure, axes = _figure(5.2, 3.6)
     styles = ((BLUE, "-"), ("#009E73", "-"), (GRAY, "--"), (ORANGE, ":"))
     for (name, (shares, answers)), (colour, line) in zip(curves.items(), styles, strict=False):
         area = np.trapezoid(answers, shares)
         axes.plot(shares * 100, answers, color=colour, linestyle=line, linewidth=2, label=f"{name}, area {area:.2f}")
     axes.set(xlabel="per cent of the picture hidden or shown", ylabel=f"probability of {target}", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
     return _png(figure)
 
 
