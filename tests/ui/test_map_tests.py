@@ -27,7 +27,7 @@ from infant_fer.ui.photo.view import read_photo
 from infant_fer.ui.sessions import Session
 from tests.conftest import EXAMPLES
 from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, picture, upload, wait_for_map
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture, upload, wait_for_map
 
 SMILE = EXAMPLES / "smile.jpg"
 browser, visit = test_page.browser, test_page.visit  # fixtures
@@ -143,12 +143,12 @@ class TestInBrowser:
     @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
     def test_a_tap_on_the_mouth_moves_the_answer_and_experiments_run(self, visit, viewport, analyzer):
         page = visit(viewport)
-        page.get_by_role("tab", name="Test the map").click()
+        open_tab(page, "Test the map")
         page.wait_for_selector("#cover-answer >> text=Choose a photo in the Photo tab first")
-        page.get_by_role("tab", name="Photo").click()
+        open_tab(page, "Photo")
         upload(page, SMILE)
         wait_for_map(page)
-        page.get_by_role("tab", name="Test the map").click()
+        open_tab(page, "Test the map")
         page.wait_for_selector("#cover-face img")
         plain = picture(page, "cover-face")
         x, y = middle_of(analyzer.analyze(SMILE).faces[0], "mouth")

@@ -70,6 +70,16 @@ def wait_for_map(page) -> None:
     page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 of 50 samples')")
 
 
+def open_tab(page, name: str) -> None:
+    """Open a tab; on a narrow page the last ones are in a menu."""
+    page.get_by_role("tab", name="Photo").wait_for()
+    if page.get_by_role("tab", name=name).count():
+        page.get_by_role("tab", name=name).click()
+    else:
+        page.click(".overflow-menu > button")
+        page.locator(".overflow-dropdown button", has_text=name).click()
+
+
 def picture(page, name: str) -> str:
     return page.get_attribute(f"#{name} img", "src")
 
