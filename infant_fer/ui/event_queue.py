@@ -21,8 +21,8 @@ from gradio.utils import error_payload, run_coro_in_background
 from infant_fer.ui.compute import release_free_memory
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
-MAX_WAITING = 32  # events of all visitors, live streams aside
-MAX_WAITING_LIVE = 16
+MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or streams
+MAX_WAITING_IN_ALL, MAX_WAITING_BYTES = 200, 128 * 2**20
 MAX_WAITING_OF_ONE = 8  # events of one visitor
 CORES = os.cpu_count() or 1
 PHOTO_PLACES = max(2, CORES)  # photos that are read at the same time
@@ -56,8 +56,8 @@ class _Stream:
 class RobustQueue(Queue):
     """Gradio's queue, restarted when its task fails, fair among visitors, and without analytics.
 
-    Streams and other events wait apart. When as many wait as may, an event of the address that has most waiting gives
-    way. Events of one visitor for the same place run one after the other. Answers that nobody fetches are dropped.
+    Photos, maps, clips and streams wait apart. When as many wait as may, an event of the address that has most waiting
+    gives way. Events of one visitor for the same place run one after the other. Answers that nobody fetches are dropped.
     """
 
     def start(self) -> None:
@@ -87,20 +87,24 @@ class RobustQueue(Queue):
 
     async def push(self, body, request, username):
         """Queue an event. One visitor has one stream and MAX_WAITING_OF_ONE waiting events; who finds no place gets BUSY."""
-        streaming = get_fn(self.blocks, None, body).connection == "stream"
-        waiting = [event for event in self._waiting() if event.streaming == streaming]
-        own = [event for event in waiting if event.session_hash == body.session_hash]
-        if streaming:
+        function = get_fn(self.blocks, None, body)
+        everywhere = self._waiting()
+        own = [event for event in everywhere if event.session_hash == body.session_hash]
+        if function.connection == "stream":
             for event in (*own, *self._running()):
                 if event.streaming and event.session_hash == body.session_hash:
                     await self._end(event)
         elif len(own) >= MAX_WAITING_OF_ONE:
             return False, BUSY, "queue_full"
-        if len(waiting) >= (MAX_WAITING_LIVE if streaming else MAX_WAITING):
-            displaced = _of_the_largest_crowd(waiting, _address(request))
-            if displaced is None:
-                return False, BUSY, "queue_full"
-            await self._end(displaced, BUSY)
+        for waiting, full in (
+            ([event for event in everywhere if event.concurrency_id == function.concurrency_id], _is_full),
+            (everywhere, _are_too_many),
+        ):
+            if full(waiting, request):
+                displaced = _of_the_largest_crowd(waiting, _address(request))
+                if displaced is None:
+                    return False, BUSY, "queue_full"
+                await self._end(displaced, BUSY)
         return await super().push(body, request, username)
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
@@ -214,10 +218,23 @@ def _address(request) -> str:
     return request.client.host if request.client else ""
 
 
+def _is_full(waiting: list[Event], request) -> bool:
+    return len(waiting) >= MAX_WAITING
+
+
+def _are_too_many(waiting: list[Event], request) -> bool:
+    total = sum(_size(each) for each in (request, *(event.request for event in waiting)))
+    return len(waiting) >= MAX_WAITING_IN_ALL or total > MAX_WAITING_BYTES
+
+
+def _size(request) -> int:
+    return int(request.headers.get("content-length", 0))  # the guard has checked it
+
+
 def _of_the_largest_crowd(waiting: list[Event], address: str) -> Event | None:
     """Return the newest waiting event of the address that has most of them, if that is fair to a newcomer's address."""
     counts = Counter(_address(event.request) for event in waiting)
-    crowd, most = counts.most_common(1)[0]
+    crowd, most = counts.most_common(1)[0] if counts else ("", 0)
     if most <= counts[address] + 1:
         return None
     return [event for event in waiting if _address(event.request) == crowd][-1]

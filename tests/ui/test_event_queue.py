@@ -99,9 +99,9 @@ def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
     assert "HELLO" in fetch(url, ask(url))
 
 
-def test_a_full_queue_says_when_to_come_back(page, monkeypatch):
-    monkeypatch.setattr(event_queue, "MAX_WAITING", 0)
-    monkeypatch.setattr(event_queue, "_of_the_largest_crowd", lambda *_: None)
+@pytest.mark.parametrize("limit", ["MAX_WAITING", "MAX_WAITING_IN_ALL", "MAX_WAITING_BYTES"])
+def test_a_full_queue_says_when_to_come_back(page, monkeypatch, limit):
+    monkeypatch.setattr(event_queue, limit, 0)
     url = launch(page, port=None, block=False)
     answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]})
     assert answer.status_code == 503
@@ -238,7 +238,7 @@ def test_streams_take_turns_and_one_without_frames_ends(busy_page, monkeypatch):
 
 
 def test_a_visitor_has_one_stream_and_streams_do_not_keep_others_waiting(busy_page, monkeypatch):
-    monkeypatch.setattr(event_queue, "MAX_WAITING_LIVE", 2)
+    monkeypatch.setattr(event_queue, "MAX_WAITING", 2)
 
     async def scenario() -> None:
         async with await client_of(busy_page) as client:
