@@ -1,4 +1,4 @@
-"""The command line: `infant-fer read|explain|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
+"""The command line: `infant-fer read|video|explain|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from infant_fer.images import printable
 DELEGATED = {  # commands with a parser of their own
     "explain": ("infant_fer.explain.__main__", "Explain one photo by several methods, and test the maps."),
     "evaluate": ("infant_fer.evaluate", "Measure checkpoints on labelled pictures."),
+    "video": ("infant_fer.video.__main__", "Read clips: timelines, bouts and files for coding tools."),
     "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
+EXTRA_OF = {"av": "video"}  # packages that a command cannot do without, and the extra that brings them
 INTERRUPTED = (
     "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part; "
     "with --resume the same command continues."
@@ -111,7 +113,14 @@ def _analyzer(checkpoint: str | None, device: str, precision: str):
 
 def _delegate(module: str):
     def command(context: typer.Context) -> None:
-        raise typer.Exit(import_module(module).main(context.args))
+        try:
+            run = import_module(module).main
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRA_OF:
+                raise
+            print(f"This command needs {error.name}: pip install 'infant_fer[{EXTRA_OF[error.name]}]'", file=sys.stderr)
+            raise typer.Exit(2) from None
+        raise typer.Exit(run(context.args))
 
     return command
 

@@ -15,6 +15,7 @@ from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo, data_url
 from infant_fer.synthetic.mesh.data import is_installed
 from infant_fer.ui.about_tab import build_about_tab
+from infant_fer.ui.clip import is_video_installed
 from infant_fer.ui.event_queue import GuardedBlocks
 from infant_fer.ui.lab.tab import build_lab_tab
 from infant_fer.ui.languages import BROWSER_WORDS
@@ -51,6 +52,11 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                 build_several_tab(registry, sessions, photo_tab)
             with gr.Tab(t("Live"), id="live"):
                 build_live_tab(registry, sessions, photo_tab, tabs)
+            if is_video_installed():
+                with gr.Tab("Clip", id="clip"):
+                    from infant_fer.ui.clip.tab import build_clip_tab  # imports PyAV
+
+                    build_clip_tab(registry, sessions, photo_tab, tabs)
             with gr.Tab("Test the map", id="map-tests") as tests_tab:
                 build_map_tests_tab(registry, sessions, photo_tab.settings.checkpoint, tests_tab)
             if with_lab:

@@ -23,7 +23,7 @@ MAX_TOGETHER = 16  # photos of one request
 JPEG_QUALITY = 90  # for display; downloads are PNG
 # At most two photos are decoded at once: a 40-megapixel photo takes up to 0.3 GB until it is scaled down.
 DECODING = threading.BoundedSemaphore(2)
-UPLOADS_ONLY = "Only a photo uploaded on this page can be read."
+UPLOADS_ONLY = "Only a file uploaded on this page can be read."
 
 
 class PrivateImage(gr.Image):
@@ -112,19 +112,22 @@ def _payload_bytes(payload: ImageData | FileData) -> bytes:
             return base64.b64decode(text, validate=True)
         except binascii.Error:
             raise ImageError(UNREADABLE) from None
-    return _read_and_delete(payload.path)
+    return read_and_delete(payload.path, MAX_BYTES)
 
 
-def _read_and_delete(path: str | None) -> bytes:
-    """Read a file of the upload folder and delete it with its folders; anything outside is refused unread."""
+def read_and_delete(path: str | None, limit: int) -> bytes:
+    """Read a file of the upload folder, at most `limit` + 1 bytes, and delete it with its folders.
+
+    Anything outside the folder is refused unread. Raises ImageError.
+    """
     root, file = Path(get_upload_folder()).resolve(), Path(path or "").resolve()
     if root not in file.parents:
         raise ImageError(UPLOADS_ONLY)
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(limit + 1)
     except OSError:
-        raise ImageError("The photo is no longer on the server. Please choose it again.") from None
+        raise ImageError("The file is no longer on the server. Please choose it again.") from None
     finally:
         file.unlink(missing_ok=True)
         for folder in file.parents[: len(file.parents) - len(root.parents) - 1]:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infant_fer.images import MAX_BYTES
+from infant_fer.ui.uploads import CLIP_BYTES
 
 # Gradio's page needs inline scripts and eval; everything else comes from this server or from memory.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -56,9 +57,11 @@ SENDABLE = re.compile(
 )
 BODILESS = re.compile(rf"/gradio_api/stream/{IDENTIFIER}/close")
 FORM_BYTES = 64 * 1024  # what a form or a JSON object has beside the photo
-UPLOAD_BYTES = MAX_BYTES + FORM_BYTES
+PHOTO_BYTES = MAX_BYTES + FORM_BYTES
+UPLOAD_BYTES = CLIP_BYTES + FORM_BYTES
 JSON_BYTES = MAX_BYTES * 4 // 3 + FORM_BYTES
 TOTAL_BYTES = 256 * 2**20  # of all requests that are being received and of uploads that are not read yet
+KEPT_FOR_PHOTOS = 64 * 2**20  # of them: a clip is refused where it would leave less
 NOT_UNDERSTOOD = "The request could not be answered: it is not as this page sends it."
 BUSY_SECONDS = 5
 BUSY = f"The page is busy. Please try again in {BUSY_SECONDS} seconds."
@@ -138,7 +141,8 @@ class RequestGuard:
 
     @contextmanager
     def _receiving(self, size: int, stored: int) -> Iterator[None]:
-        if self.receiving_bytes + stored + size > TOTAL_BYTES:
+        allowed = TOTAL_BYTES if size <= max(PHOTO_BYTES, JSON_BYTES) else TOTAL_BYTES - KEPT_FOR_PHOTOS
+        if self.receiving_bytes + stored + size > allowed:
             raise RefusedRequestError(503, BUSY)
         self.receiving_bytes += size
         try:
@@ -222,7 +226,7 @@ def _content_length(headers: dict[str, str], limit: int) -> int:
     if not length.isdecimal():
         raise RefusedRequestError(411, "A request says its length in Content-Length.")
     if int(length) > limit:
-        raise RefusedRequestError(413, f"A photo has at most {MAX_BYTES // 10**6} MB.")
+        raise RefusedRequestError(413, f"A photo has at most {MAX_BYTES // 10**6} MB, a clip {CLIP_BYTES // 10**6} MB.")
     return int(length)
 
 

@@ -17,12 +17,11 @@ from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from infant_fer.images import MAX_BYTES
 from infant_fer.ui.event_queue import KeepsNothing
 from infant_fer.ui.languages import I18N
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD, RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
-from infant_fer.ui.uploads import separate_uploads, stored_bytes
+from infant_fer.ui.uploads import CLIP_BYTES, separate_uploads, stored_bytes
 
 MAX_THREADS = 48  # of events; what the page consists of is served by other threads
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
@@ -62,7 +61,7 @@ def launch(
             num_workers=0,
             footer_links=[],
             show_error=True,
-            max_file_size=MAX_BYTES,
+            max_file_size=CLIP_BYTES,
             max_threads=MAX_THREADS,
             state_session_capacity=64,
             quiet=True,

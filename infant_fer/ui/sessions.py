@@ -12,6 +12,7 @@ from typing import Any
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.images import Photo
 from infant_fer.report import Report
+from infant_fer.video.timeline import Timeline
 
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
@@ -54,6 +55,7 @@ class Session:
     frame: Photo | None = None
     live_readings: deque[LiveReading] = field(default_factory=deque)
     readings: OrderedDict[int, Any] = field(default_factory=OrderedDict)  # several.readings.Reading by its number
+    timeline: Timeline | None = None  # of the newest clip
     used_at: float = 0.0
     origin: str = ""  # the visitor's address, for fairness among addresses
     language: str = "en"  # one of locales.LANGUAGES
@@ -64,6 +66,7 @@ class Session:
     _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
     _portrait: Hashable = None  # in the lab: the newest portrait and checkpoint that were requested
     _interpolation_request: int = 0
+    _clip_request: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def begin_photo(self, photo: Photo | None) -> int:
@@ -143,6 +146,24 @@ class Session:
     def is_newest_interpolation(self, request_id: int) -> bool:
         """In the lab: whether an interpolation is to go on."""
         return self._interpolation_request == request_id
+
+    def begin_clip(self) -> int:
+        """Return the request id of a new clip; an older one stops, and its timeline goes."""
+        with self._lock:
+            self._clip_request += 1
+            self.timeline = None
+            return self._clip_request
+
+    def is_newest_clip(self, request_id: int) -> bool:
+        """Return whether a clip is to be read on."""
+        return self._clip_request == request_id
+
+    def finish_clip(self, request_id: int, timeline: Timeline) -> bool:
+        """Keep a clip's timeline unless a newer one was chosen meanwhile; say whether it is kept."""
+        with self._lock:
+            if request_id == self._clip_request:
+                self.timeline = timeline
+            return request_id == self._clip_request
 
     def add_reading(self, reading: LiveReading) -> list[LiveReading]:
         """Keep a live reading and return those of the last LIVE_SECONDS."""

@@ -17,6 +17,7 @@ from pathlib import Path
 PREFIX = "infant-fer-"
 MEMORY_FOLDER = Path("/dev/shm")  # a file system in memory on Linux
 MEMORY_BYTES = 512 * 2**20  # that must be free there
+CLIP_BYTES = 100 * 10**6  # of a clip; a phone records three minutes of 720p in that
 SWEEP_SECONDS, UNREAD_SECONDS = 60, 300  # how often uploads are looked through, and how old an unread one may become
 
 

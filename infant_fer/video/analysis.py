@@ -21,8 +21,8 @@ from infant_fer.video.reading import ClipReader, ClipSettings
 from infant_fer.video.timeline import Event, FrameReading, FrameTable, Timeline
 from infant_fer.video.tracking import FaceTracker, PersonNumbers, Sighting
 
-WINDOW_FRAMES = 32  # classified together; a batch costs half as much for each face as single faces
-AHEAD_FRAMES = 64  # that reading and detection may be ahead of classification; crops alone are kept of them
+WINDOW_FRAMES = 16  # classified together; a batch costs half as much for each face as single faces
+AHEAD_FRAMES = 48  # that reading and detection may be ahead of classification; crops alone are kept of them
 REGIONS = {  # of the frame: left, top, right, bottom as shares of its width and height
     "left": (0.0, 0.0, 0.5, 1.0),
     "right": (0.5, 0.0, 1.0, 1.0),
@@ -94,14 +94,11 @@ def analyze_video(
     >>> timeline = analyze_video("clip.mp4", Analyzer.from_pretrained())
     >>> timeline.summary["persons"][0]["time_share"]
     """
-    reading = ClipAnalysis(source, analyzer, settings)
-    frames, started = FrameTable(), time.monotonic()
-    for row in reading.rows():
-        if on_progress is not None and row.time_s > frames.end_s:
-            on_progress(reading.progress(row.time_s, time.monotonic() - started))
-        frames.append(row)
-    title = name if name is not None else Path(getattr(source, "name", None) or str(source)).name
-    return build_timeline(title, frames, settings.rules, settings.events, analyzer.classifier.name, reading.notes)
+    analysis = ClipAnalysis(source, analyzer, settings)
+    for progress in analysis.steps():
+        if on_progress is not None:
+            on_progress(progress)
+    return analysis.timeline(name if name is not None else Path(getattr(source, "name", None) or str(source)).name)
 
 
 @dataclass(eq=False)
@@ -116,13 +113,14 @@ class _Found:
 
 
 class ClipAnalysis:
-    """One clip's readings as a stream; `notes` are complete when it has ended."""
+    """One clip's readings as a stream: as `rows`, or kept by `steps` for the `timeline`. `notes` are complete at its end."""
 
     def __init__(self, source: str | Path | IO[bytes], analyzer: Analyzer, settings: VideoSettings = VideoSettings()):
         self._analyzer, self._settings = analyzer, settings
         self._reader = ClipReader(Path(source) if isinstance(source, str) else source, settings.clip)
         self._numbers = PersonNumbers(settings.max_persons)
         self._known = 1  # persons with rows; the first has them from the start
+        self._kept = FrameTable()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -142,8 +140,21 @@ class ClipAnalysis:
                 yield from self._read(window, last=not following)
                 window = following
 
-    def progress(self, time_s: float, elapsed_s: float) -> Progress:
-        """Return the progress at a reading of `time_s`, `elapsed_s` seconds after the start."""
+    def steps(self) -> Iterator[Progress]:
+        """Keep every row for the timeline; yield the progress after each frame."""
+        started, time_s = time.monotonic(), -1.0
+        for row in self.rows():
+            self._kept.append(row)
+            if row.time_s > time_s:
+                time_s = row.time_s
+                yield self._progress(time_s, time.monotonic() - started)
+
+    def timeline(self, name: str) -> Timeline:
+        """Return the timeline of the rows kept by `steps` so far; `name` is its source."""
+        settings, checkpoint = self._settings, self._analyzer.classifier.name
+        return build_timeline(name, self._kept, settings.rules, settings.events, checkpoint, self.notes)
+
+    def _progress(self, time_s: float, elapsed_s: float) -> Progress:
         settings = self._settings.clip
         ends = [end for end in (self._reader.info.duration_s, settings.end_s) if end]
         if not ends or min(ends) <= settings.start_s:
@@ -209,7 +220,7 @@ def _reading(found: _Found, person: int, report: FaceReport | None) -> FrameRead
         probabilities=prediction.probabilities,
         valence=prediction.valence,
         arousal=prediction.arousal,
-        action_units=getattr(prediction, "action_units", None),
+        action_units=prediction.action_units,
         verdict=report.assessment.verdict,
         pose=report.face.pose,
         infant=prediction.usable,

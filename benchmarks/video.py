@@ -1,0 +1,274 @@
+"""Measure the reading of clips, `python -m benchmarks.video [--json OUT]`: speed, memory, and errors on rendered clips."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import psutil
+import torch
+
+from infant_fer import Analyzer
+from infant_fer.images import load_photo
+from infant_fer.labels import AFFECTS
+from infant_fer.metrics import Proportion
+from infant_fer.video.analysis import ClipAnalysis, VideoSettings, analyze_video
+from infant_fer.video.reading import ClipReader, ClipSettings
+from infant_fer.video.timeline import Timeline
+
+ROOT = Path(__file__).resolve().parent.parent
+FACE_PX, FRAME_WH, FPS = 300, (640, 480), 25
+ONSET_S = 2.0  # how far apart two onsets may lie that are taken for the same
+SCENES = {"one": 8.0, "two": 8.0, "still-face": 9.0}  # seconds of each rendered clip
+RIGHT, UNSEEN, SEEN = "affect right, of frames read", "not seen, of frames truly not seen", "seen, of frames truly seen"
+SHARES = (RIGHT, UNSEEN, SEEN)  # of the infant's frames; intervals are over infants
+
+_worker: Analyzer  # of a worker process
+
+
+def main() -> None:
+    """Measure what is asked for, print a table and write the JSON if --json is given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the clip whose speed is measured")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of the clip whose memory is measured")
+    parser.add_argument("--infants", type=int, default=3, help="rendered clips of each scene")
+    options = parser.parse_args()
+    results: dict[str, object] = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
+    }
+    for part in options.parts:
+        results |= PARTS[part](options)
+    print(
+        "\n".join(f"{name:64} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in results.items())
+    )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+# --- speed and memory ---------------------------------------------------------------------------------------------------
+
+
+def speed(options: argparse.Namespace) -> dict[str, object]:
+    """Return frames a second of one process, of two workers with a thread each, and of a loop over `Analyzer.analyze`."""
+    clip = moving_portrait(options.seconds)
+    analyzer = Analyzer.from_pretrained()
+    n_frames = round(options.seconds * FPS)
+
+    def timed(work: Callable[[], object]) -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return n_frames / (time.perf_counter() - wall), 1000 * (time.process_time() - cpu) / n_frames
+
+    whole = timed(lambda: analyze_video(io.BytesIO(clip), analyzer, name="clip"))
+    naive = timed(lambda: _naive(analyzer, clip))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    single = timed(lambda: analyze_video(io.BytesIO(clip), analyzer, VideoSettings(ahead=False), name="clip"))
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    next(ClipAnalysis(io.BytesIO(clip), analyzer).rows())
+    first = time.perf_counter() - start
+    with ProcessPoolExecutor(2, get_context("spawn"), _load_worker) as pool:
+        list(pool.map(_read_in_worker, [clip[:0]] * 2))  # both have loaded
+        start = time.perf_counter()
+        list(pool.map(_read_in_worker, [clip] * 2))
+        two = 2 * n_frames / (time.perf_counter() - start)
+    return {
+        "one process, frames a second": whole[0],
+        "one process, CPU ms a frame": whole[1],
+        "one thread, frames a second": single[0],
+        "one thread, CPU ms a frame": single[1],
+        "two workers of one thread, frames a second": two,
+        "two workers over one thread": two / single[0],
+        "loop over Analyzer.analyze, frames a second": naive[0],
+        "loop over Analyzer.analyze, CPU ms a frame": naive[1],
+        "one process over that loop": whole[0] / naive[0],
+        "start to first row, seconds": first,
+    }
+
+
+def memory(options: argparse.Namespace) -> dict[str, object]:
+    """Return the resident memory after one minute of a long clip and its largest value afterwards, and their ratio."""
+    minute = moving_portrait(60.0)
+    process, analyzer = psutil.Process(), Analyzer.from_pretrained()
+    after_minute, most = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.mp4"
+        path.write_bytes(repeated(minute, options.minutes))
+        analysis = ClipAnalysis(path, analyzer)
+        for progress in analysis.steps():
+            if progress.time_s < 60:
+                continue
+            resident = process.memory_info().rss
+            after_minute = after_minute or resident
+            most = max(most, resident)
+        analysis.timeline("long.mp4")
+        most = max(most, process.memory_info().rss)
+    return {
+        "length of the long clip, minutes": options.minutes,
+        "resident after one minute, MB": after_minute / 1e6,
+        "largest resident afterwards, MB": most / 1e6,
+        "largest over one minute's": most / after_minute,
+    }
+
+
+def moving_portrait(seconds: float) -> bytes:
+    """Return a clip of 640 × 480 px in which two rendered portraits take turns and move about."""
+    faces = [cv2.resize(load_photo(ROOT / "examples" / f"{name}.jpg").rgb, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
+             for name in ("smile", "neutral")]  # fmt: skip
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height = FRAME_WH
+        stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast"}
+        for number in range(round(seconds * FPS)):
+            rgb = np.full((FRAME_WH[1], FRAME_WH[0], 3), 120, np.uint8)
+            left, top = round(150 + 100 * np.sin(number / 20)), round(90 + 40 * np.cos(number / 17))
+            rgb[top : top + FACE_PX, left : left + FACE_PX] = faces[number // 60 % 2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode())
+    return data.getvalue()
+
+
+def repeated(clip: bytes, minutes: float) -> bytes:
+    """Return a clip of one minute again and again, its packets copied."""
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as target:
+        with av.open(io.BytesIO(clip)) as source:
+            stream = target.add_stream_from_template(source.streams.video[0])
+        for turn in range(round(minutes)):
+            with av.open(io.BytesIO(clip)) as source:
+                for packet in source.demux(video=0):
+                    if packet.dts is not None:
+                        shift = round(60 * turn / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                        target.mux(packet)
+    return data.getvalue()
+
+
+def _naive(analyzer: Analyzer, clip: bytes) -> None:
+    with ClipReader(io.BytesIO(clip), ClipSettings()) as reader:
+        for frame in reader.frames():
+            analyzer.analyze(frame.rgb)
+
+
+def _load_worker() -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = Analyzer.from_pretrained()
+
+
+def _read_in_worker(clip: bytes) -> None:
+    if clip:
+        analyze_video(io.BytesIO(clip), _worker, VideoSettings(ahead=False), name="clip")
+
+
+# --- errors on rendered clips -------------------------------------------------------------------------------------------
+
+
+def errors(options: argparse.Namespace) -> dict[str, object]:
+    """Return how the timeline differs from the truth of rendered clips; seeds of infants that nothing was chosen on."""
+    from infant_fer.synthetic.clip import write_clip
+    from infant_fer.synthetic.clip_spec import SCENES as SPECS
+
+    analyzer = Analyzer.from_pretrained()
+    totals: dict[str, list] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        for scene, seconds in SCENES.items():
+            for number in range(options.infants):
+                path = Path(folder) / f"{scene}-{number}.mp4"
+                write_clip(SPECS[scene](seconds, 900 + 10 * number), path)
+                print(f"rendered {path.name}", file=sys.stderr)
+                timeline = analyze_video(path, analyzer)
+                before = {name: len(totals[name]) for name in SHARES}
+                compare(timeline, path.with_name(path.stem + ".truth.csv"), totals)
+                for name in SHARES:
+                    totals[f"infants of {name}"] += [number] * (len(totals[name]) - before[name])
+    shares = {
+        name: str(Proportion.of(np.array(totals[name], bool), np.array(totals[f"infants of {name}"])))
+        for name in SHARES
+    }
+    onsets = np.array(totals["onset"])
+    return {
+        "rendered clips": f"{len(SCENES) * options.infants} of {options.infants} infants",
+        **shares,
+        "onsets matched": f"{len(onsets)} of {sum(totals['true onsets'])}",
+        "median onset error, ms": float(1000 * np.median(np.abs(onsets))) if len(onsets) else float("nan"),
+        "median onset lag, ms": float(1000 * np.median(onsets)) if len(onsets) else float("nan"),
+        "identity switches": float(sum(totals["switches"])),
+    }
+
+
+def compare(timeline: Timeline, truth_path: Path, totals: dict[str, list]) -> None:
+    """Add what one clip's timeline gets right: true persons are matched by place in each frame, the infant is person 1."""
+    with truth_path.open(newline="") as stream:
+        truth = [row for row in csv.DictReader(stream)]
+    by_time: dict[float, dict[int, object]] = defaultdict(dict)
+    for reading in timeline.frames:
+        by_time[round(reading.time_s, 3)][reading.person] = reading
+    held: dict[int, int] = {}
+    switches = 0
+    for row in truth:
+        readings = by_time.get(round(float(row["time_s"]), 3), {})
+        box = np.array([float(row[side]) for side in ("left", "top", "right", "bottom")])
+        near = next(
+            (each for each in readings.values() if each.seen and _overlap(np.array(each.box_xyxy), box) > 0.3), None
+        )
+        truly_seen, true_person = row["seen"] == "1", int(row["person"])
+        if true_person == 1:
+            visible = float(row["visible"])
+            if visible > 0.9:
+                totals[SEEN].append(near is not None)
+            elif visible < 0.2:
+                totals[UNSEEN].append(near is None)
+            if near is not None and near.verdict != "cannot say" and truly_seen:
+                totals[RIGHT].append(near.label == row["label"])
+        if near is not None and truly_seen:
+            switches += held.setdefault(true_person, near.person) != near.person
+            held[true_person] = near.person
+    totals["switches"].append(switches)
+    _compare_onsets(timeline, [row for row in truth if row["person"] == "1"], held.get(1), totals)
+
+
+def _compare_onsets(timeline: Timeline, truth: list[dict], person: int | None, totals: dict[str, list]) -> None:
+    true = [(float(now["time_s"]), now["label"]) for before, now in pairwise(truth)
+            if now["label"] != before["label"] and now["label"] != "neutral" and float(now["visible"]) > 0.9]  # fmt: skip
+    totals["true onsets"].append(len(true))
+    found = [
+        (each.onset_s, each.label) for each in timeline.intervals if each.person == person and each.label in AFFECTS
+    ]
+    for time_s, label in true:
+        lags = [onset - time_s for onset, other in found if other == label and abs(onset - time_s) <= ONSET_S]
+        if lags:
+            totals["onset"].append(min(lags, key=abs))
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the intersection over the smaller box's area."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    area = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
+    return float(np.prod(np.maximum(sides, 0)) / max(area, 1e-6))
+
+
+PARTS = {"speed": speed, "memory": memory, "errors": errors}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Read clips: `infant-fer video CLIP_OR_FOLDER... --out DIR` writes a folder of tables, coding files and a page for each clip."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from infant_fer.errors import InfantFERError
+from infant_fer.images import printable
+from infant_fer.video.sessions import Session, SessionOptions, SessionResult, check_output, run_session, sessions_of
+from infant_fer.workers import Job, spread
+
+if TYPE_CHECKING:
+    from infant_fer.analyzer import Analyzer
+    from infant_fer.video.analysis import Progress
+
+INTERRUPTED = "Interrupted. Clips that were complete are kept; the same command goes on with the others."
+BAR = "{desc}: {n:.0f} % {bar} {postfix}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0 when every clip could be read, 1 when one could not, 2 for a wrong command, 130 interrupted."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    sessions = sessions_of(options.clips, options.out)
+    if not sessions:
+        print(f"No clip was found in: {', '.join(map(printable, options.clips))}.", file=sys.stderr)
+        return 1
+    check_output(sessions, options.out)
+    results: list[SessionResult] = []
+    for result in _results(sessions, options):
+        results.append(result)
+        for sentence in filter(None, (result.fault, *result.notes)):
+            tqdm.write(f"{printable(result.session.clip)}: {sentence}", file=sys.stderr)
+    states = Counter(result.state for result in results)
+    print(
+        f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
+        file=sys.stderr,
+    )
+    failed = [result for result in results if result.state == "failed"]
+    if len(failed) > 1:
+        print(
+            "\n".join(["Failed:", *(f"  {printable(each.session.clip)}: {each.fault}" for each in failed)]),
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+def _results(sessions: Sequence[Session], options: argparse.Namespace) -> Iterator[SessionResult]:
+    """Yield the result of each session in order: from workers, or one after the other here with a bar of the clip's time."""
+    settings = _session_options(options)
+    load = partial(_load, options.checkpoint, options.device)
+    if options.workers > 1 or options.ray:
+        settings = replace(settings, settings=replace(settings.settings, ahead=False))  # a worker has one thread
+        job = Job(load, partial(_work, settings), _lost)
+        results = spread(job, sessions, options.workers, options.ray)
+        yield from tqdm(results, total=len(sessions), unit="clip", disable=None, file=sys.stderr)
+        return
+    analyzer = load()
+    for number, session in enumerate(sessions, 1):
+        title = f"{printable(session.clip.name)} ({number}/{len(sessions)})"
+        with tqdm(total=100, desc=title, disable=None, file=sys.stderr, bar_format=BAR) as bar:
+            yield run_session(analyzer, session, settings, partial(_show, bar))
+
+
+def _load(checkpoint: str | None, device: str) -> Analyzer:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
+    from infant_fer.analyzer import Analyzer
+
+    return Analyzer.from_pretrained(checkpoint, device=device)
+
+
+def _work(options: SessionOptions, analyzer: Analyzer, session: Session) -> SessionResult:
+    return run_session(analyzer, session, options)
+
+
+def _lost(session: Session) -> SessionResult:
+    return SessionResult(session, "failed", fault="Two workers died while they read it.")
+
+
+def _show(bar: tqdm, progress: Progress) -> None:
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        bar.set_postfix_str(f"{progress.time_s:.1f} s read, {minutes}:{seconds:02} left", refresh=False)
+    bar.update(100 * (progress.share or 0.0) - bar.n)
+
+
+def _session_options(options: argparse.Namespace) -> SessionOptions:
+    from infant_fer.video.analysis import VideoSettings, parse_region  # loads torch
+    from infant_fer.video.bouts import BoutRules
+    from infant_fer.video.reading import ClipSettings
+
+    clip = ClipSettings(fps=options.fps, start_s=options.start, end_s=options.end)
+    region = parse_region(options.region) if options.region else None
+    settings = VideoSettings(clip, region, options.persons, BoutRules(smoothing_s=options.smoothing))
+    return SessionOptions(settings, options.human, options.events, options.explain_peaks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("infant-fer video", description=__doc__.splitlines()[0])
+    parser.add_argument("clips", nargs="+", metavar="CLIP_OR_FOLDER", help="clips, or folders searched for clips")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder for each clip")
+    parser.add_argument("--fps", type=float, help="frames read a second; default: all")
+    parser.add_argument(
+        "--start", type=float, default=0.0, metavar="S", help="second of the clip at which reading starts"
+    )
+    parser.add_argument("--end", type=float, metavar="S", help="second at which it ends")
+    parser.add_argument(
+        "--region", help="part of the frame: left, right, top, bottom, or LEFT,TOP,RIGHT,BOTTOM as shares"
+    )
+    parser.add_argument("--persons", type=int, default=3, metavar="N", help="how many persons are followed, at most 5")
+    parser.add_argument(
+        "--events", type=Path, metavar="FILE", help="phases of the session: a file, or a folder with one a clip"
+    )
+    parser.add_argument(
+        "--human", type=Path, metavar="FILE", help="human coding to compare with: a file, or a folder with one a clip"
+    )
+    parser.add_argument(
+        "--explain-peaks", action="store_true", help="write the map of the clearest positive and negative frame"
+    )
+    parser.add_argument(
+        "--smoothing", type=float, default=0.5, metavar="S", help="time constant of the smoothed curves"
+    )
+    parser.add_argument("--checkpoint", metavar="C", help="folder or Hub id; default: the embedded checkpoint")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, each with one thread")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="read on a Ray cluster: auto, or its address (docs/cluster.md)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

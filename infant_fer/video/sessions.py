@@ -1,0 +1,242 @@
+"""One recorded session: which files belong to it, is it done already, and what is written of it? The unit of work of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infant_fer.errors import ClipError, DatasetError, InfantFERError, OutputError
+from infant_fer.files import check_output_folder, replace_folder, write_atomically
+from infant_fer.images import encode_png, printable
+from infant_fer.video.agreement import agreement, write_agreement
+from infant_fer.video.exports import EXPORTERS, export, safe_stem
+from infant_fer.video.imports import READERS, read_coding, read_events
+from infant_fer.video.page import timeline_page
+from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
+from infant_fer.video.timeline import FrameReading, Timeline
+
+if TYPE_CHECKING:  # loads torch and mediapipe
+    from infant_fer.analyzer import Analyzer
+    from infant_fer.video.analysis import Progress, VideoSettings
+
+SUMMARY, AGREEMENT, REPORT = "summary.json", "agreement.json", "report.html"
+PEAK = "peak_{affect}.png"
+PEAK_AFFECTS = ("positive", "negative")
+MARK = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
+SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprint; a hash of all would take minutes
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What is done with every session. `human` and `events` are a file, or a folder of files named as the clips."""
+
+    settings: VideoSettings
+    human: Path | None = None
+    events: Path | None = None
+    explain_peaks: bool = False
+    formats: tuple[str, ...] = tuple(EXPORTERS)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One clip and the folder for its results."""
+
+    clip: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What became of one session: `state` is "written", "skipped" (its output is whole) or "failed", then with a `fault`."""
+
+    session: Session
+    state: str
+    seconds: float = 0.0  # of the clip
+    fault: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def sessions_of(sources: Iterable[str | Path], out: Path) -> list[Session]:
+    """List the clips as given, and those of folders in the order of their names, each with a folder of its own in `out`.
+
+    The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on.
+    """
+    sessions, taken = [], set()
+    for clip in _clips(sources):
+        stem, number = safe_stem(clip.name), 1
+        while (name := stem if number == 1 else f"{stem}-{number}") in taken:
+            number += 1
+        taken.add(name)
+        sessions.append(Session(clip, out / name))
+    return sessions
+
+
+def _clips(sources: Iterable[str | Path]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        if source.is_dir():
+            for place, folders, names in os.walk(source):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+                yield from (path for path in paths if path.suffix.lower() in CLIP_SUFFIXES)
+        else:
+            yield source
+
+
+def run_session(
+    analyzer: Analyzer,
+    session: Session,
+    options: SessionOptions,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SessionResult:
+    """Read one clip and write its folder at once, when everything in it is complete; a fault is part of the result.
+
+    A session whose folder has the same fingerprint is skipped.
+    """
+    try:
+        mark = fingerprint(session, options, analyzer.classifier.name)
+        if is_whole(session, mark):
+            return SessionResult(session, "skipped")
+        timeline = _timeline(analyzer, session, options, mark, on_progress)
+        _write(analyzer, timeline, session, options)
+        return SessionResult(session, "written", timeline.duration_s, notes=tuple(timeline.summary["notes"]))
+    except InfantFERError as error:
+        return SessionResult(session, "failed", fault=str(error))
+    except Exception as error:  # any library's, on this clip alone: the table says so, and the others are still read
+        return SessionResult(session, "failed", fault=f"Unexpected {type(error).__name__}: {error}")
+
+
+def fingerprint(session: Session, options: SessionOptions, checkpoint: str) -> str:
+    """Return a hash of the clip's size, start and end, of the codings beside it, and of all settings. Raises ClipError."""
+    from infant_fer import __version__
+
+    content = hashlib.sha256()
+    try:
+        with session.clip.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            content.update(stream.read(SAMPLED_BYTES))
+            stream.seek(max(0, size - SAMPLED_BYTES))
+            content.update(stream.read(SAMPLED_BYTES))
+    except OSError as error:
+        raise ClipError(f"The clip could not be opened: {error.strerror}.") from None
+    beside = [_beside(place, session.clip) for place in (options.human, options.events)]
+    codings = [hashlib.sha256(path.read_bytes()).hexdigest() if path else "" for path in beside]
+    settings = asdict(options.settings) | {"ahead": None}  # changes nothing in the result
+    facts = [
+        __version__,
+        checkpoint,
+        size,
+        content.hexdigest(),
+        codings,
+        settings,
+        options.explain_peaks,
+        options.formats,
+    ]
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
+
+
+def is_whole(session: Session, mark: str) -> bool:
+    """Return whether the session's folder was written completely with this fingerprint."""
+    try:
+        return json.loads((session.folder / SUMMARY).read_text("utf-8")).get(MARK) == mark
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _timeline(analyzer, session: Session, options: SessionOptions, mark: str, on_progress) -> Timeline:
+    from infant_fer.video.analysis import analyze_video
+
+    events = _beside(options.events, session.clip)
+    settings = replace(options.settings, events=read_events(events)) if events else options.settings
+    timeline = analyze_video(session.clip, analyzer, settings, on_progress, printable(session.clip.name))
+    return replace(timeline, summary={**timeline.summary, MARK: mark})  # type: ignore[typeddict-unknown-key]
+
+
+def _write(analyzer: Analyzer, timeline: Timeline, session: Session, options: SessionOptions) -> None:
+    """Write all files into a folder beside the final one, which then takes its name."""
+    session.folder.parent.mkdir(parents=True, exist_ok=True)
+    check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
+    partial = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=session.folder.parent))
+    try:
+        partial.chmod(0o755)  # mkdtemp's folders are their owner's alone
+        export(timeline, partial, options.formats)
+        human = _beside(options.human, session.clip)
+        if human:
+            found = agreement(timeline, read_coding(human))
+            write_agreement(partial / AGREEMENT, found)
+            write_atomically(partial / REPORT, timeline_page(timeline, found))
+        if options.explain_peaks:
+            _write_peaks(analyzer, timeline, session.clip, options, partial)
+        own = {path.name for path in partial.iterdir()} | {
+            AGREEMENT,
+            *(PEAK.format(affect=each) for each in PEAK_AFFECTS),
+        }
+        replace_folder(partial, session.folder, own)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _beside(place: Path | None, clip: Path) -> Path | None:
+    """Return the coding of a clip: the file itself, or the one in the folder with the clip's name; None without a place.
+
+    Raises DatasetError.
+    """
+    if place is None or place.is_file():
+        return place
+    if not place.is_dir():
+        raise DatasetError(f"There is no file or folder {printable(place)}.")
+    return next((path for suffix in READERS if (path := place / f"{clip.stem}{suffix}").is_file()), None)
+
+
+def peaks(timeline: Timeline) -> dict[str, FrameReading]:
+    """Return the infant's frame in which each of PEAK_AFFECTS is most likely, where it is the label of an answer."""
+    found: dict[str, FrameReading] = {}
+    for reading in timeline.frames:
+        label = reading.label
+        if reading.person != timeline.infant or label not in PEAK_AFFECTS or reading.verdict != "answer":
+            continue
+        if label not in found or _height(reading) > _height(found[label]):
+            found[label] = reading
+    return found
+
+
+def _height(reading: FrameReading) -> float:
+    return (reading.smoothed or reading.probabilities)[reading.label]  # type: ignore[index]
+
+
+def _write_peaks(analyzer: Analyzer, timeline: Timeline, clip: Path, options: SessionOptions, folder: Path) -> None:
+    """Write the frame of each peak, with the landmarks and with the map of what the answer depends on, side by side."""
+    from infant_fer.drawing import close_up, draw_faces, draw_saliency
+
+    for affect, reading in peaks(timeline).items():
+        settings = replace(options.settings.clip, fps=None, start_s=reading.time_s, end_s=None)
+        with ClipReader(clip, settings) as reader:
+            frame = next(reader.frames())
+        report = analyzer.analyze(frame.rgb, thorough=False)
+        if not report.faces:
+            continue
+        box = np.array(reading.box_xyxy) / frame.scale
+        chosen = min(report.faces, key=lambda face: float(np.abs(np.array(face.face.box_xyxy) - box).max())).number
+        shown = close_up(analyzer.explain(report, chosen))
+        sides = (draw_faces(shown, chosen), draw_saliency(shown, chosen))
+        write_atomically(folder / PEAK.format(affect=affect), encode_png(np.hstack(sides)))
+
+
+def check_output(sessions: Sequence[Session], out: Path) -> None:
+    """Raise OutputError, before any work, unless every session's folder can be written."""
+    if out.is_file():
+        raise OutputError(f"{out} is a file. Give the name of a folder.")
+    inputs = {session.clip.resolve() for session in sessions}
+    for session in sessions:
+        if session.folder.exists():
+            check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
+        if session.folder.resolve() in inputs:
+            raise OutputError(f"{session.folder} is also a clip. Give another folder for the output.")

@@ -1,0 +1,118 @@
+"""The command over a folder of sessions: what is written, skipped, named as failed, and what a killed run leaves."""
+
+import csv
+import json
+
+import pytest
+
+from infant_fer.errors import OutputError
+from infant_fer.video import __main__ as command
+from infant_fer.video import sessions
+from infant_fer.video.analysis import VideoSettings
+from infant_fer.video.sessions import Session, SessionOptions, check_output, run_session, sessions_of
+from tests.video.clips import encoded, placed, portrait
+
+FIRST_COLUMNS = "time_s,person,seen,left,top,right,bottom,label,positive,neutral,negative,valence,arousal,verdict,"
+NAMES = {"frames.csv", "intervals.csv", "play.eaf", "play.opf", "play.vtt", "events.tsv", "report.html", "summary.json"}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Return a folder with a clip (a smile of 0.48 s, then a cry of 0.48 s), one that is no clip, and a hidden one."""
+    folder = tmp_path_factory.mktemp("clips")
+    smile, cry = portrait("smile"), portrait("cry")
+    (folder / "play.mp4").write_bytes(encoded(placed([(smile if n < 12 else cry, 40, 20)]) for n in range(24)))
+    (folder / "broken.mp4").write_bytes(b"no clip")
+    (folder / ".hidden.mp4").write_bytes(b"no clip")
+    (folder / "notes.txt").write_text("no clip")
+    return folder
+
+
+@pytest.fixture
+def run(analyzer, monkeypatch):
+    """Return the command, which uses the tests' analyzer."""
+    monkeypatch.setattr(command, "_load", lambda *_: analyzer)
+    return lambda *arguments: command.main([str(each) for each in arguments])
+
+
+def rows(path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_folder_of_sessions_is_read_once_and_what_failed_is_named(clips, run, tmp_path, capsys):
+    assert run(clips, "--out", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "broken.mp4: This file could not be read as a video clip." in said
+    assert "1 written, 0 skipped because they are whole, 1 failed." in said
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {"play"}
+    folder = tmp_path / "out" / "play"
+    assert {each.name for each in folder.iterdir()} >= NAMES
+    frames = rows(folder / "frames.csv")
+    assert ",".join(frames[0]).startswith(FIRST_COLUMNS)
+    assert len(frames) == 24
+    intervals = rows(folder / "intervals.csv")
+    assert list(intervals[0]) == ["onset_s", "offset_s", "person", "label", "confidence", "seen_share"]
+    assert [each["label"] for each in intervals] == ["positive", "negative"]
+    assert float(intervals[1]["onset_s"]) == pytest.approx(0.48, abs=0.12)
+
+    before = (folder / "summary.json").stat().st_mtime_ns
+    assert run(clips, "--out", tmp_path / "out") == 1
+    assert "0 written, 1 skipped" in capsys.readouterr().err
+    assert (folder / "summary.json").stat().st_mtime_ns == before
+    assert run(clips / "play.mp4", "--out", tmp_path / "out", "--fps", "5") == 0
+    assert "1 written" in capsys.readouterr().err
+    assert len(rows(folder / "frames.csv")) == 5
+
+
+def test_codings_events_and_peaks_are_written_beside(clips, run, tmp_path):
+    (tmp_path / "human.csv").write_text("onset,offset,label\n0,0.48,positive\n0.48,0.96,negative\n")
+    (tmp_path / "events.csv").write_text("onset,offset,label\n0.2,0.9,still face\n")
+    more = ("--human", tmp_path / "human.csv", "--events", tmp_path / "events.csv", "--explain-peaks")
+    assert run(clips / "play.mp4", "--out", tmp_path / "out", *more) == 0
+    folder = tmp_path / "out" / "play"
+    found = json.loads((folder / "agreement.json").read_text())
+    assert found["kappa_frame"] > 0.8
+    assert {"kappa_second", "confusion", "onset_lag_s"} <= set(found)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["persons"][0]["latency_to_negative_s"]["still face"] == pytest.approx(0.28, abs=0.12)
+    for affect in ("positive", "negative"):
+        assert (folder / f"peak_{affect}.png").read_bytes().startswith(b"\x89PNG")
+    assert "κ" in (folder / "report.html").read_text()
+
+
+def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(clips, analyzer, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    session = Session(clips / "play.mp4", tmp_path / "out" / "play")
+    monkeypatch.setattr(sessions, "export", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_session(analyzer, session, SessionOptions(VideoSettings()))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
+    folder = tmp_path / "play"
+    folder.mkdir()
+    (folder / "thesis.docx").write_text("mine")
+    with pytest.raises(OutputError, match="did not write"):
+        check_output([Session(clips / "play.mp4", folder)], tmp_path)
+    (folder / "summary.json").write_text("{}")
+    check_output([Session(clips / "play.mp4", folder)], tmp_path)
+
+
+def test_every_clip_has_a_folder_of_its_own(tmp_path):
+    for name in ("a/one.mp4", "a/one.mov", "b/two.MKV", "b/.x/three.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"")
+    found = sessions_of([tmp_path / "a", tmp_path / "b", "odd\nname.webm"], tmp_path / "out")
+    assert [each.folder.name for each in found] == ["one", "one-2", "two", "odd name"]
+
+
+def test_a_wrong_command_says_so(run, tmp_path, capsys):
+    assert run(tmp_path, "--out", tmp_path / "out") == 1
+    assert "No clip was found" in capsys.readouterr().err
+    (tmp_path / "c.mp4").write_bytes(b"x")
+    assert run(tmp_path / "c.mp4", "--out", tmp_path / "out", "--region", "middle") == 2
+    assert "region" in capsys.readouterr().err
