@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", choices=["best", "last"], help="keep the epoch with the best dev accuracy, or the last"
     )
-    parser.add_argument("--balance", help="none, weighted (drawn alike), undersampled, or loss (weights in the loss)")
+    parser.add_argument(
+        "--balance",
+        help="none, weighted (drawn alike), undersampled, loss (weights in the loss), or synthetic:CLASS (renders)",
+    )
     parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
     data = parser.add_argument_group("data")

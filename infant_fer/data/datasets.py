@@ -23,6 +23,7 @@ from infant_fer.data.labeled_images import (
     one_hot,
     own_subjects,
 )
+from infant_fer.data.published import read_published
 from infant_fer.data.tables import read_subjects, read_table
 from infant_fer.errors import DatasetError
 from infant_fer.files import PICTURE_SUFFIXES, open_atomically
@@ -39,6 +40,7 @@ CAMERA = re.compile(
     r"(?<![a-z])(?:img|dsc[nf]?|dcim|pxl|mvi|vid|wa|photo|picture|pic|image|screenshot|frame)[-_ ]*\d+(?!\d)",
     re.IGNORECASE,
 )
+MOUTH = re.compile(r"(?<=.)(open|closed|withtongue)$", re.IGNORECASE)  # CAFE writes happyopen, disgustwithtongue
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 LAYOUTS = (
     "Give a folder or zip of pictures with the label in their names (Pos12.jpg, 03_happy.png), of one folder per label, "
@@ -51,15 +53,18 @@ def read_labeled_images(
 ) -> LabeledImages:
     """Read the data set at `source`; the layouts are those of LAYOUTS.
 
-    City Infant Faces and Tromsø Infant Faces are folders of labelled names; FER2013 and any ImageFolder are folders of
-    folders. A table's pictures are searched beside it, in the archives beside it, and by the ends of their paths in
-    `pictures`. `classes` keeps only those labels. Hub data sets are kept in `cache`. Raises DatasetError naming the file.
+    AffectNet, RAF-DB and FER+ are read as published. City Infant Faces, Tromsø Infant Faces and CAFE are folders of labelled
+    names; FER2013 and any ImageFolder are folders of folders. A table's pictures are searched beside it, in the archives
+    beside it, and by the ends of their paths in `pictures`. `classes` keeps only those labels. Hub data sets are kept in
+    `cache`. Raises DatasetError naming the file.
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
         return read_table(path, classes, pictures)
     if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return read_table(table, classes, pictures)
+    if os.path.isdir(path) and (published := read_published(path, classes)) is not None:
+        return published
     if os.path.isdir(path):
         found, locked = folder_files(path)
         files: list[tuple[Place, tuple[str, ...]]] = [
@@ -146,6 +151,7 @@ def label_in_name(name: str) -> tuple[str, str]:
     after the label counts pictures. Raises DatasetError when there is no label or more than one.
     """
     words = WORDS.findall(CAMERA.sub(" ", DATE.sub(" ", PurePosixPath(name).stem)))
+    words = [MOUTH.sub("", word) or word for word in words]
     places = [index for index, word in enumerate(words) if canonical_label(word) in ORDER]
     if len({canonical_label(words[index]) for index in places}) != 1:
         found = "no label" if not places else "more than one label"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
+from infant_fer.labels import canonical_label
 from infant_fer.training.batches import MIXINGS
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -94,6 +95,7 @@ class ExperimentConfig:
     folds: FoldsConfig = field(default_factory=FoldsConfig)
     size: int | None = None  # side of the crops in px, for random weights
     teacher: str | None = None  # checkpoint whose probabilities become half of each target
+    rendered: str = ""  # a class whose train pictures renders bring to the median of the other classes
     size_curve: bool = False  # also train on fractions of the train pictures
     resume: bool = False
     seed: int = 0
@@ -155,9 +157,16 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
 
 
 def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
-    """Return the config with classes balanced as BALANCES says. Raises DatasetError for a word that is not there."""
+    """Return the config with classes balanced as BALANCES says, or by renders: "synthetic:CLASS". Raises DatasetError."""
+    kind, _, label = how.partition(":")
+    if kind == "synthetic" and label:
+        if config.folds.count or config.data.crops == "whole":
+            raise DatasetError(
+                "--balance synthetic adds aligned renders to train alone: leave out --folds and --crops whole."
+            )
+        return replace(config, rendered=canonical_label(label))
     if how not in BALANCES:
-        raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)}.")
+        raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)} and synthetic:CLASS.")
     return replace(config, settings=replace(config.settings, **BALANCES[how]))  # type: ignore[arg-type]
 
 

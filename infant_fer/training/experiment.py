@@ -36,6 +36,7 @@ from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
+from infant_fer.training.rendered_minority import with_renders
 from infant_fer.training.trainer import fit
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
 from infant_fer.trust.store import TrustData
@@ -97,6 +98,8 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     start = time.monotonic()
     base, dataset = _model_and_data(config, log)
     splits, across = _checked_splits(dataset, config, log)
+    if config.rendered:
+        dataset, splits = with_renders(dataset, splits, config.rendered, base.crop, config.data.cache, log)
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
     fold_splits = _checked_folds(seen.images, config)
     fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]

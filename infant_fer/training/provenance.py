@@ -103,6 +103,7 @@ def provenance(
         "pairs across splits": across.counts(),
         "folds": config.folds.count,
         "repeats": config.folds.repeats,
+        "rendered": config.rendered,
         "teacher": config.teacher and publishable(config.teacher),
         "seed": config.seed,
         "settings": asdict(config.settings),
@@ -122,7 +123,8 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
         before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
-        before.setdefault("crops", "aligned")
+        for name, default in (("crops", "aligned"), ("rendered", "")):
+            before.setdefault(name, default)
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:
             raise DatasetError(

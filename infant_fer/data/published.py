@@ -1,0 +1,157 @@
+"""Which pictures are in a data set as its authors publish it? AffectNet's annotations, RAF-DB's list, FER+'s table of votes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from infant_fer.data.labeled_images import LabeledImages, classes_of, named, one_hot, own_subjects
+from infant_fer.errors import DatasetError
+from infant_fer.images import PHOTO_SUFFIXES
+from infant_fer.labels import VOTED_EMOTIONS
+
+# Mollahosseini et al. 2017, arXiv 1708.03985; 8 to 10 are none, uncertain and no face.
+AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+AFFECTNET_SETS = {"train_set": "train", "val_set": "test", "": ""}
+# Li, Deng and Du 2017; numbered from 1 in list_patition_label.txt, which its authors spell so.
+RAF_DB, RAF_DB_LIST = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"), "list_patition_label.txt"
+# Barsoum et al. 2016, arXiv 1608.01041.
+FER_PLUS_TABLE = "fer2013new.csv"
+FER_PLUS_SETS = {
+    "Training": ("FER2013Train", "train"), "PublicTest": ("FER2013Valid", "dev"), "PrivateTest": ("FER2013Test", "test"),
+}  # fmt: skip
+FER_PLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+
+
+def read_published(folder: Path, classes: Sequence[str] | None = None) -> LabeledImages | None:
+    """Read a folder laid out as AffectNet, RAF-DB or FER+ is published; None for any other. Raises DatasetError."""
+    if any((folder / name / "annotations").is_dir() for name in AFFECTNET_SETS):
+        return _affectnet(folder, classes)
+    lists = [folder / name / RAF_DB_LIST for name in ("", "EmoLabel", "basic/EmoLabel")]
+    if found := next((file for file in lists if file.is_file()), None):
+        return _raf_db(folder, found, classes)
+    return _fer_plus(folder, classes) if (folder / FER_PLUS_TABLE).is_file() else None
+
+
+def _affectnet(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
+    """Read `annotations/ID_exp.npy` (class), `_val` and `_aro` (valence, arousal) with `images/ID.jpg`."""
+    files, words, splits, affects, other = [], [], [], [], 0
+    for name, split in AFFECTNET_SETS.items():
+        for annotation in sorted((folder / name / "annotations").glob("*_exp.npy")):
+            number = annotation.name.removesuffix("_exp.npy")
+            index = int(_number(annotation))
+            if not 0 <= index < len(AFFECTNET):
+                other += 1
+                continue
+            files.append(_picture(folder / name / "images", number))
+            words.append(AFFECTNET[index])
+            splits.append(split)
+            affects.append([_number(annotation.with_name(f"{number}_{kind}.npy")) for kind in ("val", "aro")])
+    heads = {"valence_arousal": np.array(affects, np.float32).reshape(-1, 2)}
+    left_out = (f"{other} pictures without one of the eight classes",) if other else ()
+    return _labeled(folder, _Listed(files, words, splits, left_out, heads=heads), classes)
+
+
+def _raf_db(folder: Path, table: Path, classes: Sequence[str] | None) -> LabeledImages:
+    """Read the lines `train_00001.jpg 5` of the list; aligned pictures are taken before original ones."""
+    roots = [folder / part / kind for part in ("Image", "basic/Image", "") for kind in ("aligned", "original", "")]
+    files, words, splits = [], [], []
+    for line, text in enumerate(table.read_text("utf-8", errors="replace").splitlines(), 1):
+        if not text.strip():
+            continue
+        name, _, number = text.strip().rpartition(" ")
+        split = name.partition("_")[0]
+        if not number.isdigit() or not 1 <= int(number) <= len(RAF_DB) or split not in ("train", "test"):
+            raise DatasetError(f"Line {line} of {table} is not NAME NUMBER with a class of 1 to {len(RAF_DB)}.")
+        stem = name.removesuffix(".jpg").removesuffix("_aligned")
+        places = [root / f"{stem}{ending}.jpg" for root in roots for ending in ("_aligned", "")]
+        files.append(next((place for place in places if place.is_file()), places[0]))
+        words.append(RAF_DB[int(number) - 1])
+        splits.append(split)
+    return _labeled(folder, _Listed(files, words, splits), classes)
+
+
+def _fer_plus(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
+    """Read the votes with the pictures of FER2013Train, FER2013Valid and FER2013Test.
+
+    As its authors prepare it, single votes do not count, and pictures of which most raters say unknown or no face are
+    left out.
+    """
+    files, splits, votes, other = [], [], [], 0
+    with (folder / FER_PLUS_TABLE).open(newline="", encoding="utf-8-sig") as stream:
+        for number, row in enumerate(csv.DictReader(stream), 2):
+            try:
+                counts = np.array([float(row[name]) for name in (*FER_PLUS_COLUMNS, "unknown", "NF")])
+                place, split = FER_PLUS_SETS[row["Usage"]]
+            except (KeyError, TypeError, ValueError):
+                raise DatasetError(f"Line {number} of {folder / FER_PLUS_TABLE} is no row of FER+.") from None
+            counts[counts <= 1] = 0
+            if not row["Image name"] or counts.argmax() >= len(FER_PLUS_COLUMNS) or not counts.any():
+                other += 1
+                continue
+            files.append(folder / place / row["Image name"])
+            splits.append(split)
+            votes.append(counts[: len(FER_PLUS_COLUMNS)])
+    words = [VOTED_EMOTIONS[each.argmax()] for each in votes]
+    left_out = (f"{other} pictures without an emotion by most raters",) if other else ()
+    return _labeled(folder, _Listed(files, words, splits, left_out, np.array(votes, np.float32)), classes)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The pictures that a data set lists, with one entry for each in every list."""
+
+    files: list[Path]
+    words: list[str]  # labels
+    splits: list[str]
+    left_out: tuple[str, ...] = ()
+    votes: np.ndarray | None = None  # (N, 8) in the order of VOTED_EMOTIONS
+    heads: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def _labeled(folder: Path, listed: _Listed, classes: Sequence[str] | None) -> LabeledImages:
+    files, words, votes = listed.files, listed.words, listed.votes
+    if not files:
+        raise DatasetError(f"{folder} lists no picture with a label.")
+    if missing := [str(file) for file in files if not os.path.isfile(file)]:
+        raise DatasetError(f"{len(missing)} pictures that {folder} lists are not there: {named(missing)}.")
+    names = classes_of(words, classes)
+    kept = np.isin(words, names)
+    truth = np.array([names.index(word) if word in names else 0 for word in words])
+    target = one_hot(truth, len(names))
+    if votes is not None and set(names) <= set(VOTED_EMOTIONS):
+        chosen = votes[:, [VOTED_EMOTIONS.index(name) for name in names]]
+        total = chosen.sum(1, keepdims=True)
+        target = np.where(total > 0, chosen / np.maximum(total, 1e-9), target).astype(np.float32)
+    everything = LabeledImages(
+        archives=(None,) * len(files),
+        members=tuple(map(str, files)),
+        labels=names,
+        truth=truth,
+        target=target,
+        subject=own_subjects(len(files)),
+        split=np.array(listed.splits, "<U5"),
+        subgroups={},
+        left_out=listed.left_out + (() if kept.all() else (f"{(~kept).sum()} pictures of other labels",)),
+        heads=listed.heads,
+    )
+    return everything.rows(kept)
+
+
+def _number(file: Path) -> float:
+    """Return the one number of a .npy file, which AffectNet saves as text. Nothing is unpickled."""
+    try:
+        return float(np.load(file, allow_pickle=False).item())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} holds no number ({error}).") from None
+
+
+def _picture(folder: Path, stem: str) -> Path:
+    """Return the picture of a name without suffix; that with .jpg where there is none."""
+    places = [folder / f"{stem}{suffix}" for suffix in (".jpg", *sorted(PHOTO_SUFFIXES))]
+    return next((place for place in places if place.is_file()), places[0])
