@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split",
         dest="split_method",
-        choices=["given", "subject", "thesis", "thesis-classes", "holdout"],
+        choices=["given", "subject", "thesis", "thesis-classes", "holdout", "frames"],
         default="",
         help="how to split; without it as the first checkpoint's training did, or as the data says",
     )

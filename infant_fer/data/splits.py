@@ -108,15 +108,15 @@ def refuse_leaks(found: Leaks, allowed: bool) -> None:
 
 def unlike(luminance: torch.Tensor, held_out: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
     """Return which of the (N, S, S) crops, (N,) bool, are no near-duplicate of (M, S, S) held-out ones, mirrored or not."""
-    wanted = torch.cat([_thumbnails(held_out), _thumbnails(held_out.flip(-1))])
-    nearest = [(chunk @ wanted.T).amax(1) for chunk in _thumbnails(luminance).split(4096)]
+    wanted = torch.cat([thumbnails(held_out), thumbnails(held_out.flip(-1))])
+    nearest = [(chunk @ wanted.T).amax(1) for chunk in thumbnails(luminance).split(4096)]
     return (torch.cat(nearest) < limit).numpy()
 
 
 def near_pairs(luminance: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
     """Return the (P, 2) int pairs i < j of (N, S, S) crops that show one photograph, mirrored or not."""
     count = len(luminance)
-    rows = torch.cat([_thumbnails(luminance), _thumbnails(luminance.flip(-1))])
+    rows = torch.cat([thumbnails(luminance), thumbnails(luminance.flip(-1))])
     found = [torch.zeros((0, 2), dtype=torch.long)]
     for start in range(0, count, 2048):
         first, second = torch.where(rows[start : min(start + 2048, count)] @ rows.T >= limit)
@@ -125,8 +125,8 @@ def near_pairs(luminance: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.nda
     return torch.cat(found).unique(dim=0).numpy()
 
 
-def _thumbnails(luminance: torch.Tensor) -> torch.Tensor:
-    """Return (N, 256) float32 rows of mean 0 and length 1."""
+def thumbnails(luminance: torch.Tensor) -> torch.Tensor:
+    """Return (N, 256) float32 rows of mean 0 and length 1 of (N, S, S) luminance: their product is how alike faces are."""
     small = [F.adaptive_avg_pool2d(chunk[:, None].float(), THUMBNAIL).flatten(1) for chunk in luminance.split(2048)]
     rows = torch.cat(small)
     rows = rows - rows.mean(1, keepdim=True)
@@ -155,7 +155,7 @@ THESIS_CLASSES = {
     "dev": (10, 10, 5),
     "test": (11, 8, 6),
 }  # its positive, neutral, negative pictures
-METHODS = ("given", "subject", "thesis", "thesis-classes", "holdout")
+METHODS = ("given", "subject", "thesis", "thesis-classes", "holdout", "frames")
 SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, its subject, and its split
 FREE_SHARE = 3  # an exact split's last pictures are chosen among so many times as many, by integer programming
 TENTHS = 10  # of the subjects: 7 train, 1.5 each held out, rounded by whole subjects
@@ -177,10 +177,14 @@ def split(images: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
     `given`: the data set's own, with dev taken from train where it has none. `subject`: about 70 / 15 / 15 % of the
     pictures. `holdout`: about 80 / 20 %, as iFACE, with dev a tenth of the 80. `thesis`: exactly 100 / 25 / 25 pictures,
     classes in the data set's proportions; `thesis-classes`: with the thesis's own counts of the three affects. All but
-    `given` keep subjects whole and give like shares of the classes. Raises DatasetError.
+    `given` keep subjects whole and give like shares of the classes. `frames`: as `subject`, but each picture counts as an
+    infant of its own, so that frames of one infant are on all sides: only to show what such a figure is worth. Raises
+    DatasetError.
     """
     if method == "given":
         return _given(images, seed)
+    if method == "frames":
+        return _by_subject(replace(images, subject=own_subjects(len(images))), seed)
     if method == "subject":
         return _by_subject(images, seed)
     if method == "holdout":

@@ -15,6 +15,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
+from infant_fer.models.infant_face import luminance_crops
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +148,9 @@ def class_weights(members: Sequence[Predictions]) -> np.ndarray:
 
 
 def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
-    """Return the predictions of the majority class, logistic regression and boosted trees on blendshapes for `measured`.
+    """Return the predictions of the majority class, logistic regression and boosted trees on blendshapes for `measured`, and
+    of the label of the most alike train face: pixels know the infant better than its expression, so it does well where
+    frames of one infant are in both.
 
     They are fitted on the faces found in `train`; where no face was found in `measured`, they give the frequencies of the
     classes. Empty when a class has no face to fit on.
@@ -156,6 +159,8 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
+    from infant_fer.data.splits import thumbnails  # loads scikit-learn
 
     regression = LogisticRegression(C=0.3, max_iter=2000)
     trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.06, random_state=0)
@@ -169,6 +174,9 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
         given = model.fit(seen, truth).predict_proba(new).astype(float)
         given /= given.sum(1, keepdims=True)  # rounded to float32 inside
         probabilities[f"{name} on blendshapes"] = np.where(measured.found[:, None], given, frequencies)
+    seen_faces, new_faces = (thumbnails(luminance_crops(crops)) for crops in (train.crops[train.found], measured.crops))
+    copied = np.eye(len(frequencies))[truth[(new_faces @ seen_faces.T).argmax(1).numpy()]]
+    probabilities["most alike train face"] = np.where(measured.found[:, None], copied, frequencies)
     return {name: Predictions.of(measured.images, each) for name, each in probabilities.items()}
 
 

@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -71,11 +71,15 @@ class ClipFrame:
 
 def frames(spec: ClipSpec) -> Iterator[ClipFrame]:
     """Render a clip frame by frame. The same spec gives the same bytes on one machine."""
+    return drawn_frames(spec, (index / spec.fps for index in range(round(spec.seconds * spec.fps))))
+
+
+def drawn_frames(spec: ClipSpec, times_s: Iterable[float]) -> Iterator[ClipFrame]:
+    """Render the frames of a clip at any times, in seconds from its start; ascending times are the fastest."""
     width, height = spec.size_wh[0] // spec.panels, spec.size_wh[1]
     backdrops = [_backdrop(spec.seed + panel, width, height) for panel in range(spec.panels)]
     persons = [_Person(actor, number, spec) for number, actor in enumerate(spec.actors, 1)]
-    for index in range(round(spec.seconds * spec.fps)):
-        time_s = index / spec.fps
+    for time_s in times_s:
         panels, faces = [backdrop.copy() for backdrop in backdrops], []
         owners = [np.zeros((height, width), np.uint8) for _ in panels]  # the person in front, 255 for a cloth
         for person in persons:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from infant_fer.workers.jobs import AHEAD, Item, Job, Result
 
 HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-cluster.txt"
 WAIT_S = 5.0  # after which the cluster is asked again for free CPUs
+REACH_S = 10.0  # for the answer of a cluster's address
 PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
 
 
@@ -155,6 +157,7 @@ def _connected(address: str) -> Iterator[Any]:
     joined = not ray.is_initialized()
     if joined:
         try:
+            _check_reachable(address)
             ray.init(address=None if address == "auto" else address, log_to_driver=False, logging_level=logging.ERROR,
                      include_dashboard=False)  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -164,3 +167,10 @@ def _connected(address: str) -> Iterator[Any]:
     finally:
         if joined:
             ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError at once for a HOST:PORT at which nothing listens: ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "://" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()

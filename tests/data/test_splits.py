@@ -84,6 +84,15 @@ def test_a_thesis_split_that_cannot_be_is_refused():
         split(replace(city(52), labels=("neutral", "positive", "negative")), "thesis-classes")
 
 
+def test_frames_put_one_infant_on_several_sides_and_subject_does_not():
+    images = city(52)
+    by_frame = split(images, "frames")
+    assert not one_split_each(images, by_frame)
+    assert one_split_each(images, split(images, "subject"))
+    shares = [(by_frame == name).mean() for name in ("train", "dev", "test")]
+    assert shares == pytest.approx([0.7, 0.15, 0.15], abs=0.02)
+
+
 def test_holdout_keeps_a_fifth_for_test_and_a_tenth_of_the_rest_for_dev():
     splits = split(city(), "holdout")
     assert [(splits == name).sum() for name in ("train", "dev", "test")] == [108, 12, 30]

