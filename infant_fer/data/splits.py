@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch.nn import functional as F
 
-from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, named
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, named, own_subjects
 from infant_fer.errors import DatasetError
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
