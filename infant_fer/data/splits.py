@@ -400,6 +400,7 @@ def _held_out(images: LabeledImages, share: int, seed: int) -> np.ndarray:
         raise DatasetError(
             f"{subjects} subjects with {images.counts()} pictures are too few to hold some out. Add pictures."
         )
-    chooser = StratifiedGroupKFold if subjects < len(images) else StratifiedKFold
-    drawn = chooser(pieces, shuffle=True, random_state=seed)
-    return next(drawn.split(images.truth, images.truth, images.subject))[1]
+    if subjects == len(images):
+        return next(StratifiedKFold(pieces, shuffle=True, random_state=seed).split(images.truth, images.truth))[1]
+    grouped = StratifiedGroupKFold(pieces, shuffle=True, random_state=seed)
+    return next(grouped.split(images.truth, images.truth, images.subject))[1]
