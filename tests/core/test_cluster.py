@@ -13,6 +13,7 @@ from infant_fer.errors import ClusterError, ImageError
 from infant_fer.images import Photo
 from infant_fer.report import Report
 from infant_fer.workers import Job, cluster, spread
+from tests.conftest import _free_port
 
 pytestmark = pytest.mark.slow
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -44,16 +45,23 @@ class Load:
         return Reader(self.log)
 
 
+def agent_ports() -> dict[str, int]:
+    """Return free ports of a node's agents: it need not wait for them to choose some, which it does for 30 s at most."""
+    names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+    return {name: _free_port() for name in names}
+
+
 @pytest.fixture(scope="module")
 def nodes():
     """Yield a cluster of two nodes of one CPU each, and the second node."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    for name in ("agent_register_timeout_ms", "raylet_start_wait_time_s", "worker_register_timeout_seconds"):
-        os.environ[f"RAY_{name}"] = "180000" if name.endswith("ms") else "180"  # a busy computer starts nodes slowly
+    for name in ("raylet_start_wait_time_s", "worker_register_timeout_seconds"):
+        os.environ[f"RAY_{name}"] = "180"  # a busy computer starts nodes slowly
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    second = started.add_node(num_cpus=1)
+    head = {"num_cpus": 1, "include_dashboard": False, **agent_ports()}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    second = started.add_node(num_cpus=1, **agent_ports())
     yield started, second
     started.shutdown()
 
