@@ -36,11 +36,15 @@ wheel: $(VENV)/.installed-dev
 
 # Derive all requirements files from pyproject.toml: `lock` keeps what is pinned, `bump` takes the newest that fit.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --no-annotate 
+PAGE := --extra video
+DEV := --all-extras --group dev
+HASHED := --generate-hashes --no-emit-package torch
 lock bump: $(VENV)/.installed-dev
-	$(COMPILE) $(UPGRADE) -o requirements.txt
-	$(COMPILE) $(UPGRADE) --extra train -c requirements.txt -o requirements-train.txt
-	$(COMPILE) --extra train --extra synthetic --group dev -c requirements-train.txt --generate-hashes --no-emit-package torch $(UPGRADE) -o requirements-dev.lock
-	$(COMPILE) -c requirements.txt --generate-hashes --no-emit-package torch -o requirements.lock
+	$(COMPILE) $(UPGRADE) $(PAGE) -o requirements.txt
+	$(COMPILE) $(UPGRADE) $(PAGE) --extra train -c requirements.txt -o requirements-train.txt
+	$(COMPILE) $(UPGRADE) $(PAGE) --extra cluster -c requirements-train.txt -o requirements-cluster.txt
+	$(COMPILE) $(UPGRADE) $(DEV) -c requirements-train.txt -c requirements-cluster.txt $(HASHED) -o requirements-dev.lock
+	$(COMPILE) $(PAGE) -c requirements.txt $(HASHED) -o requirements.lock
 bump: UPGRADE := --upgrade
 
 licences: $(VENV)/.installed-dev

@@ -28,10 +28,11 @@ def _direct(*extras: str) -> list[Requirement]:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements.txt", ()),
-        ("requirements-train.txt", ("train",)),
-        ("requirements.lock", ()),
-        ("requirements-dev.lock", ("train", "synthetic")),
+        ("requirements.txt", ("video",)),
+        ("requirements-train.txt", ("video", "train")),
+        ("requirements-cluster.txt", ("video", "cluster")),
+        ("requirements.lock", ("video",)),
+        ("requirements-dev.lock", tuple(PROJECT["project"]["optional-dependencies"])),
     ],
 )
 def test_every_direct_dependency_is_pinned_within_its_range(name, extras):
@@ -52,7 +53,9 @@ def test_every_pin_of_a_lock_has_a_hash(name):
     assert not [block for block in blocks if "--hash=sha256:" not in block]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-train.txt", "requirements-synthetic.txt", *LOCKS])
+@pytest.mark.parametrize(
+    "name", [*LOCKS, *(f"requirements{part}.txt" for part in ("", "-train", "-cluster", "-synthetic"))]
+)
 def test_all_files_pin_the_same_versions(name):
     everything = _pins("requirements-train.txt") | _pins("requirements-dev.lock")
     assert _pins(name).items() <= everything.items()

@@ -1,9 +1,11 @@
 """The tab "Test the map": what a tap covers, what is said about it, and every experiment in a real browser."""
 
+import gradio as gr
 import numpy as np
 import pytest
 
 from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+from infant_fer.explain import METHODS
 from infant_fer.explain.covering import FACE_PARTS
 from infant_fer.images import load_photo
 from infant_fer.regions import PARTS
@@ -111,6 +113,15 @@ def test_settings_name_classes_only():
 
 
 @pytest.mark.slow
+def test_a_program_cannot_ask_for_any_number_of_maps(registry, session):
+    settings = settings_of("gradient", "", "")
+    compared = view.compared_html(registry, session, [registry.default], ["gradient"] * 999, [""] * 999, settings)
+    assert len(list(compared)) == 2  # the map, and that it was the last
+    many = view.compared_html(registry, session, [registry.default], list(METHODS), list("abcdefg"), settings)
+    with pytest.raises(gr.Error, match="At most 24 maps"):
+        next(many)
+
+
 def test_every_experiment_says_what_was_found(registry, session):
     settings, name = settings_of("gradcam", "", ""), registry.default
     session.cover = Cover(guess=((0.5, 0.75),))

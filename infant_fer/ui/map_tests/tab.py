@@ -39,6 +39,8 @@ INTRODUCTION = (
 EMPTY = '<div class="ife"><p>Choose a photo in the Photo tab first. Its face appears here.</p></div>'
 PREDICTED, NO_OTHER = "the predicted one", "all others"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+# Apart from the Photo tab's maps, which would wait for minutes of experiments.
+COMPUTING = {"concurrency_id": "map-tests", "concurrency_limit": 1, "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,6 @@ def _wire_experiments(
     registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
 ) -> None:
     """Lay out and wire the experiments that have one button and one result each."""
-    computing = {"concurrency_id": "explain", "concurrency_limit": 1, "api_visibility": "private"}
 
     def experiment(number: int, title: str, words: str, button: str, name: str, compute, further: tuple = ()) -> None:
         def event(checkpoint: str, method: str, target: str, versus: str, request: gr.Request, *values):
@@ -158,7 +159,7 @@ def _wire_experiments(
         inputs = [checkpoint, *tested.inputs, *(control() for control in further)]
         pressed = gr.Button(button, size="sm", elem_id=f"test-{name}")
         shown = gr.HTML("", elem_id=f"test-{name}-result")
-        pressed.click(event, inputs, [shown], show_progress_on=[shown], **computing)
+        pressed.click(event, inputs, [shown], show_progress_on=[shown], **COMPUTING)
 
     experiment(
         1, "Guess first",
@@ -208,5 +209,5 @@ def _wire_comparison(
 
     go.click(
         event, [checkpoint, chosen, targets, others, *tested.inputs], [shown], show_progress="hidden",
-        concurrency_id="explain", concurrency_limit=1, api_visibility="private",
+        **COMPUTING,
     )  # fmt: skip

@@ -33,6 +33,7 @@ from infant_fer.ui.photo.view import report_with_face, user_error
 from infant_fer.ui.sessions import Session
 
 TEMPLATE = "map_tests.html.j2"
+MOST_MAPS = 24  # compared at once; each takes seconds
 
 
 def covered(registry: CheckpointRegistry, session: Session, checkpoint: str, cover: Cover) -> list:
@@ -161,8 +162,13 @@ def compared_html(
     targets: Sequence[str],
     settings: ExplanationSettings,
 ) -> Iterator[str]:
-    """Yield a grid of maps that grows by one map at a time, and at last how far they agree."""
+    """Yield a grid of at most MOST_MAPS maps that grows by one map at a time, and at last how far they agree."""
     report = report_with_face(session)
+    methods, targets = list(dict.fromkeys(methods)), list(dict.fromkeys(targets))  # a program may name one often
+    if len(checkpoints) * len(methods) * max(1, len(targets)) > MOST_MAPS:
+        raise user_error(
+            f"At most {MOST_MAPS} maps are compared at once. Choose fewer methods, classes or checkpoints."
+        )
     analyzers = {}
     for name in checkpoints:
         analyzer = registry.analyzer(name)
