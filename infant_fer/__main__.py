@@ -72,6 +72,10 @@ def read(  # typer takes one parameter for each option
     explain: Annotated[
         bool, typer.Option("--explain", help="Also compute the SmoothGrad map of face 1 (50 samples).")
     ] = False,
+    steadiness: Annotated[
+        bool,
+        typer.Option("--steadiness", help="Also count in how many of 32 slightly changed copies face 1 reads alike."),
+    ] = False,
     checkpoint: Annotated[
         str | None,
         typer.Option(metavar="C", help="Folder or Hub id; default: the embedded checkpoint."),
@@ -93,7 +97,7 @@ def read(  # typer takes one parameter for each option
         raise typer.Exit(1)
     outputs = {name: path for name, path in (("json", json), ("csv", csv), ("html", html)) if path}
     try:
-        settings = ReadSettings(explain, workers, ray, resume, checkpoint)
+        settings = ReadSettings(explain, workers, ray, resume, checkpoint, steadiness)
         n_read = read_files(partial(_analyzer, checkpoint, device, precision), files, outputs, settings)
     except InfantFERError as error:
         print(error, file=sys.stderr)

@@ -82,6 +82,7 @@ class ReadSettings:
     cluster: str | None = None
     resume: bool = False
     checkpoint: str | None = None  # a journal of another one is refused
+    steadiness: bool = False  # of face 1, which takes longer than the reading
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def read_files(
     if len({path.resolve() for path in outputs.values()}) < len(outputs):
         raise OutputError("Two outputs have the same name. Give each its own.")
     formats = tuple(outputs) or ("csv",)
-    job = Job(load, partial(_read_entries, formats, settings.explain), partial(_lost, formats))
+    job = Job(load, partial(_read_entries, formats, settings), partial(_lost, formats))
     n_read = 0
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(outputs, settings))
@@ -169,7 +170,8 @@ def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractCon
     if settings.resume and not outputs:
         raise OutputError("--resume needs a file to write: --csv, --json or --html.")
     path = next(iter(outputs.values())) if settings.resume else None
-    about = json.dumps([{name: str(each) for name, each in outputs.items()}, settings.explain, settings.checkpoint])
+    options = [settings.explain, settings.checkpoint, settings.steadiness]
+    about = json.dumps([{name: str(each) for name, each in outputs.items()}, *options])
     return open_journal(path and path.with_name(path.name + SUFFIX), about)
 
 
@@ -189,8 +191,8 @@ def _with_first(results: Iterator[FileEntries]) -> Generator[FileEntries]:
     return chained()
 
 
-def _read_entries(formats: Sequence[str], explain: bool, analyzer: Analyzer, file: PhotoFile) -> FileEntries:
-    return _entries(formats, _read(analyzer, file, explain))
+def _read_entries(formats: Sequence[str], settings: ReadSettings, analyzer: Analyzer, file: PhotoFile) -> FileEntries:
+    return _entries(formats, _read(analyzer, file, settings))
 
 
 def _lost(formats: Sequence[str], file: PhotoFile) -> FileEntries:
@@ -204,13 +206,15 @@ def _entries(formats: Sequence[str], result: FileResult) -> FileEntries:
     return FileEntries(result.name, result.report is not None, result.error, entries)
 
 
-def _read(analyzer: Analyzer, file: PhotoFile, explain: bool) -> FileResult:
+def _read(analyzer: Analyzer, file: PhotoFile, settings: ReadSettings) -> FileResult:
     if file.fault:
         return FileResult(file, None, file.fault)
     report = None
     try:
         report = analyzer.analyze(file.path)
-        return FileResult(file, analyzer.explain(report) if explain and report.faces else report)
+        if settings.steadiness and report.faces:
+            report = analyzer.check_steadiness(report)
+        return FileResult(file, analyzer.explain(report) if settings.explain and report.faces else report)
     except ImageError as error:
         return FileResult(file, None, str(error))
     except InfantFERError as error:

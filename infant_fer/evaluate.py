@@ -55,6 +55,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
     if options.json:
         figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
+        for name, found in evaluation.trust.items():
+            figures[name]["trust"] = found
         write_atomically(options.json, json.dumps(figures, indent=1))
     if options.save:
         save_vote(options.checkpoints, evaluation, options.save)

@@ -12,14 +12,19 @@ from transformers import ViTImageProcessorPil
 
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import resolve
+from infant_fer.classifier import forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predict
+from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predictions_of
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.models.ensemble import vote_of
+from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.trust.figures import MeasuredFaces, assessments, figures
+from infant_fer.trust.outputs import FaceOutputs, outputs_of
+from infant_fer.trust.store import TrustData
 
 VOTE_CARD = """# A vote of several checkpoints
 
@@ -44,6 +49,7 @@ class Evaluation:
     crops: np.ndarray  # (N, S, S, 3) uint8, those of the first checkpoint
     split: str  # one of SPLITS
     warnings: tuple[str, ...]  # sentences on why a figure may flatter
+    trust: dict[str, dict]  # figures of trust.figures by checkpoint, of those that have trust data
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
 
@@ -67,12 +73,11 @@ def evaluate(
     _refuse_seen(recorded, splits == split_name, split_name)
     warnings = _warnings(recorded, images.split[splits == split_name], split_name)
     predictions: dict[str, Predictions] = {}
-    datasets = []
-    for source in checkpoints:
-        name, predicted, dataset = _predictions(source, replace(images, split=splits), cache)
-        predictions[unique_name(name, predictions)] = predicted
-        datasets.append(dataset)
-    first, weights = datasets[0], None
+    read = [_read(source, replace(images, split=splits), cache) for source in checkpoints]
+    for each in read:
+        predictions[unique_name(each.name, predictions)] = each.predictions
+    trusted = {name: each for name, each in zip(predictions, read, strict=True) if each.trust is not None}
+    first, weights = read[0].dataset, None
     rows, splits = (first.images.split == split_name) & first.found, first.images.split
     if not rows.any():
         raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
@@ -81,7 +86,8 @@ def evaluate(
         predictions["ensemble"] = ensemble(list(predictions.values()), weights)
     predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
-    return Evaluation(measured, first.crops[rows], split_name, warnings, weights)
+    trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}
+    return Evaluation(measured, first.crops[rows], split_name, warnings, trust, weights)
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
@@ -106,14 +112,34 @@ def in_classes_of(images: LabeledImages, predictions: Predictions) -> Prediction
     return replace(predictions, labels=images.labels, probabilities=normalised)
 
 
-def _predictions(source: str, images: LabeledImages, cache: Path) -> tuple[str, Predictions, AlignedDataset]:
-    """Return a checkpoint's name, its predictions in the data set's classes, and the faces, of all readable images."""
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One checkpoint's outputs for all readable images, `predictions` in the data set's classes."""
+
+    name: str
+    predictions: Predictions
+    dataset: AlignedDataset
+    trust: TrustData | None
+    outputs: FaceOutputs | None  # of a checkpoint with trust data
+
+
+def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
     checkpoint = load_checkpoint(source)
-    dataset = align_images(images, checkpoint.crop, cache)
-    names = checkpoint.model.config.id2label
+    model, dataset = checkpoint.model, align_images(images, checkpoint.crop, cache)
+    heads = forward_crops(model, checkpoint.processor, dataset.crops, dataset.geometry, dataset.found)
+    names = model.config.id2label
     own_classes = replace(dataset.images, labels=tuple(canonical_label(names[index]) for index in sorted(names)))
-    predicted = predict(checkpoint.model, checkpoint.processor, replace(dataset, images=own_classes))
-    return checkpoint.name, in_classes_of(dataset.images, predicted), dataset
+    predicted = in_classes_of(dataset.images, predictions_of(model, heads["logits"], own_classes))
+    trust = TrustData.load(checkpoint.folder, fingerprint(model))
+    outputs = None if trust is None else outputs_of(model, heads, dataset)
+    return _Read(checkpoint.name, predicted, dataset, trust, outputs)
+
+
+def _trust_figures(read: _Read, split_name: str) -> dict:
+    """Return the figures of trust on the faces of one split."""
+    rows = (read.dataset.images.split == split_name) & read.dataset.found
+    faces = MeasuredFaces(read.dataset, read.outputs).rows(rows)
+    return figures(assessments(read.trust, faces), faces.outputs)
 
 
 def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:

@@ -113,9 +113,14 @@ class RepeatedPredictions:
 
 def predict(model: torch.nn.Module, processor, dataset: AlignedDataset) -> Predictions:
     """Return a model's calibrated probabilities for aligned faces; see `forward_crops`."""
-    logits = forward_crops(model, processor, dataset.crops, dataset.geometry, dataset.found)["logits"]
+    heads = forward_crops(model, processor, dataset.crops, dataset.geometry, dataset.found)
+    return predictions_of(model, heads["logits"], dataset.images)
+
+
+def predictions_of(model: torch.nn.Module, logits: torch.Tensor, images: LabeledImages) -> Predictions:
+    """Return the calibrated probabilities of (N, C) logits that `forward_crops` gave."""
     temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
-    return Predictions.of(dataset.images, (logits.double() / temperature).softmax(1).numpy())
+    return Predictions.of(images, (logits.double() / temperature).softmax(1).numpy())
 
 
 def ensemble(members: Sequence[Predictions], weights: np.ndarray | None = None) -> Predictions:

@@ -97,10 +97,13 @@ def report_page(title: str, sections: Iterable[Section]) -> Markup:
 
 def evaluation_page(evaluation: Evaluation, show_faces: bool = False) -> Markup:
     """Render one page about the first checkpoint, compared with the others and the baselines."""
+    from infant_fer.trust.report import trust_sections  # its blocks are this module's
+
     (name, first), *others = evaluation.predictions.items()
     sections = [
         Section("In short", accuracy_blocks(first, dict(others), evaluation.split)),
         *prediction_sections(first),
+        *(trust_sections({evaluation.split: evaluation.trust[name]}) if name in evaluation.trust else ()),
         Section("Wrong answers", gallery(first, evaluation.crops) if show_faces else ()),
     ]
     return report_page(f"Evaluation of {name}", sections)

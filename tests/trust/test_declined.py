@@ -1,0 +1,41 @@
+"""What must not get a plain answer from the embedded checkpoint: adults, animals, things, blank and tiny pictures, covered mouths."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from infant_fer.images import load_image
+from tests.conftest import EXAMPLES
+
+
+def verdicts(analyzer, photo: np.ndarray) -> list[str]:
+    return [face.assessment.verdict for face in analyzer.analyze(photo).faces]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "rocket", "retina", "camera"])
+def test_adults_animals_and_things_get_no_plain_answer(analyzer, name):
+    photo = getattr(skimage.data, name)()
+    photo = np.repeat(photo[..., None], 3, 2) if photo.ndim == 2 else photo[..., :3]
+    assert "answer" not in verdicts(analyzer, np.ascontiguousarray(photo[:600, :600]))
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_blank_pictures_get_no_plain_answer(analyzer, level):
+    assert verdicts(analyzer, np.full((300, 400, 3), level, np.uint8)) == []
+
+
+@pytest.mark.parametrize("name", ["smile", "cry", "neutral"])
+def test_faces_of_twelve_pixels_get_no_plain_answer(analyzer, name):
+    photo = load_image(EXAMPLES / f"{name}.jpg")
+    face = analyzer.analyze(photo).faces[0].face
+    small = cv2.resize(photo, None, fx=12 / face.height_px, fy=12 / face.height_px, interpolation=cv2.INTER_AREA)
+    scene = np.full((240, 320, 3), 120, np.uint8)
+    scene[100 : 100 + small.shape[0], 150 : 150 + small.shape[1]] = small
+    for tiny in (small, scene):
+        assert "answer" not in verdicts(analyzer, tiny)
+
+
+@pytest.mark.parametrize("name", ["smile", "laugh", "cry", "neutral"])
+def test_portraits_are_not_declined(analyzer, name):
+    assert "cannot say" not in verdicts(analyzer, load_image(EXAMPLES / f"{name}.jpg"))
