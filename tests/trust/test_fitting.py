@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.evaluate import main as evaluate
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.infant_face.data import read_infants, read_older
@@ -28,14 +30,16 @@ def data(tmp_path_factory) -> Path:
         row = infant_row(f"infants/web/{number:03}.jpg", split, affect, votes)
         rows.append(row | ({"affect": "unusable"} if number in (45, 46, 47) else {}))
         crops.append(drawn_face(affect, number, 32))
-    write_zip(folder / "infants.zip", {})
+    write_zip(folder / "infants.zip", {row["file"]: row["file"].encode() for row in rows})
     older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(20)]
-    write_zip(folder / "older_faces.zip", dict.fromkeys(older, b""))
+    write_zip(folder / "older_faces.zip", {name: name.encode() for name in older})
     write_table(folder, rows)
     others = random.integers(0, 255, (40, 32, 32, 3), np.uint8)
     for read, faces, adults in ((read_infants, np.stack(crops), False), (read_older, others, True)):
         geometry = np.zeros((len(faces), GEOMETRY_SIZE))
         store_faces(read(folder), folder / "cache", faces, geometry, adults=adults)
+    labelled = np.delete(np.stack(crops), [45, 46, 47], 0)
+    store_faces(read_labeled_images(folder / "infants.csv"), folder / "cache", labelled, np.zeros((102, GEOMETRY_SIZE)))
     return folder
 
 
@@ -74,6 +78,27 @@ def test_the_card_has_one_section_before_the_data(fitted):
     assert card.count(HEADING) == 1
     assert card.index("# A tiny checkpoint") < card.index(HEADING) < card.index("## Data and licence")
     assert "| test, n = 30 | |" in card
+
+
+def test_an_evaluation_says_how_far_the_trust_holds(fitted, data, tmp_path, capsys):
+    record, page = tmp_path / "figures.json", tmp_path / "page.html"
+    words = [
+        "--data",
+        data / "infants.csv",
+        "--part",
+        "test",
+        "--cache",
+        data / "cache",
+        "--json",
+        record,
+        "--report",
+        page,
+    ]
+    assert evaluate([str(fitted), *map(str, words)]) == 0
+    found = json.loads(record.read_text())["tiny"]["trust"]
+    kept = json.loads((fitted / SETTINGS).read_text())["figures"]["test"]
+    assert (found["n"], found["verdicts"], found["AURC"]) == (30, kept["verdicts"], kept["AURC"])
+    assert HEADING.removeprefix("## ") in page.read_text()
 
 
 def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys):
