@@ -10,7 +10,7 @@ import numpy as np
 from infant_fer.metrics import Proportion
 from infant_fer.trust.assessment import CalibratedJSON
 
-LEAST = 30  # faces in a bin; its 95 % interval is then at most 35 points wide
+LEAST = 20  # faces in a bin; its 95 % interval is then at most 41 points wide
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from infant_fer.trust.assessment import VERDICTS, Assessment, Reason, SteadinessJSON
-from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, Finding
+from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, PERHAPS_NOT_INFANT, Finding
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # loads torch
 
 COVERAGE = 0.95  # of prediction sets where there are no trust data
 STEADY_SHARE = 0.8  # of the changed pictures with the same label; below it caution
+SURELY_NONE = 0.5  # probability of an infant's face, by a probe, below which no answer is given
 PEOPLE_AGREE = 0.75  # expected agreement of two raters; below it caution
 
 
@@ -65,10 +66,13 @@ def _statistics(prediction: Prediction, trust: TrustData) -> dict:
 
 def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict) -> Iterator[Finding]:
     limits, features = trust.limits, prediction.features
-    if trust.probe is not None and features is not None and limits.infant is not None:
+    infant = prediction.usable
+    if infant is None and trust.probe is not None and features is not None:
         infant = float(trust.probe.of(features[None])[0])
-        if infant < limits.infant:
-            yield Finding(NOT_INFANT, "cannot say" if infant < limits.infant / 2 else "caution", NOT_INFANT_TIP)
+        if infant < min(limits.infant or 0, SURELY_NONE):
+            yield Finding(NOT_INFANT, "cannot say", NOT_INFANT_TIP)
+    if infant is not None and infant < (limits.infant or 0):
+        yield Finding(PERHAPS_NOT_INFANT, "caution", NOT_INFANT_TIP)
     far = limits.distance is not None and features is not None
     if far and float(trust.distance.of(features[None])[0]) > limits.distance:
         yield Finding(Reason("unlike_training", "The face is unlike those that the model learnt from."), "caution")

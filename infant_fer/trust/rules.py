@@ -38,6 +38,7 @@ SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may hav
 
 
 NOT_INFANT = Reason("not_infant", "This does not look like an infant's face to the model; the answer may mean nothing.")
+PERHAPS_NOT_INFANT = Reason("not_infant", "The model is not sure that this is an infant's face.")
 NOT_INFANT_TIP = "Use a photo of an infant's face, to about three years of age."
 
 
@@ -63,8 +64,7 @@ def _on_the_face(prediction: Prediction) -> Iterator[Finding]:
     if not prediction.infant:
         yield Finding(NOT_INFANT, "cannot say", NOT_INFANT_TIP)
     elif prediction.usable is not None and prediction.usable < INFANT_PROBABILITY:
-        text = "The model is not sure that this is an infant's face."
-        yield Finding(Reason("not_infant", text), "caution", NOT_INFANT_TIP)
+        yield Finding(PERHAPS_NOT_INFANT, "caution", NOT_INFANT_TIP)
     if max(prediction.probabilities.values()) < CLEAR_PROBABILITY:
         yield Finding(Reason("near_tie", "The model is not sure: two readings are nearly as likely."), "caution")
     if prediction.mouth_covered is not None and prediction.mouth_covered > COVERED_PROBABILITY:

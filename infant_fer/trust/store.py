@@ -28,7 +28,7 @@ VERSION = 1
 MAX_BYTES = 64 * 2**20
 RISK = 0.02  # errors among the answers that are given without caution
 FAR = 0.98  # of the held-out infants are nearer than the limit
-INFANTS_LOST = 0.02  # of the held-out infants' faces, by the limit of the probe
+INFANTS_LOST = 0.02  # of the held-out infants' faces, by the limit of an infant's probability
 QUANTILES = np.linspace(0, 1, 101)
 
 
@@ -50,7 +50,7 @@ class Limits:
     risk: float = RISK
     disagreement: float | None = None  # nats, between ensemble members
     distance: float | None = None
-    infant: float | None = None  # least probability by the probe
+    infant: float | None = None  # least probability of an infant's face, by the "usable" head or else by the probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,8 @@ class TrustData:
         if not len(dev):
             raise CheckpointError("Trust data need held-out faces with an affect; there is none.")
         distance, quantiles, probe, limits = None, None, None, {}
+        if dev.usable is not None:
+            limits["infant"] = float(np.quantile(dev.usable, INFANTS_LOST))
         if rows.dev.features is not None and rows.train.features is not None:
             distance = _best_distance(rows)
             found = distance.of(dev.features)

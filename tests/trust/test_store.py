@@ -139,6 +139,17 @@ def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(
     assert "neutral or negative" in torn.reasons[0].text
 
 
+def test_the_limit_of_the_usable_head_is_that_of_the_checkpoint():
+    random = np.random.default_rng(5)
+    usable = 0.9 + 0.1 * random.random(300)
+    trust = TrustData.fit("0123", TrustRows(outputs(400, 0), outputs(300, 1, usable=usable)))
+    assert trust.limits.infant == pytest.approx(np.quantile(usable, 0.02))
+    assert trust.probe is None
+    sure = prediction(0.998, 0.001, 0.001, usable=0.89)
+    assert [reason.code for reason in assess(sure, (), trust).reasons] == ["not_infant"]
+    assert assess(replace(sure, usable=0.95), (), trust).verdict == "answer"
+
+
 def test_an_unsteady_answer_is_given_with_caution(fitted):
     like = np.zeros(8, np.float32)
     like[0] = 4
