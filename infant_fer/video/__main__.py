@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from infant_fer.errors import InfantFERError
 from infant_fer.images import printable
+from infant_fer.video.remote import check_url, is_url, run_remote_session
 from infant_fer.video.sessions import Session, SessionOptions, SessionResult, check_output, run_session, sessions_of
 from infant_fer.workers import Job, spread
 
@@ -42,11 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    sessions = sessions_of(options.clips, options.out)
+    remote = is_url(options.out)
+    sessions = sessions_of(options.clips, Path("." if remote else options.out))
     if not sessions:
         print(f"No clip was found in: {', '.join(map(printable, options.clips))}.", file=sys.stderr)
         return 1
-    check_output(sessions, options.out)
+    if remote:
+        check_url(options.out)
+    else:
+        check_output(sessions, Path(options.out))
     results: list[SessionResult] = []
     for result in _results(sessions, options):
         results.append(result)
@@ -69,10 +74,10 @@ def _run(options: argparse.Namespace) -> int:
 def _results(sessions: Sequence[Session], options: argparse.Namespace) -> Iterator[SessionResult]:
     """Yield the result of each session in order: from workers, or one after the other here with a bar of the clip's time."""
     settings = _session_options(options)
-    load = partial(_load, options.checkpoint, options.device)
+    load, url = partial(_load, options.checkpoint, options.device), options.out if is_url(options.out) else None
     if options.workers > 1 or options.ray:
         settings = replace(settings, settings=replace(settings.settings, ahead=False))  # a worker has one thread
-        job = Job(load, partial(_work, settings), _lost)
+        job = Job(load, partial(_work, settings, url), _lost)
         results = spread(job, sessions, options.workers, options.ray)
         yield from tqdm(results, total=len(sessions), unit="clip", disable=None, file=sys.stderr)
         return
@@ -80,7 +85,7 @@ def _results(sessions: Sequence[Session], options: argparse.Namespace) -> Iterat
     for number, session in enumerate(sessions, 1):
         title = f"{printable(session.clip.name)} ({number}/{len(sessions)})"
         with tqdm(total=100, desc=title, disable=None, file=sys.stderr, bar_format=BAR) as bar:
-            yield run_session(analyzer, session, settings, partial(_show, bar))
+            yield _work(settings, url, analyzer, session, partial(_show, bar))
 
 
 def _load(checkpoint: str | None, device: str) -> Analyzer:
@@ -90,8 +95,16 @@ def _load(checkpoint: str | None, device: str) -> Analyzer:
     return Analyzer.from_pretrained(checkpoint, device=device)
 
 
-def _work(options: SessionOptions, analyzer: Analyzer, session: Session) -> SessionResult:
-    return run_session(analyzer, session, options)
+def _work(
+    options: SessionOptions,
+    url: str | None,
+    analyzer: Analyzer,
+    session: Session,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SessionResult:
+    if url is not None:
+        return run_remote_session(url, analyzer, session, options, on_progress)
+    return run_session(analyzer, session, options, on_progress)
 
 
 def _lost(session: Session) -> SessionResult:
@@ -119,7 +132,9 @@ def _session_options(options: argparse.Namespace) -> SessionOptions:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer video", description=__doc__.splitlines()[0])
     parser.add_argument("clips", nargs="+", metavar="CLIP_OR_FOLDER", help="clips, or folders searched for clips")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder for each clip")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="gets a folder for each clip; a path, or a URL that fsspec opens"
+    )
     parser.add_argument("--fps", type=float, help="frames read a second; default: all")
     parser.add_argument(
         "--start", type=float, default=0.0, metavar="S", help="second of the clip at which reading starts"

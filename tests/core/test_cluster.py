@@ -54,7 +54,7 @@ def agent_ports() -> dict[str, int]:
 @pytest.fixture(scope="module")
 def nodes():
     """Yield a cluster of two nodes of one CPU each, and the second node."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     for name in ("raylet_start_wait_time_s", "worker_register_timeout_seconds"):
         os.environ[f"RAY_{name}"] = "180"  # a busy computer starts nodes slowly
     from ray.cluster_utils import Cluster

@@ -1,0 +1,79 @@
+"""How do results reach a place that is no path? A session is written here and copied to any fsspec URL, its summary last."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infant_fer.errors import OutputError
+from infant_fer.video.sessions import SUMMARY, Session, SessionOptions, SessionResult, run_session
+
+if TYPE_CHECKING:  # loads torch and mediapipe
+    from infant_fer.analyzer import Analyzer
+    from infant_fer.video.analysis import Progress
+
+
+def is_url(place: str) -> bool:
+    """Return whether a place for results is a URL, such as "s3://bucket/study", and no path."""
+    return "://" in place
+
+
+def check_url(url: str) -> None:
+    """Raise OutputError, before any work, unless a file can be written below the URL."""
+    system, root = _opened(url)
+    probe = f"{root}/.infant_fer_probe"
+    try:
+        system.makedirs(root, exist_ok=True)
+        system.pipe_file(probe, b"0")
+        system.rm_file(probe)
+    except Exception as error:  # each file system has exceptions of its own
+        raise OutputError(f"{url} cannot be written: {type(error).__name__}: {error}") from None
+
+
+def run_remote_session(
+    url: str,
+    analyzer: Analyzer,
+    session: Session,
+    options: SessionOptions,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SessionResult:
+    """Read one clip as `run_session` does and copy its folder below the URL; a fault is part of the result.
+
+    The summary is removed first and copied last: a folder with a summary is whole. The folder here is temporary.
+    """
+    try:
+        system, root = _opened(url)
+        place = f"{root}/{session.folder.name}"
+        with tempfile.TemporaryDirectory() as folder:
+            here = Session(session.clip, Path(folder, session.folder.name))
+            if system.exists(f"{place}/{SUMMARY}"):
+                here.folder.mkdir()
+                (here.folder / SUMMARY).write_bytes(system.cat_file(f"{place}/{SUMMARY}"))
+            result = run_session(analyzer, here, options, on_progress)
+            if result.state == "written":
+                _copy(here.folder, system, place)
+        return replace(result, session=session)
+    except Exception as error:  # each file system has exceptions of its own
+        return SessionResult(session, "failed", fault=f"{url} cannot be written: {type(error).__name__}: {error}")
+
+
+def _copy(folder: Path, system: Any, place: str) -> None:
+    system.makedirs(place, exist_ok=True)
+    if system.exists(f"{place}/{SUMMARY}"):
+        system.rm_file(f"{place}/{SUMMARY}")
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name == SUMMARY, path.name)):
+        system.put_file(str(path), f"{place}/{path.name}")
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """Return the file system and the root's path in it. Raises OutputError."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, root = url_to_fs(url)
+    except (ImportError, ValueError) as error:  # no such protocol, or its package is missing
+        raise OutputError(f"{url} cannot be opened: {error}") from None
+    return system, root.rstrip("/")
