@@ -173,7 +173,11 @@ class AffectClassifier:
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
-        return model_inputs(self._processor, aligned.crop_rgb[None]).to(self.device)
+        return self.inputs(aligned.crop_rgb[None])
+
+    def inputs(self, crops: np.ndarray) -> torch.Tensor:
+        """Return (N, 3, S, S) float32 for (N, S, S, 3) uint8 crops, as `pixel_values`."""
+        return model_inputs(self._processor, crops).to(self.device)
 
     def score_of(self, affect: str, aligned: AlignedFace, face: Face | None = None, versus: str | None = None) -> Score:
         """Return the differentiable score that is explained: (B, 3, S, S) to (B,) logits of one affect, not mirrored.

@@ -6,8 +6,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
+
+if TYPE_CHECKING:
+    from infant_fer.evaluation.comparison import Evaluation
+    from infant_fer.evaluation.split_maps import SplitMaps
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,17 +58,39 @@ def _evaluate(options: argparse.Namespace) -> None:
             f"standard deviation {spread['standard deviation'] * 100:.1f}, "
             f"{spread['lowest'] * 100:.0f} to {spread['highest'] * 100:.0f} %"
         )
+    maps = _split_maps(options, evaluation) if options.maps else None
     if options.json:
         figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
         for name, found in evaluation.trust.items():
             figures[name]["trust"] = found
+        if maps:
+            figures[next(iter(figures))]["maps"] = maps.to_dict()
         write_atomically(options.json, json.dumps(figures, indent=1))
     if options.save:
         save_vote(options.checkpoints, evaluation, options.save)
     if options.report:
-        write_atomically(options.report, evaluation_page(evaluation, options.gallery))
+        further = list(maps.sections(evaluation.crops if options.gallery else None)) if maps else []
+        write_atomically(options.report, evaluation_page(evaluation, options.gallery, further))
     if options.heads:
         _print_heads(options)
+
+
+def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMaps:
+    """Explain the measured split with the first checkpoint and print the finding."""
+    from infant_fer.checkpoints.sources import face_bundle
+    from infant_fer.classifier import AffectClassifier
+    from infant_fer.evaluation.split_maps import split_maps
+    from infant_fer.explain import METHODS
+    from infant_fer.face_detection import FaceDetector
+
+    unknown = [name for name in options.maps if name not in METHODS]
+    if unknown:
+        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
+    classifier, finder = AffectClassifier.from_pretrained(options.checkpoints[0]), FaceDetector(face_bundle())
+    first = next(iter(evaluation.predictions.values()))
+    maps = split_maps(classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit)
+    print(maps.finding())
+    return maps
 
 
 def _print_heads(options: argparse.Namespace) -> None:
@@ -115,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the ensemble as one checkpoint")
     parser.add_argument("--json", type=Path, help="write every figure")
     parser.add_argument("--report", type=Path, help="write a page of tables and plots")
+    parser.add_argument(
+        "--maps", nargs="+", metavar="METHOD", help="explain every picture with the first checkpoint and test the maps"
+    )
+    parser.add_argument("--maps-limit", type=int, metavar="N", help="explain only N pictures, drawn at random")
     parser.add_argument("--gallery", action="store_true", help="show misclassified faces in the report: private images")
     parser.add_argument(
         "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"

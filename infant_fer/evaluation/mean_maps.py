@@ -48,7 +48,7 @@ def mean_maps(
         for index in order[affects[order] == affect]:
             if len(found) == FACES_EACH:
                 break
-            landmarks = _mesh(finder, crops[index])
+            landmarks = mesh_in_crop(finder, crops[index])
             if landmarks is not None:
                 found.append((_map(classifier, crops[index], affect, seed), landmarks))
         if found:
@@ -71,10 +71,10 @@ def draw_mean_maps(maps: list[MeanMap]) -> bytes:
     return stream.getvalue()
 
 
-def _mesh(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:
+def mesh_in_crop(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:
     """Return (478, 2) in crop pixels; None when no face is found again."""
     scale = FINDING_SIZE / crop_rgb.shape[0]
-    faces = finder.find(cv2.resize(crop_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
+    faces = finder.find(cv2.resize(crop_rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), thorough=False)
     return faces[0].landmarks_px / scale if faces else None
 
 

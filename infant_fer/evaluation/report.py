@@ -95,8 +95,8 @@ def report_page(title: str, sections: Iterable[Section]) -> Markup:
     return render("evaluation.html.j2", title=title, sections=[each for each in sections if each.blocks])
 
 
-def evaluation_page(evaluation: Evaluation, show_faces: bool = False) -> Markup:
-    """Render one page about the first checkpoint, compared with the others and the baselines."""
+def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: Iterable[Section] = ()) -> Markup:
+    """Render one page about the first checkpoint, compared with the others and the baselines, with `further` sections."""
     from infant_fer.trust.report import trust_sections  # its blocks are this module's
 
     (name, first), *others = evaluation.predictions.items()
@@ -104,6 +104,7 @@ def evaluation_page(evaluation: Evaluation, show_faces: bool = False) -> Markup:
         Section("In short", accuracy_blocks(first, dict(others), evaluation.split)),
         *prediction_sections(first),
         *(trust_sections({evaluation.split: evaluation.trust[name]}) if name in evaluation.trust else ()),
+        *further,
         Section("Wrong answers", gallery(first, evaluation.crops) if show_faces else ()),
     ]
     return report_page(f"Evaluation of {name}", sections)

@@ -97,32 +97,37 @@ class Faithfulness:
 
 
 def faithfulness(
-    values: np.ndarray, crop_rgb: np.ndarray, answer: Answer, target: str, fill: str = "neighbours", seed: int = 0
+    values: np.ndarray,
+    crop_rgb: np.ndarray,
+    answer: Answer,
+    target: str,
+    fill: str = "neighbours",
+    seed: int = 0,
+    known: Faithfulness | None = None,
 ) -> Faithfulness:
     """Measure an (S, S) map of an (S, S, 3) uint8 crop; `answer` gives the target's probability for (N, S, S, 3) crops.
 
     All curves are computed in one call of `answer`. Each step of the random deletion hides other random cells, drawn from
-    `seed`: its area then varies less than that of one random order.
+    `seed`: its area then varies less than that of one random order. `known`, the result for another map of the same crop
+    and settings, lends its random and edge curves.
     """
     side, shares = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1)
-    marked, edges = cell_order(values), cell_order(edge_map(crop_rgb))
-    generator = np.random.default_rng(seed)
+    marked = cell_order(values)
     inner = shares[1:-1]  # the whole crop and the wholly hidden one are the same for all
     masks = [_hidden(marked, share, side) for share in shares]
     masks += [~_hidden(marked, share, side) for share in inner]
-    masks += [_hidden(generator.permutation(marked), share, side) for share in inner]
-    masks += [_hidden(edges, share, side) for share in inner]
+    if known is None:
+        generator, edges = np.random.default_rng(seed), cell_order(edge_map(crop_rgb))
+        masks += [_hidden(generator.permutation(marked), share, side) for share in inner]
+        masks += [_hidden(edges, share, side) for share in inner]
     answers = answer(filled(crop_rgb, np.stack(masks), fill)).astype(np.float64)
     whole, hidden = answers[0], answers[STEPS]
-    insertion, random, edge = answers[STEPS + 1 :].reshape(3, len(inner))
-    return Faithfulness(
-        target,
-        Curve(shares, answers[: STEPS + 1]),
-        Curve(shares, np.array([hidden, *insertion, whole])),
-        Curve(shares, np.array([whole, *random, hidden])),
-        Curve(shares, np.array([whole, *edge, hidden])),
-        fill,
-    )
+    insertion, *references = answers[STEPS + 1 :].reshape(-1, len(inner))
+    deletion, shown = Curve(shares, answers[: STEPS + 1]), Curve(shares, np.array([hidden, *insertion, whole]))
+    if known is not None:
+        return Faithfulness(target, deletion, shown, known.random_deletion, known.edge_deletion, fill)
+    random, edge = (Curve(shares, np.array([whole, *each, hidden])) for each in references)
+    return Faithfulness(target, deletion, shown, random, edge, fill)
 
 
 def cell_order(values: np.ndarray) -> np.ndarray:

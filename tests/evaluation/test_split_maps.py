@@ -1,0 +1,99 @@
+"""Maps of a whole split: figures by hand, and rendered faces through the command `infant-fer evaluate --maps`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from infant_fer.evaluate import main
+from infant_fer.evaluation.split_maps import Mean, PictureMaps, SplitMaps
+from infant_fer.explain.faithfulness import Curve, Faithfulness
+from infant_fer.regions import PARTS
+from tests.conftest import EXAMPLES
+
+SHARES = np.array([0.0, 1.0])
+
+
+def curve(area: float) -> Curve:
+    return Curve(SHARES, np.array([area, area]))
+
+
+def row(infant: str, truth: str, answer: str, deletion: float, leading: str) -> PictureMaps:
+    """Return a picture whose map has 3 times the mean in one part and 1 elsewhere."""
+    ratios = {part: 3.0 if part == leading else 1.0 for part in PARTS}
+    tested = Faithfulness(answer, curve(deletion), curve(0.8), curve(0.5), curve(0.3), "neighbours")
+    values = np.full((8, 8), deletion, np.float32)
+    return PictureMaps(
+        0, infant, truth, answer, np.zeros((478, 2)), {"gradcam": values}, {"gradcam": dict.fromkeys(PARTS, 1 / 8)},
+        {"gradcam": ratios}, {"gradcam": tested},
+    )  # fmt: skip
+
+
+def maps_by_hand() -> SplitMaps:
+    rows = [
+        row("a", "negative", "negative", 0.1, "mouth"),
+        row("a", "negative", "neutral", 0.3, "brows"),
+        row("b", "negative", "negative", 0.2, "mouth"),
+        row("c", "positive", "positive", 0.6, "mouth"),
+    ]
+    return SplitMaps(tuple(rows), ("gradcam",), 50, 1, {"rollout": "No attention."})
+
+
+def test_figures_of_a_split_by_hand():
+    maps = maps_by_hand()
+    found = maps.faithfulness()["gradcam"]
+    assert found["deletion_auc"].value == pytest.approx(0.3)
+    assert found["below_random"].value == pytest.approx(1 - 0.3 / 0.5)
+    assert (found["below_random"].n, found["below_random"].infants) == (4, 3)
+    low, high = found["below_random"].interval
+    assert low < found["below_random"].value < high
+    better = maps.better_than_random()["gradcam"]
+    assert (better.right, better.n) == (3, 4)
+    ratios = maps.ratios(maps.rows(truth="negative", answer="negative"), "gradcam")
+    assert next(iter(ratios)) == "mouth"
+    assert ratios["mouth"].value == 3
+    assert maps.leading(maps.rows(answer="neutral"), "gradcam", ("brows", "nose")).right == 1
+    assert maps.mean_map("negative", "gradcam").values[0, 0] == pytest.approx(0.15)
+    assert maps.mean_map("neutral", "gradcam").n == 1
+    plain = maps.to_dict()
+    assert plain["without a mesh"] == 1
+    assert plain["faithfulness"]["gradcam"]["deletion_auc"]["infants"] == 3
+    assert set(plain["emphasis_per_part"]["gradcam"]) == {"positive", "neutral", "negative"}
+    assert "Grad-CAM: deletion area 40% below random" in maps.finding()
+    assert "not below edges" in maps.finding() or ", not below" in maps.finding()  # 0.3 against 0.3
+    assert "No attention." in maps.finding()
+
+
+def test_intervals_are_over_infants_not_pictures():
+    """Ten pictures of one infant say no more than one."""
+    infants = np.array(["a"] * 10 + ["b", "c"])
+    mean = Mean.of([1.0] * 10 + [0.0, 0.0], infants)
+    assert mean.value == pytest.approx(10 / 12)
+    assert mean.interval[0] == 0
+    assert (mean.n, mean.infants) == (12, 3)
+
+
+@pytest.mark.slow
+def test_the_command_explains_a_split(tmp_path, capsys):
+    table = ["file,label,subject"]
+    for number, (name, label) in enumerate((("smile", "positive"), ("cry", "negative"), ("neutral", "neutral"))):
+        table.append(f"{EXAMPLES / name}.jpg,{label},{number}")
+    data = tmp_path / "table.csv"
+    data.write_text("\n".join(table))
+    record, report = tmp_path / "record.json", tmp_path / "report.html"
+    code = main(
+        ["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--cache", str(tmp_path / "cache"),
+         "--maps", "gradcam", "attention_relevance", "--json", str(record), "--report", str(report), "--gallery"]
+    )  # fmt: skip
+    assert code == 0
+    assert "Grad-CAM: deletion area" in capsys.readouterr().out
+    maps = json.loads(record.read_text())["infant-fer-small"]["maps"]
+    assert maps["n"] == 3
+    assert maps["faithfulness"]["gradcam"]["below_random"]["value"] > 0
+    assert maps["emphasis_per_part"]["gradcam"]["positive"]["mouth"]["value"] > 1
+    html = report.read_text()
+    assert "Are the maps true?" in html
+    assert "labelled positive, read as positive" in html
+    assert main(["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--maps", "voodoo",
+                 "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
+    assert "There is no method 'voodoo'" in capsys.readouterr().err
