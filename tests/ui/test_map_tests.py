@@ -114,8 +114,8 @@ def test_settings_name_classes_only():
 
 @pytest.mark.slow
 def test_a_program_cannot_ask_for_any_number_of_maps(registry, session):
-    settings = settings_of("gradient", "", "")
-    compared = view.compared_html(registry, session, [registry.default], ["gradient"] * 999, [""] * 999, settings)
+    settings = settings_of("gradcam", "", "")
+    compared = view.compared_html(registry, session, [registry.default], ["gradcam"] * 999, [""] * 999, settings)
     assert len(list(compared)) == 2  # the map, and that it was the last
     many = view.compared_html(registry, session, [registry.default], list(METHODS), list("abcdefg"), settings)
     with pytest.raises(gr.Error, match="At most 24 maps"):
