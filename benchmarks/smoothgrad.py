@@ -91,10 +91,21 @@ def measure(case: str, folder: Path, precision: str, bar: Bar, samples: int, rep
 
 def save_vit_base(folder: Path) -> None:
     """Save a ViT-Base/16 (Dosovitskiy et al. 2021, 86 M parameters, 224 px) with random weights and three classes."""
+    _save_vit(folder, 224)
+
+
+def save_vit_small(folder: Path) -> None:
+    """Save a ViT-S/14 for crops of 98 px (22 M parameters, 7 × 7 patches) with random weights and three classes."""
+    sizes = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "patch_size": 14}
+    _save_vit(folder, 98, **sizes)
+
+
+def _save_vit(folder: Path, size: int, **sizes: int) -> None:
     labels = dict(enumerate(AFFECTS))
-    config = ViTConfig(num_labels=len(AFFECTS), id2label=labels, label2id={name: i for i, name in labels.items()})
+    names = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}
+    config = ViTConfig(num_labels=len(AFFECTS), image_size=size, **names, **sizes)
     ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessorPil().save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": size, "width": size}).save_pretrained(folder)
 
 
 def _plain_score(folder: Path) -> Score:
@@ -164,6 +175,10 @@ def main() -> None:
         measure(f"embedded ({small.name})", small, precision, SMALL_BARS[precision], options.samples, options.repeats)
         for precision in SMALL_BARS
     ]
+    with tempfile.TemporaryDirectory() as folder:
+        save_vit_small(Path(folder))
+        case = "ViT-S/14 of 98 px, random weights"
+        results.append(measure(case, Path(folder), "auto", Bar(3.0, 2.5), options.samples, options.repeats))
     if not options.skip_vit_base:
         with tempfile.TemporaryDirectory() as folder:
             save_vit_base(Path(folder))

@@ -9,10 +9,10 @@ from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import ExplanationError
 from infant_fer.explain import METHODS, Score
-from infant_fer.explain.activation import GradCAM
+from infant_fer.explain.activation import GradCAM, grids_and_gradients
 from infant_fer.explain.attention import AttentionRelevance, AttentionRollout
 from infant_fer.explain.layers import enlarged, grid_of, networks, private_copy
-from infant_fer.explain.saliency import scaled, scaled_signed
+from infant_fer.explain.saliency import AffectLogits, scaled, scaled_signed
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from tests.explain.toy_scores import SIZE, CountedNetwork, FunctionModel, TokenNetwork, crop
@@ -164,3 +164,32 @@ def test_a_private_copy_shares_the_weights_alone():
 def test_grids(shape, expected):
     grid = grid_of(torch.zeros(shape))
     assert (grid if grid is None else tuple(grid.shape)) == expected
+
+
+def mixed_members() -> InfantFaceModel:
+    """Return the project's network with a member of each family, tiny and with random weights."""
+    normalization = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    backbones = {
+        "mobilenet": {"image_size": 32, "depth_multiplier": 0.25, **normalization},
+        "dinov2": {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2,
+                   "num_attention_heads": 2, **normalization},
+    }  # fmt: skip
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    families = ("conv_transformer", "mobilenet", "dinov2")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return InfantFaceModel(InfantFaceConfig(**sizes, members=3, families=families, backbones=backbones)).eval()
+
+
+def test_members_of_every_family_are_read():
+    model = mixed_members()
+    score, pixels = Score(AffectLogits(model, [[0], [1], [2]]), "negative"), crop(size=32)
+    with torch.enable_grad():
+        sides = [grid.shape[-1] for grid, _ in grids_and_gradients(score, pixels)]
+    assert sides[0] == 4  # the convolution-transformer's tokens
+    assert sides[-1] == 4  # 32 px are 4 patches of 8 px
+    for name in OF_LAYERS:
+        found = METHODS[name]().map(score, pixels)
+        assert found.values.max() == 1 or found.signed.min() == -1
+    assert not any(module._forward_hooks for module in model.modules())
+    assert model.readers[2].image.backbone.config._attn_implementation != "eager"  # a private copy was changed
