@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recipe",
         default="thesis",
-        help="one of thesis, iface, mobile, affectnet, infant_face (also: ours); default: thesis",
+        help="one of thesis, iface, mobile, affectnet, part-tokens, two-stream, infant-face (also: ours); default: thesis",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(

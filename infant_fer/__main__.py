@@ -39,6 +39,13 @@ class _ReadByDefault(TyperGroup):
             args = ["read", *args]
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx, formatter) -> None:
+        """Write the help of the group, then that of `read`, whose options need no command before them."""
+        super().format_help(ctx, formatter)
+        read_command = self.commands["read"]
+        with read_command.make_context("infant-fer", [], resilient_parsing=True) as context:
+            read_command.format_help(context, formatter)
+
 
 app = typer.Typer(
     cls=_ReadByDefault,

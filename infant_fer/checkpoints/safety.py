@@ -13,11 +13,14 @@ from infant_fer.errors import CheckpointError
 from infant_fer.labels import affect_of_labels
 from infant_fer.models.ensemble import EnsembleConfig
 from infant_fer.models.infant_face import InfantFaceConfig
+from infant_fer.models.part_tokens import PartTokensConfig
+from infant_fer.models.two_stream import TwoStreamConfig
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TRUST_SETTINGS, TRUST_TENSORS = "trust.json", "trust.safetensors"  # both or none; trust.store checks their content
-SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | {InfantFaceConfig.model_type}
+OWN_TYPES = {each.model_type for each in (InfantFaceConfig, PartTokensConfig, TwoStreamConfig)}
+SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | OWN_TYPES
 NESTED = "processor_config.json"  # transformers prefers what it says of the image processor to PROCESSOR
 ADAPTER = "adapter_config.json"  # names weights elsewhere that would be added to the checked ones
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pt2", ".h5", ".msgpack")

@@ -206,7 +206,8 @@ class LabeledImages(ImageStore):
 
 @dataclass(frozen=True, eq=False)
 class AlignedDataset(Dataset):
-    """N aligned faces with their labels; as a torch dataset, an item is {"crop": (3, S, S) uint8, "labels": (C,) float32}.
+    """N aligned faces with their labels; as a torch dataset, an item is {"crop": (3, S, S) uint8, "labels": (C,)
+    float32, "geometry": (G,) float32, "found": bool}.
 
     Where no face was found, the crop is the whole picture and landmarks and geometry are 0.
     """
@@ -221,8 +222,12 @@ class AlignedDataset(Dataset):
         return len(self.crops)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        crop = torch.from_numpy(self.crops[index]).permute(2, 0, 1)
-        return {"crop": crop, "labels": torch.from_numpy(self.images.target[index])}
+        return {
+            "crop": torch.from_numpy(self.crops[index]).permute(2, 0, 1),
+            "labels": torch.from_numpy(self.images.target[index]),
+            "geometry": torch.from_numpy(self.geometry[index]),
+            "found": torch.tensor(bool(self.found[index])),
+        }
 
     def rows(self, chosen: np.ndarray) -> AlignedDataset:
         """Return some of the rows, by mask or indices."""

@@ -44,6 +44,12 @@ def jitter(pixels: torch.Tensor, generator: torch.Generator | None = None) -> to
     return _relit(_moved(pixels, draw, JITTER), draw, JITTER).clamp(0, 1)
 
 
+def relight(pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Change brightness, contrast, gamma, sharpness and noise of a (B, C, S, S) batch in 0..1; nothing moves or is covered."""
+    draw = _Draw(pixels, generator)
+    return _noisy(_relit(_coarser(pixels, draw), draw, JITTER), draw).clamp(0, 1)
+
+
 def recoloured(pixels: torch.Tensor, kind: str, generator: torch.Generator | None = None) -> torch.Tensor:
     """Change the colours of a (B, 3, S, S) float32 RGB batch in 0..1; same shape and range.
 
@@ -141,6 +147,11 @@ ALPHA = 1.0  # of the Beta distribution of shares (Zhang et al. 2018; Yun et al.
 FMIX_DECAY = 3.0  # how much low frequencies dominate FMix's masks (Harris et al. 2020)
 
 
+# Those in UNMOVED leave every part of the face where its landmarks are.
+AUGMENTATIONS: dict[str, Callable] = {"light": jitter, "strong": augment, "photometric": relight}
+UNMOVED = ("none", "photometric")
+
+
 @dataclass(frozen=True)
 class Collator:
     """Stack items of an AlignedDataset into `pixel_values` (B, 3, S, S), normalised by the processor, and `labels` (B, C).
@@ -152,18 +163,22 @@ class Collator:
     augmentation: str = "none"
     mixing: str = ""
     colour: str = ""
+    geometry: bool = False  # also give `geometry` (B, G) and `found` (B,) to the model
 
     def __call__(self, items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         pixels = torch.stack([item["crop"] for item in items]).float() / 255
         labels = torch.stack([item["labels"] for item in items])
         if self.augmentation != "none":
-            pixels = (augment if self.augmentation == "strong" else jitter)(pixels)
+            pixels = AUGMENTATIONS[self.augmentation](pixels)
         if self.colour:
             pixels = recoloured(pixels, self.colour)
         pixels = normalised(pixels, self.processor)
         if self.mixing:
             pixels, labels = MIXINGS[self.mixing](pixels, labels, torch.default_generator)
-        return {"pixel_values": pixels, "labels": labels}
+        batch = {"pixel_values": pixels, "labels": labels}
+        if self.geometry:
+            batch |= {name: torch.stack([item[name] for item in items]) for name in ("geometry", "found")}
+        return batch
 
 
 def normalised(pixels: torch.Tensor, processor) -> torch.Tensor:

@@ -74,7 +74,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         output=output,
         settings=with_changes(recipe.settings, [*options.set, *changes]),
         folds=FoldsConfig(folds, options.repeats, bool(folds) and (recipe.average_folds or options.average_folds)),
-        size=options.size,
+        size=options.size or recipe.size,
         teacher=options.teacher,
         size_curve=options.size_curve,
         resume=options.resume,

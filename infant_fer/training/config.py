@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infant_fer.errors import DatasetError
 from infant_fer.labels import canonical_label
-from infant_fer.training.batches import MIXINGS
+from infant_fer.training.batches import AUGMENTATIONS, MIXINGS
 
 RECIPES = Path(__file__).parent / "recipes"
 INFANT_FACE = "infant_face"  # trains several heads and two streams at once, see training/infant_face
@@ -17,7 +17,7 @@ RECIPE_ALIASES = {"ours": INFANT_FACE}  # the recipe's earlier name
 CHOICES = {
     "schedule": ("linear", "cosine", "constant"),
     "sampler": ("plain", "weighted", "undersampled"),
-    "augmentation": ("none", "light", "strong"),
+    "augmentation": ("none", *AUGMENTATIONS),
     "mixing": ("", *MIXINGS),
     "colour": ("", "jitter", "grey", "both"),
     "keep": ("best", "last"),
@@ -121,6 +121,7 @@ class Recipe:
     split: str
     settings: TrainingConfig
     crops: str = "aligned"
+    size: int | None = None  # of the crops in px, for random weights
     folds: int = 0
     average_folds: bool = False
 

@@ -16,6 +16,8 @@ from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
 from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.models.part_tokens import PartTokensConfig
+from infant_fer.models.two_stream import TwoStreamConfig
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
@@ -31,6 +33,9 @@ SHAPES: dict[str, Callable] = {
     "resnet18": lambda: hf.ResNetConfig(**_RESNET18),
     "mobilenet-v2": lambda: hf.MobileNetV2Config(),
     "convnext-tiny": lambda: hf.ConvNextConfig(),
+    "part-tokens": PartTokensConfig,
+    "two-stream": TwoStreamConfig,
+    "image-stream": lambda: TwoStreamConfig(landmarks=False),
 }
 
 

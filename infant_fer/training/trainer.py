@@ -17,9 +17,10 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.errors import DatasetError
 from infant_fer.metrics import balanced_accuracy
 from infant_fer.models.infant_face import HEADS as INFANT_FACE_HEADS
-from infant_fer.training.batches import Collator, EpochSampler
+from infant_fer.training.batches import UNMOVED, Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.provenance import has_bfloat16, is_distributed
@@ -163,6 +164,11 @@ def _run_step(
     seed: int,
     resume: bool,
 ) -> list[dict]:
+    with_geometry = getattr(base.model, "takes_geometry", False)
+    if with_geometry and (settings.augmentation not in UNMOVED or settings.mixing):
+        raise DatasetError(
+            f"{base.name} reads landmarks, which would not move with the picture: use augmentation={' or '.join(UNMOVED)} and no mixing."
+        )
     seen_again = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
     trainer = ExpressionTrainer(
         settings,
@@ -170,7 +176,7 @@ def _run_step(
         args=_arguments(settings, folder, seed, len(train)),
         train_dataset=train,
         eval_dataset={"dev": dev, "train": train.rows(seen_again)},
-        data_collator=Collator(base.processor, settings.augmentation, settings.mixing, settings.colour),
+        data_collator=Collator(base.processor, settings.augmentation, settings.mixing, settings.colour, with_geometry),
         compute_metrics=_scores,
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )
@@ -188,7 +194,7 @@ class ExpressionTrainer(Trainer):
         super().__init__(**kwargs)
         self.settings = settings
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch, so accumulation divides it
-        self.plain_collator = Collator(kwargs["data_collator"].processor)
+        self.plain_collator = Collator(kwargs["data_collator"].processor, geometry=kwargs["data_collator"].geometry)
         target = torch.from_numpy(kwargs["train_dataset"].images.target)
         rarity = target.sum() / target.sum(0).clamp_min(1e-6) / target.shape[1]
         self.class_weights = rarity if settings.class_weights else torch.ones(target.shape[1])
@@ -198,7 +204,7 @@ class ExpressionTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the mean cross-entropy with distributions, smoothed and weighted by class."""
-        outputs = model(pixel_values=inputs["pixel_values"])
+        outputs = model(**{name: values for name, values in inputs.items() if name != "labels"})
         smoothing = self.settings.label_smoothing
         target = inputs["labels"] * (1 - smoothing) + smoothing / inputs["labels"].shape[1]
         weighted = target * self.class_weights.to(target.device)

@@ -376,3 +376,10 @@ def test_it_runs_as_a_module_and_prints_csv():
     assert run.stdout.startswith("file,face,label,positive,neutral,negative")
     assert len(run.stdout.splitlines()) == 2
     assert "Traceback" not in run.stderr
+
+
+def test_the_help_names_the_commands_and_the_options_of_reading(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("evaluate", "video", "PHOTO_OR_FOLDER", "--checkpoint", "--explain"):
+        assert word in shown

@@ -256,14 +256,17 @@ def test_a_head_for_the_same_classes_is_kept(tmp_path):
 
 
 def test_recipes_can_be_read_and_with_changes():
-    assert set(recipe_names()) == {"thesis", "iface", "mobile", "affectnet", "infant_face"}
+    generic = {"thesis", "iface", "mobile", "affectnet", "part_tokens", "two_stream"}
+    assert set(recipe_names()) == generic | {"infant_face"}
     for name in set(recipe_names()) - {"infant_face"}:
         recipe = read_recipe(name)
-        assert f"--recipe {name}" in recipe.command
+        assert f"--recipe {name.replace('_', '-')}" in recipe.command
         assert recipe.expected_time
         assert recipe.expected_score
     thesis = read_recipe("thesis")
     assert (thesis.settings.epochs, thesis.settings.batch, thesis.split) == (5, 32, "thesis")
+    assert (thesis.settings.keep, thesis.crops) == ("last", "whole")
+    assert read_recipe("two_stream").size == 96
     assert with_changes(thesis.settings, ["batch=8", "class_weights=yes", "ema=0.9"]) == replace(
         thesis.settings, batch=8, class_weights=True, ema=0.9
     )

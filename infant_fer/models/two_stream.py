@@ -1,0 +1,157 @@
+"""Landmarks that look into the picture: window cross-attention at three scales (after Da Re 2023), from scratch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from infant_fer.alignment import MESH_HEIGHT, CropSpec
+from infant_fer.face import BLENDSHAPE_COUNT
+from infant_fer.models.geometry import POINTS
+
+WINDOWS = (4, 2, 1)  # windows along a side at each scale; all have as many pixels
+STRIDES = (4, 8, 16)  # px of the crop for a pixel of each scale's map
+CHANNELS = (48, 96, 160)
+
+
+class TwoStreamConfig(PreTrainedConfig):
+    """With `landmarks` False the windows are queried by learned tokens alone: the image stream by itself."""
+
+    model_type = "two_stream"
+
+    def __init__(
+        self,
+        image_size: int = 96,
+        hidden_size: int = 96,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 4,
+        dropout: float = 0.1,
+        landmarks: bool = True,
+        face_crop: dict | None = None,
+        **kwargs,
+    ):
+        if image_size % STRIDES[-1]:
+            raise ValueError(f"Crops must be a multiple of {STRIDES[-1]} px wide; {image_size} were given.")
+        self.image_size, self.hidden_size, self.num_hidden_layers = image_size, hidden_size, num_hidden_layers
+        self.num_attention_heads, self.dropout = num_attention_heads, dropout
+        self.landmarks, self.face_crop = landmarks, face_crop
+        super().__init__(**kwargs)
+
+
+class TwoStreamModel(PreTrainedModel):
+    """Classify an aligned face by image windows that its landmarks query. Where no landmarks are given, learned tokens query."""
+
+    config_class = TwoStreamConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: TwoStreamConfig):
+        super().__init__(config)
+        width, heads = config.hidden_size, config.num_attention_heads
+        self.stages = nn.ModuleList(
+            _stage(before, after, halvings)
+            for before, after, halvings in zip((3, *CHANNELS), CHANNELS, (2, 1, 1), strict=False)
+        )
+        self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in CHANNELS)
+        self.point = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
+        self.which = nn.Parameter(torch.randn(len(POINTS), width) * 0.02)
+        self.cross = nn.ModuleList(_WindowCrossAttention(width, heads, side, config.dropout) for side in WINDOWS)
+        self.start = nn.Parameter(torch.zeros(1, 1, width))
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 2 * width, config.dropout, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(config.num_hidden_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.classifier = nn.Linear(width, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave torch's initialization as it is."""
+
+    @property
+    def takes_geometry(self) -> bool:
+        """Return whether `forward` has a use for models.geometry's features."""
+        return bool(self.config.landmarks)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        geometry: torch.Tensor | None = None,
+        found: torch.Tensor | None = None,
+        **_,
+    ) -> ImageClassifierOutput:
+        """Return (B, C) logits for (B, 3, S, S) normalized crops and (B, G) float32 `geometry` of models.geometry.
+
+        Of `geometry` only the landmarks are used; rows whose (B,) bool `found` is False go without.
+        """
+        points = tokens = None
+        if geometry is not None and self.config.landmarks:
+            points = self._points(geometry)
+            tokens = self.point(points - 0.5) + self.which
+            if found is not None:
+                tokens = tokens * found.view(-1, 1, 1)
+        queried, maps = [], pixel_values
+        for stage, narrow, cross in zip(self.stages, self.narrow, self.cross, strict=True):
+            maps = stage(maps)
+            queried.append(cross(narrow(maps), tokens, points))
+        sequence = torch.cat([self.start.expand(len(pixel_values), -1, -1), *queried], 1)
+        for layer in self.encoder:
+            sequence = layer(sequence)
+        return ImageClassifierOutput(logits=self.classifier(self.norm(sequence[:, 0])))
+
+    def _points(self, geometry: torch.Tensor) -> torch.Tensor:
+        """Return the (B, P, 2) landmarks as shares of the crop's side."""
+        crop = CropSpec(**self.config.face_crop) if self.config.face_crop else CropSpec(self.config.image_size)
+        flat = geometry[:, BLENDSHAPE_COUNT : BLENDSHAPE_COUNT + 2 * len(POINTS)]
+        return flat.unflatten(1, (len(POINTS), 2)) / (MESH_HEIGHT * (1 + crop.margin)) + 0.5
+
+
+class _WindowCrossAttention(nn.Module):
+    """In each window the mean token of the landmarks inside queries the window's pixels."""
+
+    def __init__(self, width: int, heads: int, side: int, dropout: float):
+        super().__init__()
+        self.side = side
+        self.window = nn.Parameter(torch.randn(side * side, width) * 0.02)
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, maps: torch.Tensor, tokens: torch.Tensor | None, points: torch.Tensor | None) -> torch.Tensor:
+        """Return (B, side², W) tokens for (B, W, G, G) maps, (B, P, W) landmark tokens and (B, P, 2) places in 0..1."""
+        count, width = maps.shape[:2]
+        step = maps.shape[2] // self.side
+        pixels = maps.unfold(2, step, step).unfold(3, step, step)  # (B, W, side, side, step, step)
+        pixels = pixels.permute(0, 2, 3, 4, 5, 1).reshape(count * self.side**2, step * step, width)
+        query = self.window.expand(count, -1, -1)
+        if tokens is not None and points is not None:
+            query = query + window_means(tokens, points, self.side)
+        flat = self.before(query).reshape(-1, 1, width)
+        seen, _ = self.attention(flat, pixels, pixels, need_weights=False)
+        query = query + seen.reshape(count, -1, width)
+        return query + self.mlp(self.between(query))
+
+
+def window_means(tokens: torch.Tensor, points: torch.Tensor, side: int) -> torch.Tensor:
+    """Return (B, side², W): in each window the mean of the (B, P, W) tokens whose (B, P, 2) x, y in 0..1 lie in it, else 0."""
+    cell = (points * side).floor().clamp(0, side - 1).long()
+    inside = nn.functional.one_hot(cell[..., 1] * side + cell[..., 0], side * side).to(tokens.dtype)  # (B, P, side²)
+    return inside.transpose(1, 2) @ tokens / inside.sum(1).clamp_min(1)[..., None]
+
+
+def _stage(before: int, after: int, halvings: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(halvings):
+        layers += [
+            nn.Conv2d(before if index == 0 else after, after, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.GELU(),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.GELU())
+
+
+AutoConfig.register("two_stream", TwoStreamConfig)
+AutoModelForImageClassification.register(TwoStreamConfig, TwoStreamModel)

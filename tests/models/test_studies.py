@@ -1,0 +1,113 @@
+"""The studies' own architectures: parts as tokens, and landmarks that query windows of the picture."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from infant_fer.alignment import CropSpec
+from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.classifier import AffectClassifier, forward_crops
+from infant_fer.errors import DatasetError
+from infant_fer.face import BLENDSHAPE_COUNT
+from infant_fer.labels import AFFECTS
+from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
+from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
+from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window_means
+from infant_fer.training.config import TrainingConfig
+from infant_fer.training.pretrained import load_pretrained
+from infant_fer.training.trainer import fit
+from tests.drawn_data import drawn_face, face_dataset
+
+CROP = CropSpec(96)
+
+
+def random_geometry(count: int = 3) -> torch.Tensor:
+    return torch.randn(count, GEOMETRY_SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def drawn(count: int):
+    classes = [n % 3 for n in range(count)]
+    faces = [drawn_face(AFFECTS[index], n, 96) for n, index in enumerate(classes)]
+    return face_dataset(np.stack(faces), random_geometry(count).numpy(), np.eye(3)[classes])
+
+
+@pytest.mark.parametrize("shape", ["part-tokens", "two-stream"])
+def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
+    torch.manual_seed(0)
+    base, faces = load_pretrained(f"random:{shape}", AFFECTS, 96), drawn(6)
+    settings = TrainingConfig(epochs=1, batch=3, augmentation="photometric", precision="float32")
+    history = fit(base, faces, faces, settings, tmp_path / "run", 0, resume=False)
+    assert any("eval_dev_loss" in entry for entry in history)
+    before = forward_crops(base.model, base.processor, faces.crops, faces.geometry, faces.found)
+    for each in (base.model, base.processor):
+        each.save_pretrained(tmp_path / "saved")
+    loaded = load_checkpoint(tmp_path / "saved")
+    after = forward_crops(loaded.model, loaded.processor, faces.crops, faces.geometry, faces.found)
+    torch.testing.assert_close(after["logits"], before["logits"], atol=1e-5, rtol=1e-4)
+    assert after["features"].shape == (6, loaded.model.config.hidden_size)
+    classifier = AffectClassifier.from_pretrained(tmp_path / "saved", device="cpu")
+    assert classifier.crop == CROP
+
+
+def test_the_eyes_and_the_mouth_are_in_the_middle_of_their_patches():
+    for margin in (0.15, 0.5):
+        spec = CropSpec(96, margin)
+        boxes = part_boxes(PartTokensConfig(face_crop=asdict(spec)))
+        for name, anchor in zip(("right eye", "left eye", "mouth"), spec.anchors_px, strict=True):
+            np.testing.assert_allclose(np.array(boxes[name][:2]) * 96, anchor, atol=1e-4)
+
+
+def test_a_patch_shows_its_part_alone():
+    config, picture = PartTokensConfig(), torch.zeros(1, 3, 96, 96)
+    x, y = (round(float(each)) for each in CROP.anchors_px[2])
+    picture[..., y - 3 : y + 3, x - 3 : x + 3] = 1
+    bright = part_patches(picture, config)[0].amax((1, 2, 3))
+    assert [name for name, value in zip(PARTS, bright, strict=True) if value > 0.5] == ["mouth"]
+
+
+def test_attention_to_the_parts_sums_to_one():
+    model = load_pretrained("random:part-tokens", AFFECTS, 96).model.eval()
+    shares = model.part_attention(torch.randn(2, 3, 96, 96))
+    assert list(shares) == [*PARTS, "filters"]
+    torch.testing.assert_close(torch.stack(list(shares.values())).sum(0), torch.ones(2))
+
+
+def test_landmarks_matter_where_they_are_found_and_only_there():
+    torch.manual_seed(0)
+    model = TwoStreamModel(TwoStreamConfig()).eval()
+    pixels, geometry = torch.randn(2, 3, 96, 96), random_geometry(2)
+    with torch.no_grad():
+        plain = model(pixels).logits
+        mixed = model(pixels, geometry, torch.tensor([True, False])).logits
+        blendshapes = geometry.clone()
+        blendshapes[:, :BLENDSHAPE_COUNT] += 1
+        same = model(pixels, blendshapes, torch.tensor([True, False])).logits
+    assert not torch.allclose(mixed[0], plain[0])
+    torch.testing.assert_close(mixed[1], plain[1])
+    torch.testing.assert_close(same, mixed)
+    alone = TwoStreamModel(TwoStreamConfig(landmarks=False)).eval()
+    assert not alone.takes_geometry
+
+
+def test_landmarks_are_where_alignment_puts_them():
+    model = TwoStreamModel(TwoStreamConfig(face_crop=asdict(CropSpec(96, 0.3))))
+    geometry = torch.zeros(1, GEOMETRY_SIZE)
+    geometry[0, BLENDSHAPE_COUNT : BLENDSHAPE_COUNT + 2] = torch.tensor([0.0, 0.6])  # the mouth of the template
+    found = model._points(geometry)[0]
+    assert found.shape == (len(POINTS), 2)
+    np.testing.assert_allclose(found[0] * 96, CropSpec(96, 0.3).anchors_px[2], atol=1e-3)
+
+
+def test_a_window_has_the_mean_of_the_landmarks_inside_it():
+    tokens = torch.tensor([[[1.0], [3.0], [10.0]]])
+    points = torch.tensor([[[0.1, 0.1], [0.4, 0.2], [0.9, 1.2]]])  # the last lies below the crop: the lowest window
+    assert window_means(tokens, points, 2).flatten().tolist() == [2.0, 0.0, 0.0, 10.0]
+
+
+def test_pictures_that_move_are_refused_where_landmarks_do_not(tmp_path):
+    base, faces = load_pretrained("random:two-stream", AFFECTS, 96), drawn(3)
+    for change in ({"augmentation": "light"}, {"mixing": "cutmix"}):
+        with pytest.raises(DatasetError, match="landmarks, which would not move"):
+            fit(base, faces, faces, replace(TrainingConfig(epochs=1), **change), tmp_path, 0, resume=False)
