@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from infant_fer.errors import InfantFERError
 from infant_fer.images import printable
+from infant_fer.video.pooled import pool_sessions, read_infants
 from infant_fer.video.remote import check_url, is_url, run_remote_session
 from infant_fer.video.sessions import Session, SessionOptions, SessionResult, check_output, run_session, sessions_of
 from infant_fer.workers import Job, spread
@@ -62,6 +63,9 @@ def _run(options: argparse.Namespace) -> int:
         f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
         file=sys.stderr,
     )
+    if (options.events or options.human) and not remote and len(results) > states["failed"]:
+        for file in pool_sessions(Path(options.out), read_infants(options.infants) if options.infants else None):
+            print(f"All sessions together: {printable(file)}", file=sys.stderr)
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:
         print(
@@ -149,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--human", type=Path, metavar="FILE", help="human coding to compare with: a file, or a folder with one a clip"
+    )
+    parser.add_argument(
+        "--infants",
+        type=Path,
+        metavar="CSV",
+        help="table of session (its folder's name) and infant, for the pooled figures",
     )
     parser.add_argument(
         "--explain-peaks", action="store_true", help="write the map of the clearest positive and negative frame"

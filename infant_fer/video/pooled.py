@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--infants", type=Path, metavar="CSV", help="table of session (its folder's name) and infant")
     options = parser.parse_args(arguments)
     try:
-        for file in pool_sessions(options.folder, _read_infants(options.infants) if options.infants else None):
+        for file in pool_sessions(options.folder, read_infants(options.infants) if options.infants else None):
             print(file)
     except InfantFERError as error:
         print(error, file=sys.stderr)
@@ -195,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _read_infants(table: Path) -> dict[str, str]:
+def read_infants(table: Path) -> dict[str, str]:
+    """Return the infant of each session from a table with the columns session and infant. Raises DatasetError."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))

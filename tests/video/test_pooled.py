@@ -75,3 +75,20 @@ def test_the_command_writes_both_files_for_named_infants(sessions, tmp_path, cap
     assert "names none for the session b" in capsys.readouterr().err
     assert main([str(tmp_path / "a")]) == 1
     assert "holds no session" in capsys.readouterr().err
+
+
+def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatch, capsys):
+    from infant_fer.video import __main__ as command
+    from infant_fer.video.sessions import SessionResult
+
+    clips = tmp_path.parent / f"{tmp_path.name}-clips"
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes(b"")
+    monkeypatch.setattr(command, "_results", lambda found, options: [SessionResult(each, "skipped") for each in found])
+    coding = tmp_path / "coding.csv"
+    coding.write_text("onset,offset,label\n0,1,p\n")
+    assert command.main([str(clips), "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "agreement.json").exists()
+    assert command.main([str(clips), "--out", str(tmp_path), "--human", str(coding)]) == 0
+    assert "All sessions together: " in capsys.readouterr().err
+    assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 3
