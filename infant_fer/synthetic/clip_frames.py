@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.clip_frames", description=__doc__.split(":")[0])
     parser.add_argument("--out", type=Path, required=True, help=f"new folder for the pictures and {TABLE}")
     parser.add_argument("--infants", type=int, default=30)
-    parser.add_argument("--per-affect", type=int, default=4, help="frames of each affect of an infant")
+    parser.add_argument("--per-affect", type=int, default=8, help="frames of each affect of an infant")
     parser.add_argument("--size", type=int, default=160, help="side in px, even")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same frames")
     parser.add_argument("--workers", type=int, default=1, help="processes")
