@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from textwrap import indent
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
@@ -34,6 +36,7 @@ COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *B
 COLUMNS += ACTION_UNITS  # empty where the checkpoint has no such head
 TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+SECTIONS_IN_MEMORY = 32 * 2**20  # bytes of a page's sections; beyond them a temporary file is used
 NO_FACE, UNREADABLE = "no face", "unreadable"
 
 
@@ -249,33 +252,45 @@ def json_entry(result: FileResult) -> dict:
 
 
 @contextmanager
-def _html_writer(path: Path) -> Iterator[Callable[[Sequence[str]], object]]:
+def _html_writer(path: Path) -> Iterator[Callable[[Sequence], object]]:
+    """Write a page that starts with a summary; the photos' sections wait in a temporary file until all are there."""
     from markupsafe import Markup
 
     from infant_fer.html import render
-    from infant_fer.report_html import report_document
+    from infant_fer.report_html import report_document, summary_html
 
     before, mark, after = report_document("<hr>").partition("<hr>")
     titles: dict[str, int] = {}
+    summary: list[tuple[str, str | None, str | None]] = []
 
-    def write(entry: Sequence[str]) -> None:
-        title, error, section = entry
+    def write(entry: Sequence) -> None:
+        title, error, section, verdict, label = entry
         count = titles[title] = titles.get(title, 0) + 1
         title += f" ({count})" if count > 1 else ""
-        stream.write(mark + render("file.html.j2", title=title, error=error, section=Markup(section)))
+        summary.append((title, verdict, label))
+        sections.write(mark + render("file.html.j2", title=title, error=error, section=Markup(section)))
 
-    with open_atomically(path, keep_partial=True) as stream:
-        stream.write(before)
+    with (
+        open_atomically(path, keep_partial=True) as stream,
+        SpooledTemporaryFile(SECTIONS_IN_MEMORY, "w+", encoding="utf-8") as sections,
+    ):
         try:
             yield write
         finally:
+            stream.write(before + summary_html(summary))
+            sections.seek(0)
+            shutil.copyfileobj(sections, stream)
             stream.write(after)
 
 
-def _html_entry(result: FileResult) -> tuple[str, str, str]:
+def _html_entry(result: FileResult) -> tuple[str, str, str, str | None, str | None]:
+    """Return title, error, section, and the first face's verdict and label."""
     from infant_fer.report_html import report_section
 
-    return result.file.title, result.error, str(report_section(result.report)) if result.report else ""
+    section = str(report_section(result.report, compact=True)) if result.report else ""
+    first = result.report.faces[0] if result.report and result.report.faces else None
+    verdict, label = (first.assessment.verdict, first.prediction.label) if first else (None, None)
+    return result.file.title, result.error, section, verdict, label
 
 
 @contextmanager

@@ -148,8 +148,7 @@ class FaceReport:
             sentences = [_("The expression looks {label}.", label=_(label))]
         else:
             first, second = (_(name) for name in self.prediction.ranked[:2])
-            words = "The expression is not clear: it may look {first} or {second}."
-            sentences = [_(words, first=first, second=second)]
+            sentences = [_("The expression is not clear: it may look {first} or {second}.", first=first, second=second)]
         if self.explanation is not None:
             target = self.explanation.saliency.target
             if target != self.prediction.label:

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from infant_fer import __version__
 from infant_fer.drawing import close_up, colour_bar_css, draw_faces, draw_saliency
 from infant_fer.explain import METHODS
-from infant_fer.html import document, macro, render
+from infant_fer.html import document, render
 from infant_fer.images import data_url
-from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.labels import AFFECT_COLOURS, AFFECTS, meters
 from infant_fer.locales import Translate, translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
@@ -59,7 +59,7 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
         notes_beside=beside,
         affects=", ".join(_(affect) for affect in trust.prediction_set),
         emotions={EMOTION_WORDS.get(name, name): share for name, share in (prediction.emotions or {}).items()},
-        meters={},
+        meters=meters(prediction.action_units) if prediction.action_units else {},
         colours=AFFECT_COLOURS,
         checkpoint=report.checkpoint,
         limits=LIMITS,
@@ -71,19 +71,16 @@ def fault_html(sentence: str, language: str = "en") -> Markup:
     return render("answer.html.j2", language, face=None, notes=(), fault=sentence)
 
 
-def headline_html(probabilities: Mapping[str, float], verdict: str = "answer", language: str = "en") -> Markup:
-    """Return the clear affect in its colour, or that the expression is not clear."""
-    return macro(PARTS, "headline", clear_label(probabilities), AFFECT_COLOURS, verdict, language=language)
-
-
-def probability_bars(probabilities: Mapping[str, float], language: str = "en") -> Markup:
-    """Return the affect probabilities as labelled bars."""
-    return macro(PARTS, "bars", probabilities, AFFECT_COLOURS, language=language)
-
-
-def notes_html(notes: Sequence[str], language: str = "en") -> Markup:
-    """Return the notes on an answer, one line each."""
-    return macro(PARTS, "notes", notes, language=language)
+def live_html(face: FaceReport, mean: Mapping[str, float], notes: Sequence[str], language: str, **course) -> Markup:
+    """Return the reading of a webcam frame: the `mean` of the last second under the newest frame's verdict, and its course."""
+    trust = face.assessment
+    beside = (*face.notes, *notes)
+    if trust.verdict == "cannot say" and trust.reasons:
+        beside = tuple(note for note in beside if note != trust.reasons[0].text)
+    label = clear_label(mean)
+    return render(
+        "live.html.j2", language, trust=trust, mean=mean, label=label, notes=beside, colours=AFFECT_COLOURS, **course
+    )
 
 
 def shares_html(explanation: Explanation | None, language: str = "en") -> Markup:

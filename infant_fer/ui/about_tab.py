@@ -8,39 +8,43 @@ import gradio as gr
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.registry import CheckpointRegistry
+from infant_fer.ui.languages import label as t
 
-ABOUT = """
-## What this page does
-It finds infants' faces in a photo, names what the expression **looks like** (positive, neutral or negative), and shows which parts
-of the picture weighed in the answer (SmoothGrad: gradients averaged over noisy copies of the face).
-
-## What it does not do
-- It does not know what an infant feels, wants or needs. The name of an expression is not the name of a feeling.
-- It is **not a medical device**. Do not base any decision about care or health on it.
-- It is not meant for inferring emotions of pupils or staff in schools or at work.
-- It makes mistakes. Small, covered, turned, blurred or dark faces, masks, dolls and drawings mislead it. It was not made for the
-  faces of adults and older children.
-
-## Your pictures
-An uploaded photo is held in a private folder until the server reads it, usually within a second, and is then deleted. Where the
-system has a folder in memory with enough room, that one is used. Nothing else is written to disk, nothing is sent anywhere, no
-identity is computed, and the location and camera data in the file are dropped. Your last photo and its report stay in the
-server's memory until you close the page, choose another photo, or leave the page idle for half an hour.
-
-## Licence and citation
-The code is open source (MIT). Weights trained on research data may be used for research and teaching only: see the card below.
-Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by MediaPipe; City Infant Faces
-(Webb, Ayers and Endress 2018, doi:10.3758/s13428-017-0859-9) is the classic set for this task.
-To cite this software: *infant_fer, open reading of infants' facial expressions*, with the version and the checkpoint's name.
-"""
+# Three short parts; the catalogues have them whole.
+PARTS = (
+    (
+        "What it does, and what not",
+        "It finds infants' faces in a photo, names what the expression looks like (positive, neutral or negative), and shows which "
+        "parts of the face weighed in the answer. It does not know what an infant feels, wants or needs: the name of an expression "
+        "is not the name of a feeling. It is not a medical device, and no decision about care or health should rest on it. It is "
+        "not for inferring emotions of pupils or staff. It errs, more so on small, covered, turned, blurred or dark faces; then it "
+        "says so, or gives no answer.",
+    ),
+    (
+        "Your pictures",
+        "A photo lies in a private folder, in memory where the system has one, until the server has read it, usually within a second; "
+        "then it is deleted. Nothing is sent anywhere, no identity is computed, and the place and camera data of the file are "
+        "dropped. Your last photo and the list of readings stay in memory until you close the page, clear them, or leave the page "
+        "idle for half an hour.",
+    ),
+    (
+        "Licence and citation",
+        "The code is open source (MIT). Weights trained on research data are for research and teaching only: see the card below. "
+        "Reports say how to cite them. Methods: SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825); face landmarks by MediaPipe; "
+        "City Infant Faces (Webb, Ayers and Endress 2018, doi:10.3758/s13428-017-0859-9) is the classic set for this task.",
+    ),
+)
+TABLE = re.compile(r"^((?:\|.*\n)+(?:\|.*)?)", re.MULTILINE)  # in Markdown
 NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card cannot be shown."
 NO_CARD = "This checkpoint has no model card: its data and its limits are not known."
 
 
 def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loaded) -> None:
     """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
-    gr.Markdown(ABOUT)
-    with gr.Accordion("Model card of the chosen checkpoint", open=True):
+    for heading, text in PARTS:
+        gr.Markdown(f"## {t(heading)}")
+        gr.Markdown(t(text), elem_classes="about-text")
+    with gr.Accordion(t("Model card of the chosen checkpoint"), open=True):
         card = gr.Markdown(_card(registry.analyzer(registry.default)), elem_id="card")
 
     def on_checkpoint(name: str) -> str:
@@ -50,7 +54,8 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
 
 
 def _card(analyzer: Analyzer | None) -> str:
-    """Return a loaded checkpoint's README without its YAML front matter."""
+    """Return a loaded checkpoint's README without its YAML front matter, its tables folded."""
     if analyzer is None:
         return NOT_LOADED
-    return re.sub(r"\A---\n.*?\n---\n", "", analyzer.classifier.card, flags=re.DOTALL).strip() or NO_CARD
+    card = re.sub(r"\A---\n.*?\n---\n", "", analyzer.classifier.card, flags=re.DOTALL).strip()
+    return TABLE.sub(r"<details><summary>Table</summary>\n\n\1\n</details>\n\n", card) or NO_CARD

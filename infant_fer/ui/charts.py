@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from markupsafe import Markup
+
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
-from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading
+from infant_fer.ui.sessions import LiveReading
 
 DASHES = {"positive": "none", "neutral": "2 3", "negative": "8 4"}
 KEY_HEIGHT = 20  # of the key, in units of the picture
@@ -28,16 +30,16 @@ def key(left: float) -> str:
     return f'<g font-size="12" fill="currentColor">{entries}</g>'
 
 
-def live_chart(readings: Sequence[LiveReading], now: float) -> str:
-    """Return three lines as SVG: time from left (LIVE_SECONDS ago) to right (now), probability from bottom to top."""
+def live_chart(readings: Sequence[LiveReading], now: float, seconds: float) -> Markup:
+    """Return three lines as SVG: time from left (`seconds` ago) to right (now), probability from bottom to top."""
     bottom = KEY_HEIGHT + LIVE_HEIGHT
 
     def point(reading: LiveReading, affect: str) -> tuple[float, float]:
-        age = (now - reading.at) / LIVE_SECONDS
+        age = (now - reading.at) / seconds
         return LIVE_WIDTH * (1 - age), bottom - LIVE_HEIGHT * reading.probabilities[affect]
 
     lines = "".join(line([point(reading, affect) for reading in readings], affect) for affect in AFFECTS)
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {LIVE_WIDTH} {bottom + 2}" width="100%" role="img" aria-label="Probabilities of the three classes '
         f'over time">{key(0)}<rect x="0" y="{KEY_HEIGHT}" width="{LIVE_WIDTH}" height="{LIVE_HEIGHT}" fill="none" '
         f'stroke="currentColor" opacity=".35"/>{lines}</svg>'

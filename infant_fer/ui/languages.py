@@ -26,6 +26,7 @@ def language_of(request: gr.Request | None) -> str:
 BROWSER_WORDS = {
     "heading": "What does the expression look like?",
     "introduction": "It names what an infant's face looks like and shows why. It reads faces, not feelings, and is not a medical device.",
+    "projector": "Projector view",
     "face": "Face",
     "map": "Map",
     "face_to_map": "From the face to the map",
@@ -63,6 +64,7 @@ BROWSER_WORDS = {
     "bad_zip": "The zip archive could not be read.",
     "too_many": "The list holds at most 200 photos; the others were left out.",
     "no_photos": "There is no photo among these files. Use JPEG, PNG, WebP, AVIF or HEIC.",
+    "picture": "Picture",
     "photo_alt": "The photo that was chosen",
     "landmarks_alt": "The face with its outlines.",
     "map_alt": "The face with the map of what weighed in the answer.",

@@ -1,7 +1,9 @@
-"""The Live tab: a webcam stream with overlay and smoothed label, and a freeze button."""
+"""The Live tab: a webcam stream with overlay and smoothed label, a freeze button, and a recording of the readings."""
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Sequence
 
@@ -12,74 +14,122 @@ from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
-from infant_fer.report_html import headline_html, notes_html, probability_bars
+from infant_fer.locales import translator
+from infant_fer.report import FaceReport, clear_label
+from infant_fer.report_html import live_html
 from infant_fer.ui.charts import live_chart
+from infant_fer.ui.downloads import SAVE_JS, as_download
 from infant_fer.ui.event_queue import LIVE_PLACES
+from infant_fer.ui.languages import label as t
+from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
-from infant_fer.ui.sessions import LIVE_SECONDS, LiveReading, Session, SessionStore
+from infant_fer.ui.sessions import LIVE_SECONDS, RECORD_SECONDS, LiveReading, Session, SessionStore
 from infant_fer.ui.style import NEEDS_HTTPS, NO_CAMERA
 
 SMOOTHING_SECONDS = 1.0
 STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
-IDLE = '<div class="ife"><p>Start the camera to see the reading here. Nothing is stored.</p></div>'
-PAUSED = '<div class="ife"><p>Paused. Frames are dropped unread until you switch on again.</p></div>'
-NO_FACE = '<div class="ife"><h2>No face in view</h2><p>Bring the face closer, with light on it.</p></div>'
+IDLE = "Start the camera to see the reading here. Nothing is stored."
+PAUSED = "Paused. Frames are not read until you switch on again."
+NO_FRAME = "There is no frame yet. Start the camera first."
+NOTHING_RECORDED = "Nothing is recorded yet. Start the camera and press the record button."
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
-    """Lay out the tab and wire stream, switch and freeze."""
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=280):
+    """Lay out the tab and wire stream, switch, freeze and recording."""
+    with gr.Row(equal_height=False, elem_id="live-bench"):
+        with gr.Column(scale=4, min_width=280):
             gr.HTML(NO_CAMERA, padding=False, elem_classes=NEEDS_HTTPS)
             camera = PrivateImage(
-                label="Camera",
+                label=t("Camera"),
+                show_label=False,
                 sources=["webcam"],
                 streaming=True,
                 webcam_options=gr.WebcamOptions(mirror=True, constraints=CAMERA),
                 buttons=[],
                 elem_id="camera",
             )
-            switch = gr.Checkbox(True, label="Read in real time", elem_id="live-switch")
-            freeze = gr.Button("Freeze and explain this frame", elem_id="freeze")
-        with gr.Column(min_width=280):
-            view = PrivateImage(label="What is read", interactive=False, buttons=["fullscreen"], elem_id="live-view")
-        with gr.Column(min_width=240):
-            reading = gr.HTML(IDLE, elem_id="live-reading")
-
-    def on_frame(frame: Photo | None, checkpoint: str, live: bool, request: gr.Request):
-        if frame is None or not live:
-            return gr.skip(), gr.skip()
-        session = created(sessions, request)
-        answer = read_frame(registry, session, frame, checkpoint) if session.live else None
-        return answer if answer and session.live else (gr.skip(), gr.skip())  # switched off meanwhile
-
-    def on_switch(live: bool, request: gr.Request):
-        sessions.get(request.session_hash).live = live
-        return IDLE if live else PAUSED
-
-    def on_freeze(checkpoint: str, request: gr.Request):
-        session = sessions.get(request.session_hash)
-        if session.frame is None:
-            raise user_error("There is no frame yet. Start the camera first.")
-        return [*read_photo(registry, session, session.frame, checkpoint), gr.update(selected="photo")]
-
-    private = {"api_visibility": "private"}
+            with gr.Row(elem_id="live-start-row"):
+                gr.Button(t("Start camera"), variant="primary", min_width=140, elem_id="live-start")
+                facing = [(t("Front camera"), "user"), (t("Rear camera"), "environment")]
+                gr.Radio(
+                    facing, value="user", show_label=False, label=t("Camera"), min_width=180, elem_id="live-facing"
+                )
+            reading = gr.HTML(f'<div class="ife"><p>{t(IDLE)}</p></div>', elem_id="live-reading", padding=False)
+        with gr.Column(scale=5, min_width=280):
+            view = PrivateImage(
+                label=t("What is read"),
+                show_label=False,
+                interactive=False,
+                buttons=["fullscreen"],
+                elem_id="live-view",
+            )
+            switch = gr.Checkbox(True, label=t("Read in real time"), elem_id="live-switch")
+            freeze = gr.Button(t("Take a picture and explain it"), elem_id="freeze")
+            with gr.Row():
+                record = gr.Button(t("Record 60 seconds"), min_width=140, elem_id="live-record")
+                save = gr.Button(t("Save the recording (CSV)"), min_width=140, elem_id="live-save")
+    events, payload = LiveEvents(registry, sessions), gr.JSON(visible=False)
     checkpoint = photo_tab.settings.checkpoint
     camera.stream(
-        on_frame,
+        events.frame,
         [camera, checkpoint, switch],
         [view, reading],
         stream_every=STREAM_EVERY,
         concurrency_limit=LIVE_PLACES,
-        show_progress="hidden",
-        **private,
+        **QUIET,
     )
-    switch.input(on_switch, [switch], [reading], show_progress="hidden", **private)
-    frozen = freeze.click(on_freeze, [checkpoint], [*photo_tab.outputs, tabs], **private)
+    switch.input(events.switch, [switch], [reading], **QUIET)
+    frozen = freeze.click(events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private")
     photo_tab.explain_after(frozen)
+    record.click(events.record, None, [reading], **QUIET)
+    saved = save.click(events.save, None, [payload], **QUIET)
+    saved.success(None, [payload], None, js=SAVE_JS, api_visibility="private")
+
+
+class LiveEvents:
+    """What happens at each event, by the visitor's session."""
+
+    def __init__(self, registry: CheckpointRegistry, sessions: SessionStore):
+        self.registry, self.sessions = registry, sessions
+
+    def frame(self, frame: Photo | None, checkpoint: str, live: bool, request: gr.Request):
+        """Read a frame; one that comes while the reading is switched off is only kept for a picture."""
+        if frame is None:
+            return gr.skip(), gr.skip()
+        session = created(self.sessions, request)
+        session.frame = frame
+        if not (live and session.live):
+            return gr.skip(), gr.skip()
+        answer = read_frame(self.registry, session, frame, checkpoint)
+        return answer if session.live else (gr.skip(), gr.skip())  # switched off meanwhile
+
+    def switch(self, live: bool, request: gr.Request):
+        self.sessions.get(request.session_hash).live = live
+        words = translator(language_of(request))(IDLE if live else PAUSED)
+        return f'<div class="ife"><p>{words}</p></div>'
+
+    def freeze(self, checkpoint: str, request: gr.Request):
+        session = self.sessions.get(request.session_hash)
+        if session.frame is None:
+            raise user_error(translator(language_of(request))(NO_FRAME))
+        return [*read_photo(self.registry, session, session.frame, checkpoint), gr.update(selected="photo")]
+
+    def record(self, request: gr.Request):
+        session = self.sessions.get(request.session_hash)
+        if session.frame is None:
+            raise user_error(translator(language_of(request))(NO_FRAME))
+        session.start_recording(time.monotonic())
+        return gr.skip()
+
+    def save(self, request: gr.Request):
+        recorded = self.sessions.get(request.session_hash).recorded
+        if not recorded:
+            raise user_error(translator(language_of(request))(NOTHING_RECORDED))
+        return as_download("live-readings.csv", "text/csv", recording_csv(recorded).encode())
 
 
 def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, checkpoint: str) -> tuple:
@@ -90,18 +140,49 @@ def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, che
     except InfantFERError as error:
         raise user_error(error) from None
     if not report.faces:
-        return report.photo.rgb, NO_FACE
+        _ = translator(session.language)
+        advice = _("Bring the face closer, with light on it.")
+        return report.photo.rgb, f'<div class="ife"><h2>{_("No face in view")}</h2><p>{advice}</p></div>'
     face, now = report.faces[0], time.monotonic()
-    readings = session.add_reading(LiveReading(now, face.prediction.probabilities))
-    return draw_faces(report, 1, OVERLAYS[0]), reading_html(readings, now, (*face.notes, *report.notes))
+    reading = LiveReading(now, face.prediction.probabilities, face.assessment.verdict)
+    readings = session.add_reading(reading)
+    return draw_faces(report, 1, OVERLAYS[0]), reading_html(readings, now, face, report.notes, session)
 
 
-def reading_html(readings: Sequence[LiveReading], now: float, notes: Sequence[str] = ()) -> str:
-    """Return the mean of the last second as headline and bars, the newest frame's notes, and the recent course as a chart."""
+def reading_html(
+    readings: Sequence[LiveReading], now: float, face: FaceReport, notes: Sequence[str], session: Session
+) -> str:
+    """Return the mean of the last second as headline and bars, the newest frame's reasons, and the recent course as a chart.
+
+    A frame that allows no answer has the reason in their place. While a recording runs, and after it, its course follows.
+    """
     recent = [reading.probabilities for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
     mean = {affect: sum(p[affect] for p in recent) / len(recent) for affect in AFFECTS}
-    return (
-        f'<div class="ife">{headline_html(mean)}{probability_bars(mean)}{notes_html(notes)}'
-        f"<h3>The last {LIVE_SECONDS:.0f} seconds</h3>{live_chart(readings, now)}"
-        '<p class="quiet">Mean of the last second. The expression, not the feeling; not a medical device.</p></div>'
+    return str(
+        live_html(
+            face,
+            mean,
+            notes,
+            chart=live_chart(readings, now, LIVE_SECONDS),
+            seconds=LIVE_SECONDS,
+            recorded=_recorded_seconds(session),
+            recording=live_chart(session.recorded, session.recording_began + RECORD_SECONDS, RECORD_SECONDS),
+            language=session.language,
+        )
     )
+
+
+def _recorded_seconds(session: Session) -> int:
+    return round(session.recorded[-1].at - session.recording_began) if session.recorded else 0
+
+
+def recording_csv(readings: Sequence[LiveReading]) -> str:
+    """Return one row per frame: seconds since the first, verdict, label (empty where the verdict withholds it), probabilities."""
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(("time_s", "verdict", "label", *AFFECTS))
+    for reading in readings:
+        label = "" if reading.verdict == "cannot say" else clear_label(reading.probabilities) or "not clear"
+        numbers = (f"{reading.probabilities[affect]:.4f}" for affect in AFFECTS)
+        writer.writerow((f"{reading.at - readings[0].at:.2f}", reading.verdict, label, *numbers))
+    return stream.getvalue()

@@ -111,6 +111,35 @@ window.infantFer = (() => {
   document.addEventListener("input", (event) => { if (event.target.closest?.("#picture-switch")) split(Number(event.target.value)); });
   document.addEventListener("click", (event) => { const button = event.target.closest?.("#picture-switch button"); if (button) split(Number(button.dataset.split)); });
 
+  // For a lecture hall: larger type, and nothing but the photo, the answer and the pictures.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("#projector");
+    if (button) button.setAttribute("aria-pressed", String(document.documentElement.classList.toggle("projector")));
+  });
+
+  // One click starts the camera and the stream; the front or the rear camera is chosen before.
+  let facing = "user";
+  const media = navigator.mediaDevices;
+  if (media?.getUserMedia) {
+    const real = media.getUserMedia.bind(media);
+    media.getUserMedia = (asked) => {
+      const video = asked?.video === true ? {} : asked?.video;
+      return real(video && !video.deviceId ? { ...asked, video: { ...video, facingMode: { ideal: facing } } } : asked);
+    };
+  }
+  const cameraButtons = () => [...document.querySelectorAll("#camera button")].filter((each) => each.offsetParent);
+  const startCamera = () => {
+    cameraButtons()[0]?.click();  // asks for the camera
+    let tries = 0;
+    const timer = setInterval(() => {
+      const record = cameraButtons().find((each) => /record/i.test(each.innerText + each.ariaLabel));
+      if (record) record.click();
+      if (record || (tries += 1) > 100) clearInterval(timer);
+    }, 100);
+  };
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#live-start")) startCamera(); });
+  document.addEventListener("change", (event) => { if (event.target.closest?.("#live-facing")) facing = event.target.value; });
+
   // Screen readers are told the answer, and what the pictures show; the answer comes into view.
   const watch = () => {
     const region = document.querySelector("#answer");
@@ -123,6 +152,13 @@ window.infantFer = (() => {
     }
     describe(region);
     document.querySelectorAll("[data-words]").forEach(say);
+    mend();
+  };
+  // What Gradio's own components lack for screen readers (axe-core's rules of the same names).
+  const mend = () => {
+    document.querySelectorAll("div[aria-label='Empty value']:not([role])").forEach((each) => each.setAttribute("role", "img"));
+    document.querySelectorAll("button.upload-container[aria-label]").forEach((each) => each.removeAttribute("aria-label"));
+    document.querySelectorAll(".image-container > button:not([aria-label])").forEach((each) => { if (!each.innerText.trim()) each.setAttribute("aria-label", words("picture")); });
   };
   const say = (element) => {
     const text = words(element.dataset.words);

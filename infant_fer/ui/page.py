@@ -33,6 +33,7 @@ API_MAP_PX = 512  # long side of the map's picture
 HEAD_HTML = (
     f'<h1 data-words="heading">{BROWSER_WORDS["heading"]}</h1>'
     f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
+    '<button type="button" id="projector" aria-pressed="false" data-words="projector"></button>'
 )
 NO_LAB = (
     "## Expression lab\nIn a further tab, sliders move the face of a rendered infant, and the page shows how the answer "

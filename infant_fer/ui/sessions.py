@@ -7,6 +7,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
@@ -19,6 +20,7 @@ IDLE_SECONDS = 1800.0
 MAX_READINGS = 200  # in a session's list; a reading takes about 40 KB
 MAX_READINGS_OF_ALL = 3000  # in all sessions' lists
 LIVE_SECONDS = 20.0  # what the live chart shows
+RECORD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class LiveReading:
 
     at: float
     probabilities: dict[str, float]
+    verdict: str = "answer"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Session:
     live: bool = True  # whether webcam frames are read
     frame: Photo | None = None
     live_readings: deque[LiveReading] = field(default_factory=deque)
+    recorded: list[LiveReading] = field(default_factory=list)
+    recording_began: float = -inf
     readings: OrderedDict[int, Any] = field(default_factory=OrderedDict)  # several.readings.Reading by its number
     timeline: Timeline | None = None  # of the newest clip
     used_at: float = 0.0
@@ -169,9 +174,16 @@ class Session:
         """Keep a live reading and return those of the last LIVE_SECONDS."""
         with self._lock:
             self.live_readings.append(reading)
+            if 0 <= reading.at - self.recording_began <= RECORD_SECONDS:
+                self.recorded.append(reading)
             while reading.at - self.live_readings[0].at > LIVE_SECONDS:
                 self.live_readings.popleft()
             return list(self.live_readings)
+
+    def start_recording(self, now: float) -> None:
+        """Record the live readings of the next RECORD_SECONDS in place of the last recording."""
+        with self._lock:
+            self.recorded, self.recording_began = [], now
 
     def next_reading_number(self) -> int | None:
         """Return the number of the next reading in the list; None when the list is full."""

@@ -13,7 +13,26 @@ from infant_fer.report_html import STYLE
 from infant_fer.ui.languages import browser_words
 from infant_fer.ui.languages import label as t
 
-THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no font is fetched
+# Gradio's indigo, its middle darkened until text and buttons reach a contrast of 4.5 (WCAG 2.2, 1.4.3).
+INDIGO = gr.themes.Color(
+    "#eef2ff",
+    "#e0e7ff",
+    "#c7d2fe",
+    "#a5b4fc",
+    "#818cf8",
+    "#4f46e5",
+    "#4338ca",
+    "#3730a3",
+    "#312e81",
+    "#2b2a6b",
+    "#1e1b4b",
+)
+THEME = gr.themes.Soft(
+    primary_hue=INDIGO,
+    secondary_hue=INDIGO,
+    font=["system-ui", "sans-serif"],  # no font is fetched
+    font_mono=["ui-monospace", "monospace"],
+).set(body_text_color_subdued="*neutral_600", block_info_text_color="*neutral_600")
 
 # Browsers give the camera to pages from HTTPS or this computer only; elsewhere the page says so itself.
 CAMERA_ADVICE = (

@@ -1,5 +1,7 @@
 """What a visitor sees of photos, maps and webcam frames, and in which order; without a browser."""
 
+import csv
+import io
 import re
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.locales import translator
-from infant_fer.ui.live_tab import read_frame, reading_html
+from infant_fer.ui.live_tab import LiveEvents, read_frame, reading_html, recording_csv
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
 from infant_fer.ui.sessions import LiveReading, Session, SessionStore
@@ -99,13 +101,37 @@ def test_a_frame_is_read_with_what_to_know_of_the_answer(registry, astronaut):
     assert 'class="note"' not in html
     _, html = read_frame(registry, Session(), Photo(astronaut, (512, 512)), "any")
     assert "does not look like an infant" in html
+    assert "Cannot say" in html
+    assert 'class="bar"' not in html
 
 
-def test_a_wavering_reading_is_not_clear():
+def test_a_wavering_reading_is_not_clear(analyzer):
+    [face] = analyzer.analyze(photo("smile")).faces
     unsure = {"positive": 0.4, "neutral": 0.35, "negative": 0.25}
-    html = reading_html([LiveReading(1.0, unsure)], 1.0)
+    html = reading_html([LiveReading(1.0, unsure)], 1.0, face, (), Session())
     assert "Not clear" in html
     assert html.count("stroke-dasharray") == 6  # three lines and their key
+
+
+def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
+    session = Session()
+    likely = {"positive": 0.9, "neutral": 0.06, "negative": 0.04}
+    session.add_reading(LiveReading(5.0, likely))
+    session.start_recording(10.0)
+    for at, verdict in ((10.5, "answer"), (30.0, "cannot say"), (69.9, "caution"), (70.1, "answer")):
+        session.add_reading(LiveReading(at, likely, verdict))
+    rows = list(csv.DictReader(io.StringIO(recording_csv(session.recorded))))
+    assert [row["time_s"] for row in rows] == ["0.00", "19.50", "59.40"]
+    assert [row["label"] for row in rows] == ["positive", "", "positive"]
+
+
+def test_a_picture_of_the_newest_frame_can_be_taken_while_the_reading_is_off(registry):
+    events, visitor = LiveEvents(registry, SessionStore()), gr.Request(session_hash="visitor")
+    events.frame(photo("smile"), "any", True, visitor)
+    newest = photo("cry")
+    assert events.frame(newest, "any", False, visitor) == (gr.skip(), gr.skip())
+    values = events.freeze("any", visitor)
+    assert "Negative expression" in values[3]
 
 
 def test_no_style_is_escaped():

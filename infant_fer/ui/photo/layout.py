@@ -12,7 +12,7 @@ from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.explain import METHODS
 from infant_fer.labels import AFFECTS
-from infant_fer.ui.downloads import DOWNLOADS
+from infant_fer.ui.downloads import DOWNLOADS, MAX_NOTE
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.view import waiting_html
 from infant_fer.ui.private_image import PhotoInput, PrivateImage
@@ -45,6 +45,7 @@ class Results:
     cancel: gr.Button
     fail: gr.Button
     saves: dict[str, gr.Button]
+    note: gr.Textbox
     payload: gr.JSON  # an invisible component through which a download reaches the browser
 
     @property
@@ -145,14 +146,16 @@ def lay_out_results(answer: gr.HTML) -> Results:
         saliency = _picture("What weighed in the answer", "map")
     cancel = gr.Button(t("Stop drawing the map"), visible=False, size="sm", elem_id="cancel")
     legend = gr.HTML("", elem_id="legend", padding=False)
-    with gr.Row(elem_id="saves"):
-        saves = {
-            kind: gr.Button(t(title), size="sm", min_width=130, elem_id=f"save-{kind}")
-            for kind, title in DOWNLOADS.items()
-        }
+    with gr.Column(elem_id="saves"):
+        with gr.Row():
+            saves = {
+                kind: gr.Button(t(title), size="sm", min_width=130, elem_id=f"save-{kind}")
+                for kind, title in DOWNLOADS.items()
+            }
+        note = gr.Textbox(label=t("Note for the report"), lines=1, max_length=MAX_NOTE, elem_id="note")
     gr.HTML(TRAY, padding=False, elem_id="tray")
     fail = gr.Button(visible="hidden", elem_id="photo-fail")
-    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, gr.JSON(visible=False))
+    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, note, gr.JSON(visible=False))
 
 
 def _picture(words: str, name: str) -> PrivateImage:
@@ -183,8 +186,8 @@ def lay_out_settings(registry: CheckpointRegistry) -> Settings:
             )
             seed = gr.Number(usual.seed, label=t("Seed"), precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed")
         with gr.Row():
-            overlay = _choice(OVERLAYS, display.overlay, "Landmarks", "overlay")
-            map_view = _choice(MAP_VIEWS, display.map_view, "Map", "map-view")
+            overlay = _choice(OVERLAYS, display.overlay, t("Landmarks"), "overlay")
+            map_view = _choice(MAP_VIEWS, display.map_view, t("Map"), "map-view")
             strength = gr.Slider(
                 0, 1, display.strength, step=0.05, label=t("How strongly the map covers the photo"), elem_id="strength"
             )
@@ -193,5 +196,5 @@ def lay_out_settings(registry: CheckpointRegistry) -> Settings:
     return Settings(checkpoint, good, target, method, samples, noise, seed, overlay, strength, close_up, map_view)
 
 
-def _choice(names: tuple[str, ...], value: str, words: str, name: str) -> gr.Radio:
-    return gr.Radio([(t(each), each) for each in names], value=value, label=t(words), elem_id=name)
+def _choice(names: tuple[str, ...], value: str, words: gr.I18nData, name: str) -> gr.Radio:
+    return gr.Radio([(t(each), each) for each in names], value=value, label=words, elem_id=name)

@@ -144,8 +144,8 @@ class PhotoEvents:
         return HIDE
 
     def save(self, kind: str):
-        def event(request: gr.Request):
-            return download(self.sessions.get(request.session_hash), kind)
+        def event(note: str, request: gr.Request):
+            return download(self.sessions.get(request.session_hash), kind, note or "")
 
         return event
 
@@ -180,7 +180,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         pictures = [results.landmarks, results.saliency]
         event(events.display, settings.display, pictures, trigger_mode="always_last", **QUIET)
     for kind, button in results.saves.items():
-        saved = button.click(events.save(kind), None, [results.payload], **QUIET)
+        saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
     read = [starts[0], *starts[3:]]  # the others choose another face
     return PhotoTab(outputs, lambda event: event.success(**explain), settings, loaded, read)

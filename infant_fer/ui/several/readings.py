@@ -125,10 +125,10 @@ def _difference(first: Reading, second: Reading, language: str) -> str:
     affect = max(change, key=lambda name: abs(change[name]))
     if abs(change[affect]) < NOTABLE:
         return _("Both look alike: no probability differs by more than {points} points.", points=round(NOTABLE * 100))
-    words = "The second looks more {affect} than the first, by {points} points of 100."
+    more = {"affect": _(affect), "points": round(abs(change[affect]) * 100)}
     if change[affect] < 0:
-        words = "The second looks less {affect} than the first, by {points} points of 100."
-    return _(words, affect=_(affect), points=round(abs(change[affect]) * 100))
+        return _("The second looks less {affect} than the first, by {points} points of 100.", **more)
+    return _("The second looks more {affect} than the first, by {points} points of 100.", **more)
 
 
 def table(readings: Sequence[Reading], kind: str, language: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from infant_fer.ui.style import page_file
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
+TITLES = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
 NONE_YET = "There is nothing to save yet. Choose some photos first."
 
 
@@ -45,9 +46,8 @@ def build_several_tab(registry: CheckpointRegistry, sessions: SessionStore, phot
     """Lay out the tab and wire its events; photos that are read in the Photo tab join the list."""
     gr.HTML(page_file("several.html"), padding=False, elem_id="several")
     with gr.Row(elem_id="several-saves"):
-        titles = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
         saves = {
-            kind: gr.Button(t(titles[kind]), size="sm", min_width=110, elem_id=f"several-{kind}") for kind in FORMATS
+            kind: gr.Button(t(TITLES[kind]), size="sm", min_width=110, elem_id=f"several-{kind}") for kind in FORMATS
         }
         clear = gr.Button(t("Clear the list"), size="sm", min_width=110, elem_id="several-clear")
     detail = gr.HTML("", elem_id="several-detail", padding=False)

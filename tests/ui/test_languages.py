@@ -1,0 +1,98 @@
+"""Every text that the page or a report says is in every language's catalogue, with the same {names}."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from string import Formatter
+
+import pytest
+
+from infant_fer import images
+from infant_fer.drawing import MAP_VIEWS, OVERLAYS
+from infant_fer.labels import AFFECTS, AGE_GROUPS, METERS
+from infant_fer.locales import LANGUAGES, catalogue, preferred_language, translator
+from infant_fer.regions import PART_WORDS
+from infant_fer.report import LIMITS, OUTSIDE_WARNING
+from infant_fer.report_html import EMOTION_WORDS, answer_html
+from infant_fer.trust import rules
+from infant_fer.trust.assessment import VERDICTS
+from infant_fer.ui import about_tab, live_tab, style
+from infant_fer.ui.downloads import DOWNLOADS
+from infant_fer.ui.languages import BROWSER_WORDS, browser_words
+from infant_fer.ui.photo import layout, view
+from infant_fer.ui.several import tab as several_tab
+from tests.conftest import EXAMPLES, ROOT
+
+PACKAGE = ROOT / "infant_fer"
+CALLED = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
+# Modules whose own texts are the page's; the lab and the pages of other subjects speak English.
+TRANSLATED = ["report.py", "report_html.py", *(f"ui/{name}.py" for name in ("about_tab", "live_tab", "page"))]
+TRANSLATED += ["ui/photo/*.py", "ui/several/*.py"]
+
+
+def called_with_literals() -> Iterator[str]:
+    """Texts that stand in a call of `_`, `t` or `translator(...)`, in Python and in templates."""
+    for path in (path for pattern in TRANSLATED for path in sorted(PACKAGE.glob(pattern))):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                function = node.func.func if isinstance(node.func, ast.Call) else node.func
+                if isinstance(function, ast.Name) and function.id in ("_", "t", "translator"):
+                    yield node.args[0].value
+    for path in (PACKAGE / "templates").glob("*.html.j2"):
+        yield from (json.loads(f'"{text}"') for text in CALLED.findall(path.read_text()))
+
+
+def of_trust() -> Iterator[str]:
+    """Sentences of reasons and tips: the literals of the gate and its rules, docstrings and sentences with numbers aside."""
+    for name in ("rules", "gate"):
+        tree = ast.parse((PACKAGE / "trust" / f"{name}.py").read_text())
+        aside = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        aside |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) and id(node) not in aside else None
+            if isinstance(text, str) and re.match(r"[A-Z].* .*\.$", text):
+                yield text
+
+
+def texts() -> set[str]:
+    tables = [AFFECTS, AGE_GROUPS, METERS, OVERLAYS, MAP_VIEWS, VERDICTS, BROWSER_WORDS.values(), DOWNLOADS.values()]
+    tables += [PART_WORDS.values(), EMOTION_WORDS.values(), layout.EXAMPLE_TITLES.values()]
+    tables += [(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg") if path.stem not in layout.EXAMPLE_TITLES)]
+    tables += [(f"{affect.capitalize()} expression" for affect in AFFECTS), *about_tab.PARTS]
+    single = {LIMITS, OUTSIDE_WARNING, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
+    single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
+    single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
+    single |= {several_tab.FULL, several_tab.NONE_YET, *several_tab.TITLES.values()}
+    return single | {text for table in tables for text in table} | {*called_with_literals()} | {*of_trust()}
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_no_text_is_missing_and_none_is_left_over(language):
+    assert sorted(texts() - set(catalogue(language))) == []
+    assert sorted(set(catalogue(language)) - texts()) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_names_in_braces_are_those_of_the_english_text(language):
+    def names(text: str) -> set[str]:
+        return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+    assert [text for text, translated in catalogue(language).items() if names(text) != names(translated)] == []
+
+
+def test_the_language_is_what_the_browser_asks_for_first():
+    assert preferred_language("de-DE,de;q=0.9,en;q=0.8") == "de"
+    assert preferred_language("fr, it;q=0.5, en;q=0.4") == "it"
+    assert preferred_language("en;q=0.1, da;q=0.7") == "da"
+    assert preferred_language("de;q=0, sv") == "en"
+    assert preferred_language("") == "en"
+    assert preferred_language(";;;,,q=x") == "en"
+
+
+def test_an_answer_speaks_every_language(analyzer):
+    report = analyzer.analyze(EXAMPLES / "smile.jpg")
+    for language in LANGUAGES:
+        headline = translator(language)("Positive expression")
+        assert f"{headline}</h2>" in answer_html(report, 1, language)
+        assert json.loads(browser_words())[language]["map"] == translator(language)("Map")
