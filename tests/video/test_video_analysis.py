@@ -95,6 +95,26 @@ def test_a_region_limits_the_search_and_boxes_are_of_the_whole_frame(analyzer):
     assert {reading.label for reading in both.frames} == {"positive", "negative"}
 
 
+def test_two_people_who_cross_keep_their_numbers(analyzer):
+    """A smiling infant passes before a crying one, who is hidden meanwhile: each number stays with one expression."""
+    smile, cry = portrait("smile", 190), portrait("cry", 150)
+    clip = encoded(
+        placed([(cry, 300 - 6 * number, 60), (smile, 10 + 6 * number, 25)], (480, 240)) for number in range(46)
+    )
+    timeline = analyze_video(io.BytesIO(clip), analyzer, name="c")
+    assert timeline.persons == (1, 2)
+    for person, label in (
+        ((1, "positive"), (2, "negative"))
+        if timeline.frames[0].label == "positive"
+        else ((2, "positive"), (1, "negative"))
+    ):
+        readings = [each for each in timeline.frames if each.person == person]
+        assert {each.label for each in readings if each.seen and each.verdict == "answer"} == {label}
+        assert readings[-1].seen
+    hidden = [each.time_s for each in timeline.frames if not each.seen]
+    assert 0.4 < min(hidden) < max(hidden) < 1.5
+
+
 def test_regions_are_named_or_given_as_shares():
     assert parse_region("right") == (0.5, 0, 1, 1)
     assert parse_region("0.1,0.2,0.5,1") == (0.1, 0.2, 0.5, 1)
