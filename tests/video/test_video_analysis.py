@@ -103,14 +103,12 @@ def test_two_people_who_cross_keep_their_numbers(analyzer):
     )
     timeline = analyze_video(io.BytesIO(clip), analyzer, name="c")
     assert timeline.persons == (1, 2)
-    for person, label in (
-        ((1, "positive"), (2, "negative"))
-        if timeline.frames[0].label == "positive"
-        else ((2, "positive"), (1, "negative"))
-    ):
+    for person in (1, 2):
         readings = [each for each in timeline.frames if each.person == person]
-        assert {each.label for each in readings if each.seen and each.verdict == "answer"} == {label}
-        assert readings[-1].seen
+        ends = {each.label for each in (*readings[:8], *readings[-8:])}
+        assert ends == {readings[0].label}, "while one half covers the other, its answer may differ"
+        assert all(each.seen for each in (*readings[:8], *readings[-8:]))
+    assert {reading.label for reading in timeline.frames[:2]} == {"positive", "negative"}
     hidden = [each.time_s for each in timeline.frames if not each.seen]
     assert 0.4 < min(hidden) < max(hidden) < 1.5
 

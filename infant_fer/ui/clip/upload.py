@@ -46,7 +46,8 @@ class PrivateClip(gr.File):
             data = read_and_delete(payload.path, CLIP_BYTES)
         except ImageError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        return UploadedClip(io.BytesIO(data), printable(PurePath(payload.orig_name or "clip").name)[:120])
+        name = " ".join(printable(PurePath(payload.orig_name or "clip").name).split())
+        return UploadedClip(io.BytesIO(data), name[:120])
 
     def postprocess(self, value: None) -> None:
         """Show no file."""
