@@ -230,7 +230,11 @@ class AffectClassifier:
 
 def affect_probabilities(logits: torch.Tensor, temperature: float, affects: Sequence[str]) -> np.ndarray:
     """Return (N, 3) float64 probabilities, in the order of AFFECTS, of (N, C) logits whose C classes show these `affects`."""
-    shares = (logits.double() / temperature).softmax(-1).numpy()
+    return summed_by_affect((logits.double() / temperature).softmax(-1).numpy(), affects)
+
+
+def summed_by_affect(shares: np.ndarray, affects: Sequence[str]) -> np.ndarray:
+    """Return (N, 3) sums, in the order of AFFECTS, of the (N, C) probabilities of C classes that show these `affects`."""
     return np.stack([shares[:, np.array(affects) == affect].sum(1) for affect in AFFECTS], 1)
 
 

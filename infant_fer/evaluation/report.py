@@ -168,12 +168,14 @@ def with_section(card: str, heading: str, section: str) -> str:
 
     A card without one gets it before its data section, or at its end when it has none.
     """
-    older = re.compile(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    rest = older.sub("", card)
-    place = re.search(rf"^{DATA_HEADING}$", rest, re.MULTILINE)
+    older = re.search(rf"^{re.escape(heading)}$.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if older:
+        rest = card[older.end() :]
+        return card[: older.start()] + section + ("\n" + rest if rest else "")
+    place = re.search(rf"^{DATA_HEADING}$", card, re.MULTILINE)
     if place:
-        return f"{rest[: place.start()]}{section}\n{rest[place.start() :]}"
-    return f"{rest.rstrip()}\n\n{section}".lstrip()
+        return f"{card[: place.start()]}{section}\n{card[place.start() :]}"
+    return f"{card.rstrip()}\n\n{section}".lstrip()
 
 
 def _cell(value: object) -> tuple[str, bool]:

@@ -38,7 +38,7 @@ from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
 from infant_fer.training.rendered_minority import with_renders
 from infant_fer.training.trainer import fit
-from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.store import TrustData
 
 if TYPE_CHECKING:
@@ -131,16 +131,16 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         images=dataset.images,
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
         keep=config.settings.keep,
-        trust=_trust(base, dataset, splits, config, log),
+        trust=fit_trust_of_folds(base.model, seen, cross_validation.predictions.repeats[0].probabilities)
+        if cross_validation and config.folds.average
+        else _trust(base, dataset, splits, log),
     )
 
 
-def _trust(
-    base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, config: ExperimentConfig, log: Log
-) -> TrustData | None:
-    """Return the trust data of the finished model; None where dev is too small, or was trained on in averaged folds."""
+def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, log: Log) -> TrustData | None:
+    """Return the trust data of the finished model; None where dev is too small."""
     faces = TrustFaces(replace(dataset, images=replace(dataset.images, split=splits)).rows(dataset.found), None)
-    if config.folds.average or not can_fit(faces):
+    if not can_fit(faces):
         log("no trust data: too few infants are held out in dev")
         return None
     return fit_trust(base.model, base.processor, faces, bool((splits == "test").any()), log)

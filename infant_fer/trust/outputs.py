@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from infant_fer.classifier import affect_probabilities, forward_crops, member_disagreement
+from infant_fer.classifier import affect_probabilities, forward_crops, member_disagreement, summed_by_affect
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, affect_of_labels
 from infant_fer.metrics import entropy
@@ -79,6 +79,14 @@ def outputs_of(model: torch.nn.Module, heads: Mapping[str, torch.Tensor], datase
         mouth_covered=shown.get("mouth_covered"),
         disagreement=None if members is None else member_disagreement(members).numpy(),
     )
+
+
+def outputs_of_probabilities(dataset: AlignedDataset, probabilities: np.ndarray) -> FaceOutputs:
+    """Return the outputs of a model of which only (N, C) probabilities in the data set's classes are known."""
+    truth, votes = _affects_of(dataset.images)
+    sources = dataset.images.subgroups.get("source", np.full(len(dataset), ""))
+    summed = summed_by_affect(probabilities, affect_of_labels(dataset.images.labels))
+    return FaceOutputs(summed, truth, votes, dataset.images.subject, sources, None, None, None, None)
 
 
 def _affects_of(images: LabeledImages) -> tuple[np.ndarray, np.ndarray]:

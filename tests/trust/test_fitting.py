@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
+from infant_fer.data.face_cache import align_images
 from infant_fer.evaluate import main as evaluate
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
+from infant_fer.trust.fitting import fit_trust_of_folds
 from infant_fer.trust.report import HEADING
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import drawn_face, infant_row, store_faces, write_table, write_zip
@@ -99,6 +102,19 @@ def test_an_evaluation_says_how_far_the_trust_holds(fitted, data, tmp_path, caps
     kept = json.loads((fitted / SETTINGS).read_text())["figures"]["test"]
     assert (found["n"], found["verdicts"], found["AURC"]) == (30, kept["verdicts"], kept["AURC"])
     assert HEADING.removeprefix("## ") in page.read_text()
+
+
+def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):
+    faces = align_images(read_labeled_images(data / "infants.csv"), CropSpec(32), data / "cache")
+    model = AffectClassifier.from_pretrained(fitted, device="cpu")._model
+    right = 0.8 * np.eye(3)[faces.images.truth] + 0.2 / 3
+    right[:10] = np.roll(right[:10], 1, axis=1)  # ten errors
+    trust = fit_trust_of_folds(model, faces, right)
+    assert trust.distance is None
+    found = trust.figures["cross-validation"]
+    assert found["n"] == 102
+    assert found["errors that are not answered"]["n"] == 10
+    assert found["coverage"]["all"]["value"] >= 0.95
 
 
 def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys):
