@@ -105,6 +105,7 @@ def shares_html(explanation: Explanation | None, language: str = "en") -> Markup
         target=saliency.target,
         emphasis={PART_WORDS[part]: ratio for part, ratio in ranked},
         done=saliency.samples / requested,
+        signed=saliency.signed is not None,
         warnings=(OUTSIDE_WARNING,) if explanation.shares["outside"] > OUTSIDE_SHARE else (),
         details=details,
     )

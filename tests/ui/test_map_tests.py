@@ -142,6 +142,13 @@ def test_every_experiment_says_what_was_found(registry, session):
     assert "<progress" not in last
 
 
+def test_without_a_photo_an_experiment_says_what_to_do(registry):
+    settings, name = settings_of("gradcam", "", ""), registry.default
+    for work in (view.measured_html, view.overlap_html, view.steady_html):
+        with pytest.raises(gr.Error, match="Choose a photo with a face first"):
+            work(registry, Session(), name, settings)
+
+
 in_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the tab is not tried in a browser."),
