@@ -293,8 +293,8 @@ def _zone_table(maps: SplitMaps, method: str) -> Table:
     """Return in how many pictures the mouth, or the T-zone, leads; the original experiment named it for neutral faces."""
     zones = {"mouth leads": ("mouth",), "T-zone leads (forehead, brows, nose)": T_ZONE, "eyes lead": ("eyes",)}
     groups = {affect: rows for affect in AFFECTS if (rows := maps.rows(answer=affect))}
-    rows = [(name, *(maps.leading(each, method, parts) for each in groups.values())) for name, parts in zones.items()]
-    return Table(rows, ("brightest part by size", *groups))
+    cells = [(name, *(maps.leading(each, method, parts) for each in groups.values())) for name, parts in zones.items()]
+    return Table(cells, ("brightest part by size", *groups))
 
 
 def _gallery(maps: SplitMaps, crops: np.ndarray) -> Iterator[Figure]:

@@ -14,7 +14,8 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 
 if TYPE_CHECKING:  # load torch
-    from infant_fer.explain.comparison import MeasuredMap, Unavailable
+    from infant_fer.explain.comparison import MeasuredMap
+    from infant_fer.report import Report
 
 PAGE = "explanations.html"
 SIGNED = "for and against"  # of drawing.MAP_VIEWS
@@ -50,12 +51,12 @@ def _explain(options: argparse.Namespace) -> None:
     )  # torch takes seconds; wrong options are refused before
     from infant_fer.evaluation.comparison import unique_name
     from infant_fer.explain import METHODS
-    from infant_fer.explain.comparison import compare
+    from infant_fer.explain.comparison import MeasuredMap, Unavailable, compare
 
     unknown = [name for name in options.methods if name not in METHODS]
     if unknown:
         raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
-    analyzers = {}
+    analyzers: dict[str, tuple[Analyzer, Report]] = {}
     for source in options.checkpoints or [None]:
         analyzer = Analyzer.from_pretrained(source, device=options.device, precision=options.precision)
         report = analyzer.analyze(options.photo)
@@ -63,28 +64,21 @@ def _explain(options: argparse.Namespace) -> None:
             raise ImageError(f"{printable(options.photo)}: {len(report.faces)} faces were found; give another --face.")
         analyzers[unique_name(report.checkpoint, analyzers)] = analyzer, report
     settings = ExplanationSettings(versus=options.versus, samples=options.samples, seed=options.seed)
-    found = []
+    found: list[MeasuredMap | Unavailable] = []
     for each in compare(analyzers, options.face, options.methods, options.target or [None], settings):
         found.append(each)
-        print(_line(each))
-    measured = [each for each in found if not hasattr(each, "reason")]
+        print(each.line)
+    measured = [each for each in found if isinstance(each, MeasuredMap)]
     if options.json:
         record = {
             "photo": printable(options.photo),
             "face": options.face,
             "explanations": [each.to_dict() for each in measured],
-            "unavailable": [vars(each) for each in found if hasattr(each, "reason")],
+            "unavailable": [vars(each) for each in found if isinstance(each, Unavailable)],
         }
         write_atomically(options.json, json.dumps(record, indent=1, ensure_ascii=False))
     if options.out:
         _write_folder(options.out, measured)
-
-
-def _line(each: MeasuredMap | Unavailable) -> str:
-    if hasattr(each, "reason"):
-        return f"{each.checkpoint}, {each.method}, {each.target}: {each.reason}"
-    saliency = each.explanation.saliency
-    return f"{each.report.checkpoint}, {saliency.method}, {saliency.target}: {each.faithfulness.sentence()}"
 
 
 def _write_folder(folder: Path, measured: list[MeasuredMap]) -> None:

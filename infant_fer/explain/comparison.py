@@ -65,6 +65,12 @@ class MeasuredMap:
         """Return Spearman's correlation over the face parts between the map's emphasis and the drops when covered."""
         return self.drops.rank_correlation(self.explanation.density_ratio)
 
+    @property
+    def line(self) -> str:
+        """Return what was explained and how faithful the map is, as one line."""
+        saliency = self.explanation.saliency
+        return f"{self.report.checkpoint}, {saliency.method}, {saliency.target}: {self.faithfulness.sentence()}"
+
     def to_dict(self) -> MeasuredJSON:
         """Return plain data for JSON."""
         saliency = self.explanation.saliency
@@ -97,6 +103,11 @@ class Unavailable:
     method: str
     target: str
     reason: str
+
+    @property
+    def line(self) -> str:
+        """Return what could not be explained and why, as one line."""
+        return f"{self.checkpoint}, {self.method}, {self.target}: {self.reason}"
 
 
 def answer_of(classifier: AffectClassifier, target: str, versus: str | None = None) -> Answer:
