@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from infant_fer.errors import ExplanationError
-from infant_fer.explain.layers import enlarged, grid_of, networks, private_copy, recorded_outputs
+from infant_fer.explain.layers import as_grid, enlarged, grid_of, networks, private_copy, recorded_outputs
 from infant_fer.explain.saliency import Method, SaliencyMap, Score, check_crop
 
 NO_GRID = (
@@ -91,7 +91,7 @@ def grids_and_gradients(score: Score, pixel_values: torch.Tensor) -> list[tuple[
             for output, gradient in reversed(list(zip(reached, gradients, strict=True))):
                 grid = None if gradient is None else grid_of(gradient)
                 if grid is not None and grid.abs().max() > 0:
-                    found.append((grid_of(output)[0].detach().float(), grid[0].float()))
+                    found.append((as_grid(output)[0].detach().float(), grid[0].float()))
                     break
     if not found:
         raise ExplanationError(NO_GRID)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from infant_fer.errors import ExplanationError
-from infant_fer.explain.layers import Attention, enlarged, grid_of, networks, private_copy, recorded_attention
+from infant_fer.explain.layers import Attention, as_grid, enlarged, grid_of, networks, private_copy, recorded_attention
 from infant_fer.explain.saliency import Method, SaliencyMap, Score, check_crop
 
 NO_ATTENTION = "This checkpoint has no attention over the whole crop, so attention maps do not apply to it."
@@ -41,7 +41,7 @@ class AttentionRollout(Method):
             for layer in layers:
                 relevance = self._passed_on(layer) @ relevance
             tokens = self._read(layers[-1].read, relevance)[None, :, None]
-            total += enlarged(grid_of(tokens)[0, 0], pixel_values.shape[-1])
+            total += enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
         yield self.saliency_map(score, total.numpy(), 1)
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:

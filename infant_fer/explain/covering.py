@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infant_fer.regions import PARTS
 
@@ -25,7 +26,7 @@ EDGE_SHARE = 1 / 40  # of the crop's side; a part is covered a little beyond its
 Answer = Callable[[np.ndarray], np.ndarray]  # (N, S, S, 3) uint8 crops to (N,) probabilities of one class
 
 
-def filled(crop_rgb: np.ndarray, masks: np.ndarray, fill: str, skin_rgb: Sequence[float] | None = None) -> np.ndarray:
+def filled(crop_rgb: np.ndarray, masks: np.ndarray, fill: str, skin_rgb: ArrayLike | None = None) -> np.ndarray:
     """Return (N, S, S, 3) uint8: an (S, S, 3) uint8 crop with the pixels of each of the (N, S, S) bool masks hidden.
 
     `fill` is one of FILLS. "neighbours" interpolates smoothly from the visible pixels and adds noise, in the manner of
@@ -35,13 +36,16 @@ def filled(crop_rgb: np.ndarray, masks: np.ndarray, fill: str, skin_rgb: Sequenc
     if fill not in FILLS or (fill == "skin" and skin_rgb is None):
         raise ValueError(f"fill must be one of {', '.join(FILLS)}, and skin needs a colour; got {fill!r}.")
     image = crop_rgb.astype(np.float32)
+    hidden: np.ndarray
     if fill == "neighbours":
         noise = np.random.default_rng(0).normal(0, NOISE_LEVELS, (*crop_rgb.shape[:2], 1)).astype(np.float32)
         hidden = np.stack([_interpolated(image, mask) for mask in masks]) + noise
     elif fill == "blur":
         hidden = cv2.GaussianBlur(image, (0, 0), crop_rgb.shape[0] * BLUR_SHARE)[None]
     else:
-        hidden = np.broadcast_to(image.mean((0, 1)) if fill == "mean" else np.float32(skin_rgb), image.shape)[None]
+        hidden = np.broadcast_to(
+            image.mean((0, 1)) if fill == "mean" else np.asarray(skin_rgb, np.float32), image.shape
+        )[None]
     return np.where(masks[..., None], hidden.round().clip(0, 255), image[None]).astype(np.uint8)
 
 
@@ -50,7 +54,7 @@ def _interpolated(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     weight = (~mask).astype(np.float32)
     if not weight.any():
         return np.broadcast_to(image.mean((0, 1)), image.shape)
-    levels = [np.dstack([image * weight[..., None], weight])]
+    levels: list[np.ndarray] = [np.dstack([image * weight[..., None], weight])]
     while levels[-1].shape[0] > 1:
         side = (levels[-1].shape[0] + 1) // 2
         levels.append(cv2.resize(levels[-1], (side, side), interpolation=cv2.INTER_AREA))
@@ -114,11 +118,11 @@ def covering_sentence(action: str, target: str, before: float, after: float) -> 
     return f"{action}: {target} {before * 100:.0f} → {after * 100:.0f} %."
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
     """Return Spearman's correlation of two equally long sequences; None where it is not defined."""
     from scipy.stats import spearmanr
 
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if np.size(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)
 
@@ -129,6 +133,8 @@ def part_drops(crop_rgb: np.ndarray, parts: np.ndarray, answer: Answer, target: 
     `parts` is the crop's (S, S) part map. `answer` gives the target's probability for (N, S, S, 3) crops.
     """
     names = [name for name in FACE_PARTS if (parts == PARTS.index(name)).any()]
-    covered = filled(crop_rgb, part_masks(parts, names), fill, skin_colour(crop_rgb, parts)) if names else []
+    covered: Sequence[np.ndarray] = ()
+    if names:
+        covered = list(filled(crop_rgb, part_masks(parts, names), fill, skin_colour(crop_rgb, parts)))
     before, *after = answer(np.stack([crop_rgb, *covered])).tolist()
     return PartDrops(target, before, dict(zip(names, after, strict=True)), fill)

@@ -45,6 +45,14 @@ def grid_of(values: torch.Tensor) -> torch.Tensor | None:
     return None
 
 
+def as_grid(values: torch.Tensor) -> torch.Tensor:
+    """Return a layer's output as `grid_of` does. Raises ValueError when it is no grid."""
+    grid = grid_of(values)
+    if grid is None:
+        raise ValueError(f"A layer's output of shape {tuple(values.shape)} is no square grid.")
+    return grid
+
+
 def enlarged(grid: torch.Tensor, side: int) -> torch.Tensor:
     """Return a (G, G) map as (side, side) float32 on the CPU, bilinear between the cells' centres."""
     return F.interpolate(grid[None, None].float(), size=(side, side), mode="bilinear")[0, 0].cpu()

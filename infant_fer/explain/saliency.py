@@ -41,6 +41,7 @@ class AffectLogits(nn.Module):
     ):
         super().__init__()
         self.network, self.indices, self.temperature = network, indices, temperature
+        self.geometry: torch.Tensor | None
         self.register_buffer("geometry", geometry, persistent=False)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:

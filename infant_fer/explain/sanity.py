@@ -43,7 +43,7 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> float:
     def blurred(values: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(values, (11, 11), 1.5, borderType=cv2.BORDER_REFLECT)
 
-    a, b = np.float64(first), np.float64(second)
+    a, b = first.astype(np.float64), second.astype(np.float64)
     mean_a, mean_b = blurred(a), blurred(b)
     variances = blurred(a * a) + blurred(b * b) - mean_a**2 - mean_b**2
     covariance = blurred(a * b) - mean_a * mean_b
