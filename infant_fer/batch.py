@@ -146,13 +146,13 @@ def read_files(
     n_read = 0
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(outputs, settings))
-        missing = [file for file in files if file_key(file.path) not in journal]
+        keys = [file_key(file.path) for file in files]  # once: a file may change while others are read
+        missing = [file for file, key in zip(files, keys, strict=True) if key not in journal]
         results = spread(job, missing, min(settings.workers, len(missing)), settings.cluster) if missing else iter(())
         results = stack.enter_context(closing(_with_first(results)))
         opened = [WRITERS[name].opened(path) for name, path in outputs.items()] or [_csv_writer(_standard_output())]
         writes = [stack.enter_context(writer) for writer in opened]
-        for file in tqdm(files, unit="photo", disable=None, file=sys.stderr):
-            key = file_key(file.path)
+        for key in tqdm(keys, unit="photo", disable=None, file=sys.stderr):
             if key in journal:
                 result = FileEntries(**journal.get(key))
             else:

@@ -169,6 +169,19 @@ def test_a_resumed_run_reads_no_photo_twice(folder, tmp_path, analyzer, monkeypa
     assert sorted(path.name for path in (tmp_path / "resumed").iterdir()) == ["out.csv", "out.html", "out.json"]
 
 
+def test_a_file_that_changes_meanwhile_takes_no_other_files_row(folder, tmp_path, analyzer, monkeypatch):
+    class Changing:
+        def analyze(self, path):
+            (folder / "smile.jpg").write_bytes((EXAMPLES / "cry.jpg").read_bytes())
+            return analyzer.analyze(path)
+
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Changing())
+    out = tmp_path / "out.json"
+    assert main([str(folder), "--json", str(out), "--resume"]) == 0
+    read = [(Path(each["file"]).name, bool(each["faces"])) for each in json.loads(out.read_text())]
+    assert read == [("broken.jpg", False), ("cry.jpg", True), ("neutral.jpg", True), ("smile.jpg", True)]
+
+
 def test_resuming_needs_a_file(folder, capsys):
     assert main([str(folder), "--resume"]) == 2
     assert "--resume needs a file to write" in capsys.readouterr().err

@@ -179,6 +179,13 @@ def test_onset_lags_are_those_of_the_nearest_pairs():
     assert found["onset_lag_s"] == pytest.approx(0.05)
 
 
+def test_an_onset_of_the_model_is_matched_once():
+    letters = ["o"] * 40
+    letters[12:30] = "p" * 18
+    found = agreement(timeline("".join(letters)), coded((1.0, 1.4, "positive"), (1.5, 3.0, "positive")))
+    assert (found["onsets"]["positive"]["matched"], found["onset_lag_s"]) == (1, pytest.approx(0.2))
+
+
 def test_a_clip_without_anybody_cannot_be_compared():
     with pytest.raises(DatasetError, match=r"clip\.mp4 shows no person"):
         agreement(timeline(""), coded((0, 1, "positive")))

@@ -43,6 +43,9 @@ def test_curves_are_means_of_infants_around_the_event(sessions):
     assert negative.infants[place[0.25]] == 2
     assert negative.infants[place[-2.75]] == 1
     assert np.isnan(negative.mean[place[5.25]])
+    assert curves["positive"].mean[place[-0.25]] == pytest.approx(
+        0.45
+    )  # infants of 0.8 in two sessions, and of 0.1 in one
     valence = curves["valence"]
     assert valence.mean[place[0.25]] == pytest.approx(0)  # the mean of infants, not of sessions
     assert (valence.low[place[0.25]], valence.high[place[0.25]]) == pytest.approx((-0.5, 0.5))
