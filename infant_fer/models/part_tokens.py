@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "mouth": ((MOUTH[0], MOUTH[1]), (0.65, 0.40)),
 }
 PATCH = 24  # px, to which every part is sampled
+DROPOUT = 0.1
 FILTER_GRID = 12  # side of the map that a filter's token sees
 
 
@@ -37,7 +38,6 @@ class PartTokensConfig(PreTrainedConfig):
         num_attention_heads: int = 4,
         filters: int = 8,
         enlarged: float = 1.3,
-        dropout: float = 0.1,
         face_crop: dict | None = None,
         **kwargs,
     ):
@@ -45,7 +45,7 @@ class PartTokensConfig(PreTrainedConfig):
             raise ValueError(f"{hidden_size} features cannot be shared by {num_attention_heads} heads.")
         self.image_size, self.hidden_size, self.num_hidden_layers = image_size, hidden_size, num_hidden_layers
         self.num_attention_heads, self.filters, self.enlarged = num_attention_heads, filters, enlarged
-        self.dropout, self.face_crop = dropout, face_crop
+        self.face_crop = face_crop
         super().__init__(**kwargs)
 
 
@@ -66,9 +66,7 @@ class PartTokensModel(PreTrainedModel):
         self.filter = nn.Linear(FILTER_GRID**2, width)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
         self.which = nn.Parameter(torch.randn(1, len(PARTS) + config.filters, width) * 0.02)
-        self.blocks = nn.ModuleList(
-            _Block(width, config.num_attention_heads, config.dropout) for _ in range(config.num_hidden_layers)
-        )
+        self.blocks = nn.ModuleList(_Block(width, config.num_attention_heads) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
@@ -109,12 +107,12 @@ class PartTokensModel(PreTrainedModel):
 class _Block(nn.Module):
     """A transformer layer, normalized before (Xiong et al. 2020)."""
 
-    def __init__(self, width: int, heads: int, dropout: float):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=DROPOUT, batch_first=True)
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(2 * width, width)
         )
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,18 +15,8 @@ from infant_fer.alignment import CropSpec
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images, whole_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
-from infant_fer.data.splits import (
-    Leaks,
-    check_classes,
-    folds,
-    fraction,
-    leaks,
-    refuse_leaks,
-    split,
-    trainable_rows,
-    with_joined_subjects,
-    without_leaks,
-)
+from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, trainable_rows, with_joined_subjects, without_leaks
+from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
 from infant_fer.labels import affect_of_labels

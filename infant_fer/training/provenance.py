@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.data.splits import Leaks
+from infant_fer.data.leakage import Leaks
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder
 from infant_fer.training.config import ExperimentConfig

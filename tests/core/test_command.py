@@ -1,6 +1,5 @@
 """`python -m infant_fer`: rows, reports, exit codes."""
 
-import contextlib
 import csv
 import io
 import json
@@ -19,7 +18,7 @@ from PIL import Image
 
 from infant_fer import batch
 from infant_fer.__main__ import DELEGATED, main
-from infant_fer.batch import FileResult, PhotoFile, photo_files
+from infant_fer.batch import photo_files
 from infant_fer.errors import CheckpointError
 from infant_fer.images import Photo, load_photo
 from infant_fer.report import Report
@@ -256,67 +255,6 @@ def test_pages_name_no_folder_of_this_computer(monkeypatch, tmp_path):
     page = out.read_text()
     assert re.findall("<h2>(.*1.jpg.*)</h2>", page) == ["baby/1.jpg", "1.jpg", "1.jpg (2)"]
     assert str(tmp_path) not in page
-
-
-FAKE = (
-    "import sys, numpy, infant_fer.__main__ as command\n"
-    "from infant_fer.images import Photo\n"
-    "from infant_fer.report import Report\n"
-    "class Reader:\n"
-    "    def analyze(self, path):\n"
-    "        return Report(Photo(numpy.zeros((9, 9, 3), 'uint8'), (9, 9)), (), (), 'none')\n"
-    "command._analyzer = lambda *_: Reader()\n"
-    "sys.exit(command.main(sys.argv[1:]))\n"
-)
-
-
-def run_command(*files: str, stdout=subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", FAKE, *files],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        timeout=60,
-    )
-
-
-@pytest.mark.slow
-def test_rows_survive_a_console_that_lacks_the_letters():
-    done = run_command("名前é.jpg", PYTHONIOENCODING="cp1252")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines(keepends=True)[1].startswith(rb"\u540d\u524d" + "é.jpg,,no face".encode("cp1252"))
-    assert done.stdout.count(b"\r\n") == 2
-    assert b"\r\r" not in done.stdout
-
-
-def test_windows_line_ends_are_not_doubled():
-    """As on Windows, where the standard output writes every line feed as two characters."""
-    output = io.TextIOWrapper(io.BytesIO(), newline="\r\n")
-    with contextlib.redirect_stdout(output):
-        print("\n", end="", flush=True)
-        with batch._csv_writer(batch._standard_output()) as write:
-            write(batch._rows(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone")))
-    assert b"\r\r" not in output.buffer.getvalue()[2:]
-
-
-@pytest.mark.slow
-def test_a_full_standard_output_is_one_sentence():
-    with open("/dev/full", "w") as full:
-        done = run_command("a.jpg", stdout=full)
-    assert done.returncode == 2
-    assert done.stderr.decode().splitlines()[-1] == "The standard output cannot be written: No space left on device."
-    assert b"Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_a_closed_pipe_ends_the_command_quietly():
-    command = [sys.executable, "-c", FAKE, *["a.jpg"] * 5000]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert b"Traceback" not in process.stderr.read()
-    assert process.returncode == 1
 
 
 @pytest.mark.parametrize("arguments", [["read"], []])

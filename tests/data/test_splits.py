@@ -8,19 +8,8 @@ import pytest
 import torch
 
 from infant_fer.data.labeled_images import LabeledImages, one_hot
-from infant_fer.data.splits import (
-    check_classes,
-    folds,
-    fraction,
-    joined_subjects,
-    leaks,
-    near_pairs,
-    read_split,
-    refuse_leaks,
-    split,
-    without_leaks,
-    write_split,
-)
+from infant_fer.data.leakage import joined_subjects, leaks, near_pairs, refuse_leaks, without_leaks
+from infant_fer.data.splits import check_classes, folds, fraction, read_split, split, write_split
 from infant_fer.errors import DatasetError
 
 

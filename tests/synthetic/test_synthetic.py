@@ -1,11 +1,7 @@
 """Rendered infants: faces follow their actions, pictures repeat, landmarks are where MediaPipe finds them."""
 
-import csv
 import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -13,7 +9,7 @@ import pytest
 
 from infant_fer.errors import SyntheticError
 from infant_fer.face_detection import FaceDetector
-from infant_fer.synthetic import camera, examples, render_jobs
+from infant_fer.synthetic import camera, examples
 from infant_fer.synthetic import infant as infant_module
 from infant_fer.synthetic.__main__ import main
 from infant_fer.synthetic.camera import compiled
@@ -24,7 +20,6 @@ from infant_fer.synthetic.mesh.data import base_mesh, facial_action
 from infant_fer.synthetic.mesh.head import eye_vertices, head, lip_vertices, subdivided
 from infant_fer.synthetic.mesh.soft_tissue import lip_rim, open_mouth, soft_action
 from infant_fer.synthetic.mesh.solid import MESH_POINTS, landmark_vertices
-from infant_fer.synthetic.occluders import OCCLUDERS, Occluder, sample_occluder
 from infant_fer.synthetic.portrait import PARTS, render
 from infant_fer.synthetic.scene import Light, View, sample_light, sample_view
 
@@ -185,82 +180,7 @@ def test_landmarks_name_left_and_right_as_the_infant_has_them():
     assert len(eye_vertices("l")) == len(eye_vertices("r"))
 
 
-# --- occluders, tears, mouths, examples -------------------------------------------------------------------------------
-
-
-def parts_with(kind: str | None, seed: int = 3, size: int = 256, view: View | None = None):
-    """Render a plain portrait with an occluder of a kind, or with none."""
-    occluder = None if kind is None else sample_occluder(np.random.default_rng(seed), kind)
-    return render(sample_infant(seed).express({}), view or View(), Light(), size, occluder)
-
-
-def at(portrait, name: str, right: float = 0, down: float = 0) -> str:
-    """The part that is seen at a landmark, or so many px beside it."""
-    x, y = portrait.landmarks[name]
-    return PARTS[portrait.parts[round(y + down), round(x + right)]]
-
-
-def test_an_occluder_is_drawn_from_its_seed():
-    assert sample_occluder(np.random.default_rng(1)) == sample_occluder(np.random.default_rng(1))
-    assert {sample_occluder(np.random.default_rng(seed)).kind for seed in range(40)} == set(OCCLUDERS)
-    drawn_hat = sample_occluder(np.random.default_rng(1), "hat")
-    assert Occluder(**json.loads(json.dumps(asdict(drawn_hat)))) == Occluder(
-        "hat", list(drawn_hat.colour), drawn_hat.seed
-    )
-    with pytest.raises(SyntheticError, match="no occluder 'scarf'; there are hat"):
-        sample_occluder(np.random.default_rng(1), "scarf")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "hidden", "free"),
-    [
-        ("hat", (), ("upper lip", "nose tip", "left eye inner corner", "left mouth corner")),
-        ("pacifier", ("upper lip", "lower lip"), ("nose tip", "left brow middle")),
-        ("blanket", (), ("left brow middle", "right brow middle")),
-        ("hand", (), ("left brow middle", "right brow middle")),
-    ],
-)
-def test_occluders_hide_what_they_say_and_leave_the_rest(kind, hidden, free):
-    for seed in (3, 8):
-        bare, hiding = parts_with(None, seed), parts_with(kind, seed)
-        assert hiding.landmarks == bare.landmarks
-        assert (hiding.parts == PARTS.index("occluder")).mean() > 0.01
-        assert not (bare.parts == PARTS.index("occluder")).any()
-        assert all(at(hiding, name) == "occluder" for name in hidden)
-        assert all(at(hiding, name) == at(bare, name) != "occluder" for name in free)
-
-
-@pytest.mark.slow
-def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
-    hat, blanket = parts_with("hat").parts == PARTS.index("occluder"), parts_with("blanket")
-    eyes = parts_with(None).landmarks["left eye inner corner"][1]
-    rows = np.flatnonzero(hat.any(1))
-    assert rows.max() < eyes
-    top = np.flatnonzero((parts_with(None).parts == PARTS.index("skin")).any(1)).min()
-    assert rows.min() <= top
-    assert (blanket.parts[-1] == PARTS.index("occluder")).all()
-    assert np.flatnonzero((blanket.parts == PARTS.index("occluder")).any(1)).min() > eyes
-
-
-def test_a_pacifier_turns_with_the_head():
-    for yaw in (-25.0, 25.0):
-        turned = parts_with("pacifier", view=View(yaw=yaw))
-        middle = np.nonzero(turned.parts == PARTS.index("occluder"))[1].mean()
-        assert abs(middle - turned.landmarks["upper lip"][0]) < 0.05 * 256
-
-
-def test_tears_change_the_skin_below_the_eyes_only():
-    infant, view = sample_infant(3), View(grain=0.0)
-    dry, wet = (render(infant.express({}, tears), view, Light(), 256) for tears in (0.0, 1.0))
-    assert infant.express({}, 0.6).tears == 0.6
-    rows, columns = np.nonzero(np.abs(wet.image.astype(int) - dry.image).max(2) > 2)
-    assert len(rows) > 40
-    lids = min(dry.landmarks[f"{side} eye inner corner"][1] for side in ("left", "right"))
-    assert rows.min() > lids
-    assert rows.max() < dry.landmarks["lower lip"][1] + 10
-    assert (dry.parts[rows, columns] == PARTS.index("skin")).all()
-    np.testing.assert_array_equal(dry.parts, wet.parts)
+# --- mouths, examples -------------------------------------------------------------------------------------------------
 
 
 def fullness(vertices: np.ndarray) -> float:
@@ -332,91 +252,3 @@ def test_an_example_can_be_rendered_again():
     assert np.abs(kept - again).mean() < 2.0
     with pytest.raises(SyntheticError, match=r"no portraits\.json"):
         examples.parameters(examples.FOLDER / "elsewhere")
-
-
-# --- many at once -----------------------------------------------------------------------------------------------------
-
-
-def test_a_quarter_has_an_occluder_and_half_of_the_strong_cries_are_wet():
-    random = np.random.default_rng(0)
-    occluders = [render_jobs._sample_occluder(random, render_jobs.COVERED) for _ in range(2000)]
-    assert np.mean([occluder is not None for occluder in occluders]) == pytest.approx(0.25, abs=0.03)
-    strong, weak = {"browDownLeft": 0.95}, {"browDownLeft": 0.5}
-    tears = np.array([render_jobs._sample_tears(random, "cry", strong) for _ in range(1000)])
-    assert (tears > 0).mean() == pytest.approx(0.5, abs=0.05)
-    assert tears[tears > 0].min() >= 0.4
-    assert render_jobs._sample_tears(random, "cry", weak) == render_jobs._sample_tears(random, "laugh", strong) == 0
-
-
-@pytest.mark.slow
-def test_portraits_come_with_all_parameters_and_resume_after_an_interruption(tmp_path, capsys):
-    words = ["--n", "6", "--size", "96", "--seed", "40", "--out", str(tmp_path)]
-    assert main(words) == 0
-    pictures = {file.name: file.read_bytes() for file in tmp_path.glob("*.png")}
-    with (tmp_path / "manifest.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["file"] for row in rows] == sorted(pictures)
-    assert [row["subject"] for row in rows] == ["40"] * 5 + ["41"]
-    assert all(row["affect"] == EXPRESSIONS[row["expression"]].affect for row in rows)
-    assert set(json.loads(rows[0]["landmarks_px"])) == set(MESH_POINTS)
-    assert {occluder["kind"] for row in rows if (occluder := json.loads(row["occluder"]))} <= set(OCCLUDERS)
-    assert all(row["expression"] == "cry" for row in rows if json.loads(row["tears"]))
-    assert json.loads(rows[5]["infant"])["seed"] == 41
-    (tmp_path / "rows" / "000003.json").unlink()
-    (tmp_path / "000003.png").unlink()
-    stamp = (tmp_path / "000002.png").stat().st_mtime_ns
-    assert main(words) == 0
-    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
-    assert (tmp_path / "000002.png").stat().st_mtime_ns == stamp
-    (tmp_path / "rows" / "000005.json").unlink()
-    subprocess.run(
-        [sys.executable, "-m", "infant_fer.synthetic", *words], check=True, timeout=120
-    )  # as a person starts it
-    assert {file.name: file.read_bytes() for file in tmp_path.glob("*.png")} == pictures
-    assert main([*words, "--expressions", "gloat"]) == 1
-    assert "no expression 'gloat'" in capsys.readouterr().err
-
-
-def test_only_a_folder_of_portraits_is_written_into(tmp_path, capsys):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "000000.png").write_bytes(b"a photo of theirs")
-    assert main(["--n", "1", "--size", "64", "--out", str(photos)]) == 1
-    assert "did not write" in capsys.readouterr().err
-    assert [(file.name, file.read_bytes()) for file in photos.iterdir()] == [("000000.png", b"a photo of theirs")]
-
-
-def job_with_a_portrait(folder) -> render_jobs.RenderJob:
-    """A job of which portrait 0 has been rendered by an earlier version."""
-    (folder / "rows").mkdir(parents=True)
-    cv2.imwrite(str(folder / "000000.png"), np.zeros((64, 64, 3), np.uint8))
-    row = dict.fromkeys((*render_jobs.COLUMNS, *render_jobs.JSON_COLUMNS[:3], "infant", "view", "light"), "{}")
-    cover = json.dumps({"kind": "dummy", "colour": [0.1, 0.2, 0.3], "seed": 5})
-    (folder / "rows" / "000000.json").write_text(json.dumps(row | {"seed": 7, "cover": cover}))
-    return render_jobs.RenderJob(folder, 7, 64, 1.0, 0.25, ("smile",))
-
-
-def test_portraits_of_earlier_versions_are_kept_with_todays_names(tmp_path):
-    job = job_with_a_portrait(tmp_path / "portraits")
-    render_jobs.run_job(job, 1)
-    with (job.folder / "manifest.csv").open() as stream:
-        [row] = csv.DictReader(stream)
-    assert Occluder(**json.loads(row["occluder"])).kind == "pacifier"
-    assert "cover" not in row
-
-
-@pytest.mark.parametrize("other", [{"seed": 8}, {"size": 96}])
-def test_two_jobs_are_never_mixed(tmp_path, other):
-    job = job_with_a_portrait(tmp_path / "portraits")
-    with pytest.raises(SyntheticError, match="holds portraits of seed 7 and of 64 px"):
-        render_jobs.run_job(replace(job, **other), 1)
-
-
-def die(number: int) -> None:
-    os._exit(number)
-
-
-@pytest.mark.slow
-def test_the_death_of_a_worker_is_said_in_one_sentence():
-    with pytest.raises(SyntheticError, match="process has died"), render_jobs.worker_pool(1) as pool:
-        list(pool.map(die, [3]))

@@ -14,7 +14,7 @@ from infant_fer.alignment import CropSpec, align_face
 from infant_fer.data import face_cache
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset
-from infant_fer.data.splits import unlike
+from infant_fer.data.leakage import unlike
 from infant_fer.errors import DatasetError
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image

@@ -20,7 +20,7 @@ from infant_fer.alignment import CropSpec
 from infant_fer.classifier import forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages, archive_members, own_subjects
-from infant_fer.data.splits import unlike
+from infant_fer.data.leakage import unlike
 from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS, canonical_label
