@@ -165,7 +165,7 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from infant_fer.data.splits import thumbnails  # loads scikit-learn
+    from infant_fer.data.leakage import thumbnails
 
     regression = LogisticRegression(C=0.3, max_iter=2000)
     trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.06, random_state=0)
