@@ -33,6 +33,7 @@ from infant_fer.video.reading import CLIP_SUFFIXES, ClipLimits, ClipSettings
 from infant_fer.video.timeline import Timeline
 
 CLIP_SECONDS = float(RECORD_SECONDS)
+CLIP_PIXELS = 9_000_000  # of a frame; 4K video has 8.3 million, and larger frames decode for minutes while others wait
 MAX_READING_SECONDS = 900.0  # of work for one clip, waiting for others included
 RATES = {"5 frames a second": 5.0, "10 frames a second": 10.0, "all frames": None}
 DEFAULT_RATE = "10 frames a second"
@@ -179,7 +180,7 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
 
 
 def _settings(rate: str, region: str) -> VideoSettings:
-    limits = ClipLimits(max_bytes=CLIP_BYTES, max_seconds=CLIP_SECONDS)
+    limits = ClipLimits(max_bytes=CLIP_BYTES, max_seconds=CLIP_SECONDS, max_pixels=CLIP_PIXELS)
     clip = ClipSettings(fps=RATES.get(rate, RATES[DEFAULT_RATE]), limits=limits, threads=1)
     return VideoSettings(clip, REGIONS.get(region), ahead=False)
 
