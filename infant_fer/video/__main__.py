@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     remote = is_url(options.out)
     sessions = sessions_of(options.clips, Path("." if remote else options.out))
     if not sessions:
-        print(f"No clip was found in: {', '.join(map(printable, options.clips))}.", file=sys.stderr)
+        print(f"No clip was found in: {', '.join(map(_one_line, options.clips))}.", file=sys.stderr)
         return 1
     if remote:
         check_url(options.out)
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     for result in _results(sessions, options):
         results.append(result)
         for sentence in filter(None, (result.fault, *result.notes)):
-            tqdm.write(f"{printable(result.session.clip)}: {sentence}", file=sys.stderr)
+            tqdm.write(f"{_one_line(result.session.clip)}: {sentence}", file=sys.stderr)
     states = Counter(result.state for result in results)
     print(
         f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
@@ -65,11 +65,11 @@ def _run(options: argparse.Namespace) -> int:
     )
     if (options.events or options.human) and not remote and len(results) > states["failed"]:
         for file in pool_sessions(Path(options.out), read_infants(options.infants) if options.infants else None):
-            print(f"All sessions together: {printable(file)}", file=sys.stderr)
+            print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:
         print(
-            "\n".join(["Failed:", *(f"  {printable(each.session.clip)}: {each.fault}" for each in failed)]),
+            "\n".join(["Failed:", *(f"  {_one_line(each.session.clip)}: {each.fault}" for each in failed)]),
             file=sys.stderr,
         )
     return 1 if failed else 0
@@ -87,7 +87,7 @@ def _results(sessions: Sequence[Session], options: argparse.Namespace) -> Iterat
         return
     analyzer = load()
     for number, session in enumerate(sessions, 1):
-        title = f"{printable(session.clip.name)} ({number}/{len(sessions)})"
+        title = f"{_one_line(session.clip.name)} ({number}/{len(sessions)})"
         with tqdm(total=100, desc=title, disable=None, file=sys.stderr, bar_format=BAR) as bar:
             yield _work(settings, url, analyzer, session, partial(_show, bar))
 
@@ -120,6 +120,11 @@ def _show(bar: tqdm, progress: Progress) -> None:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         bar.set_postfix_str(f"{progress.time_s:.1f} s read, {minutes}:{seconds:02} left", refresh=False)
     bar.update(100 * (progress.share or 0.0) - bar.n)
+
+
+def _one_line(path: str | Path) -> str:
+    """Return a path for a message; line ends in it are blanks."""
+    return " ".join(printable(path).split())
 
 
 def _session_options(options: argparse.Namespace) -> SessionOptions:
