@@ -1,0 +1,251 @@
+"""Write a checkpoint as ONNX, for programs without torch: `python -m infant_fer.export CHECKPOINT --out DIR`.
+
+The graph has everything between the aligned crop and the answer: normalization, the mirror image, the fused streams and the
+temperature. `model.onnx` is in float32; `model-int8.onnx` has 8-bit weights and activations, whose ranges come from real crops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
+from infant_fer.files import check_output_folder, write_atomically
+from infant_fer.models.infant_face import HEADS, InfantFaceModel
+
+FLOAT32, INT8, PARITY = "model.onnx", "model-int8.onnx", "parity.json"
+LEAST_SAME, MOST_DIFFERENCE = 0.99, 0.02  # of labels, and of a probability in 95 % of the crops
+CALIBRATION_CROPS, BATCH, TIMED = 200, 20, 30
+QUANTIZED = ("Conv", "MatMul", "Gemm")
+OPSET = 18
+INPUTS = ("crop_rgb", "geometry", "found")
+Feed = dict[str, np.ndarray]  # crop_rgb (N, S, S, 3) uint8, geometry (N, G) float32, found (N,) bool
+# Outputs beside "probabilities", by the field of InfantFaceOutput: name, and how logits become what is said.
+OUTPUTS = {
+    "emotion_logits": ("emotions", "softmax"),
+    "valence_arousal": ("valence_arousal", "identity"),
+    "age_logits": ("age_groups", "softmax"),
+    "usable_logit": ("usable", "sigmoid"),
+    "eyes_closed_logit": ("eyes_closed", "sigmoid"),
+    "mouth_covered_logit": ("mouth_covered", "sigmoid"),
+    "action_unit_logits": ("action_units", "sigmoid"),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How nearly an exported graph answers as the checkpoint does, over `n` crops."""
+
+    n: int
+    same_label: float  # proportion
+    difference: float  # of a probability: below it in 95 % of the crops
+    largest_difference: float
+    milliseconds: float  # median for one crop in ONNX Runtime on one thread
+
+    @property
+    def sufficient(self) -> bool:
+        """Return whether the graph may stand for the checkpoint."""
+        return self.same_label >= LEAST_SAME and self.difference <= MOST_DIFFERENCE
+
+
+class CropToAnswer(nn.Module):
+    """The checkpoint from crops to probabilities, as AffectClassifier computes them."""
+
+    def __init__(self, checkpoint: LoadedCheckpoint):
+        super().__init__()
+        model, processor = checkpoint.model, checkpoint.processor
+        if not isinstance(model, InfantFaceModel):
+            raise CheckpointError(f"{checkpoint.name} is no checkpoint of the project's own architecture.")
+        self.model = model
+        self.names = ["probabilities", *(OUTPUTS[head][0] for head in self._heads())]
+        mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (processor.image_mean, processor.image_std))
+        self.register_buffer("scale", 1 / (255 * deviation))
+        self.register_buffer("shift", mean / deviation)
+
+    def forward(self, crop_rgb: torch.Tensor, geometry: torch.Tensor, found: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return (B, ...) outputs in the order of `names` for (B, S, S, 3) uint8 crops, (B, G) geometry and (B,) bool `found`."""
+        pixel_values = crop_rgb.permute(0, 3, 1, 2).float() * self.scale - self.shift
+        streams = {"geometry": geometry, "found": found} if self.model.geometry is not None else {}
+        views = [self.model(pixel_values=pixel_values, **streams)]
+        if self.model.config.test_time_mirror:
+            views.append(self.model(pixel_values=pixel_values.flip(-1), **streams))
+        mean = {name: sum(view[name] for view in views) / len(views) for name in ("logits", *self._heads())}
+        answers = [(mean.pop("logits") / self.model.config.logit_temperature).softmax(-1)]
+        for name, values in mean.items():
+            kind = OUTPUTS[name][1]
+            answers.append(
+                values if kind == "identity" else values.softmax(-1) if kind == "softmax" else values.sigmoid()
+            )
+        return tuple(answers)
+
+    def _heads(self) -> list[str]:
+        fields = [HEADS[name][0] for name in self.model.config.heads]
+        return [name for name in fields if name in OUTPUTS]
+
+
+def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
+    """Write `model.onnx` in float32 for any number of crops; return the file. Raises CheckpointError."""
+    graph = CropToAnswer(checkpoint).eval()
+    side, width = checkpoint.crop.size, _geometry_width(checkpoint)
+    example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.zeros(2, width), torch.ones(2, dtype=torch.bool))
+    count = torch.export.Dim("count", min=1, max=1024)
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # torch's exporter uses what torch itself deprecates, and says which of three equal names of an axis it keeps.
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+        warnings.filterwarnings("ignore", "# The axis name: count", UserWarning)
+        torch.onnx.export(
+            graph,
+            example,
+            folder / FLOAT32,
+            input_names=list(INPUTS),
+            output_names=graph.names,
+            dynamic_shapes=({0: count}, {0: count}, {0: count}),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return folder / FLOAT32
+
+
+def quantize(float32: Path, calibration: Feed) -> Path:
+    """Write `model-int8.onnx` beside `model.onnx`; the ranges of activations are those of the calibration crops."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Batches(CalibrationDataReader):
+        """Hand out the calibration crops in batches."""
+
+        def __init__(self) -> None:
+            starts = range(0, len(calibration["crop_rgb"]), BATCH)
+            self._batches = iter([{name: each[i : i + BATCH] for name, each in calibration.items()} for i in starts])
+
+        def get_next(self) -> Feed | None:
+            return next(self._batches, None)
+
+    prepared, target = float32.with_suffix(".prepared.onnx"), float32.with_name(INT8)
+    try:
+        quant_pre_process(float32, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            target,
+            Batches(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(QUANTIZED),
+        )
+    finally:
+        prepared.unlink(missing_ok=True)
+    return target
+
+
+def parity(checkpoint: LoadedCheckpoint, file: Path, feed: Feed) -> Parity:
+    """Compare a graph with the checkpoint in torch over the crops of `feed`, and time it on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    mine, theirs, count = [], [], len(feed["crop_rgb"])
+    graph = CropToAnswer(checkpoint).eval()
+    for start in range(0, count, BATCH):
+        batch = {name: values[start : start + BATCH] for name, values in feed.items()}
+        mine.append(session.run(["probabilities"], batch)[0])
+        with torch.inference_mode():
+            theirs.append(graph(*(torch.from_numpy(values) for values in batch.values()))[0].numpy())
+    given, wanted = np.concatenate(mine), np.concatenate(theirs)
+    difference = np.abs(given - wanted).max(1)
+    one, times = {name: values[:1] for name, values in feed.items()}, []
+    for _ in range(TIMED):
+        start_s = time.perf_counter()
+        session.run(None, one)
+        times.append(time.perf_counter() - start_s)
+    same = float((given.argmax(1) == wanted.argmax(1)).mean())
+    return Parity(
+        count, same, float(np.quantile(difference, 0.95)), float(difference.max()), 1000 * float(np.median(times))
+    )
+
+
+def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> tuple[Feed, Feed]:
+    """Return what to calibrate with and what to compare on: pictures of the train split, and of dev or else of all others.
+
+    Raises DatasetError.
+    """
+    from infant_fer.data.datasets import read_labeled_images
+    from infant_fer.data.face_cache import align_images
+
+    dataset = align_images(read_labeled_images(source, cache=cache), checkpoint.crop, cache)
+    split = dataset.images.split
+    train = np.flatnonzero(split == "train") if (split == "train").any() else np.arange(0, len(dataset), 2)
+    held_out = (
+        np.flatnonzero(split == "dev") if (split == "dev").any() else np.setdiff1d(np.arange(len(dataset)), train)
+    )
+    if not len(held_out):
+        raise DatasetError(f"{source} has too few pictures: one to calibrate with and one to compare on are needed.")
+    chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION_CROPS, len(train))).astype(int)]
+    width = _geometry_width(checkpoint)
+    return tuple(
+        {
+            "crop_rgb": dataset.crops[rows],
+            "geometry": dataset.geometry[rows][:, :width],
+            "found": dataset.found[rows],
+        }
+        for rows in (chosen, held_out)
+    )  # type: ignore[return-value]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the graphs and `parity.json`; return 1 with one sentence when something cannot be used or is not alike."""
+    options = _parser().parse_args(arguments)
+    try:
+        checkpoint = load_checkpoint(options.checkpoint)
+        check_output_folder(options.out, lambda folder: (folder / FLOAT32).is_file())
+        feeds = crops_of(options.data, options.cache, checkpoint) if options.data else None
+        files = [export(checkpoint, options.out)]
+        if feeds is None:
+            print(f"written: {files[0]} (with --data also in 8 bits, and compared)")
+            return 0
+        files.append(quantize(files[0], feeds[0]))
+        found = {file.name: parity(checkpoint, file, feeds[1]) for file in files}
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 1
+    write_atomically(options.out / PARITY, json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
+    for name, each in found.items():
+        size = (options.out / name).stat().st_size / 1e6
+        print(
+            f"{name}: {size:.1f} MB, the same label for {each.same_label:.1%} of {each.n} crops, probabilities within "
+            f"{each.difference:.3f} for 95 % of them ({each.largest_difference:.3f} at most), {each.milliseconds:.0f} ms"
+            + ("" if each.sufficient else f": not alike enough ({LEAST_SAME:.0%}, {MOST_DIFFERENCE})")
+        )
+    return 0 if all(each.sufficient for each in found.values()) else 1
+
+
+def _geometry_width(checkpoint: LoadedCheckpoint) -> int:
+    return max(1, checkpoint.model.config.geometry_size)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m infant_fer.export", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="folder or Hub id")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--data", help="labelled pictures as for train.py: writes 8 bits too, and compares both graphs")
+    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

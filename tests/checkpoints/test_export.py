@@ -1,0 +1,115 @@
+"""A checkpoint as ONNX: the same answers in ONNX Runtime, with and without geometry, for any number of crops."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
+
+from infant_fer import export as exporting
+from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.classifier import AffectClassifier, forward_crops
+from infant_fer.export import INT8, PARITY, Parity, export, main, parity, quantize
+from infant_fer.models.image_streams import backbone_settings
+from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face.data import PROCESSOR
+from tests.drawn_data import EXAMPLES, drawn_face
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+GEOMETRY = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint with a geometry stream, every head, and a tiny MobileNet beside a tiny convolution-transformer."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    MobileNetV1ForImageClassification(MobileNetV1Config(depth_multiplier=0.125)).save_pretrained(folder / "base")
+    (folder / "base/preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.4] * 3}))
+    config = InfantFaceConfig(
+        members=2,
+        families=["conv_transformer", "mobilenet"],
+        backbones={"mobilenet": backbone_settings(folder / "base")},
+        stem_width=8,
+        widths=(8, 16, 32),
+        blocks_per_stage=1,
+        transformer_layers=1,
+        geometry_size=GEOMETRY,
+        heads=list(HEADS),
+        logit_temperature=0.7,
+    )
+    model = InfantFaceModel(config).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    for reader in model.readers:
+        torch.nn.init.normal_(reader.affect.weight, std=0.05)
+    model.save_pretrained(folder / "checkpoint")
+    (folder / "checkpoint/preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder):
+    return load_checkpoint(folder / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def feed():
+    crops = np.stack([drawn_face(affect, n) for n in range(8) for affect in ("positive", "neutral", "negative")])
+    geometry = np.random.default_rng(0).normal(size=(len(crops), GEOMETRY)).astype(np.float32)
+    return {"crop_rgb": crops, "geometry": geometry, "found": np.arange(len(crops)) % 3 > 0}
+
+
+@pytest.fixture(scope="module")
+def graph(folder, checkpoint):
+    return export(checkpoint, folder / "out")
+
+
+def test_the_graph_answers_as_the_app_does(graph, checkpoint, feed):
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(None, feed), strict=True))
+    classifier = AffectClassifier(checkpoint.model, checkpoint.processor, "tiny", device="cpu")
+    heads = forward_crops(checkpoint.model, checkpoint.processor, feed["crop_rgb"], feed["geometry"], feed["found"])
+    for index in range(len(feed["found"])):
+        wanted = classifier.prediction({name: values[index] for name, values in heads.items()})
+        assert found["probabilities"][index] == pytest.approx(list(wanted.probabilities.values()), abs=2e-5)
+        assert found["action_units"][index] == pytest.approx(list(wanted.action_units.values()), abs=2e-5)
+        assert found["emotions"][index] == pytest.approx(list(wanted.emotions.values()), abs=2e-5)
+        assert found["usable"][index] == pytest.approx(wanted.usable, abs=2e-5)
+    assert found["probabilities"].std(0).min() > 0.01  # else any two graphs would agree
+    assert len(session.run(None, {name: values[:1] for name, values in feed.items()})[0]) == 1
+
+
+def test_eight_bits_are_smaller_and_compared(graph, checkpoint, feed):
+    file = quantize(graph, feed)
+    assert file.name == INT8
+    assert file.stat().st_size < 0.6 * graph.stat().st_size
+    assert sorted(path.name for path in graph.parent.glob("*.onnx")) == ["model-int8.onnx", "model.onnx"]
+    exact, coarse = parity(checkpoint, graph, feed), parity(checkpoint, file, feed)
+    assert exact.sufficient
+    assert exact.largest_difference < 2e-5 < coarse.largest_difference < 0.3
+    assert exact.n == 24
+    assert exact.milliseconds > 0
+
+
+def test_a_graph_that_is_not_alike_is_said_and_fails(folder, graph, feed, monkeypatch, capsys):
+    monkeypatch.setattr(exporting, "crops_of", lambda *_: (feed, feed))
+    monkeypatch.setattr(exporting, "export", lambda *_: graph)
+    monkeypatch.setattr(exporting, "quantize", lambda file, _: file)
+    monkeypatch.setattr(exporting, "parity", lambda _, file, __: Parity(24, 0.97, 0.01, 0.05, 1.0))
+    arguments = [str(folder / "checkpoint"), "--out", str(folder / "out"), "--data", "x"]
+    assert main(arguments) == 1
+    assert "not alike enough" in capsys.readouterr().out
+    assert json.loads((folder / "out" / PARITY).read_text())["model.onnx"]["same_label"] == 0.97
+
+
+def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(next(EXAMPLES.glob("*.jpg")).read_bytes())
+    assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "photos")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
