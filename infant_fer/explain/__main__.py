@@ -121,7 +121,7 @@ def page(measured: list[MeasuredMap]) -> str:
             picture = data_url(draw_saliency(view, each.number, view=SIGNED), quality=90)
             signed = [Figure(picture, f"Blue speaks for {saliency.target}, orange against it.", 300)]
         drops = Table(
-            [(part, f"{drop * 100:.0f}", f"{each.explanation.density_ratio[part]:.1f}") for part, drop in each.drops.drops.items()],
+            [(part, f"{drop * 100:z.0f}", f"{each.explanation.density_ratio[part]:.1f}") for part, drop in each.drops.drops.items()],
             ("covered part", f"points that {saliency.target} falls", "the map's brightness there, 1 is average"),
         )  # fmt: skip
         curves = Figure.of_png(
