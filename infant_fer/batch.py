@@ -32,7 +32,19 @@ if TYPE_CHECKING:  # both load torch
 
 BOX = ("left", "top", "right", "bottom")
 TRUST = ("verdict", "prediction_set", "reasons")  # several labels or codes are joined by "|"
-COLUMNS = ("file", "face", "label", *AFFECTS, "valence", "arousal", "usable", *BOX, "notes", "checkpoint", *TRUST)
+COLUMNS: tuple[str, ...] = (
+    "file",
+    "face",
+    "label",
+    *AFFECTS,
+    "valence",
+    "arousal",
+    "usable",
+    *BOX,
+    "notes",
+    "checkpoint",
+    *TRUST,
+)
 COLUMNS += ACTION_UNITS  # empty where the checkpoint has no such head
 TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -158,10 +158,8 @@ class _Person:
         """Return the truth once everybody is drawn: `owner` then tells what of the box is uncovered."""
         left, top, right, bottom = (round(value) for value in box)
         inside = owner[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-        ours = np.count_nonzero(inside == self.number) / max(
-            1, np.count_nonzero((inside == self.number) | (inside > self.number))
-        )
-        visible = ours * inside.size / max(1, (right - left) * (bottom - top))
+        ours, before = int(np.sum(inside == self.number)), int(np.sum(inside > self.number))
+        visible = ours / max(1, ours + before) * inside.size / max(1, (right - left) * (bottom - top))
         act, view = self.act(time_s), self.view(time_s)
         shift = self.actor.panel * self.width
         return TrueFace(
@@ -287,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             spec = ClipSpec.from_dict(json.loads(options.spec.read_text("utf-8")))
         else:
             spec = SCENES[options.scene](options.seconds, options.seed)
-            spec = replace(spec, fps=options.fps, **({"size_wh": tuple(options.size)} if options.size else {}))
+            spec = replace(spec, fps=options.fps, size_wh=tuple(options.size or spec.size_wh))
         for file in write_clip(spec, options.out, options.quality):
             print(file)
     except InfantFERError as error:

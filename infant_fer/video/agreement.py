@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -233,5 +233,5 @@ def _named(counts: np.ndarray) -> dict[str, dict[str, int]]:
     return {row: {column: int(counts[i, j]) for j, column in enumerate(AFFECTS)} for i, row in enumerate(AFFECTS)}
 
 
-def _rounded(value: float) -> float | None:
+def _rounded(value: Any) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)

@@ -266,7 +266,7 @@ def _starts_and_stops(intervals: Iterable[Interval]) -> Iterator[tuple[float, st
 
 def bids(timeline: Timeline, path: Path) -> None:
     """Write a BIDS events file (.tsv) and beside it the sidecar (.json) that explains its columns."""
-    rows = [
+    rows: list[tuple] = [
         (each.onset_s, each.duration_s, each.label, each.person, each.confidence, each.seen_share)
         for each in timeline.intervals
     ]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -167,12 +168,12 @@ def _draws(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
+def _interval(values: np.ndarray) -> list[float | None] | None:
     values = values[~np.isnan(values)]
     return [_plain(end) for end in np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))] if len(values) else None
 
 
-def _plain(value: float) -> float | None:
+def _plain(value: Any) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 

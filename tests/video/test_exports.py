@@ -175,6 +175,7 @@ def test_the_page_shows_moments_by_mouse_and_keys_and_loads_nothing(folder, tmp_
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((folder / "report.html").as_uri())
+        assert page.locator("video").is_hidden()  # until the reader chooses the clip
         canvas = page.locator("canvas").first
         box = canvas.bounding_box()
         canvas.click(position={"x": box["width"] * 0.35 / 0.9, "y": 20})
