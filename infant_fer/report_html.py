@@ -122,7 +122,7 @@ def report_page(report: Report, number: int = 1, language: str = "en", note: str
 def report_document(body: str, language: str = "en") -> Markup:
     """Return a self-contained document of report sections (HTML), with how to cite the program at its end."""
     citation = render("citation.html.j2", language, version=__version__, today=f"{datetime.now(UTC):%Y-%m-%d}")
-    return document(TITLE, body + citation, STYLE + str(render("report_page.css")), language)
+    return document(TITLE, Markup(body) + citation, STYLE + str(render("report_page.css")), language)
 
 
 def summary_html(results: Sequence[tuple[str, str | None, str | None]], language: str = "en") -> Markup:
