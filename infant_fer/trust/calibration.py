@@ -1,4 +1,4 @@
-"""How often is an answer with this probability right? Counts of held-out faces by label and probability, for plain words."""
+"""How often is an answer with this probability right? Counts of held-out faces by label and probability, to be said in plain words."""
 
 from __future__ import annotations
 
@@ -74,12 +74,6 @@ class Reliability:
             if not each or each[0].low > 0 or any(not 0 <= one.right <= one.n or one.n == 0 for one in each):
                 raise ValueError("the reliability bins are damaged")
         return cls(bins)
-
-
-def frequency_words(calibrated: CalibratedJSON) -> str:
-    """Return the frequency as a sentence: "Of 100 faces scored like this, 93 looked positive to the raters (n = 155)."."""
-    value = round(100 * calibrated["value"])
-    return f"Of 100 faces scored like this, {value} looked {calibrated['label']} to the raters (n = {calibrated['n']})."
 
 
 def _monotone_bins(confidence: np.ndarray, right: np.ndarray, least: int) -> tuple[ReliabilityBin, ...]:

@@ -80,6 +80,11 @@ class SharedAnalyzer(Analyzer):
         with TURNS.turn(PHOTO if thorough else FRAME):
             return super().analyze(decoded, thorough, budget)
 
+    def check_steadiness(self, report: Report, face: int = 1) -> Report:
+        """Return the report with one face's steadiness, after a turn among the steps of maps."""
+        with TURNS.turn(MAP):
+            return super().check_steadiness(report, face)
+
     def explain_steps(
         self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()
     ) -> Iterator[Report]:

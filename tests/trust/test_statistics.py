@@ -6,7 +6,7 @@ import pytest
 
 from infant_fer import metrics
 from infant_fer.labels import AFFECTS
-from infant_fer.trust.calibration import LEAST, Reliability, frequency_words
+from infant_fer.trust.calibration import LEAST, Reliability
 from infant_fer.trust.conformal import PredictionSets, covered
 from infant_fer.trust.distance import KINDS, Distance, Gaussian, InfantProbe
 
@@ -48,6 +48,12 @@ def test_a_class_with_few_faces_is_always_possible():
     assert sets.of({"positive": 0.999, "neutral": 0.0005, "negative": 0.0005}) == ("positive", "negative")
 
 
+def test_a_set_is_never_empty():
+    strict = PredictionSets(dict.fromkeys(AFFECTS, 0.9))
+    assert strict.of({"positive": 0.3, "neutral": 0.4, "negative": 0.3}) == ("neutral",)
+    assert strict.masks(AFFECTS, np.array([[0.3, 0.4, 0.3]])).tolist() == [[False, True, False]]
+
+
 def test_one_set_equals_its_row_of_the_mask():
     probabilities, truth = drawn(200)
     sets = PredictionSets.fit(AFFECTS, probabilities, truth)
@@ -72,12 +78,12 @@ def test_frequencies_rise_with_the_probability_and_are_the_counts():
         assert (found["n"], found["right"]) == (high.sum(), (truth[rows][high] == index).sum())
 
 
-def test_a_frequency_is_said_in_words():
+def test_a_label_that_no_held_out_face_was_given_has_no_frequency():
     right = np.arange(155) < 144
     probabilities = np.tile([0.9, 0.05, 0.05], (155, 1))
     fitted = Reliability.fit(AFFECTS, probabilities, np.where(right, 0, 1))
-    words = frequency_words(fitted.of("positive", 0.9))
-    assert words == "Of 100 faces scored like this, 93 looked positive to the raters (n = 155)."
+    found = fitted.of("positive", 0.9)
+    assert (found["right"], found["n"], round(found["value"], 2)) == (144, 155, 0.93)
     assert fitted.of("negative", 0.9) is None
 
 

@@ -150,6 +150,15 @@ def test_the_limit_of_the_usable_head_is_that_of_the_checkpoint():
     assert assess(replace(sure, usable=0.95), (), trust).verdict == "answer"
 
 
+def test_doubt_above_the_limit_asks_for_caution(fitted):
+    like = np.zeros(8, np.float32)
+    like[0] = 4
+    sure = prediction(0.998, 0.001, 0.001, features=like, disagreement=0.1)
+    for limit, codes in ((sure.doubt + 0.001, []), (sure.doubt - 0.001, ["near_tie"])):
+        trust = replace(fitted, limits=replace(fitted.limits, doubt=limit))
+        assert [reason.code for reason in assess(sure, (), trust).reasons] == codes
+
+
 def test_an_unsteady_answer_is_given_with_caution(fitted):
     like = np.zeros(8, np.float32)
     like[0] = 4

@@ -169,6 +169,15 @@ def test_a_checkpoint_that_fails_gives_way_to_the_last_good_one(analyzer):
     assert events.checkpoint("another", "good one", visitor)[-1] == "another"
 
 
+def test_the_complete_map_brings_the_steadiness_of_the_answer(registry):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    assert session.report.face(1).assessment.steadiness is None
+    *_, last = explained(registry, session, "any", ExplanationSettings(samples=2))
+    assert session.report.face(1).assessment.steadiness["n"] == 32
+    assert "slightly changed copies" in last[1]
+
+
 def test_a_face_too_small_gets_no_headline_but_the_reason_and_a_tip(registry):
     session = Session()
     tiny = cv2.resize(photo("smile").rgb, (24, 24), interpolation=cv2.INTER_AREA)

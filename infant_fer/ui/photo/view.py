@@ -122,10 +122,13 @@ def explained(
         yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
         return
     report, number, request_id = begun
+    analyzer = registry.analyzer(checkpoint)
     try:
-        for step in registry.analyzer(checkpoint).explain_steps(report, number, settings):
+        for step in analyzer.explain_steps(report, number, settings):
             explanation = step.face(number).explanation
             assert explanation is not None  # every step has one
+            if explanation.complete and step.face(number).assessment.steadiness is None:
+                step = analyzer.check_steadiness(step, number)
             if not session.update_map(request_id, step, key, explanation.complete):
                 return
             done = HIDE if explanation.complete else SHOW
