@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -28,6 +28,9 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models import infant_face
 from infant_fer.training import config as training_config
 from infant_fer.training import pretrained
+from infant_fer.video import exports
+from infant_fer.video.bouts import build_timeline
+from infant_fer.video.timeline import FrameReading, FrameTable
 from tests.conftest import EXAMPLES, ROOT
 
 SMILE = EXAMPLES / "smile.jpg"
@@ -122,3 +125,16 @@ def test_an_export_is_a_writer_and_an_entry(analyzer, monkeypatch, tmp_path):
     files = batch.photo_files([SMILE, EXAMPLES / "cry.jpg"])
     assert batch.read_files(lambda: analyzer, files, {"labels": tmp_path / "labels.txt"}) == 2
     assert (tmp_path / "labels.txt").read_text().split() == ["positive", "negative"]
+
+
+def test_an_export_of_a_clip_is_a_function_and_an_entry(monkeypatch, tmp_path):
+    monkeypatch.setitem(exports.EXPORTERS, "{stem}.labels", lambda clip, path: path.write_text(clip.intervals[0].label))
+    reading = FrameReading(
+        0.0, 1, True, label="positive", probabilities={"positive": 0.8, "neutral": 0.1, "negative": 0.1}
+    )
+    table = FrameTable()
+    table.append(reading)
+    table.append(replace(reading, time_s=0.1))
+    clip = build_timeline("play.mp4", table)
+    assert exports.export(clip, tmp_path, ["{stem}.labels"]) == [tmp_path / "play.labels"]
+    assert (tmp_path / "play.labels").read_text() == "positive"
