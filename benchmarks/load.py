@@ -3,6 +3,7 @@
 One visitor alone is the baseline of the same run. Then 50 visitors: each sends a photo, looks at the answer for 2 to 6
 seconds and sends the next; every fifth also has a map of 50 samples drawn of each. A visitor whom the page calls busy
 comes again after the seconds it named. Last, five live streams beside eight visitors who send photos without a pause.
+The figures hold for the cores that the page had, which other programs may have used as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,13 +100,15 @@ async def measure(url: str, process: psutil.Process, visitors: int, seconds: flo
         draw = await page_function(client, "samples", "release")
         stream = await page_function(client, "camera", "stream")
         before = await alone(client, photo)
-        memory = process.memory_info().rss
+        memory, used, began = process.memory_info().rss, _cpu_seconds(process), time.monotonic()
         crowd = await together(client, photo, draw, visitors, seconds)
+        cores = (_cpu_seconds(process) - used) / (time.monotonic() - began)
         after = await alone(client, photo)
         frames, uploads = await live(client, photo, stream)
     return {
         "one visitor, photo to answer (baseline), ms": before * 1000,
         **crowd_figures(crowd, visitors, seconds, before),
+        "cores that the page had meanwhile": cores,
         "one visitor afterwards, ms": after * 1000,
         "memory before and after, MiB": f"{memory / 2**20:.0f}, {process.memory_info().rss / 2**20:.0f}",
         f"{STREAMS} streams beside {UPLOADERS} uploaders, slowest stream, frames/s": min(frames) / STREAM_SECONDS,
@@ -216,6 +220,11 @@ async def draw_map(visitor: Visitor, draw: Function, counts: Counts, end: float)
 
 def _seconds_named(busy: BusyError) -> float:
     return float(re.search(r"(\d+) seconds", str(busy))[1]) * random.uniform(0.8, 1.2)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _quantile(values: list[float], share: float) -> float:
