@@ -95,6 +95,12 @@ def test_a_clip_that_is_too_long_is_refused(events):
         read(events, clip)
 
 
+def test_a_clip_of_too_large_frames_is_refused(events, webm, monkeypatch):
+    monkeypatch.setattr(tab, "CLIP_PIXELS", 1000)
+    with pytest.raises(gr.Error, match="megapixels"):
+        read(events, webm)
+
+
 def test_the_upload_is_gone_once_it_is_taken_and_nothing_else_is_read(folder, tmp_path_factory):
     upload = folder / "x" / "clip.mp4"
     upload.parent.mkdir()
