@@ -288,3 +288,10 @@ def test_the_published_labels_fit_the_reader(tmp_path):
     assert found.labels == ("positive", "neutral", "negative")
     assert set(found.split) == {"train", "dev", "test"}
     assert found.subjects_known
+
+
+def test_a_table_that_is_not_there_is_said_without_an_error_number(tmp_path):
+    from infant_fer.data.tables import read_rows
+
+    with pytest.raises(DatasetError, match=r"infants\.csv could not be read: No such file or directory\.$"):
+        read_rows(tmp_path / "infants.csv")
