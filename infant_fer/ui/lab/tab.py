@@ -12,10 +12,11 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import STEPS, actions_at, actions_of, drawn_age_and_tone
+from infant_fer.synthetic.twin import twin_of
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
-from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face
+from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face, smallest_change
 from infant_fer.ui.photo.tab import created
-from infant_fer.ui.photo.view import HIDE
+from infant_fer.ui.photo.view import HIDE, report_with_face
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import SessionStore
 
@@ -36,6 +37,10 @@ EXERCISES = """
 A render is simpler than a face, so results here may not hold for photos. The name of an expression says what the face does, not
 what an infant feels.
 """
+TWIN = (
+    "The rendered infant makes the face that is chosen in the Photo tab: its movements and the pose of its head, as far as they "
+    "were measured. It is no likeness. Then see which single movement would change the answer."
+)
 QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}  # the newest wins
 
 
@@ -49,6 +54,13 @@ class _Results:
 
 
 @dataclass(frozen=True)
+class _Twin:
+    take_over: gr.Button
+    search: gr.Button
+    shown: gr.HTML
+
+
+@dataclass(frozen=True)
 class _Interpolation:
     start: gr.Dropdown
     end: gr.Dropdown
@@ -58,8 +70,10 @@ class _Interpolation:
     step: gr.Slider
 
 
-def build_lab_tab(registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab) -> None:
-    """Lay out the tab and wire its events; `sessions` are the lab's own, beside those of the photos."""
+def build_lab_tab(
+    registry: CheckpointRegistry, sessions: SessionStore, photos: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab
+) -> None:
+    """Lay out the tab and wire its events; `sessions` are the lab's own, beside those of the `photos`."""
     gr.Markdown(INTRODUCTION)
     expressions = lay_out_expressions()
     with gr.Row(equal_height=False, elem_id="lab-bench"):
@@ -67,10 +81,12 @@ def build_lab_tab(registry: CheckpointRegistry, sessions: SessionStore, checkpoi
             results = _lay_out_results()
         with gr.Column(scale=4, min_width=320):
             controls = lay_out_controls()
+    twin = _lay_out_twin()
     interpolation = _lay_out_interpolation()
     gr.Markdown(EXERCISES)
     render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
     _wire_starts(expressions, controls, render_after)
+    _wire_twin(registry, sessions, photos, checkpoint, controls, twin, render_after)
     _wire_interpolation(registry, sessions, checkpoint, controls, interpolation, render_after)
 
 
@@ -89,6 +105,16 @@ def _picture(words: str, name: str) -> PrivateImage:
         picture = PrivateImage(label=words, show_label=False, interactive=False, buttons=[], elem_id=name)
         gr.HTML(f'<div class="lab-caption">{words}</div>', padding=False)
     return picture
+
+
+def _lay_out_twin() -> _Twin:
+    with gr.Accordion("A twin of the face in the photo", open=False, elem_id="lab-twin"):
+        gr.Markdown(TWIN)
+        with gr.Row():
+            take_over = gr.Button("Take over movements and pose", size="sm", elem_id="lab-take-over")
+            search = gr.Button("Find the smallest change that flips the answer", size="sm", elem_id="lab-flip")
+        shown = gr.HTML("", elem_id="lab-flip-result")
+    return _Twin(take_over, search, shown)
 
 
 def _lay_out_interpolation() -> _Interpolation:
@@ -167,6 +193,31 @@ def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_a
     for trigger, further in ((controls.seed.input, 0), (controls.another.click, 1)):
         person = [controls.seed, controls.age, controls.tone]
         render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
+
+
+def _wire_twin(
+    registry: CheckpointRegistry,
+    sessions: SessionStore,
+    photos: SessionStore,
+    checkpoint: gr.Dropdown,
+    controls: Controls,
+    twin: _Twin,
+    render_after: Callable,
+) -> None:
+    """Set the sliders to the face of the Photo tab, and search for the smallest change of the rendered infant."""
+
+    def on_take_over(request: gr.Request, *values):
+        session = photos.get(request.session_hash)
+        face = report_with_face(session).face(session.face_number).face
+        settings = twin_of(face, lab_settings(values))
+        return [*settings.actions.values(), settings.yaw, settings.pitch]
+
+    def on_search(request: gr.Request, checkpoint: str, *values):
+        yield from smallest_change(registry, created(sessions, request), lab_settings(values), checkpoint)
+
+    moved = [*controls.movements, *controls.scene[-2:]]  # yaw and pitch come last
+    render_after(twin.take_over.click(on_take_over, controls.inputs, moved, **QUIET))
+    twin.search.click(on_search, [checkpoint, *controls.inputs], [twin.shown], **QUIET)
 
 
 def _wire_interpolation(
