@@ -22,7 +22,7 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import READERS, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
-from infant_fer.video.timeline import FrameReading, Timeline
+from infant_fer.video.timeline import CANNOT_SAY, FrameReading, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer
@@ -197,11 +197,11 @@ def _beside(place: Path | None, clip: Path) -> Path | None:
 
 
 def peaks(timeline: Timeline) -> dict[str, FrameReading]:
-    """Return the infant's frame in which each of PEAK_AFFECTS is most likely, where it is the label of an answer."""
+    """Return the infant's frame in which each of PEAK_AFFECTS is most likely, among those whose label it is and was read."""
     found: dict[str, FrameReading] = {}
     for reading in timeline.frames:
         label = reading.label
-        if reading.person != timeline.infant or label not in PEAK_AFFECTS or reading.verdict != "answer":
+        if reading.person != timeline.infant or label not in PEAK_AFFECTS or reading.verdict == CANNOT_SAY:
             continue
         if label not in found or _height(reading) > _height(found[label]):
             found[label] = reading

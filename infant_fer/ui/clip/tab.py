@@ -80,7 +80,6 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
             region = gr.Radio([WHOLE, *REGIONS], value=WHOLE, label="Where the infant is", info="For split screens.")
             gr.Markdown(HELP)
         with gr.Column(scale=3, min_width=320):
-            view = gr.HTML(IDLE, elem_id="clip-view", padding=False)
             stop = gr.Button("Stop reading", visible=False, elem_id="clip-stop")
             with gr.Row(visible=False) as actions:
                 explain = gr.Button("Explain this frame", variant="primary", elem_id="clip-explain")
@@ -88,6 +87,7 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
                     [ALL_FORMATS, *EXPORTERS], value=ALL_FORMATS, label="Format", elem_id="clip-format"
                 )
                 save = gr.Button("Download", elem_id="clip-save")
+            view = gr.HTML(IDLE, elem_id="clip-view", padding=False)
     frame = PrivateImage(visible="hidden", label="frame")
     payload = gr.JSON(visible="hidden", label="download")
     parts = _Parts(file, record, rate, region, view, stop, actions, explain, choice, save, frame, payload)
