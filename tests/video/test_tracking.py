@@ -68,6 +68,19 @@ def test_two_faces_that_cross_keep_their_tracks():
         assert set(tracks) == ({near_track} if number in hidden else {near_track, far_track})
 
 
+def test_two_faces_that_pass_each_other_unseen_keep_their_tracks_by_their_motion():
+    """Equal faces meet behind a pillar of 160 px: when they come out, each is nearer to where the other went in."""
+
+    def moving(start, step):
+        return lambda number: face(x, 200, 100) if abs((x := start + step * number) - 320) > 80 else None
+
+    frames, _ = followed([moving(100, 10), moving(540, -10)], 45)
+    assert sum(not tracks for tracks in frames) >= 14
+    first, last = frames[0], frames[-1]
+    assert set(last) == set(first)
+    assert all((centre_x(last[track]) - 320) * (centre_x(first[track]) - 320) < 0 for track in first)
+
+
 def test_a_face_that_is_hidden_for_a_moment_keeps_its_track_and_a_longer_one_does_not():
     def path(gap):
         return lambda number: None if 20 <= number < 20 + gap else face(300 + number, 200, 100)

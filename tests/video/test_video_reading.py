@@ -118,9 +118,14 @@ CONCAT = b"ffconcat version 1.0\nfile /etc/passwd\n"
         (PLAYLIST, NO_CLIP),
         (CONCAT, NO_CLIP),
         (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\xff\xff\xff\xffmoov" + b"\x00" * 64, NO_VIDEO),
+        (encoded(plain(3), "mpegts", "mpeg2video"), NO_CLIP),
+        (
+            encoded(plain(3), "matroska", "rawvideo"),
+            "The clip's video is in a format that is not read. Use H.264, HEVC, VP8, VP9 or AV1.",
+        ),
         (sound(), NO_VIDEO),
     ],
-    ids=["empty", "text", "playlist", "concat", "huge header", "sound"],
+    ids=["empty", "text", "playlist", "concat", "huge header", "other container", "other codec", "sound"],
 )
 def test_what_is_no_clip_is_one_sentence(data, sentence):
     with pytest.raises(ClipError) as raised:
