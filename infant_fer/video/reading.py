@@ -29,6 +29,7 @@ HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), ITU-T H.2
 
 NO_CLIP = "This file could not be read as a video clip. Use MP4, MOV, WebM, MKV or AVI."
 NO_VIDEO = "The file has no video stream."
+NO_CODEC = "The clip's video is in a format that is not read. Use H.264, HEVC, VP8, VP9 or AV1."
 NO_FRAMES = "No frame of the clip could be decoded."
 HDR = "The clip is recorded in HDR; its colours are shown without tone mapping and may look pale."
 UNEVEN = "Frames whose time does not come after that of the frame before were left out."
@@ -265,8 +266,8 @@ def _video_stream(container):
     stream = max(
         streams, key=lambda each: each.codec_context.width * each.codec_context.height if each.codec_context else 0
     )
-    if stream.codec_context is None or not stream.codec_context.is_decoder:
-        raise ClipError("The clip's video is in a format that is not read. Use H.264, HEVC, VP8, VP9 or AV1.")
+    if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):  # PyAV opens any decoder
+        raise ClipError(NO_CODEC)
     return stream
 
 
