@@ -73,9 +73,9 @@ def _measured(files: list[PhotoFile], workers: int, cluster: str | None) -> tupl
     next(results)
     start, memory = time.perf_counter(), {}
     for number, _ in enumerate(results, 2):
-        if number in (round(EARLY * len(files)), len(files)):  # while the workers still run
+        if number in (round(EARLY * len(files)), len(files) - 1):  # while the workers still run
             memory[number] = _memory()
-    return (len(files) - 1) / (time.perf_counter() - start), memory[len(files)] / memory[round(EARLY * len(files))]
+    return (len(files) - 1) / (time.perf_counter() - start), memory[len(files) - 1] / memory[round(EARLY * len(files))]
 
 
 def _memory() -> int:

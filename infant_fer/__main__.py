@@ -146,4 +146,6 @@ for _name, (_module, _help) in DELEGATED.items():
 
 
 if __name__ == "__main__":
+    from infant_fer.__main__ import main  # under its own name, by which worker processes find its functions
+
     sys.exit(main())

@@ -181,4 +181,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    from infant_fer.video.__main__ import main  # under its own name, by which worker processes find its functions
+
     sys.exit(main())

@@ -59,6 +59,7 @@ def _in_processes(job: Job[Item, Result], items: Iterable[Item], workers: int) -
     waiting = iter(items)
     while True:
         pending: deque[tuple[Item, Future[Result] | None]] = deque()  # without a future: the workers had died before
+        last: tuple[Result, ...] = ()
         with _pool(job, workers) as pool:
             pending.extend((item, _submitted(pool, item)) for item in islice(waiting, AHEAD * workers))
             while pending and (future := pending[0][1]) is not None:
@@ -68,7 +69,11 @@ def _in_processes(job: Job[Item, Result], items: Iterable[Item], workers: int) -
                     break
                 pending.popleft()
                 pending.extend((item, _submitted(pool, item)) for item in islice(waiting, 1))
+                if not pending:  # given once the workers have ended in order: nobody may ask for more
+                    last = (result,)
+                    break
                 yield result
+        yield from last
         if not pending:
             return
         for item, _ in pending:  # one at a time, so that a further death tells at which item
