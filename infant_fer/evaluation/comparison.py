@@ -24,7 +24,7 @@ from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.trust.figures import MeasuredFaces, assessments, figures
 from infant_fer.trust.outputs import FaceOutputs, outputs_of
-from infant_fer.trust.store import TrustData
+from infant_fer.trust.store import TrustData, known
 
 VOTE_CARD = """# A vote of several checkpoints
 
@@ -138,8 +138,8 @@ def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
 def _trust_figures(read: _Read, split_name: str) -> dict:
     """Return the figures of trust on the faces of one split."""
     rows = (read.dataset.images.split == split_name) & read.dataset.found
-    faces = MeasuredFaces(read.dataset, read.outputs).rows(rows)
-    return figures(assessments(read.trust, faces), faces.outputs)
+    faces = MeasuredFaces(read.dataset, known(read.outputs)).rows(rows)
+    return figures(assessments(known(read.trust), faces), faces.outputs)
 
 
 def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:

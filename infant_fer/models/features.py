@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import nn
@@ -42,7 +43,8 @@ class Recorder:
 @contextmanager
 def recorded(model: nn.Module) -> Iterator[Recorder]:
     """Record the forward passes of this thread through the affect layers of `model`; others are not disturbed."""
-    layers, seen = affect_layers(model), {}
+    seen: Seen = {}
+    layers = affect_layers(model)
     for layer in layers:
         if _remember not in layer._forward_hooks.values():  # it stays: removing it would disturb another thread's pass
             layer.register_forward_hook(_remember)
@@ -56,7 +58,7 @@ def recorded(model: nn.Module) -> Iterator[Recorder]:
 def affect_layers(model: nn.Module) -> list[nn.Linear]:
     """Return the linear layers whose outputs are the logits: one for each member of an ensemble, else the last of their size."""
     if isinstance(model, InfantFaceModel):
-        return [reader.affect for reader in model.readers]
+        return [cast(nn.Linear, reader.affect) for reader in model.readers]
     if isinstance(model, EnsembleModel):
         return [layer for member in model.members for layer in affect_layers(member)]
     classes = getattr(model.config, "num_labels", None)

@@ -42,8 +42,13 @@ class Gaussian:
         kept = min(DIRECTIONS, len(variances))
         others = variances[: len(variances) - kept]
         rest = float(others.mean()) if len(others) else 1.0
-        narrow = (each.astype(np.float32) for each in (means, directions[:, -kept:], variances[-kept:]))
-        return cls(*narrow, max(rest, EPSILON))
+        single = np.float32
+        return cls(
+            means.astype(single),
+            directions[:, -kept:].astype(single),
+            variances[-kept:].astype(single),
+            max(rest, EPSILON),
+        )
 
     def squared_distances(self, features: np.ndarray) -> np.ndarray:
         """Return (N,) squared Mahalanobis distances of (N, D) features to the nearest mean."""

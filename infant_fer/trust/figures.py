@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ from infant_fer.trust.distance import KINDS, Distance
 from infant_fer.trust.gate import assess
 from infant_fer.trust.outputs import FaceOutputs
 from infant_fer.trust.rules import findings
-from infant_fer.trust.store import TrustData, TrustRows
+from infant_fer.trust.store import TrustData, TrustRows, known
 
 FOLDS = 5
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
@@ -70,8 +72,8 @@ def cross_fitted(trust: TrustData, rows: TrustRows, dev: MeasuredFaces) -> list[
 
 def figures(found: Sequence[Assessment], outputs: FaceOutputs) -> dict:
     """Return every figure of N assessed faces as plain data; accuracy counts the faces with a known affect only."""
-    known = outputs.truth >= 0
-    labelled, found = outputs.rows(known), [each for each, taken in zip(found, known, strict=True) if taken]
+    rated = outputs.truth >= 0
+    labelled, found = outputs.rows(rated), [each for each, taken in zip(found, rated, strict=True) if taken]
     truth, right, subject = labelled.truth, labelled.right, labelled.subject
     given = np.array([each.verdict == "answer" for each in found])
     sets = np.array([[affect in each.prediction_set for affect in AFFECTS] for each in found])
@@ -103,14 +105,17 @@ def separation(trust: TrustData, rows: TrustRows, groups: Mapping[str, MeasuredF
     A score's figures are AUROC, and the share of the group below the limit that keeps 95 % of the infants.
     """
     train, infants = rows.train.labelled, rows.dev.labelled
-    scores = {"maximum probability": lambda outputs: 1 - outputs.probabilities.max(1)}
+    scores: dict[str, Callable[[FaceOutputs], np.ndarray]] = {
+        "maximum probability": lambda outputs: 1 - outputs.probabilities.max(1)
+    }
     if trust.distance is not None and train.features is not None:
         kinds = {kind: Distance.fit(kind, train.features, train.truth) for kind in KINDS}
-        scores |= {name: lambda outputs, kind=kind: kind.of(outputs.features) for name, kind in kinds.items()}
+        scores |= {name: partial(_distances, kind) for name, kind in kinds.items()}
     if infants.usable is not None:
-        scores["usable head"] = lambda outputs: 1 - outputs.usable
+        scores["usable head"] = lambda outputs: 1 - known(outputs.usable)
     if trust.probe is not None:
-        scores["probe"] = lambda outputs: 1 - trust.probe.of(outputs.features)
+        probe = trust.probe
+        scores["probe"] = lambda outputs: 1 - probe.of(known(outputs.features))
     table = {}
     for name, group in groups.items():
         other = np.arange(len(infants) + len(group.outputs)) >= len(infants)
@@ -133,14 +138,19 @@ def changed_crops(dataset: AlignedDataset) -> dict[str, np.ndarray]:
     }
 
 
+def _distances(kind: Distance, outputs: FaceOutputs) -> np.ndarray:
+    return kind.of(known(outputs.features))
+
+
 def _prediction(outputs: FaceOutputs, row: int) -> Prediction:
     probabilities = dict(zip(AFFECTS, outputs.probabilities[row].tolist(), strict=True))
-    optional = {name: getattr(outputs, name) for name in ("usable", "mouth_covered", "disagreement")}
+    heads = {name: getattr(outputs, name) for name in ("usable", "mouth_covered", "disagreement")}
+    optional: dict[str, Any] = {name: float(values[row]) for name, values in heads.items() if values is not None}
     return Prediction(
         max(probabilities, key=probabilities.__getitem__),
         probabilities,
         features=None if outputs.features is None else outputs.features[row],
-        **{name: float(values[row]) for name, values in optional.items() if values is not None},
+        **optional,
     )
 
 

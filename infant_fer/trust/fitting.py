@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from transformers import PreTrainedModel
 
 from infant_fer.checkpoints.loading import LoadedCheckpoint
 from infant_fer.data.datasets import read_labeled_images
@@ -16,6 +16,7 @@ from infant_fer.data.labeled_images import (
     UNKNOWN,
     AlignedDataset,
     LabeledImages,
+    Place,
     archive_members,
     folder_files,
     own_subjects,
@@ -72,6 +73,7 @@ def read_faces(
 
 def read_others(source: Path) -> LabeledImages:
     """Read a folder or zip of faces that are no infants'; a third, drawn by chance, is held out. Raises DatasetError."""
+    places: list[Place]
     if source.is_dir():
         places = [(None, str(file)) for file in folder_files(source)[0]]
     else:
@@ -99,7 +101,7 @@ def can_fit(faces: TrustFaces) -> bool:
 
 
 def fit_trust(
-    model: torch.nn.Module, processor, faces: TrustFaces, test: bool = False, log: Callable[[str], None] = print
+    model: PreTrainedModel, processor, faces: TrustFaces, test: bool = False, log: Callable[[str], None] = print
 ) -> TrustData:
     """Fit a model's trust data on the train and dev infants; measure them on dev, cross-fitted, and if wanted on test.
 
@@ -142,7 +144,7 @@ def fit_trust(
     return replace(trust, figures=found)
 
 
-def fit_trust_of_folds(model: torch.nn.Module, faces: AlignedDataset, probabilities: np.ndarray) -> TrustData:
+def fit_trust_of_folds(model: PreTrainedModel, faces: AlignedDataset, probabilities: np.ndarray) -> TrustData:
     """Fit the trust data of averaged folds: each face's (N, C) probabilities are of the fold that was not trained on its infant.
 
     The average of the folds is at least as good as each of them, so coverage and risk are rather better than stated

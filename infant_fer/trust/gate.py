@@ -73,8 +73,10 @@ def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict)
             yield Finding(NOT_INFANT, "cannot say", NOT_INFANT_TIP)
     if infant is not None and infant < (limits.infant or 0):
         yield Finding(PERHAPS_NOT_INFANT, "caution", NOT_INFANT_TIP)
-    far = limits.distance is not None and features is not None
-    if far and float(trust.distance.of(features[None])[0]) > limits.distance:
+    far = False
+    if trust.distance is not None and limits.distance is not None and features is not None:
+        far = float(trust.distance.of(features[None])[0]) > limits.distance
+    if far:
         yield Finding(Reason("unlike_training", "The face is unlike those that the model learnt from."), "caution")
     elif limits.disagreement is not None and (prediction.disagreement or 0) > limits.disagreement:
         yield Finding(

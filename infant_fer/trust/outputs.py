@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from infant_fer.classifier import affect_probabilities, forward_crops, member_disagreement, summed_by_affect
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
@@ -35,8 +36,8 @@ class FaceOutputs:
 
     def rows(self, chosen: np.ndarray) -> FaceOutputs:
         """Return some of the faces, by mask or indices."""
-        columns = (getattr(self, field.name) for field in fields(self))
-        return FaceOutputs(*(None if column is None else column[chosen] for column in columns))
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: each[chosen] for name, each in columns.items() if each is not None})
 
     @property
     def labelled(self) -> FaceOutputs:
@@ -54,12 +55,12 @@ class FaceOutputs:
         return entropy(self.probabilities)
 
 
-def outputs_for(model: torch.nn.Module, processor, dataset: AlignedDataset) -> FaceOutputs:
+def outputs_for(model: PreTrainedModel, processor, dataset: AlignedDataset) -> FaceOutputs:
     """Return what a checkpoint says of aligned faces; see `classifier.forward_crops`."""
     return outputs_of(model, forward_crops(model, processor, dataset.crops, dataset.geometry, dataset.found), dataset)
 
 
-def outputs_of(model: torch.nn.Module, heads: Mapping[str, torch.Tensor], dataset: AlignedDataset) -> FaceOutputs:
+def outputs_of(model: PreTrainedModel, heads: Mapping[str, torch.Tensor], dataset: AlignedDataset) -> FaceOutputs:
     """Return the outputs that `classifier.forward_crops` gave for aligned faces."""
     names = model.config.id2label
     affects = affect_of_labels([names[index] for index in sorted(names)])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from infant_fer.trust.distance import KINDS, Distance, Gaussian, InfantProbe
 if TYPE_CHECKING:  # loads torch
     from infant_fer.trust.outputs import FaceOutputs
 
+T = TypeVar("T")
 VERSION = 1
 MAX_BYTES = 64 * 2**20
 RISK = 0.02  # errors among the answers that are given without caution
@@ -78,12 +79,12 @@ class TrustData:
             limits["infant"] = float(np.quantile(dev.usable, INFANTS_LOST))
         if rows.dev.features is not None and rows.train.features is not None:
             distance = _best_distance(rows)
-            found = distance.of(dev.features)
+            found = distance.of(known(dev.features))
             quantiles = np.quantile(found, QUANTILES)
             limits["distance"] = float(np.quantile(found, FAR))
             if rows.others_train is not None and rows.dev.usable is None:
-                probe = InfantProbe.fit(rows.train.labelled.features, rows.others_train.features)
-                limits["infant"] = float(np.quantile(probe.of(dev.features), INFANTS_LOST))
+                probe = InfantProbe.fit(known(rows.train.labelled.features), known(rows.others_train.features))
+                limits["infant"] = float(np.quantile(probe.of(known(dev.features)), INFANTS_LOST))
         if dev.disagreement is not None:
             limits["disagreement"] = float(np.quantile(dev.disagreement, FAR))
         return cls(
@@ -106,7 +107,7 @@ class TrustData:
 
     def distance_rank(self, distance: float) -> float:
         """Return the share of held-out infants that are nearer to the training faces than this distance, 0..1."""
-        return float(np.interp(distance, self.distance_quantiles, QUANTILES))
+        return float(np.interp(distance, known(self.distance_quantiles), QUANTILES))
 
     def save(self, folder: Path) -> None:
         """Write trust.json and trust.safetensors into a checkpoint's folder."""
@@ -149,6 +150,12 @@ class TrustData:
 _REFIT = "Fit it again with python -m infant_fer.trust, or delete the two files."
 
 
+def known(values: T | None) -> T:
+    """Return a value that the caller has made sure of."""
+    assert values is not None
+    return values
+
+
 def doubt_limit(doubt: np.ndarray, right: np.ndarray, risk: float = RISK) -> float:
     """Return the largest doubt up to which at most a share `risk` of (N,) answers was wrong; -1 where there is none."""
     _, risks = risk_coverage(doubt, right)
@@ -159,13 +166,14 @@ def doubt_limit(doubt: np.ndarray, right: np.ndarray, risk: float = RISK) -> flo
 def _best_distance(rows: TrustRows) -> Distance:
     """Return the kind of distance that tells held-out infants from other faces best; without others, the first of KINDS."""
     train, dev = rows.train.labelled, rows.dev.labelled
-    kinds = [Distance.fit(kind, train.features, train.truth) for kind in KINDS]
+    kinds = [Distance.fit(kind, known(train.features), train.truth) for kind in KINDS]
     if rows.others_dev is None:
         return kinds[0]
     truth = np.arange(len(dev) + len(rows.others_dev)) >= len(dev)
+    infants, others = known(dev.features), known(rows.others_dev.features)
 
     def separation(distance: Distance) -> float:
-        return auc(np.concatenate([distance.of(dev.features), distance.of(rows.others_dev.features)]), truth)
+        return auc(np.concatenate([distance.of(infants), distance.of(others)]), truth)
 
     return max(kinds, key=separation)
 
@@ -188,10 +196,11 @@ def _agreement(dev: FaceOutputs) -> tuple[float, float]:
 
 
 def _distance_settings(data: TrustData) -> dict:
-    gaussians = {"classes": data.distance.classes, "everything": data.distance.everything}
+    distance = known(data.distance)
+    gaussians = {"classes": distance.classes, "everything": distance.everything}
     return {
-        "kind": data.distance.kind,
-        "quantiles": [float(each) for each in data.distance_quantiles],
+        "kind": distance.kind,
+        "quantiles": [float(each) for each in known(data.distance_quantiles)],
         "rest": {name: each.rest for name, each in gaussians.items() if each is not None},
     }
 
@@ -243,6 +252,7 @@ def _from_files(settings: Mapping, tensors: Mapping[str, np.ndarray]) -> TrustDa
         dict(zip(AFFECTS, _numbers([thresholds[affect] for affect in AFFECTS], len(AFFECTS)), strict=True)),
         *_numbers([settings["prediction_sets"]["coverage"]], 1),
     )
+    level, slope = _numbers(settings["agreement"], 2)
     limits = {name: value for name, value in settings["limits"].items() if value is not None}
     probe = None
     if settings["probe_bias"] is not None:
@@ -252,7 +262,7 @@ def _from_files(settings: Mapping, tensors: Mapping[str, np.ndarray]) -> TrustDa
         reliability=Reliability.from_dict(settings["reliability"]),
         sets=sets,
         limits=Limits(**dict(zip(limits, _numbers(limits.values(), len(limits)), strict=True))),
-        agreement=tuple(_numbers(settings["agreement"], 2)),
+        agreement=(level, slope),
         distance=distance,
         distance_quantiles=quantiles,
         probe=probe,
