@@ -90,13 +90,14 @@ window.infantFer = (() => {
   // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's.
   const fetched = window.fetch;
   window.fetch = async (address, options) => {
-    const isUpload = /\/upload(\?|$)/.test(String(address?.url || address));
+    const target = String(address?.url || address);
+    const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
     try {
       const response = await fetched(address, options);
       if (isUpload && !response.ok) fail(response.status === 413 ? "too_large" : response.status === 503 ? "busy" : "unanswered");
       return response;
     } catch (error) {
-      if (isUpload) fail("unanswered");
+      if (isUpload || isEvent) fail("unanswered");
       throw error;
     }
   };
@@ -156,6 +157,7 @@ window.infantFer = (() => {
   };
   // What Gradio's own components lack for screen readers (axe-core's rules of the same names).
   const mend = () => {
+    document.querySelectorAll("#example-row button:not([title])").forEach((each) => { each.title = each.textContent.trim(); });
     document.querySelectorAll("div[aria-label='Empty value']:not([role])").forEach((each) => each.setAttribute("role", "img"));
     document.querySelectorAll("button.upload-container[aria-label]").forEach((each) => each.removeAttribute("aria-label"));
     document.querySelectorAll(".image-container > button:not([aria-label])").forEach((each) => { if (!each.innerText.trim()) each.setAttribute("aria-label", words("picture")); });

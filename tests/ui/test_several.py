@@ -20,7 +20,7 @@ from infant_fer.ui.several.readings import card, comparison_html, reading_of, ta
 from infant_fer.ui.several.tab import SeveralEvents
 from tests.conftest import EXAMPLES
 
-VISITOR = gr.Request(session_hash="visitor")
+VISITOR = gr.Request(session_hash="visitor", client=None, headers={})
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,8 @@ def test_a_report_of_sixty_photos_starts_with_a_summary_and_is_small(readings):
     assert len(page) < 3_000_000
     assert page.index("Summary") < page.index("smile.jpg") < page.index("data:image/jpeg")
     assert "60 photos." in page
+    assert page.count("<img src=") == 60
+    assert "&lt;" not in page
     assert page.count("@software{infant_fer") == 1
     assert "break-after: page" in page
 
@@ -96,7 +98,7 @@ def test_what_is_kept_belongs_to_one_visitor(events):
     shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", "any", VISITOR)
     assert "expression looks positive" in events.open_one([shown["number"]], VISITOR)
     with pytest.raises(gr.Error, match="no longer kept"):
-        events.open_one([shown["number"]], gr.Request(session_hash="another"))
+        events.open_one([shown["number"]], gr.Request(session_hash="another", client=None, headers={}))
 
 
 def test_a_card_of_an_answer_that_is_withheld_shows_no_number(readings):

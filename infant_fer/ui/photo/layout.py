@@ -109,9 +109,9 @@ def lay_out_photo() -> PhotoInput:
 
 
 def lay_out_examples(examples: list[Path]) -> dict[Path, gr.Button]:
-    """Lay out the examples as thumbnails; the style gives each button its picture."""
+    """Lay out the examples as thumbnails; the style gives each button its picture, on wide screens in place of its words."""
+    gr.HTML(t(FORMATS), padding=False, elem_classes="quiet-line", elem_id="formats")
     with gr.Column(elem_id="examples"):
-        gr.HTML(t(FORMATS), padding=False, elem_classes="quiet-line")
         gr.HTML(example_style(examples), padding=False, visible="hidden")
         with gr.Row(elem_id="example-row"):
             return {
@@ -144,7 +144,8 @@ def lay_out_results(answer: gr.HTML) -> Results:
     with gr.Row(elem_id="pictures"):
         landmarks = _picture("Face and landmarks", "landmarks")
         saliency = _picture("What weighed in the answer", "map")
-    cancel = gr.Button(t("Stop drawing the map"), visible=False, size="sm", elem_id="cancel")
+    with gr.Column(elem_id="cancel-place"):  # holds the room, so that nothing moves when the button comes and goes
+        cancel = gr.Button(t("Stop drawing the map"), visible=False, size="sm", elem_id="cancel")
     legend = gr.HTML("", elem_id="legend", padding=False)
     with gr.Column(elem_id="saves"):
         with gr.Row():

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from infant_fer.batch import COLUMNS, FileResult, PhotoFile, csv_rows, json_entry
 from infant_fer.classifier import Prediction
 from infant_fer.drawing import close_up, draw_faces
@@ -144,7 +146,7 @@ def table(readings: Sequence[Reading], kind: str, language: str) -> dict[str, st
         text = json.dumps([reading.entries["json"] for reading in readings], indent=1, ensure_ascii=False)
         return as_download("readings.json", "application/json", text.encode())
     body = summary_html([_summary_row(reading) for reading in readings], language)
-    sections = "".join(reading.entries["html"] for reading in readings)
+    sections = Markup("").join(Markup(reading.entries["html"]) for reading in readings)
     return as_download("readings-report.html", "text/html", report_document(body + sections, language).encode())
 
 

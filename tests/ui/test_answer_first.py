@@ -1,0 +1,143 @@
+"""The answer in a real browser: at once on a phone, cleared by every failure, for many photos, for every reader."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import EXAMPLES
+from tests.ui import test_page
+from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, SECONDS, open_tab, picture, upload, wait_for_map
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
+]
+browser, visit = test_page.browser, test_page.visit  # fixtures
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+LAYOUT_SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
+}).observe({type: "layout-shift", buffered: true}); }"""
+SEEN = """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight && box.height > 0; }"""
+
+
+def answered(page, words: str) -> None:
+    page.wait_for_function("(words) => document.querySelector('#answer')?.innerText.includes(words)", arg=words)
+
+
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 320, "height": 568}, {"width": 1100, "height": 700}])
+def test_the_verdict_is_in_sight_and_nothing_jumps(visit, viewport):
+    page = visit(viewport)
+    page.evaluate(LAYOUT_SHIFTS)
+    upload(page, EXAMPLES / "smile.jpg")
+    wait_for_map(page)
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate(SEEN, "#answer h2")
+    assert page.evaluate(SEEN, "#answer .bar:nth-of-type(3)")
+    assert page.evaluate("window.shift") <= 0.05
+    assert page.get_attribute("#answer", "aria-live") == "polite"
+    assert "Positive expression" in page.get_attribute("#map img", "alt")
+    if viewport["width"] < 640:
+        page.locator("#picture-switch input").fill("30")
+        assert "inset(0px 70%" in page.evaluate(
+            "getComputedStyle(document.querySelector('#pictures').lastElementChild).clipPath"
+        )
+
+
+def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
+    page = visit()
+    for name in ("notes.txt", "damaged.jpg"):  # refused by the browser, and by the server
+        (tmp_path / name).write_text("this is no photo")
+        upload(page, EXAMPLES / "smile.jpg") if name == "notes.txt" else page.click("#example-smile")
+        answered(page, "Positive expression")
+        with page.expect_file_chooser() as chooser:
+            page.click("#photo .source-selection button[aria-label='Upload file']")
+        assert "Positive expression" in page.inner_text("#answer")  # until a photo is chosen
+        chooser.value.set_files(tmp_path / name)
+        answered(page, "could not be read as a photo")
+        assert "Positive" not in page.inner_text("#answer")
+        assert page.locator("#landmarks img, #map img").count() == 0
+    page.click("#example-smile")
+    answered(page, "Positive expression")
+    page.context.set_offline(True)
+    page.click("#example-cry")
+    answered(page, "The page got no answer")
+    assert "Positive" not in page.inner_text("#answer")
+    page.context.set_offline(False)
+
+
+def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server, tmp_path):
+    page = visit()
+    open_tab(page, "Several")
+    archive = tmp_path / "more.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        stream.write(EXAMPLES / "cry.jpg", "folder/cry.jpg")
+        stream.writestr("folder/notes.txt", "no photo")
+    (tmp_path / "broken.jpg").write_text("no photo")
+    page.set_input_files("#several-files", [EXAMPLES / "smile.jpg", tmp_path / "broken.jpg", archive])
+    page.wait_for_function("() => document.querySelectorAll('.several-grid .card').length === 3")
+    assert page.locator(".several-grid .card-title").all_inner_texts() == ["smile.jpg", "broken.jpg", "cry.jpg"]
+    page.select_option(".several-filter", "l:negative")
+    assert page.locator(".several-grid .card").count() == 1
+    page.select_option(".several-filter", "")
+    page.select_option(".several-sort", "title")
+    assert page.locator(".several-grid .card-title").all_inner_texts() == ["broken.jpg", "cry.jpg", "smile.jpg"]
+    for number in (1, 2):
+        page.locator(".several-grid .card-pick").nth(number).check()
+    page.click(".several-two")
+    page.wait_for_selector(".comparison .difference")
+    assert page.locator(".comparison img").count() == 2
+    with page.expect_download() as download:
+        page.click("#several-json")
+    assert len(json.loads(Path(download.value.path()).read_text())) == 3
+    page.click("#several-clear")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 0")
+    assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
+    assert page.faults == []
+
+
+def test_the_live_camera_starts_with_one_click_and_records(visit):
+    page = visit()
+    open_tab(page, "Live")
+    page.click("#live-start")
+    page.wait_for_selector("#live-view img")
+    first = picture(page, "live-view")
+    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
+    assert page.evaluate(SEEN, "#live-reading h2")
+
+
+def test_the_page_speaks_the_language_of_the_browser(browser, page_server):
+    context = browser.new_context(locale="de-AT", viewport=DESKTOP)
+    page = context.new_page()
+    page.set_default_timeout(60 * SECONDS)
+    page.goto(page_server[0])
+    page.wait_for_selector("#photo input[type=file]", state="attached")
+    upload(page, EXAMPLES / "cry.jpg")
+    answered(page, "Negativer Ausdruck")
+    assert page.inner_text("#page-head h1") == "Wie sieht der Ausdruck aus?"
+    assert page.get_by_role("tab", name="Mehrere").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_tab(browser, page_server, scheme):
+    context = browser.new_context(viewport=DESKTOP, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(60 * SECONDS)
+    page.goto(page_server[0])
+    page.wait_for_selector("#photo input[type=file]", state="attached")
+    upload(page, EXAMPLES / "cry.jpg")
+    wait_for_map(page)
+    page.add_script_tag(content=AXE.read_text())
+    found = {}
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_timeout(800)  # the tab fades in
+        violations = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+        grave = [each for each in violations if each["impact"] in ("serious", "critical")]
+        found[tab.inner_text()] = [(each["id"], each["nodes"][0]["html"][:120]) for each in grave]
+    assert len(found) >= 4
+    assert not any(found.values()), found
+    context.close()
