@@ -76,8 +76,7 @@ class PartTokensModel(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, **_) -> ImageClassifierOutput:
         """Return (B, C) logits for (B, 3, S, S) normalized crops."""
-        features, _ = self._encoded(pixel_values)
-        return ImageClassifierOutput(logits=self.classifier(features))
+        return ImageClassifierOutput(logits=self.classifier(self._encoded(pixel_values)[0]))
 
     @torch.no_grad()
     def part_attention(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
