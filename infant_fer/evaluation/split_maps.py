@@ -190,17 +190,16 @@ def split_maps(
     methods: Sequence[str],
     samples: int = 50,
     limit: int | None = None,
-    seed: int = 0,
 ) -> SplitMaps:
     """Explain and test every picture of a split, (N, S, S, 3) uint8 crops in the order of `measured`, by several methods.
 
-    The class explained is the image stream's answer. `limit` draws so many pictures, from `seed`. Hidden crops are not
+    The class explained is the image stream's answer. `limit` draws so many pictures, always the same. Hidden crops are not
     mirrored, so that a picture takes seconds. Raises DatasetError when no picture has a mesh, or the classes are none of
     AFFECTS.
     """
     if not set(measured.labels) <= set(AFFECTS):
         raise DatasetError(f"Maps of a split need the classes {', '.join(AFFECTS)}.")
-    order = np.sort(np.random.default_rng(seed).permutation(len(crops))[:limit])
+    order = np.sort(np.random.default_rng(0).permutation(len(crops))[:limit])
     pictures, unavailable = [], dict[str, str]()
     for index in tqdm(order, unit="picture", disable=None):
         landmarks = mesh_in_crop(finder, crops[index])
