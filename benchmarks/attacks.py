@@ -29,7 +29,17 @@ KEYS = ("data", "fn_index", "session_hash", "event_id", "trigger_id", "event_dat
 async def attack(url: str, photo: bytes) -> None:
     """Run all attacks in turn. What the page refuses is no fault here; httpx.HTTPError is raised when it does not answer."""
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-        for step in (sessions, floods, streams, bombs, broken_uploads, left_connections, closed_routes):
+        for step in (
+            sessions,
+            floods,
+            streams,
+            bombs,
+            clips,
+            long_lists,
+            broken_uploads,
+            left_connections,
+            closed_routes,
+        ):
             await step(client, photo)
         await fuzz(client, fuzz_requests(300, photo))
 
@@ -73,6 +83,29 @@ async def bombs(client: httpx.AsyncClient, photo: bytes) -> None:
         await client.post("gradio_api/call/analyze", json={"data": [picture]})
 
     await asyncio.gather(*(send() for _ in range(12)))
+
+
+async def clips(client: httpx.AsyncClient, photo: bytes) -> None:
+    """Send what is no clip to the Clip tab, where the page has one."""
+    with suppress(LookupError):
+        read = await page_function(client, "clip-file", "upload")
+        for content in (b"no clip" * 1000, photo, b"#EXTM3U\nfile:///etc/passwd\n"):
+            visitor = Visitor(client)
+            await _joined(visitor, read, await visitor.upload(content))
+
+
+async def long_lists(client: httpx.AsyncClient, photo: bytes) -> None:
+    """Ask for a thousand photos in one request and for a thousand maps, of a photo that was read."""
+    picture = await Visitor(client).upload(photo)
+    await client.post("gradio_api/call/analyze_batch", json={"data": [[picture] * 1000]})
+    with suppress(LookupError):
+        show, compare = (
+            await page_function(client, "photo", "input"),
+            await page_function(client, "test-compare", "click"),
+        )
+        visitor = Visitor(client)
+        await visitor.run(show, await visitor.upload(photo))
+        await _joined(visitor, compare, compare.defaults[0], ["rise"] * 1000, ["positive"] * 1000)
 
 
 async def broken_uploads(client: httpx.AsyncClient, photo: bytes) -> None:
