@@ -118,7 +118,7 @@ CONCAT = b"ffconcat version 1.0\nfile /etc/passwd\n"
         (PLAYLIST, NO_CLIP),
         (CONCAT, NO_CLIP),
         (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom\xff\xff\xff\xffmoov" + b"\x00" * 64, NO_VIDEO),
-        (encoded(plain(3), "mpegts", "mpeg2video"), NO_CLIP),
+        (encoded(plain(10), "flv", "libx264"), NO_CLIP),
         (encoded(plain(3), "matroska", "rawvideo"), NO_CODEC),
         (sound(), NO_VIDEO),
     ],
