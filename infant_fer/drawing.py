@@ -14,7 +14,7 @@ from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import OUTLINES, PARTS, TRIANGLES, part_map
-from infant_fer.report import FaceReport, Report
+from infant_fer.report import Explanation, FaceReport, Report
 
 OVERLAYS = ("outlines", "mesh", "box only")
 MAP_VIEWS = ("smooth", "fine detail", "face parts", "for and against")
@@ -66,7 +66,7 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view
     face, photo_rgb = report.face(selected), report.photo.rgb
     if face.explanation is None:
         return photo_rgb.copy()
-    values = face.aligned.map_to_photo(_map_values(face, view), photo_rgb.shape[:2])
+    values = face.aligned.map_to_photo(_map_values(face, face.explanation, view), photo_rgb.shape[:2])
     signed = view == MAP_VIEWS[-1] and face.explanation.saliency.signed is not None
     canvas = overlaid(photo_rgb, values, strength, signed)
     side = face.aligned.crop_rgb.shape[0]
@@ -75,11 +75,11 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view
     return canvas
 
 
-def _map_values(face: FaceReport, view: str) -> np.ndarray:
+def _map_values(face: FaceReport, explanation: Explanation, view: str) -> np.ndarray:
     """Return (S, S) float32 for the crop, in 0..1, or in -1..1 where it says what speaks against the class."""
-    saliency, ratios = face.explanation.saliency, face.explanation.density_ratio
-    if view == "for and against" and saliency.signed is not None:
-        return saliency.signed_for_display()
+    saliency, ratios = explanation.saliency, explanation.density_ratio
+    if view == "for and against" and (signed := saliency.signed_for_display()) is not None:
+        return signed
     if view != "face parts":
         return saliency.for_display(DISPLAY_BLUR if view == "fine detail" else SMOOTH_BLUR)
     size = face.aligned.crop_rgb.shape[0]
@@ -94,7 +94,8 @@ def overlaid(picture_rgb: np.ndarray, values: np.ndarray, strength: float = 0.8,
     """
     magnitude = np.abs(values).clip(0, 1)
     if signed:
-        colours = np.where(values[..., None] > 0, np.uint8(_rgb(FOR_COLOUR)), np.uint8(_rgb(AGAINST_COLOUR)))
+        pro, contra = (np.array(_rgb(each), np.uint8) for each in (FOR_COLOUR, AGAINST_COLOUR))
+        colours = np.where(values[..., None] > 0, pro, contra)
     else:
         colours = _colour_table()[(magnitude * 255).astype(np.uint8)]
     opacity = (strength * np.sqrt(magnitude))[..., None]

@@ -11,7 +11,7 @@ from infant_fer.locales import LANGUAGES, catalogue, preferred_language, transla
 I18N = gr.I18n(en={text: text for text in catalogue("de")}, **{name: dict(catalogue(name)) for name in LANGUAGES[1:]})
 
 
-def label(text: str) -> gr.I18nData:  # type: ignore[name-defined]
+def label(text: str) -> gr.I18nData:
     """Return the text of a component, which the browser translates."""
     return I18N(text)
 

@@ -171,7 +171,7 @@ def _tolerant_kappa(labels: _Labels, tolerance_s: float) -> float:
         for place in np.flatnonzero(both):
             near[place] = (second[starts[place] : ends[place]] == first[place]).any()
         matched = np.where(near, first, second)
-        found.append(cohen_kappa(_counts(first[both], matched[both])))
+        found.append(float(cohen_kappa(_counts(first[both], matched[both]))))
     return float(np.mean(found))
 
 

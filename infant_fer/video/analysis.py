@@ -211,11 +211,12 @@ def _reading(found: _Found, person: int, report: FaceReport | None) -> FrameRead
     if report is None:
         return FrameReading(found.time_s, person, seen=False)
     prediction = report.prediction
+    left, top, right, bottom = (value * found.scale for value in report.face.box_xyxy)
     return FrameReading(
         found.time_s,
         person,
         seen=True,
-        box_xyxy=tuple(value * found.scale for value in report.face.box_xyxy),
+        box_xyxy=(left, top, right, bottom),
         label=prediction.label,
         probabilities=prediction.probabilities,
         valence=prediction.valence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -13,12 +14,15 @@ from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.report import LIMITS
 from infant_fer.video.timeline import CANNOT_SAY, NOT_SEEN, FrameReading, PersonSummary, Timeline
 
+if TYPE_CHECKING:
+    from infant_fer.video.agreement import Agreement
+
 POINTS = 2000  # of a curve; a longer clip is shown by the means of as many stretches
 STATE_COLOURS = {**AFFECT_COLOURS, CANNOT_SAY: "#B8B8B8", NOT_SEEN: "#E6E6E6"}
 TABLE_ROWS = 500  # intervals listed on the page; intervals.csv has all
 
 
-def timeline_page(timeline: Timeline, agreement: dict | None = None) -> Markup:
+def timeline_page(timeline: Timeline, agreement: Agreement | None = None) -> Markup:
     """Return an HTML document that loads nothing; the reader may choose the clip from the computer to play along.
 
     `agreement` is what video.agreement.agreement returns; its disagreements are listed with links into the timeline.

@@ -94,7 +94,7 @@ class ClipReader:
     notes: list[str] = field(default_factory=list)
 
     def __enter__(self) -> ClipReader:
-        self._opened = self.source if hasattr(self.source, "read") else _opened(Path(self.source))
+        self._opened = _opened(Path(self.source)) if isinstance(self.source, str | os.PathLike) else self.source
         try:
             self._container = self._open_container(self._opened)
             self._stream = _video_stream(self._container)

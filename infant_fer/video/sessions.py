@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # loads torch and mediapipe
 SUMMARY, AGREEMENT, REPORT = "summary.json", "agreement.json", "report.html"
 PEAK = "peak_{affect}.png"
 PEAK_AFFECTS = ("positive", "negative")
-MARK = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
+MARK: Final = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
 SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprint; a hash of all would take minutes
 
 
@@ -157,7 +157,7 @@ def _timeline(analyzer, session: Session, options: SessionOptions, mark: str, on
     events = _beside(options.events, session.clip)
     settings = replace(options.settings, events=read_events(events)) if events else options.settings
     timeline = analyze_video(session.clip, analyzer, settings, on_progress, printable(session.clip.name))
-    return replace(timeline, summary={**timeline.summary, MARK: mark})  # type: ignore[typeddict-unknown-key]
+    return replace(timeline, summary={**timeline.summary, MARK: mark})
 
 
 def _write(analyzer: Analyzer, timeline: Timeline, session: Session, options: SessionOptions) -> None:

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypedDict, overload
+from typing import NotRequired, TypedDict, overload
 
 import numpy as np
 
@@ -105,6 +105,7 @@ class Summary(TypedDict):
     events: list[dict]
     settings: dict[str, float | int | str | None]
     notes: list[str]
+    fingerprint: NotRequired[str]  # of a session of a batch
 
 
 class FrameTable(Sequence[FrameReading]):

@@ -46,6 +46,11 @@ class Reading:
     verdict: Verdict | None
     entries: dict[str, Any]
 
+    @property
+    def answered(self) -> Prediction | None:
+        """Return the prediction that may be said; None without one, and where the gate withholds it."""
+        return None if self.verdict == "cannot say" else self.prediction
+
 
 def reading_of(report: Report, number: int, language: str) -> Reading:
     """Return what is kept of a report; the photo's name is its file's, or "photo 3"."""
@@ -89,16 +94,16 @@ def card(reading: Reading, language: str) -> dict[str, Any]:
         headline = _("Cannot say")
     elif prediction:
         headline = _(f"{label.capitalize()} expression") if label else _("Not clear")
-    withheld = prediction is None or verdict == "cannot say"
+    answered = reading.answered
     return {
         "number": reading.number,
         "title": reading.title,
         "picture": reading.picture,
         "headline": headline,
         "verdict": verdict or "none",
-        "label": "none" if withheld else prediction.label,
-        "confidence": 0.0 if withheld else prediction.probabilities[prediction.label],
-        "colour": "" if withheld or label is None else AFFECT_COLOURS[label],
+        "label": answered.label if answered else "none",
+        "confidence": answered.probabilities[answered.label] if answered else 0.0,
+        "colour": AFFECT_COLOURS[label] if answered and label else "",
         "sentence": reading.sentence,
     }
 
@@ -119,10 +124,10 @@ def comparison_html(first: Reading, second: Reading, language: str) -> str:
 
 def _difference(first: Reading, second: Reading, language: str) -> str:
     _ = translator(language)
-    withheld = [each.title for each in (first, second) if each.prediction is None or each.verdict == "cannot say"]
-    if withheld:
+    one, other = first.answered, second.answered
+    if one is None or other is None:
+        withheld = [each.title for each in (first, second) if each.answered is None]
         return _("They cannot be compared: there is no answer for {titles}.", titles=", ".join(withheld))
-    one, other = first.prediction, second.prediction
     change = {affect: other.probabilities[affect] - one.probabilities[affect] for affect in AFFECTS}
     affect = max(change, key=lambda name: abs(change[name]))
     if abs(change[affect]) < NOTABLE:

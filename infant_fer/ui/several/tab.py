@@ -96,7 +96,9 @@ class SeveralEvents:
         """Keep the report that the Photo tab shows, and return what the list shows of it."""
         session = self.sessions.get(request.session_hash)
         report = session.report
-        number = session.next_reading_number() if report is not None and report.faces else None
+        if report is None or not report.faces:
+            return gr.skip()
+        number = session.next_reading_number()
         if number is None:
             return gr.skip()
         reading = reading_of(report, number, session.language)
