@@ -61,6 +61,9 @@ class Parity:
 class CropToAnswer(nn.Module):
     """The checkpoint from crops to probabilities, as AffectClassifier computes them."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, checkpoint: LoadedCheckpoint):
         super().__init__()
         model, processor = checkpoint.model, checkpoint.processor

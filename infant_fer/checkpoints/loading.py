@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import (
@@ -26,6 +27,9 @@ from infant_fer.labels import canonical_label
 from infant_fer.models.ensemble import EnsembleConfig
 from infant_fer.models.infant_face import InfantFaceModel
 
+if TYPE_CHECKING:
+    from transformers import BaseImageProcessor
+
 TRUST_TENSORS = "trust.safetensors"
 MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
 
@@ -37,7 +41,7 @@ class LoadedCheckpoint:
     """A model in evaluation mode with its preprocessing, labels and card."""
 
     model: PreTrainedModel
-    processor: object
+    processor: BaseImageProcessor
     crop: CropSpec
     name: str
     card: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -95,7 +96,7 @@ def vote_of(
     processors: Sequence,
     crop: dict,
     sizes: Sequence[int],
-    class_weights: Sequence[Sequence[float]] | None = None,
+    class_weights: Sequence[Sequence[float]] | np.ndarray | None = None,
 ) -> EnsembleModel:
     """Return a vote of classifiers of unlike architectures for one set of classes, in one order.
 

@@ -94,6 +94,7 @@ class BackboneStream(nn.Module):
     """
 
     model_type: str
+    width: int
     luminance: torch.Tensor
     mean: torch.Tensor
     deviation: torch.Tensor
@@ -161,7 +162,7 @@ CONV_TRANSFORMER = "conv_transformer"
 FAMILIES = (CONV_TRANSFORMER, *BACKBONES)
 
 
-def image_stream(family: str, config: PreTrainedConfig) -> nn.Module:
+def image_stream(family: str, config: PreTrainedConfig) -> ConvTransformerStream | BackboneStream:
     """Return a new stream of a family, with `width` features; `config` is the InfantFaceConfig."""
     if family == CONV_TRANSFORMER:
         return ConvTransformerStream(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -125,6 +126,11 @@ class InfantFaceModel(PreTrainedModel):
         self.geometry = GeometryStream(config) if config.geometry_size else None
         self.post_init()
 
+    @property
+    def image_readers(self) -> list[ImageReader]:
+        """Return the members, as what they are."""
+        return cast("list[ImageReader]", list(self.readers))
+
     def _init_weights(self, module: nn.Module) -> None:
         """Keep torch's own initialization; the model is trained from scratch."""
 
@@ -139,7 +145,7 @@ class InfantFaceModel(PreTrainedModel):
     def add_head(self, name: str) -> None:
         """Give every member a new head of HEADS with random weights."""
         self.config.heads = [each for each in HEADS if each in self.config.heads or each == name]
-        for reader in self.readers:
+        for reader in self.image_readers:
             setattr(reader, name, nn.Linear(reader.image.width, HEADS[name][1]))
 
     def remove_heads(self, names: Collection[str]) -> None:

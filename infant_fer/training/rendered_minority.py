@@ -82,10 +82,10 @@ def _joined(first: AlignedDataset, second: AlignedDataset) -> AlignedDataset:
         one,
         archives=one.archives + two.archives,
         members=one.members + two.members,
-        **{
-            name: np.concatenate([getattr(one, name), getattr(two, name)])
-            for name in ("truth", "target", "subject", "split")
-        },
+        truth=np.concatenate([one.truth, two.truth]),
+        target=np.concatenate([one.target, two.target]),
+        subject=np.concatenate([one.subject, two.subject]),
+        split=np.concatenate([one.split, two.split]),
         subgroups={name: np.concatenate([each, two.subgroups[name]]) for name, each in one.subgroups.items()},
         heads={name: np.concatenate([each, two.heads[name]]) for name, each in one.heads.items()},
     )

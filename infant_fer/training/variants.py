@@ -98,12 +98,14 @@ def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfi
         if value not in ("aligned", "whole"):
             raise DatasetError(f"crops can be aligned or whole; {value!r} was given.")
         return replace(config, data=replace(config.data, crops=value))
-    if name in ("base", "teacher"):
-        return replace(config, **{name: value})
+    if name == "base":
+        return replace(config, base=value)
+    if name == "teacher":
+        return replace(config, teacher=value)
     if name in ("size", "seed"):
         if not value.isdigit():
             raise DatasetError(f"{name} must be a whole number; {value!r} was given.")
-        return replace(config, **{name: int(value)})
+        return replace(config, size=int(value)) if name == "size" else replace(config, seed=int(value))
     if name not in {each.name for each in fields(TrainingConfig)}:
         raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")
     empty = value == "none" and "" in CHOICES.get(name, ())

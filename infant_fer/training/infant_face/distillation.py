@@ -26,7 +26,7 @@ def narrowed_student(teacher: InfantFaceModel, last_width: int) -> InfantFaceMod
     families = teacher.config.families
     if FAMILY not in families:
         raise TrainingError(f"The teacher has no {FAMILY} to start the student from, only {', '.join(families)}.")
-    reader = teacher.readers[families.index(FAMILY)]
+    reader = teacher.image_readers[families.index(FAMILY)]
     layer = reader.image.backbone.layer[-1]
     if not 1 <= last_width <= reader.image.width:
         raise TrainingError(f"The last layer can have 1 to {reader.image.width} channels, not {last_width}.")
@@ -44,7 +44,7 @@ def narrowed_student(teacher: InfantFaceModel, last_width: int) -> InfantFaceMod
         }
     )
     student = InfantFaceModel(config)
-    mine = student.readers[0]
+    mine = student.image_readers[0]
     mine.load_state_dict({name: _cut(name, value, kept, mine) for name, value in reader.state_dict().items()})
     return student
 

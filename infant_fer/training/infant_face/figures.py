@@ -32,6 +32,16 @@ AFFECT_FIGURES = (
 QUIET = -1.2  # valence, in -2..2: the raters' mean is -1 or more
 SURE = 0.9
 
+HardNegatives = TypedDict(
+    "HardNegatives",
+    {
+        "quiet negatives": Proportion,  # recall of negative faces whose raters' valence is at least QUIET
+        "negative answered positive above 0.9": Proportion,
+    },
+)
+Fer2013Accuracies = TypedDict(
+    "Fer2013Accuracies", {"emotions of FER2013": Proportion, "votes of FER+": NotRequired[Proportion]}
+)
 InfantFaceFigures = TypedDict(
     "InfantFaceFigures",
     {
@@ -129,7 +139,7 @@ def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeD
     return aucs
 
 
-def _hard_negatives(predictions: Predictions, images: LabeledImages) -> dict[str, Proportion]:
+def _hard_negatives(predictions: Predictions, images: LabeledImages) -> HardNegatives:
     """Return the recall of quiet negatives and the proportion of negatives that are surely called positive."""
     negative = predictions.truth == AFFECTS.index("negative")
     quiet = negative & (images.heads["valence_arousal"][:, 0] >= QUIET)
@@ -158,7 +168,7 @@ def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, covers: Render
     return {"AUC mouth covered, objects pasted": metrics.auc(np.concatenate(read), np.repeat([0, 1], len(bare)))}
 
 
-def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) -> dict[str, Proportion]:
+def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) -> Fer2013Accuracies:
     """Return the accuracy on FER2013's public test (dev) or private test (test): seven emotions, and the votes' majority.
 
     The test is that of the official split, where the data have it, else that of the archive's folders. The votes count where
@@ -168,7 +178,9 @@ def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) ->
     official = images.subgroups["official split"]
     faces = emotion_set(data.fer.rows((official if (official == split).any() else images.split) == split))
     answer = emotion_logits(model, faces.luminance)
-    found = {"emotions of FER2013": metrics.accuracy(answer["emotion_logits"].argmax(1).numpy(), faces.emotion)}
+    found: Fer2013Accuracies = {
+        "emotions of FER2013": metrics.accuracy(answer["emotion_logits"].argmax(1).numpy(), faces.emotion)
+    }
     voted = faces.votes.sum(1) > 0
     if "vote_logits" in answer and (official == split).any():
         majority = answer["vote_logits"].argmax(1).numpy()[voted]

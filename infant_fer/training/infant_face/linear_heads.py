@@ -66,7 +66,7 @@ def add_head(model: InfantFaceModel, name: str, seen: np.ndarray, target: np.nda
     """Fit a new head of each network to its own columns of (N, D) features `seen` and to the (N, C) `target`."""
     model.add_head(name)
     start = 0
-    for reader in model.readers:
+    for reader in model.image_readers:
         layer, width = getattr(reader, name), reader.image.width
         weight, bias = _fitted(torch.from_numpy(seen[:, start : start + width]), torch.from_numpy(target), loss)
         with torch.no_grad():

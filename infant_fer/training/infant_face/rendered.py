@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,8 +84,9 @@ def _render(files: list[Path], covered: bool, seed: int, processes: int | None) 
 def _render_shard(file: Path, covered: bool, seed: int) -> None:
     numbers = range(int(file.stem), int(file.stem) + SHARD)
     faces = [_render_one(number, covered, seed) for number in numbers]
+    arrays: dict[str, Any] = {name: np.stack([face[name] for face in faces]) for name in faces[0]}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: np.stack([face[name] for face in faces]) for name in faces[0]})
+    np.savez_compressed(buffer, **arrays)
     write_atomically(file, buffer.getvalue())
 
 
