@@ -48,9 +48,6 @@ class Detector(Protocol):
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones."""
 
-    def find_near(self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float) -> list[Face]:
-        """Find faces round a place where one is expected; only clips need it."""
-
 
 class Classifier(Protocol):
     """Classify aligned faces; `AffectClassifier` is the project's own."""

@@ -19,7 +19,7 @@ from infant_fer.report import FaceReport
 from infant_fer.video.bouts import BoutRules, build_timeline
 from infant_fer.video.reading import ClipReader, ClipSettings
 from infant_fer.video.timeline import Event, FrameReading, FrameTable, Timeline
-from infant_fer.video.tracking import FaceTracker, PersonNumbers, Sighting
+from infant_fer.video.tracking import FaceTracker, FollowingDetector, PersonNumbers, Sighting
 
 WINDOW_FRAMES = 16  # classified together; a batch costs half as much for each face as single faces
 AHEAD_FRAMES = 48  # that reading and detection may be ahead of classification; crops alone are kept of them
@@ -164,7 +164,10 @@ class ClipAnalysis:
 
     def _found(self, reader: ClipReader) -> Iterator[_Found]:
         """Yield every sampled frame's faces, followed and aligned; boxes and crops are in the region's frame."""
-        tracker = FaceTracker(self._analyzer.face_detector, self._settings.max_persons)
+        detector = self._analyzer.face_detector
+        if not isinstance(detector, FollowingDetector):
+            raise ClipError("The face detector reads photos alone; for clips it needs the method find_near.")
+        tracker = FaceTracker(detector, self._settings.max_persons)
         crop = self._analyzer.classifier.crop
         for frame in reader.frames():
             rgb, corner = frame.rgb, (0, 0)

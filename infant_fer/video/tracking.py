@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -28,6 +28,7 @@ MIN_SIGHTINGS = 3  # frames in which a face must be seen before it counts as a p
 CLEAR_ROLE = 0.7  # mean probability of an infant (or of none) beyond which a track's role is clear
 
 
+@runtime_checkable
 class FollowingDetector(Protocol):
     """Find faces in a frame and near a place; `FaceDetector` is the project's own."""
 
