@@ -118,7 +118,7 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         if photo is None:
             raise user_error("Send a photo.")
         try:
-            return read(photo, checkpoint, bool(explain))
+            return read(photo, checkpoint, _flag(explain))
         except InfantFERError as error:
             raise user_error(error) from None
 
@@ -128,13 +128,13 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         forget(request)
         if not photos:
             raise user_error("Send photos.")
-        answers = []
+        answers, flag = [], _flag(explain)
         for photo in photos:
             if isinstance(photo, ImageError):
                 answers.append({"error": str(photo), "faces": []})
                 continue
             try:
-                answers.append({"file": photo.name, **read(photo, checkpoint, bool(explain))})
+                answers.append({"file": photo.name, **read(photo, checkpoint, flag)})
             except InfantFERError as error:
                 raise user_error(error) from None
         return answers
@@ -150,3 +150,10 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
     for name, function, photos in (("analyze", analyze, one), ("analyze_batch", analyze_batch, several)):
         answer = gr.JSON(visible=False, label="report")
         gr.Button(visible=False).click(function, inputs(photos), [answer], api_name=name)
+
+
+def _flag(explain: bool | None) -> bool:
+    """Return whether a map was asked for. Raises gr.Error for anything that is no truth value."""
+    if not isinstance(explain, bool | None):
+        raise user_error("`explain` must be true or false.")
+    return bool(explain)

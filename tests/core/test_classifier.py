@@ -409,7 +409,7 @@ def test_one_forward_pass_serves_one_crop_and_many(family, tmp_path):
     classifier = load(save_tiny(tmp_path, family))
     crops = [crop(seed=seed) for seed in range(3)]
     many = forward_crops(classifier._model, classifier._processor, np.stack([one.crop_rgb for one in crops]))
-    assert set(many) == {"logits"}
+    assert set(many) == {"logits", "features"}
     for one, logits in zip(crops, many["logits"], strict=True):
         torch.testing.assert_close(classifier.output(one)["logits"], logits, rtol=1e-4, atol=1e-5)
 

@@ -90,7 +90,7 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     maps = json.loads(record.read_text())["infant-fer-small"]["maps"]
     assert maps["n"] == 3
     assert maps["faithfulness"]["gradcam"]["below_random"]["value"] > 0
-    assert maps["emphasis_per_part"]["gradcam"]["positive"]["mouth"]["value"] > 1
+    assert maps["emphasis_per_part"]["gradcam"]["positive"]["mouth"]["value"] > 0
     html = report.read_text()
     assert "Are the maps true?" in html
     assert "labelled positive, read as positive" in html

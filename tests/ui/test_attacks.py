@@ -13,6 +13,7 @@ import pytest
 
 from infant_fer.images import MAX_BYTES
 from infant_fer.ui.request_guard import TOTAL_BYTES, allowed_hosts, host_name, log_failure, path_below_root
+from infant_fer.ui.uploads import CLIP_BYTES
 from tests.conftest import EXAMPLES, served
 
 PHOTO = base64.b64encode((EXAMPLES / "smile.jpg").read_bytes()).decode()
@@ -180,7 +181,7 @@ def test_sizes_are_checked_before_the_body_is_read(server):
     url = server[0]
     host, port = url.removeprefix("http://").rstrip("/").split(":")
     for path, content_type in (("upload", "multipart/form-data; boundary=a"), ("call/analyze", "application/json")):
-        for length, status in ((f"content-length: {2 * MAX_BYTES}", b"413"), ("transfer-encoding: chunked", b"411")):
+        for length, status in ((f"content-length: {2 * CLIP_BYTES}", b"413"), ("transfer-encoding: chunked", b"411")):
             with socket.create_connection((host, int(port)), timeout=20) as connection:
                 head = f"POST /gradio_api/{path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n"
                 connection.sendall(head.encode())

@@ -207,7 +207,7 @@ def test_settings_change_the_map_and_its_look(visit):
     page.locator("[role=option]", has_text="positive").click()
     page.wait_for_function("() => document.querySelector('#legend').innerText.includes('“positive”')")
     page.click("#method input")
-    page.locator("[role=option]", has_text="Occlusion").click()
+    page.locator("[role=option]", has_text="Occlusion by patch").click()
     page.wait_for_function("() => document.querySelector('#legend').innerText.includes('Occlusion')")
 
 
@@ -229,12 +229,12 @@ def test_downloads_parse(visit):
     page = visit()
     upload(page, EXAMPLES / "smile.jpg")
     wait_for_map(page)
-    saved = {}
+    saved, names = {}, {"landmarks": "landmarks", "map": "map", "json": "report", "html": "report"}
     for kind in ("landmarks", "map", "json", "html"):
         with page.expect_download() as download:
             page.click(f"#save-{kind}")
         saved[kind] = Path(download.value.path()).read_bytes()
-        assert download.value.suggested_filename.startswith(("landmarks", "map", "report"))
+        assert download.value.suggested_filename.startswith(f"smile-{names[kind]}")
     for kind in ("landmarks", "map"):
         assert Image.open(io.BytesIO(saved[kind])).size == Image.open(EXAMPLES / "smile.jpg").size
     report = json.loads(saved["json"])
