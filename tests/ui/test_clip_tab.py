@@ -120,7 +120,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the tab is not tried in a browser.")
-@pytest.mark.xfail(reason="no download is seen after the iframe was used, though the ZIP arrives without it")
+@pytest.mark.xfail(
+    strict=False, reason="no download is seen after the iframe was used, though the ZIP arrives without it"
+)
 def test_the_tab_in_a_browser(page_server, webm, tmp_path):
     """Upload, timeline, keys, player, download and explanation of a frame; no file stays and nothing leaves this computer."""
     from playwright.sync_api import sync_playwright
