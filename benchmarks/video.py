@@ -43,7 +43,7 @@ _worker: Analyzer  # of a worker process
 
 
 def main() -> None:
-    """Measure what is asked for, print a table and write the JSON if --json is given."""
+    """Run the selected measurements, print a table and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))

@@ -73,7 +73,7 @@ def face_dataset(crops: np.ndarray, geometry: np.ndarray, affect: np.ndarray, **
 
 
 def named_pictures(archive: Path, names: list[str]) -> None:
-    """Write an archive of members that are told apart by their content, which is no picture: their faces are stored."""
+    """Write an archive of members that differ in their content, which is no picture: their faces are stored."""
     write_zip(archive, {name: name.encode() for name in names})
 
 

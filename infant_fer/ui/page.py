@@ -153,7 +153,7 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
 
 
 def _flag(explain: bool | None) -> bool:
-    """Return whether a map was asked for. Raises gr.Error for anything that is no truth value."""
+    """Return whether a map is requested. Raises gr.Error for anything that is no truth value."""
     if not isinstance(explain, bool | None):
         raise user_error("`explain` must be true or false.")
     return bool(explain)

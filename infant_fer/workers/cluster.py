@@ -15,7 +15,7 @@ from infant_fer.errors import ClusterError
 from infant_fer.workers.jobs import AHEAD, Item, Job, Result
 
 HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-cluster.txt"
-WAIT_S = 5.0  # after which the cluster is asked again for free CPUs
+WAIT_S = 5.0  # interval between two queries for free CPUs
 REACH_S = 10.0  # for the answer of a cluster's address
 PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
 

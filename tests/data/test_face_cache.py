@@ -79,7 +79,7 @@ def test_moved_files_keep_their_faces(mixed, tmp_path, monkeypatch):
 
 
 def stored_pictures(folder: Path, count: int):
-    """Return pictures, told apart by their bytes alone, and keep crops for them that are filled with their numbers."""
+    """Return pictures that differ in their bytes alone, and keep crops for them that are filled with their numbers."""
     for number in range(count):
         (folder / f"{number}.jpg").write_bytes(b"%d" % number)
     images = unlabelled([str(folder / f"{number}.jpg") for number in range(count)])

@@ -1,4 +1,4 @@
-"""Faces that move by known rules, found by a detector that is told where they are."""
+"""Faces that move by known rules, found by a detector that knows their positions."""
 
 import numpy as np
 import pytest
