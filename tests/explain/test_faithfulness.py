@@ -209,8 +209,10 @@ def test_maps_of_the_embedded_checkpoint_are_better_than_random_and_the_mouth_co
         assert method in METHODS
         explained = analyzer.explain(report, settings=ExplanationSettings(method, samples=20)).faces[0].explanation
         measured = faithfulness(explained.saliency.values, crop_rgb, answer, label)
-        assert measured.margin > 0  # better than random
-        if method != "gradcam":  # its grid is 3 x 3 cells in one of the networks
+        if method == "gradcam":  # its grid is 3 x 3 cells in one of the networks
+            assert measured.margin > 0
+        else:
+            assert measured.margin > 0.25
             assert measured.insertion.area > measured.deletion.area
 
 
