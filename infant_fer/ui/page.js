@@ -8,14 +8,20 @@ window.infantFer = (() => {
   const answer = (text, kind) => `<div class="ife ${kind}">${text}</div>`;
   const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
   let sentence = null, busyTimer = 0;
+  let stopped = false;  // the person ended the drawing of the map, which Gradio may report as a failure of it
 
-  const cleared = () => [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden];
+  const cleared = () => {
+    stopped = true;
+    return [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden];
+  };
   const failed = () => {
     const text = sentence || words("unanswered");
     sentence = null;
+    stopped = true;
     return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer"), "", hidden, hidden];
   };
-  const noMap = () => [answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
+  const draws = (...values) => { stopped = false; return values; };
+  const noMap = () => [stopped ? { __type__: "update" } : answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
   const fail = (key) => { sentence = words(key); document.querySelector("#photo-fail")?.click(); };
 
   const isPhoto = (file) => ACCEPTED.test(file.name) || /^image\/(jpeg|png|webp|avif|hei[cf])$/.test(file.type);
@@ -188,5 +194,5 @@ window.infantFer = (() => {
   const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
   const lastFile = () => chosenFile;
-  return { isPhoto, MAX_BYTES, lastFile, put, cleared, failed, noMap, fail, give, words, escape };
+  return { isPhoto, MAX_BYTES, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
 })();

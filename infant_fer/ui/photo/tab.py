@@ -30,6 +30,7 @@ from infant_fer.ui.photo.layout import (
 )
 from infant_fer.ui.photo.view import (
     CLEAR_JS,
+    DRAW_JS,
     FAILED_JS,
     HIDE,
     NO_MAP_JS,
@@ -158,6 +159,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         "concurrency_id": "explain",  # one map at a time; reading a photo does not wait for it
         "concurrency_limit": 1,
         "trigger_mode": "always_last",  # the newest request while a map is drawn is drawn next
+        "js": DRAW_JS,
         **QUIET,  # the legend shows how much is drawn, and nothing covers the growing map
     }
     outputs = [inputs.photo, *results.of_face]
@@ -171,7 +173,8 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
 
     for drawing in explaining:
         drawing.failure(None, None, [results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
-    results.cancel.click(**stop, cancels=explaining)
+    # The drawing ends by itself at its next step: an event that Gradio cancels may end as an error in the browser.
+    results.cancel.click(**stop)
     results.fail.click(None, None, outputs, js=FAILED_JS, cancels=explaining, queue=False, **QUIET)
     # The input event tells the server that the photo is gone.
     inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)

@@ -26,6 +26,7 @@ WAITING = "Choose a photo, take one with the camera, or try an example."
 CLEAR_JS = "() => window.infantFer.cleared()"
 FAILED_JS = "() => window.infantFer.failed()"
 NO_MAP_JS = "() => window.infantFer.noMap()"
+DRAW_JS = "(...values) => window.infantFer.draws(...values)"
 NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."
 SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
 
@@ -130,6 +131,8 @@ def explained(
             if explanation.complete and step.face(number).assessment.steadiness is None:
                 step = analyzer.check_steadiness(step, number)
             if not session.update_map(request_id, step, key, explanation.complete):
+                # A step on its way to the browser may have shown the button again.
+                yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
                 return
             done = HIDE if explanation.complete else SHOW
             answer = str(answer_html(step, number, session.language))
