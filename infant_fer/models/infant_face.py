@@ -217,6 +217,17 @@ def joined(models: Sequence[InfantFaceModel]) -> InfantFaceModel:
     return whole.eval()
 
 
+def separated(model: InfantFaceModel) -> list[InfantFaceModel]:
+    """Return each member as a model by itself, with a new geometry stream; they share no weights with `model`."""
+    singles = []
+    for family, reader in zip(model.config.families, model.readers, strict=True):
+        one = {"members": 1, "families": [family], "member_weights": None}
+        single = InfantFaceModel(InfantFaceConfig(**{**model.config.to_dict(), **one}))
+        single.readers[0].load_state_dict(reader.state_dict())
+        singles.append(single.eval())
+    return singles
+
+
 def luminance_crops(crops: np.ndarray) -> torch.Tensor:
     """Return the (N, S, S) luminance of (N, S, S, 3) uint8 crops: the model sees no colour, so training need not carry it.
 

@@ -77,6 +77,7 @@ class MemberConfig:
     fine_tuning: FinetuningConfig
     base: str | None = None  # folder of bases/ in the research data with the pretrained backbone; None: random weights
     drop_path: float = 0.0  # share of a transformer's residual branches that training leaves out
+    refinement: FinetuningConfig | None = None  # of the finished network, which learns the whole ensemble's answers
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class RecipeConfig:
     @property
     def renders_covers(self) -> bool:
         """Return whether any network learns from rendered objects before the mouth."""
-        trained = [member.fine_tuning for member in self.members] + ([self.student.fine_tuning] if self.student else [])
-        return any(each.covered_share > 0 for each in trained)
+        trained = [each for member in self.members for each in (member.fine_tuning, member.refinement)]
+        trained.append(self.student.fine_tuning if self.student else None)
+        return any(each.covered_share > 0 for each in trained if each)
 
 
 def variants() -> tuple[str, ...]:
@@ -134,10 +136,10 @@ def _table() -> dict[str, Any]:
 
 def _member(family: str, settings: dict[str, Any]) -> MemberConfig:
     rounds = [{**each, "stages": tuple(map(tuple, each["stages"]))} for each in settings["pretraining"]]
-    trained = {
-        "pretraining": tuple(PretrainingConfig(**each) for each in rounds),
-        "fine_tuning": FinetuningConfig(**settings["fine_tuning"]),
+    trained: dict[str, Any] = {
+        name: FinetuningConfig(**settings[name]) for name in ("fine_tuning", "refinement") if name in settings
     }
+    trained["pretraining"] = tuple(PretrainingConfig(**each) for each in rounds)
     return MemberConfig(family, **{**settings, **trained})
 
 

@@ -6,7 +6,6 @@ Each member is a process of its own: pretrained on FER2013, then fine-tuned on i
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import multiprocessing
 import os
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from itertools import repeat
 from pathlib import Path
@@ -33,70 +32,30 @@ from infant_fer.models.image_streams import BackboneStream, backbone_settings, l
 from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel, joined
 from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
-from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig, StudentConfig
+from infant_fer.training.infant_face.config import MemberConfig, RunConfig, StudentConfig
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
+from infant_fer.training.infant_face.refinement import refined
 from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
+from infant_fer.training.infant_face.steps import (
+    TrainedMember,
+    TrainingContext,
+    log_for,
+    minutes_since,
+    settings_of,
+    step_name,
+    weights_digest,
+)
 from infant_fer.training.provenance import accelerator, machine
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData
 
-SETTINGS_FILE = "settings.json"  # of a finished step
-BASES = "bases"  # folder of the research data
 HELD_OUT_COVERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedMember:
-    """A network and the minutes that its training took."""
-
-    model: InfantFaceModel
-    minutes: float
-
-
-@dataclass(frozen=True)
-class TrainingContext:
-    """What all members are trained with, and where every step of each is kept."""
-
-    data: Path
-    cache: Path  # of the data's faces
-    learning: RecipeConfig
-    seed: int  # the run's
-    folder: Path
-    resume: bool  # reuse steps of an earlier run with the same settings and data
-    base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
-
-    @classmethod
-    def of(cls, config: RunConfig) -> TrainingContext:
-        """Return the context of a run."""
-        folder = run_folder(config.runs, config.output)
-        return cls(config.data, config.cache, config.learning, config.seed, folder, config.resume, config.base)
-
-    def base_of(self, member: MemberConfig) -> Path | None:
-        """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
-        return None if member.base is None else self.base or self.data / BASES / member.base
-
-    def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
-        """Return the step of an earlier run with the same settings, or train and keep it."""
-        file, settings = self.folder / step / SETTINGS_FILE, json.loads(json.dumps(settings))
-        if not self.resume or not file.is_file() or json.loads(file.read_text("utf-8"))["settings"] != settings:
-            file.unlink(missing_ok=True)  # weights without it are not reused
-            member = train()
-            member.model.save_pretrained(file.parent)
-            file.write_text(json.dumps({"settings": settings, "minutes": member.minutes}, indent=1), "utf-8")
-        return self.read(step)
-
-    def read(self, step: str) -> TrainedMember:
-        """Return a step that the folder keeps."""
-        record = json.loads((self.folder / step / SETTINGS_FILE).read_text("utf-8"))
-        model = InfantFaceModel.from_pretrained(self.folder / step)
-        return TrainedMember(model.eval().requires_grad_(False), record["minutes"])
 
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
@@ -116,15 +75,13 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
         members = [_train_student(config.learning.student, _teacher(config), data, context)]
     for member in members:
         add_missing_heads(member.model, data, _bare_renders(context))
-    model = joined([each.model for each in members])
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
-    usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
-    train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
-    fuse(model, data.infants.rows(dev))
-    model.requires_grad_(False)
-    if config.learning.half:
-        rounded_to_half(model)
-    model.config.logit_temperature = _temperature(model, data)
+    model = _fused(members, data, config)
+    if any(member.refinement for member in config.learning.members):
+        members = refined(model, members, data, context, _covers(context))
+        for member in members:
+            add_missing_heads(member.model, data, _bare_renders(context))
+        model = _fused(members, data, config)
     covers = (
         rendered_faces(HELD_OUT_COVERS, True, config.cache, HELD_OUT_SEED) if config.learning.renders_covers else None
     )
@@ -135,6 +92,19 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
         log(f"dev {source}: {share}")
     return results
+
+
+def _fused(members: list[TrainedMember], data: RecipeData, config: RunConfig) -> InfantFaceModel:
+    """Return the networks as one model, with a geometry stream and a temperature that suit them, in the recipe's precision."""
+    model = joined([each.model for each in members])
+    usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
+    train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
+    fuse(model, data.infants.rows(data.infants.images.split == "dev"))
+    model.requires_grad_(False)
+    if config.learning.half:
+        rounded_to_half(model)
+    model.config.logit_temperature = _temperature(model, data)
+    return model
 
 
 def _given_members(config: RunConfig) -> list[TrainedMember]:
@@ -172,15 +142,19 @@ def _train_student(
     student = narrowed_student(teacher, settings.last_width)
 
     def fine_tune() -> TrainedMember:
-        began, log = time.monotonic(), _log_for(0)
+        began, log = time.monotonic(), log_for(0)
         faces = taught(sets, teacher.to(accelerator()))
         log(f"the teacher has read the infants, {time.monotonic() - began:.0f} s")
         network = student.to(accelerator())
         model = finetune(network, faces, settings.fine_tuning, context.seed, log, covers=_covers(context))
-        return TrainedMember(model, _minutes_since(began))
+        return TrainedMember(model, minutes_since(began))
 
-    start = hashlib.sha256(b"".join(value.numpy().tobytes() for value in teacher.state_dict().values())).hexdigest()
-    settings_of_step = {"data": digest(*sets), "seed": context.seed, "teacher": start, "student": asdict(settings)}
+    settings_of_step = {
+        "data": digest(*sets),
+        "seed": context.seed,
+        "teacher": weights_digest(teacher),
+        "student": asdict(settings),
+    }
     return context.reused_or_trained("student", settings_of_step, fine_tune)
 
 
@@ -213,7 +187,7 @@ def train_members(context: TrainingContext, first: int = 0) -> list[TrainedMembe
             "The process of a network ended without a word, for example because memory ran out. "
             "The same command with --resume goes on from the finished steps."
         ) from error
-    return [context.read(_step(number)) for number in numbers]
+    return [context.read(step_name(number)) for number in numbers]
 
 
 def _share_cores(processes: int) -> None:
@@ -235,10 +209,12 @@ def _train_member(number: int, context: TrainingContext) -> None:
         start = _pretrained(number, len(member.pretraining), context)
         began, network = time.monotonic(), start.model.to(accelerator())
         faces = sets._replace(fer=distill_emotions(network, sets.fer)) if fine_tuning.distill else sets
-        model = finetune(network, faces, fine_tuning, seed, _log_for(number), number, _covers(context))
-        return TrainedMember(model, start.minutes + _minutes_since(began))
+        model = finetune(network, faces, fine_tuning, seed, log_for(number), number, _covers(context))
+        return TrainedMember(model, start.minutes + minutes_since(began))
 
-    context.reused_or_trained(_step(number), {"data": digest(*sets), "seed": seed, "member": asdict(member)}, fine_tune)
+    context.reused_or_trained(
+        step_name(number), {"data": digest(*sets), "seed": seed, "member": settings_of(member)}, fine_tune
+    )
 
 
 def _covers(context: TrainingContext) -> RenderedFaces | None:
@@ -273,8 +249,8 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
         dev = (images.subgroups["official split"] if voted else images.split) == "dev"
         train_set, dev_set = emotion_set(train_rows), emotion_set(data.fer.rows(dev))
         network = start.model.to(accelerator())
-        model = pretrain(network, train_set, dev_set, finished[-1], seed, _log_for(number), number)
-        return TrainedMember(model, start.minutes + _minutes_since(began))
+        model = pretrain(network, train_set, dev_set, finished[-1], seed, log_for(number), number)
+        return TrainedMember(model, start.minutes + minutes_since(began))
 
     settings = {
         "data": digest(train_rows),
@@ -282,7 +258,7 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
         "network": [member.family, member.base, member.drop_path],
         "pretraining": [asdict(each) for each in finished],
     }
-    return context.reused_or_trained(_step(number, f"pretrained-{rounds}"), settings, train_round)
+    return context.reused_or_trained(step_name(number, f"pretrained-{rounds}"), settings, train_round)
 
 
 def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) -> InfantFaceModel:
@@ -306,18 +282,6 @@ def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) ->
     if base is not None:
         load_backbone(cast(BackboneStream, model.readers[0].image), base)
     return model
-
-
-def _step(number: int, name: str = "fine-tuned") -> str:
-    return f"member-{number + 1}/{name}"
-
-
-def _log_for(number: int) -> Callable[[str], None]:
-    return lambda message: print(f"member {number + 1}: {message}", flush=True)
-
-
-def _minutes_since(start: float) -> float:
-    return round((time.monotonic() - start) / 60, 1)
 
 
 def _trust(model: InfantFaceModel, data: RecipeData, test: bool, log: Callable[[str], None]) -> TrustData | None:

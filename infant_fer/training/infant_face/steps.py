@@ -1,0 +1,89 @@
+"""Which steps of a run are finished? Every trained network is kept in the run's folder with the settings that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.config import run_folder
+from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig
+
+SETTINGS_FILE = "settings.json"  # of a finished step
+BASES = "bases"  # folder of the research data
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedMember:
+    """A network and the minutes that its training took."""
+
+    model: InfantFaceModel
+    minutes: float
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What all members are trained with, and where every step of each is kept."""
+
+    data: Path
+    cache: Path  # of the data's faces
+    learning: RecipeConfig
+    seed: int  # the run's
+    folder: Path
+    resume: bool  # reuse steps of an earlier run with the same settings and data
+    base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
+
+    @classmethod
+    def of(cls, config: RunConfig) -> TrainingContext:
+        """Return the context of a run."""
+        folder = run_folder(config.runs, config.output)
+        return cls(config.data, config.cache, config.learning, config.seed, folder, config.resume, config.base)
+
+    def base_of(self, member: MemberConfig) -> Path | None:
+        """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
+        return None if member.base is None else self.base or self.data / BASES / member.base
+
+    def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
+        """Return the step of an earlier run with the same settings, or train and keep it."""
+        file, settings = self.folder / step / SETTINGS_FILE, json.loads(json.dumps(settings))
+        if not self.resume or not file.is_file() or json.loads(file.read_text("utf-8"))["settings"] != settings:
+            file.unlink(missing_ok=True)  # weights without it are not reused
+            member = train()
+            member.model.save_pretrained(file.parent)
+            file.write_text(json.dumps({"settings": settings, "minutes": member.minutes}, indent=1), "utf-8")
+        return self.read(step)
+
+    def read(self, step: str) -> TrainedMember:
+        """Return a step that the folder keeps."""
+        record = json.loads((self.folder / step / SETTINGS_FILE).read_text("utf-8"))
+        model = InfantFaceModel.from_pretrained(self.folder / step)
+        return TrainedMember(model.eval().requires_grad_(False), record["minutes"])
+
+
+def step_name(number: int, name: str = "fine-tuned") -> str:
+    """Return the folder of a step of member `number`, from 0."""
+    return f"member-{number + 1}/{name}"
+
+
+def settings_of(member: MemberConfig) -> dict:
+    """Return the settings that a member's training depends on; its refinement comes after it."""
+    return {name: value for name, value in asdict(member).items() if name != "refinement"}
+
+
+def log_for(number: int) -> Callable[[str], None]:
+    """Return what prints a line of member `number`, from 0."""
+    return lambda message: print(f"member {number + 1}: {message}", flush=True)
+
+
+def minutes_since(start: float) -> float:
+    """Return the minutes since a value of `time.monotonic`, in tenths."""
+    return round((time.monotonic() - start) / 60, 1)
+
+
+def weights_digest(model: InfantFaceModel) -> str:
+    """Return a SHA-256 of all weights: a step that learns from a model depends on it."""
+    return hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in model.state_dict().values())).hexdigest()
