@@ -16,7 +16,7 @@ from infant_fer.errors import CheckpointError, DatasetError, TrainingError
 from infant_fer.labels import AFFECTS, EMOTIONS, VOTED_EMOTIONS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.image_streams import backbone_settings
-from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, joined
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, joined, separated
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.config import (
     FinetuningConfig,
@@ -133,6 +133,18 @@ def test_families_count_alike_and_only_common_heads_stay(bases):
         InfantFaceConfig(families=["resnet"])
 
 
+def test_members_of_a_model_become_models_by_themselves(bases):
+    torch.manual_seed(0)
+    small = InfantFaceConfig(stem_width=8, widths=(8, 16, 32), blocks_per_stage=1, geometry_size=GEOMETRY_SIZE)
+    models = [InfantFaceModel(small).eval(), new_network(MOBILE, GEOMETRY_SIZE, bases / "mobile").eval()]
+    singles, crops = separated(joined(models)), random_crops()
+    assert [single.config.families for single in singles] == [["conv_transformer"], ["mobilenet"]]
+    with torch.inference_mode():
+        for single, model in zip(singles, models, strict=True):
+            torch.testing.assert_close(single(crops).image_logits, model(crops).image_logits)
+    assert all(single.geometry is not None for single in singles)
+
+
 def test_every_variant_of_the_recipe_can_be_read():
     assert variants()[0] == "small"
     assert [each.family for each in recipe().members] == ["conv_transformer", "conv_transformer", "mobilenet"]
@@ -247,6 +259,27 @@ def test_members_are_trained_one_at_a_time_and_joined(data_folder, bases):
     source = InfantFaceModel.from_pretrained(config.output)
     for name, value in source.readers.state_dict().items():
         assert torch.equal(model.readers.state_dict()[name], value), name
+
+
+@pytest.mark.slow
+def test_a_refinement_changes_the_networks_of_its_family_alone(data_folder, bases):
+    start = run_config(data_folder, bases, (MOBILE, DINO), "before-refinement", resume=True)
+    run(start, log=lambda _: None)
+    refinement = replace(MOBILE.fine_tuning, lit_share=0.5, turned_share=0.5, learning_rate=1e-2)
+    members = (replace(MOBILE, refinement=refinement), DINO)
+    config = run_config(data_folder, bases, members, "refined", start_from=start.output, resume=True)
+    run(config, log=lambda _: None)
+    assert not (run_folder(config.runs, config.output) / "member-2").exists()
+    before, after = (InfantFaceModel.from_pretrained(each.output).readers for each in (start, config))
+    same = [
+        all(torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items())
+        for old, new in zip(before, after, strict=True)
+    ]
+    assert same == [False, True]
+    file = run_folder(config.runs, config.output) / "member-1" / "refined" / "settings.json"
+    made = file.stat().st_mtime_ns
+    run(config, log=lambda _: None)
+    assert file.stat().st_mtime_ns == made
 
 
 def test_what_cannot_be_trained_is_said_before_the_data_are_read(data_folder, bases, tmp_path):
