@@ -126,23 +126,25 @@ def answer_of(classifier: AffectClassifier, target: str, versus: str | None = No
     return answer
 
 
-def measure(analyzer: Analyzer, report: Report, number: int, settings: ExplanationSettings) -> MeasuredMap:
+def measure(
+    analyzer: Analyzer, report: Report, number: int, settings: ExplanationSettings, known: MeasuredMap | None = None
+) -> MeasuredMap:
     """Explain one face and test the map: deletion, insertion, and the drop when each face part is covered.
 
-    Raises ExplanationError where the method does not apply to the checkpoint.
+    `known`, another method's result for the same checkpoint, face, classes and seed, lends what does not depend on the map: the
+    random and edge curves and the drops. Raises ExplanationError where the method does not apply to the checkpoint.
     """
     explained = analyzer.explain(report, number, settings)
     face = explained.face(number)
     assert face.explanation is not None
     saliency, crop_rgb = face.explanation.saliency, face.aligned.crop_rgb
     answer = answer_of(analyzer.classifier, saliency.target, saliency.versus)  # type: ignore[arg-type]
+    lent = None if known is None else known.faithfulness
+    tested = faithfulness(saliency.values, crop_rgb, answer, saliency.target, seed=settings.seed, known=lent)
+    if known is not None:
+        return MeasuredMap(explained, number, tested, known.drops)
     parts = part_map(face.aligned.to_crop(face.face.landmarks_px), crop_rgb.shape[0])
-    return MeasuredMap(
-        explained,
-        number,
-        faithfulness(saliency.values, crop_rgb, answer, saliency.target, seed=settings.seed),
-        part_drops(crop_rgb, parts, answer, saliency.target),
-    )
+    return MeasuredMap(explained, number, tested, part_drops(crop_rgb, parts, answer, saliency.target))
 
 
 def compare(
@@ -158,10 +160,12 @@ def compare(
     """
     for name, (analyzer, report) in analyzers.items():
         for target in targets:
+            known = None
             for method in methods:
                 wanted = replace(settings, method=method, target=target)
                 try:
-                    yield measure(analyzer, report, number, wanted)
+                    known = measure(analyzer, report, number, wanted, known)
+                    yield known
                 except ExplanationError as error:
                     label = target or report.face(number).prediction.label
                     yield Unavailable(name, method, label, str(error))

@@ -8,7 +8,8 @@ import pytest
 from infant_fer.__main__ import main
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.drawing import overlaid
-from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare
+from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare, measure
+from infant_fer.explain.faithfulness import STEPS
 from infant_fer.images import load_image
 from tests.conftest import EXAMPLES
 from tests.tiny_checkpoints import save_tiny
@@ -31,6 +32,31 @@ def test_maps_are_measured_for_every_class_and_method(analyzer):
     assert parts.rank_correlation > 0  # the same experiment with another filling
     assert first.to_dict()["seed"] is None
     assert report.faces[0].explanation is None  # the report that was given is left as it was
+
+
+def test_maps_of_one_class_share_what_does_not_depend_on_the_map(analyzer):
+    """The random order, the edges and the covered parts are computed once a class, and are those of a map alone."""
+    report = analyzer.analyze(SMILE)
+    asked: list[int] = []
+    plain = analyzer.classifier.image_probabilities
+
+    def counted(crops):
+        asked.append(len(crops))
+        return plain(crops)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analyzer.classifier, "image_probabilities", counted)
+        found = list(
+            compare(
+                {"c": (analyzer, report)}, 1, ["gradcam", "layercam"], ["positive", "neutral"], ExplanationSettings()
+            )
+        )
+    both, one = 4 * (STEPS - 1) + 2, 2 * (STEPS - 1) + 2  # curves with the references, and of a further map
+    assert asked == [both, asked[1], one] * 2  # and the face's parts after the first map
+    alone = measure(analyzer, report, 1, ExplanationSettings("layercam", "neutral"))
+    assert found[3].to_dict()["part_drop"] == alone.to_dict()["part_drop"]
+    for name in ("deletion_auc", "edge_deletion_auc"):
+        assert found[3].faithfulness.to_dict()[name] == pytest.approx(alone.faithfulness.to_dict()[name], abs=1e-3)
 
 
 def test_the_answer_against_another_class_is_its_share_of_the_two(analyzer):

@@ -41,6 +41,32 @@ def test_grad_cam_of_a_convolutional_network_is_captums():
     np.testing.assert_allclose(own.values, scaled(expected.clamp(min=0).numpy()), atol=1e-5)
 
 
+def narrowing(*sides: int) -> torch.nn.Module:
+    """A network whose grids have these sides, one after the other, for crops of SIZE px."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        channels = (3, *(4 + step for step in range(len(sides))))
+        layers = [
+            module
+            for step, side in enumerate(sides)
+            for module in (torch.nn.AdaptiveAvgPool2d(side), torch.nn.Conv2d(*channels[step : step + 2], 3, padding=1))
+        ]
+        return torch.nn.Sequential(
+            *layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(channels[-1], 3)
+        ).eval()
+
+
+@pytest.mark.parametrize(
+    ("sides", "chosen"),
+    [((12, 6, 3), (6, 5)), ((12, 7, 6, 2), (6, 6)), ((5, 4, 3), (5, 4)), ((3, 4, 2), (4, 5)), ((24, 12), (12, 5))],
+)
+def test_each_member_is_read_at_its_last_layer_with_six_by_six_cells_or_its_finest(sides, chosen):
+    pairs = grids_and_gradients(Score(CountedNetwork(narrowing(*sides)), "neutral"), crop(2))
+    assert [(grid.shape[-1], len(grid)) for grid, _ in pairs] == [chosen]
+    both = grids_and_gradients(Score(Ensemble(narrowing(*sides), narrowing(8, 2)), "neutral"), crop(2))
+    assert [grid.shape[-1] for grid, _ in both] == [chosen[0], 8]
+
+
 class Ensemble(torch.nn.Module):
     """The mean logits of several networks."""
 
@@ -184,11 +210,12 @@ def mixed_members() -> InfantFaceModel:
 
 def test_members_of_every_family_are_read():
     model = mixed_members()
-    score, pixels = Score(AffectLogits(model, [[0], [1], [2]]), "negative"), crop(size=32)
+    score, pixels = Score(AffectLogits(model, [[0], [1], [2]]), "negative"), crop(size=64)
     with torch.enable_grad():
-        sides = [grid.shape[-1] for grid, _ in grids_and_gradients(score, pixels)]
-    assert sides[0] == 4  # the convolution-transformer's tokens
-    assert sides[-1] == 4  # 32 px are 4 patches of 8 px
+        shapes = [tuple(grid.shape) for grid, _ in grids_and_gradients(score, pixels)]
+    assert shapes[0] == (16, 8, 8)  # the convolution-transformer's tokens
+    assert shapes[1][1:] == (8, 8)  # not the MobileNet's last 2 × 2
+    assert shapes[2] == (32, 8, 8)  # 64 px are 8 patches of 8 px
     for name in OF_LAYERS:
         found = METHODS[name]().map(score, pixels)
         assert found.values.max() == 1 or found.signed.min() == -1
