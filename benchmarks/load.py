@@ -2,7 +2,9 @@
 
 One visitor alone is the baseline of the same run. Then 50 visitors: each sends a photo, looks at the answer for 2 to 6
 seconds and sends the next; every fifth also has a map of 50 samples drawn of each. A visitor whom the page calls busy
-comes again after the seconds it named. Last, five live streams beside eight visitors who send photos without a pause.
+comes again after the seconds it named. Then five live streams beside eight visitors who send photos without a pause.
+All of them leave, as a browser does that closes the page. Last, all attacks in turn (benchmarks.attacks), and how soon
+the page answers afterwards. Memory is that of the page's process once it has come to rest.
 The figures hold for the cores that the page had, which other programs may have used as well.
 """
 
@@ -30,6 +32,7 @@ import cv2
 import httpx
 import psutil
 
+from benchmarks.attacks import attack
 from benchmarks.visitors import BusyError, Function, Visitor, page_function
 from infant_fer.images import data_url, load_photo
 
@@ -39,6 +42,7 @@ VISITORS, SECONDS = 50, 40.0
 STREAMS, UPLOADERS, STREAM_SECONDS = 5, 8, 20.0
 FRAME_EVERY = 0.08
 LOOKING_SECONDS = (2.0, 6.0)
+REST_SECONDS = 20.0  # until the page has given its free memory back to the system
 
 
 @dataclass
@@ -93,29 +97,54 @@ def served_page() -> Iterator[tuple[str, psutil.Process]]:
 
 
 async def measure(url: str, process: psutil.Process, visitors: int, seconds: float) -> dict[str, float | str]:
-    """Run the three parts and return their figures."""
+    """Run the parts and return their figures."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False, limits=limits) as client:
         photo = await page_function(client, "photo", "input")
         draw = await page_function(client, "samples", "release")
         stream = await page_function(client, "camera", "stream")
         before = await alone(client, photo)
-        memory, used, began = process.memory_info().rss, _cpu_seconds(process), time.monotonic()
+        memory = await memory_at_rest(process)
+        used, began = _cpu_seconds(process), time.monotonic()
         crowd = await together(client, photo, draw, visitors, seconds)
         cores = (_cpu_seconds(process) - used) / (time.monotonic() - began)
         after = await alone(client, photo)
+        used, began = _cpu_seconds(process), time.monotonic()
         frames, uploads = await live(client, photo, stream)
+        live_cores = (_cpu_seconds(process) - used) / (time.monotonic() - began)
+        memory_left = await memory_at_rest(process)
+        await attack(url, PHOTO)
+        opened = [await seconds_to_open(client) for _ in range(20)]
+        attacked = await alone(client, photo)
     return {
         "one visitor, photo to answer (baseline), ms": before * 1000,
         **crowd_figures(crowd, visitors, seconds, before),
         "cores that the page had meanwhile": cores,
         "one visitor afterwards, ms": after * 1000,
-        "memory before and after, MiB": f"{memory / 2**20:.0f}, {process.memory_info().rss / 2**20:.0f}",
         f"{STREAMS} streams beside {UPLOADERS} uploaders, slowest stream, frames/s": min(frames) / STREAM_SECONDS,
         f"{UPLOADERS} uploaders beside {STREAMS} streams, photos/s": sum(map(len, uploads.photos.values()))
         / STREAM_SECONDS,
         "errors there": f"{len(uploads.errors)} {sorted(set(uploads.errors))[:3]}",
+        "cores that the page had there": live_cores,
+        "after all attacks: the page opens in, median of 20, ms": median(opened) * 1000,
+        "after all attacks: one visitor, photo to answer, ms": attacked * 1000,
+        "memory after one visitor, after all have left, after the attacks, MiB": ", ".join(
+            f"{bytes_used / 2**20:.0f}" for bytes_used in (memory, memory_left, await memory_at_rest(process))
+        ),
     }
+
+
+async def seconds_to_open(client: httpx.AsyncClient) -> float:
+    """Return how long the page's first document takes."""
+    began = time.monotonic()
+    (await client.get("/")).raise_for_status()
+    return time.monotonic() - began
+
+
+async def memory_at_rest(process: psutil.Process) -> int:
+    """Return the page's resident bytes after REST_SECONDS without a request."""
+    await asyncio.sleep(REST_SECONDS)
+    return process.memory_info().rss
 
 
 def crowd_figures(crowd: Counts, visitors: int, seconds: float, baseline: float) -> dict[str, float | str]:
@@ -141,7 +170,9 @@ async def alone(client: httpx.AsyncClient, photo: Function, repeats: int = 10) -
     """Return the median seconds from upload to answer of one visitor."""
     counts = Counts()
     for _ in range(repeats):
-        await send_photo(Visitor(client), photo, 0, counts)
+        visitor = Visitor(client)
+        await send_photo(visitor, photo, 0, counts)
+        await visitor.leave()
     return median(counts.photos[0])
 
 
@@ -157,6 +188,7 @@ async def together(client, photo: Function, draw: Function, visitors: int, secon
             if await send_photo(visitor, photo, number, counts, end) and number % 5 == 0:
                 await draw_map(visitor, draw, counts, end)
             await asyncio.sleep(choice.uniform(*LOOKING_SECONDS))
+        await visitor.leave()
 
     await asyncio.gather(*(visit(number) for number in range(visitors)))
     return counts
@@ -172,8 +204,15 @@ async def live(client, photo: Function, stream: Function) -> tuple[list[int], Co
         visitor = Visitor(client)
         while clock.time() < end:
             await send_photo(visitor, photo, number, counts, end)
+        await visitor.leave()
 
-    streams = [Visitor(client).stream(stream, frame, STREAM_SECONDS, FRAME_EVERY) for _ in range(STREAMS)]
+    async def watch() -> int:
+        visitor = Visitor(client)
+        answered = await visitor.stream(stream, frame, STREAM_SECONDS, FRAME_EVERY)
+        await visitor.leave()
+        return answered
+
+    streams = [watch() for _ in range(STREAMS)]
     frames, _ = await asyncio.gather(asyncio.gather(*streams), asyncio.gather(*map(upload, range(UPLOADERS))))
     return frames, counts
 

@@ -56,6 +56,11 @@ class Visitor:
         body = {"data": data, "fn_index": function.number, "session_hash": self.session_hash}
         return _checked(await self.client.post("gradio_api/queue/join", json=body)).json()["event_id"]
 
+    async def leave(self) -> None:
+        """Close the page, which the browser lets the server know by ending the connection that it held open."""
+        async with self.client.stream("GET", f"gradio_api/heartbeat/{self.session_hash}") as alive:
+            await anext(alive.aiter_lines())
+
     async def messages(self) -> AsyncIterator[dict]:
         """Yield the messages of this visitor's events until the last of them has ended."""
         parameters = {"session_hash": self.session_hash}

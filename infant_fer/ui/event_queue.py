@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,13 +17,12 @@ from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload, run_coro_in_background
 
-from infant_fer.ui.compute import release_free_memory
+from infant_fer.ui.compute import CORES, release_free_memory
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
 MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or streams
 MAX_WAITING_IN_ALL, MAX_WAITING_BYTES = 200, 128 * 2**20
 MAX_WAITING_OF_ONE = 8  # events of one visitor
-CORES = os.cpu_count() or 1
 PHOTO_PLACES = max(2, CORES)  # photos that are read at the same time
 LIVE_PLACES = 3 * CORES  # streams at the same time; a core reads about 30 frames a second
 LIVE_TURN_SECONDS = 20.0  # after which a stream gives way to one that waits, and waits itself

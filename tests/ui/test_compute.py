@@ -2,6 +2,10 @@
 
 import threading
 
+import pytest
+import torch
+
+from infant_fer.ui import compute
 from infant_fer.ui.compute import FRAME, MAP, PHOTO, SharedAnalyzer, Turns
 from tests.conftest import EXAMPLES
 from tests.ui.test_sessions import wait_until
@@ -45,3 +49,24 @@ def test_a_map_leaves_its_place_between_its_steps(analyzer):
     assert next(steps).faces[0].explanation is not None
     assert shared.analyze(EXAMPLES / "smile.jpg").to_json() == report.to_json()
     steps.close()
+
+
+@pytest.mark.parametrize(
+    ("patience", "others", "threads"), [(MAP, 0, 3), (MAP, 1, 1), (PHOTO, 0, 1), (FRAME, 0, 1), (FRAME, 1, 1)]
+)
+def test_only_a_map_that_computes_alone_has_all_threads(monkeypatch, patience, others, threads):
+    monkeypatch.setattr(compute, "THREADS", 3)
+    before, turns, go = torch.get_num_threads(), Turns(places=2), threading.Event()
+
+    def other() -> None:
+        with turns.turn():
+            assert go.wait(20)
+
+    for _ in range(others):
+        threading.Thread(target=other).start()
+    wait_until(lambda: turns._free == 2 - others)
+    with turns.turn(patience):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
+    go.set()
+    torch.set_num_threads(before)
