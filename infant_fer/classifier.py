@@ -100,6 +100,7 @@ class AffectClassifier:
         self._precision = precision
         self.trust: TrustData | None = None
         self.weights_sha256 = ""  # of the files that it was loaded from
+        self.folder: Path | None = None  # where these are
         self._explained: tuple[torch.nn.Module, str] | None = None  # made at the first explanation
         self._copying = threading.Lock()
 
@@ -122,7 +123,7 @@ class AffectClassifier:
         with one_clear_error(loaded.name):
             classifier = cls(loaded.model, loaded.processor, loaded.name, loaded.card, device, precision)
             classifier.trust = TrustData.load(loaded.folder, fingerprint(loaded.model))
-            classifier.weights_sha256 = weights_sha256(loaded.folder)
+            classifier.weights_sha256, classifier.folder = weights_sha256(loaded.folder), loaded.folder
             classifier.warm_up()
         return classifier
 

@@ -29,13 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
+    from infant_fer.evaluation.map_report import sections
     from infant_fer.evaluation.predictions import mcnemar, scores, thesis_spread
     from infant_fer.evaluation.report import evaluation_page
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
-    for output in filter(None, (options.json, options.report)):
+    card = _card_files(options) if options.card else ()
+    for output in filter(None, (options.json, options.report, *card)):
         check_output_file(output, inputs=(Path(options.data), *options.pictures))
     if options.save:
         if not options.ensemble:
@@ -69,7 +71,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.save:
         save_vote(options.checkpoints, evaluation, options.save)
     if options.report:
-        further = list(maps.sections(evaluation.crops if options.gallery else None)) if maps else []
+        further = list(sections(maps, evaluation.crops if options.gallery else None)) if maps else []
         write_atomically(options.report, evaluation_page(evaluation, options.gallery, further))
     if options.heads:
         _print_heads(options)
@@ -79,6 +81,7 @@ def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMap
     """Explain the measured split with the first checkpoint and print the finding."""
     from infant_fer.checkpoints.sources import face_bundle
     from infant_fer.classifier import AffectClassifier
+    from infant_fer.evaluation.map_report import finding, write_maps
     from infant_fer.evaluation.split_maps import split_maps
     from infant_fer.explain import METHODS
     from infant_fer.face_detection import FaceDetector
@@ -88,9 +91,25 @@ def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMap
         raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
     classifier, finder = AffectClassifier.from_pretrained(options.checkpoints[0]), FaceDetector(face_bundle())
     first = next(iter(evaluation.predictions.values()))
-    maps = split_maps(classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit)
-    print(maps.finding())
+    maps = split_maps(
+        classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit, split=options.split_name
+    )
+    print(finding(maps.to_dict()))
+    if options.card:
+        write_maps(_card_files(options)[0].parent, maps.to_dict(), classifier.weights_sha256)
     return maps
+
+
+def _card_files(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return the files that --card writes. Raises CheckpointError without --maps, and for a Hub id."""
+    from infant_fer.checkpoints.safety import CARD
+    from infant_fer.checkpoints.sources import resolve
+    from infant_fer.evaluation.map_report import RECORD
+
+    checkpoint = resolve(options.checkpoints[0])
+    if not options.maps or checkpoint.revision:
+        raise CheckpointError("--card writes the figures of --maps into the first checkpoint, a folder of yours.")
+    return checkpoint.path / RECORD, checkpoint.path / CARD
 
 
 def _print_heads(options: argparse.Namespace) -> None:
@@ -146,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
         "--maps", nargs="+", metavar="METHOD", help="explain every picture with the first checkpoint and test the maps"
     )
     parser.add_argument("--maps-limit", type=int, metavar="N", help="explain only N pictures, drawn at random")
+    parser.add_argument(
+        "--card", action="store_true", help="write maps.json and the card's section on --maps into the first checkpoint"
+    )
     parser.add_argument("--gallery", action="store_true", help="show misclassified faces in the report: private images")
     parser.add_argument(
         "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
-from infant_fer.drawing import overlaid
 from infant_fer.errors import DatasetError, ExplanationError
-from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mesh_in_crop
+from infant_fer.evaluation.mean_maps import MeanMap, mesh_in_crop
 from infant_fer.evaluation.predictions import Predictions
-from infant_fer.evaluation.report import PRIVATE, Figure, Section, Table, Text
 from infant_fer.explain import METHODS, Score
 from infant_fer.explain.faithfulness import Faithfulness, faithfulness
 from infant_fer.explain.saliency import batch_size
 from infant_fer.face_detection import FaceDetector
-from infant_fer.images import data_url
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion, bootstrap_interval
-from infant_fer.regions import PARTS, T_ZONE, density_ratio_per_part, part_map, share_per_part
-
-GALLERY_EACH = 6  # faces of a class
-WRONG_COLOUR = (213, 94, 0)
+from infant_fer.regions import PARTS, density_ratio_per_part, part_map, share_per_part
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,12 @@ class Mean:
     def to_dict(self) -> dict:
         """Return plain data for JSON."""
         return {"value": self.value, "n": self.n, "infants": self.infants, "interval95": list(self.interval)}
+
+    @classmethod
+    def from_dict(cls, plain: dict) -> Mean:
+        """Read what `to_dict` wrote."""
+        low, high = plain["interval95"]
+        return cls(plain["value"], (low, high), plain["n"], plain["infants"])
 
     @property
     def short(self) -> str:
@@ -79,6 +78,7 @@ class SplitMaps:
     samples: int
     missed: int
     unavailable: dict[str, str]
+    split: str = "dev"
 
     def rows(self, **wanted: str) -> list[PictureMaps]:
         """Return the pictures with this `truth` and `answer`, as far as given."""
@@ -127,6 +127,7 @@ class SplitMaps:
         """Return plain data for JSON; no picture."""
         faithful, better = self.faithfulness(), self.better_than_random()
         return {
+            "split": self.split,
             "n": len(self.pictures),
             "without a mesh": self.missed,
             "samples": self.samples,
@@ -146,32 +147,6 @@ class SplitMaps:
             },
         }
 
-    def sections(self, crops: np.ndarray | None = None) -> Iterator[Section]:
-        """Yield the report's sections; with `crops` (N, S, S, 3) of the split also a gallery, which shows faces."""
-        yield Section("Are the maps true?", [Text(self.finding()), _faithfulness_table(self)])
-        for method in self.methods:
-            means = [each for affect in AFFECTS if (each := self.mean_map(affect, method))]
-            picture = Figure.of_png(
-                draw_mean_maps(means), f"Mean {METHODS[method].title} map by the class that was answered."
-            )
-            yield Section(METHODS[method].title, [picture, _parts_table(self, method), _zone_table(self, method)])
-        if crops is not None:
-            yield Section("Faces and maps", [Text(PRIVATE, warning=True), *_gallery(self, crops)])
-
-    def finding(self) -> str:
-        """Return the finding on faithfulness in words."""
-        words = []
-        for method, means in self.faithfulness().items():
-            below, edges = means["below_random"], means["deletion_auc"].value < means["edge_deletion_auc"].value
-            low, high = (end * 100 for end in below.interval)
-            compared = "below" if edges else "not below"
-            words.append(
-                f"{METHODS[method].title}: deletion area {below.value:.0%} below random ({low:.0f}–{high:.0f}), {compared} edges."
-            )
-        words += [f"{METHODS[method].title}: {reason}" for method, reason in self.unavailable.items()]
-        first = next(iter(self.faithfulness().values()))["below_random"]
-        return f"{first.n} pictures of {first.infants} infants, intervals over infants. " + " ".join(words)
-
 
 def _below_random(areas: Sequence[Mapping[str, float]], infants: np.ndarray) -> Mean:
     """Return 1 - mean deletion area / mean random area, the ratio of two sums bootstrapped over infants."""
@@ -190,10 +165,11 @@ def split_maps(
     methods: Sequence[str],
     samples: int = 50,
     limit: int | None = None,
+    split: str = "dev",
 ) -> SplitMaps:
     """Explain and test every picture of a split, (N, S, S, 3) uint8 crops in the order of `measured`, by several methods.
 
-    The class explained is the image stream's answer. `limit` draws so many pictures, always the same. Hidden crops are not
+    The class explained is the image stream's answer. `limit` draws so many pictures of the `split`, always the same. Hidden crops are not
     mirrored, so that a picture takes seconds. Raises DatasetError when no picture has a mesh, or the classes are none of
     AFFECTS.
     """
@@ -212,7 +188,7 @@ def split_maps(
             "In no picture of the split was a face's mesh found, so that no map can be assigned to face parts."
         )
     used = tuple(method for method in methods if method not in unavailable)
-    return SplitMaps(tuple(pictures), used, samples, len(order) - len(pictures), unavailable)
+    return SplitMaps(tuple(pictures), used, samples, len(order) - len(pictures), unavailable, split)
 
 
 def _explain(
@@ -252,56 +228,3 @@ def _plain_answer(classifier: AffectClassifier, score: Score):
         return np.concatenate([score.probability(each).cpu().numpy() for each in pixels.split(batch_size(pixels))])
 
     return answer
-
-
-def _faithfulness_table(maps: SplitMaps) -> Table:
-    better = maps.better_than_random()
-    rows = [
-        (
-            METHODS[method].title,
-            *(means[name] for name in ("deletion_auc", "random_deletion_auc", "edge_deletion_auc", "insertion_auc")),
-            means["below_random"],
-            better[method],
-        )
-        for method, means in maps.faithfulness().items()
-    ]
-    head = (
-        "method",
-        "deletion area",
-        "at random",
-        "by edges",
-        "insertion area",
-        "share below random",
-        "pictures below random",
-    )
-    return Table(rows, head)
-
-
-def _parts_table(maps: SplitMaps, method: str) -> Table:
-    """Return how bright the map is in each part for each answer, and for negative faces read right and read as neutral."""
-    groups = {f"answer {affect}": maps.rows(answer=affect) for affect in AFFECTS}
-    groups["negative, read right"] = maps.rows(truth="negative", answer="negative")
-    groups["negative, read as neutral"] = maps.rows(truth="negative", answer="neutral")
-    groups = {name: rows for name, rows in groups.items() if rows}
-    found = {name: maps.ratios(rows, method) for name, rows in groups.items()}
-    rows = [(part, *(ratios[part] for ratios in found.values())) for part in PARTS]
-    return Table(rows, ("brightness by size, 1 is average", *found))
-
-
-def _zone_table(maps: SplitMaps, method: str) -> Table:
-    """Return in how many pictures the mouth, or the T-zone, leads; the original experiment named it for neutral faces."""
-    zones = {"mouth leads": ("mouth",), "T-zone leads (forehead, brows, nose)": T_ZONE, "eyes lead": ("eyes",)}
-    groups = {affect: rows for affect in AFFECTS if (rows := maps.rows(answer=affect))}
-    cells = [(name, *(maps.leading(each, method, parts) for each in groups.values())) for name, parts in zones.items()]
-    return Table(cells, ("brightest part by size", *groups))
-
-
-def _gallery(maps: SplitMaps, crops: np.ndarray) -> Iterator[Figure]:
-    """Yield the first method's maps over the first faces of each true class, wrong answers framed in orange."""
-    method = maps.methods[0]
-    for affect in AFFECTS:
-        for each in sorted(maps.rows(truth=affect), key=lambda each: each.answer == affect)[:GALLERY_EACH]:
-            picture = overlaid(crops[each.index], each.values[method])
-            if each.answer != affect:
-                picture = cv2.copyMakeBorder(picture, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=WRONG_COLOUR)
-            yield Figure(data_url(picture, quality=85), f"labelled {affect}, read as {each.answer}", 128)

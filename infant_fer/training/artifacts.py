@@ -44,7 +44,7 @@ from infant_fer.trust.store import SETTINGS, TENSORS
 # Files of a checkpoint that belong to its weights: a new checkpoint replaces or removes them, and nothing else.
 OWN_FILES = (
     *("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("README.md", "metrics.json", "audit.json", "report.html", SPLIT_FILE, SETTINGS, TENSORS),
+    *("README.md", "metrics.json", "audit.json", "maps.json", "report.html", SPLIT_FILE, SETTINGS, TENSORS),
 )
 MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading

@@ -1,11 +1,16 @@
 """Maps of a whole split: figures by hand, and rendered faces through the command `infant-fer evaluate --maps`."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 
+from infant_fer.classifier import AffectClassifier
+from infant_fer.errors import CheckpointError
 from infant_fer.evaluate import main
+from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_sentence, read_maps, with_maps, write_maps
 from infant_fer.evaluation.split_maps import Mean, PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
 from infant_fer.regions import PARTS
@@ -59,9 +64,44 @@ def test_figures_of_a_split_by_hand():
     assert plain["without a mesh"] == 1
     assert plain["faithfulness"]["gradcam"]["deletion_auc"]["infants"] == 3
     assert set(plain["emphasis_per_part"]["gradcam"]) == {"positive", "neutral", "negative"}
-    assert "Grad-CAM: deletion area 40% below random" in maps.finding()
-    assert "not below edges" in maps.finding() or ", not below" in maps.finding()  # 0.3 against 0.3
-    assert "No attention." in maps.finding()
+    words = finding(plain)
+    assert words.startswith("4 pictures of 3 infants")
+    assert "Grad-CAM: deletion area 40% below random" in words
+    assert ", not below edges" in words  # 0.3 against 0.3
+    assert "Attention rollout: No attention." in words
+
+
+def test_the_card_has_the_table_and_keeps_its_other_sections():
+    card = "# net\n\n## Figures\n\nall\n\n## Data and licence\n\nmuch\n"
+    written = with_maps(card, maps_by_hand().to_dict())
+    assert written.index("## Figures") < written.index(HEADING) < written.index("## Data and licence")
+    assert re.search(r"\| Grad-CAM \| 0\.30 \(0\.\d\d–0\.60\), n = 4 \| 0\.50 \(0\.50–0\.50\), n = 4 \|", written)
+    assert "75.0 %" in written  # of the pictures below random
+    assert "| Grad-CAM | mouth 3.0 (3.0–3.0)," in written
+    assert "brows 3.0 (3.0–3.0)" in written
+    assert with_maps(written, maps_by_hand().to_dict()) == written
+
+
+def test_a_method_that_is_hardly_better_than_random_carries_a_warning():
+    record = maps_by_hand().to_dict()
+    assert method_sentence(record, "gradcam").startswith(
+        "On 4 dev pictures the deletion area of this checkpoint's Grad-CAM"
+    )
+    assert "less than" not in method_sentence(record, "gradcam")  # 40 %
+    record["faithfulness"]["gradcam"]["below_random"]["value"] = 0.24
+    assert "less than the 25 % that a map should reach" in method_sentence(record, "gradcam")
+    assert method_sentence(record, "rise") == ""
+
+
+def test_figures_of_other_weights_are_not_shown(tmp_path):
+    assert read_maps(tmp_path, "a") is None
+    write_maps(tmp_path, maps_by_hand().to_dict(), "a")
+    assert read_maps(tmp_path, "a")["n"] == 4
+    assert read_maps(tmp_path, "b") is None
+    assert HEADING in (tmp_path / "README.md").read_text()
+    (tmp_path / RECORD).write_text("[]")
+    with pytest.raises(CheckpointError, match=r"maps\.json of the checkpoint .* is damaged"):
+        read_maps(tmp_path, "a")
 
 
 def test_intervals_are_over_infants_not_pictures():
@@ -81,8 +121,9 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     data = tmp_path / "table.csv"
     data.write_text("\n".join(table))
     record, report = tmp_path / "record.json", tmp_path / "report.html"
+    folder = shutil.copytree("checkpoints/infant-fer-small", tmp_path / "infant-fer-small")
     code = main(
-        ["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--cache", str(tmp_path / "cache"),
+        [str(folder), "--card", "--data", str(data), "--part", "all", "--cache", str(tmp_path / "cache"),
          "--maps", "smoothgrad", "attention_relevance", "--json", str(record), "--report", str(report), "--gallery"]
     )  # fmt: skip
     assert code == 0
@@ -91,9 +132,15 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     assert maps["n"] == 3
     assert maps["faithfulness"]["smoothgrad"]["below_random"]["value"] > 0.25
     assert maps["emphasis_per_part"]["smoothgrad"]["positive"]["mouth"]["value"] > 1
+    kept = read_maps(folder, AffectClassifier.from_pretrained(folder).weights_sha256)
+    assert kept["faithfulness"] == maps["faithfulness"]
+    assert kept["split"] == "all"
+    assert "| SmoothGrad | " in (folder / "README.md").read_text()
     html = report.read_text()
     assert "Are the maps true?" in html
     assert "labelled positive, read as positive" in html
     assert main(["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--maps", "voodoo",
                  "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
     assert "There is no method 'voodoo'" in capsys.readouterr().err
+    assert main([str(folder), "--data", str(data), "--part", "all", "--card"]) == 1
+    assert "--card writes the figures of --maps" in capsys.readouterr().err

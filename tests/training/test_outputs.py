@@ -63,7 +63,7 @@ def test_a_foreign_output_is_refused_before_the_work(recipe_name, output, monkey
 
 def test_of_an_earlier_checkpoint_only_its_own_files_are_replaced(tmp_path):
     output = own_checkpoint(tmp_path / "net")
-    for name in ("audit.json", "model-00001-of-00002.safetensors", "notes.txt"):
+    for name in ("audit.json", "maps.json", "model-00001-of-00002.safetensors", "notes.txt"):
         (output / name).write_text("old")
     artifacts.write_checkpoint(output, lambda folder: (folder / "config.json").write_text("new"))
     assert (output / "config.json").read_text() == "new"

@@ -11,6 +11,7 @@ from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.evaluation import plots
+from infant_fer.evaluation.map_report import method_sentence, read_maps
 from infant_fer.explain import METHODS
 from infant_fer.explain.comparison import MeasuredMap, Unavailable, agreement, compare, measure
 from infant_fer.explain.sanity import randomization, steadiness
@@ -93,11 +94,20 @@ def measured_html(
             kind="measured",
             target=saliency.target,
             faithfulness=measured.faithfulness,
+            over_split=_over_split(analyzer, saliency.method),
             curves=plots.png_url(curves),
             rows=_part_rows(measured),
             correlation=measured.rank_correlation,
         )
     )
+
+
+def _over_split(analyzer: Analyzer, method: str) -> str:
+    """Return one sentence on the method's maps over a whole split; empty where the checkpoint's card has no such figure."""
+    classifier = analyzer.classifier
+    folder = getattr(classifier, "folder", None)  # a classifier of one's own need not have one
+    record = read_maps(folder, classifier.weights_sha256) if folder else None  # type: ignore[attr-defined]
+    return method_sentence(record, method) if record else ""
 
 
 def _part_rows(measured: MeasuredMap) -> list[dict]:
