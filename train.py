@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--base",
-        help="pretrained model: folder, Hub id, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
+        help="pretrained model: folder, Hub id, timm:NAME, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
         "of the backbone, by default that of the research data",
     )
     start.add_argument(

@@ -38,6 +38,7 @@ from infant_fer.checkpoints.safety import (
     check_file_names,
     check_folder,
     check_processor,
+    needs_processor,
     weight_names,
 )
 from infant_fer.errors import CheckpointError
@@ -71,15 +72,16 @@ class HubRevision:
 def downloaded_before(hub: HubRevision) -> Path | None:
     """Return the folder that an earlier call left, its content checked again; None when a file of it is missing."""
     config = hub.cached(CONFIG)
-    if config is None or not (config.parent / PROCESSOR).is_file():
+    if config is None:
         return None
     folder = config.parent
+    processor = [PROCESSOR] * ((folder / PROCESSOR).is_file() or needs_processor(config, hub.repo_id))
     needed = weight_names(folder, hub.repo_id)
     if (folder / TRUST_SETTINGS).is_file():
         needed += [TRUST_SETTINGS, TRUST_TENSORS]
-    if not all((folder / name).is_file() for name in needed):
+    if not all((folder / name).is_file() for name in (*processor, *needed)):
         return None
-    for name in (CONFIG, PROCESSOR, *needed):
+    for name in (CONFIG, *processor, *needed):
         _check_content(folder / name, _blob(folder / name).name, hub.repo_id)
     check_folder(folder, hub.repo_id, hub.labelled)
     return folder
@@ -111,9 +113,8 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     """Download and check all but the weights; return their folder, the repository's files and the bytes so far."""
     commit, files = _listing(hub)
     check_file_names(list(files), hub.repo_id)
-    for needed in (CONFIG, PROCESSOR):
-        if needed not in files:
-            raise CheckpointError(f"{hub.repo_id} has no {needed}; it cannot be used as it stands. Choose another.")
+    if CONFIG not in files:
+        raise _lacks(CONFIG, hub)
     small = [name for name in (CONFIG, PROCESSOR, NESTED, CARD) if name in files]
     small += [INDEX] * (SINGLE not in files) + [TRUST_SETTINGS] * (TRUST_SETTINGS in files and TRUST_TENSORS in files)
     for name in small:
@@ -125,12 +126,18 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     if folder.name != commit:
         raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
     check_config(folder / CONFIG, hub.repo_id, hub.labelled)
+    if PROCESSOR not in files and needs_processor(folder / CONFIG, hub.repo_id):
+        raise _lacks(PROCESSOR, hub)
     for name in small[1:]:
         _fetched(hub, files[name], commit, tally)
     for name in (PROCESSOR, NESTED):
         if name in files:
             check_processor(folder / name, hub.repo_id)
     return folder, files, tally
+
+
+def _lacks(file: str, hub: HubRevision) -> CheckpointError:
+    return CheckpointError(f"{hub.repo_id} has no {file}; it cannot be used as it stands. Choose another.")
 
 
 def delete_abandoned(repo_id: str, cache_dir: Path | None = None) -> None:

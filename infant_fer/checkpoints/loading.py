@@ -17,10 +17,13 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     PreTrainedModel,
+    ViTImageProcessorPil,
 )
+from transformers.utils import is_timm_available
 
 from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.hub import Progress
+from infant_fer.checkpoints.safety import PROCESSOR, TIMM
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import canonical_label
@@ -84,9 +87,15 @@ def load_checkpoint(
         labels = tuple(canonical_label(config.id2label[index]) for index in sorted(config.id2label))
         if new_labels is not None:
             _set_labels(config, new_labels)
+        if config.model_type == TIMM:
+            check_timm(checkpoint.name)
+            (config.model_args or {}).pop("num_classes", None)  # timm saves it here, too; the wrapper hands on its own
         config._attn_implementation = _built_in_attention(config)
         _check_size(config, checkpoint.name)
-        processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
+        if (checkpoint.path / PROCESSOR).is_file():
+            processor = AutoImageProcessor.from_pretrained(checkpoint.path, backend="pil", **trusted)
+        else:
+            processor = _timm_processor(config)
         model, info = AutoModelForImageClassification.from_pretrained(
             checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True, **trusted,
@@ -107,6 +116,12 @@ def load_checkpoint(
     )
 
 
+def check_timm(name: str) -> None:
+    """Raise CheckpointError where timm, which the network `name` is from, is not installed."""
+    if not is_timm_available():
+        raise CheckpointError(f"{name} is a network of timm, which is not installed. Install it: pip install timm.")
+
+
 def weights_sha256(folder: Path) -> str:
     """Return the SHA-256 of a folder's weights in the order of their files' names; of one file it is what sha256sum gives."""
     digest = hashlib.sha256()
@@ -116,6 +131,14 @@ def weights_sha256(folder: Path) -> str:
                 for block in iter(lambda: stream.read(2**20), b""):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def _timm_processor(config) -> BaseImageProcessor:
+    """Return what timm's own config says of the preprocessing, without its crop: faces are cropped by alignment."""
+    described = config.pretrained_cfg
+    height, width = described["input_size"][-2:]
+    size = {"height": height, "width": width}
+    return ViTImageProcessorPil(size=size, image_mean=list(described["mean"]), image_std=list(described["std"]))
 
 
 def _set_labels(config, labels: Sequence[str]) -> None:

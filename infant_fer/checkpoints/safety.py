@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from math import isfinite
 from pathlib import Path
@@ -19,6 +20,12 @@ from infant_fer.models.two_stream import TwoStreamConfig
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TRUST_SETTINGS, TRUST_TENSORS = "trust.json", "trust.safetensors"  # both or none; trust.store checks their content
+TIMM = "timm_wrapper"  # transformers' model type for the networks of timm, whose own configs name no type
+TIMM_NAME = re.compile(r"[a-z0-9_]+")  # of timm's registry; with a colon or slash timm reads the Hub or another folder
+# What a config may hand to timm's constructor: sizes, nothing that names a file or an address.
+TIMM_SIZES = ("img_size", "in_chans", "patch_size", "window_size", "embed_dim", "embed_dims", "dims", "growth_rate")
+TIMM_COUNTS = ("num_classes", "depth", "depths", "layers", "block_config", "num_heads", "mlp_ratio", "mlp_ratios")
+TIMM_ARGUMENTS = frozenset((*TIMM_SIZES, *TIMM_COUNTS, "channel_multiplier", "depth_multiplier", "global_pool"))
 OWN_TYPES = {each.model_type for each in (InfantFaceConfig, PartTokensConfig, TwoStreamConfig)}
 SINGLE_TYPES = frozenset(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) | OWN_TYPES
 NESTED = "processor_config.json"  # transformers prefers what it says of the image processor to PROCESSOR
@@ -60,18 +67,23 @@ def check_folder(folder: Path, name: str, labelled: bool = True) -> None:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{name} has no {CONFIG}. {SOURCE_HINT}")
     check_config(folder / CONFIG, name, labelled)
-    if not (folder / PROCESSOR).is_file():
+    if needs_processor(folder / CONFIG, name) and not (folder / PROCESSOR).is_file():
         raise CheckpointError(
             f"{name} has no {PROCESSOR}. Save the image processor beside the model with save_pretrained."
         )
     for file in (PROCESSOR, NESTED):
-        if file == PROCESSOR or (folder / file).is_file():
+        if (folder / file).is_file():
             check_processor(folder / file, name)
     check_file_names([path.name for path in folder.iterdir()], name)
     for weights in weight_names(folder, name):
         if not (folder / weights).is_file():
             raise CheckpointError(f"{name} lacks its file {weights}. Get it again, whole.")
         _check_header(folder / weights, name)
+
+
+def needs_processor(config_file: Path, name: str) -> bool:
+    """Return whether a PROCESSOR belongs to a config; timm's own configs hold the preprocessing. Raises CheckpointError."""
+    return not isinstance(_json_object(config_file, name).get("pretrained_cfg"), dict)
 
 
 def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
@@ -89,7 +101,9 @@ def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
         if not sound or (key in LARGEST and value < 0):
             raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; 0 to {largest} is possible.")
     if labelled:
-        _check_labels(config.get("id2label"), name)
+        names = config.get("label_names")
+        listed = dict(zip(map(str, range(len(names))), names, strict=True)) if isinstance(names, list) else None
+        _check_labels(listed if _is_timm(config) else config.get("id2label"), name)
 
 
 def check_processor(processor_file: Path, name: str) -> None:
@@ -160,14 +174,32 @@ def _refuse_code(settings: object, file: str, name: str, depth: int = 0) -> None
 
 def _check_model_type(config: dict, name: str) -> None:
     """Refuse what is neither an image classifier nor an ensemble of such."""
-    kinds = [config.get("model_type")]
-    if kinds == [EnsembleConfig.model_type]:
+    described: list = [config]
+    if config.get("model_type") == EnsembleConfig.model_type:
         unlike = config.get("unlike") or [{"config": config.get("member")}]
         described = [each.get("config") if isinstance(each, dict) else None for each in _list(unlike)]
-        kinds = [each.get("model_type") if isinstance(each, dict) else None for each in described]
-    for kind in kinds:
-        if str(kind) not in SINGLE_TYPES:
+    for each in described:
+        kind = each.get("model_type") if isinstance(each, dict) else None
+        if isinstance(each, dict) and _is_timm(each):
+            _check_timm(each, name)
+        elif str(kind) not in SINGLE_TYPES:
             raise CheckpointError(f"{name} has the model type {kind!r}, no image classifier known here. {SOURCE_HINT}")
+
+
+def _is_timm(config: dict) -> bool:
+    """Return whether a config describes a network of timm: transformers' wrapper, or timm's own config without a type."""
+    return config.get("model_type") == TIMM or ("model_type" not in config and "pretrained_cfg" in config)
+
+
+def _check_timm(config: dict, name: str) -> None:
+    """Refuse what timm would look for elsewhere: a name that is an address, or an argument that names a file."""
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str) or not TIMM_NAME.fullmatch(architecture):
+        raise CheckpointError(f"{name} has the architecture {architecture!r}; a name of timm's registry is needed.")
+    arguments = config.get("model_args") or {}
+    unknown = sorted(set(arguments) - TIMM_ARGUMENTS) if isinstance(arguments, dict) else ["model_args"]
+    if unknown:
+        raise CheckpointError(f"{name} hands {unknown[0]} to timm in {CONFIG}; only sizes are passed on.")
 
 
 def _list(value: object) -> list:

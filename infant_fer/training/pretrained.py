@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers as hf
+from transformers.utils import is_timm_available
 
 from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
@@ -21,17 +22,26 @@ from infant_fer.models.two_stream import TwoStreamConfig
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
+TIMM = "timm:"  # a checkpoint of timm's on the Hub, such as timm:resnet18.a1_in1k
 _VIT = {"image_size": 224, "patch_size": 16}
 _TINY = {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768}
 _SMALL = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
+_SMALL_14 = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_B0 = {"width_coefficient": 1.0, "depth_coefficient": 1.0}
 _RESNET18 = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}
-# Published sizes: Dosovitskiy et al. 2021, Touvron et al. 2021, He et al. 2016, Sandler et al. 2018, Liu et al. 2022.
+# Published sizes: Dosovitskiy et al. 2021, Touvron et al. 2021, Oquab et al. 2023, Liu et al. 2021, He et al. 2016, Sandler et al.
+# 2018, Tan and Le 2019, Liu et al. 2022.
 SHAPES: dict[str, Callable] = {
     "vit-tiny": lambda: hf.ViTConfig(**_VIT, **_TINY),
     "vit-small": lambda: hf.ViTConfig(**_VIT, **_SMALL),
     "vit-base": lambda: hf.ViTConfig(**_VIT),
+    "vit-large": lambda: hf.ViTConfig(**_VIT, **_LARGE),
+    "dinov2-small": lambda: hf.Dinov2Config(image_size=224, patch_size=14, **_SMALL_14),
+    "swin-tiny": lambda: hf.SwinConfig(),
     "resnet18": lambda: hf.ResNetConfig(**_RESNET18),
     "mobilenet-v2": lambda: hf.MobileNetV2Config(),
+    "efficientnet-b0": lambda: hf.EfficientNetConfig(image_size=224, hidden_dim=1280, dropout_rate=0.2, **_B0),
     "convnext-tiny": lambda: hf.ConvNextConfig(),
     "part-tokens": PartTokensConfig,
     "two-stream": TwoStreamConfig,
@@ -65,13 +75,17 @@ class PretrainedModel:
 
 
 def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None = None) -> PretrainedModel:
-    """Load a folder, a Hub id, or "random:SHAPE" (one of SHAPES), with a head for `labels`. Raises CheckpointError.
+    """Load a folder, a Hub id, "timm:NAME" or "random:SHAPE", with a head for `labels`. Raises CheckpointError.
+
+    A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub.
 
     The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
     weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
     """
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), labels, size)
+    if str(source).startswith(TIMM):
+        source = f"timm/{str(source).removeprefix(TIMM)}"
     checkpoint = load_checkpoint(source, new_labels=labels)
     _check_preprocessing(checkpoint)
     model, fresh, same = checkpoint.model, list(checkpoint.fresh), checkpoint.labels == tuple(labels)
@@ -89,18 +103,35 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
 
 
 def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedModel:
-    if shape not in SHAPES:
-        raise CheckpointError(f"There is no shape {shape!r} for random weights; there are {', '.join(SHAPES)}.")
-    config = SHAPES[shape]()
+    config = SHAPES[shape]() if shape in SHAPES else _timm_config(shape, size)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
-    crop = CropSpec(size or getattr(config, "image_size", 224))  # type: ignore[arg-type]
+    own_size = (getattr(config, "model_args", None) or {}).get("img_size") or getattr(config, "image_size", 224)
+    crop = CropSpec(size or own_size)
     if hasattr(config, "image_size"):
         config.image_size = crop.size
     model = hf.AutoModelForImageClassification.from_config(config)
+    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.named_parameters())):
+        raise CheckpointError(f"{shape} shares layers among blocks, which transformers cannot save. Choose another.")
     model.config.face_crop = asdict(crop)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
     return PretrainedModel(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
+
+
+def _timm_config(name: str, size: int | None) -> hf.TimmWrapperConfig:
+    """Return the config of a network of timm, for crops of `size` px or of its own size. Raises CheckpointError."""
+    if not is_timm_available():
+        raise CheckpointError(
+            f"There is no shape {name!r} for random weights; there are {', '.join(SHAPES)}, and after pip install timm its networks."
+        )
+    import timm
+
+    if not timm.is_model(name):
+        raise CheckpointError(f"Neither {', '.join(SHAPES)} nor timm has a network {name!r}.")
+    own = timm.get_pretrained_cfg(name)
+    if own is None or not own.fixed_input_size:
+        return hf.TimmWrapperConfig(architecture=name)
+    return hf.TimmWrapperConfig(architecture=name, model_args={"img_size": size or own.input_size[-1]})
 
 
 def _check_preprocessing(checkpoint: LoadedCheckpoint) -> None:

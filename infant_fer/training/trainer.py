@@ -29,6 +29,7 @@ MAX_GRADIENT_NORM = 5.0
 NUMBERED_LAYER = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the start of a parameter's name
 ENSEMBLE_MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
 HEADS = frozenset(("classifier", "head", *INFANT_FACE_HEADS))
+TIMM_HEAD = "timm_model.fc."  # of timm's residual networks; elsewhere "fc" is a layer inside a block
 
 
 def averaged_model(model: torch.nn.Module, decay: float) -> AveragedModel:
@@ -79,7 +80,7 @@ def image_stream_trainable(model: torch.nn.Module) -> None:
 
 def is_head(name: str) -> bool:
     """Return whether a parameter of this name belongs to the classification head."""
-    return not HEADS.isdisjoint(name.split("."))
+    return not HEADS.isdisjoint(name.split(".")) or name.startswith(TIMM_HEAD)
 
 
 def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
