@@ -11,19 +11,13 @@ from pathlib import Path
 def main() -> int:
     """Parse the arguments and run the recipe; return 1 after one sentence when something cannot be used."""
     options = _parser().parse_args()
-    from infant_fer.errors import InfantFERError
+    from infant_fer.errors import exit_status
     from infant_fer.training.command import train
     from infant_fer.training.provenance import publishable
 
-    try:
-        train(options, "python " + shlex.join(["train.py", *map(publishable, sys.argv[1:])]))
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. Finished steps are kept; the same command with --resume continues.", file=sys.stderr)
-        return 130
-    return 0
+    command = "python " + shlex.join(["train.py", *map(publishable, sys.argv[1:])])
+    interrupted = "Interrupted. Finished steps are kept; the same command with --resume continues."
+    return exit_status(lambda: train(options, command), interrupted)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +29,6 @@ from tqdm import tqdm
 from infant_fer.synthetic import EXPRESSIONS, Light, View, render, sample_expression, sample_infant, sample_light
 from infant_fer.synthetic.mesh.data import NEWBORN, RACES
 from infant_fer.synthetic.mesh.solid import MESH_POINTS
-from infant_fer.synthetic.render_jobs import worker_pool
 
 if TYPE_CHECKING:
     from infant_fer.face import Face
@@ -118,7 +119,7 @@ def measure_expressions(detector: FaceDetector, count: int, size: int) -> list[B
 
 def measure_speed(count: int) -> tuple[list[Bar], dict[str, float]]:
     """Return CPU seconds and peak memory of one process that only renders."""
-    with worker_pool(1) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         start_s, large_s, small_s, peak_mib = pool.submit(_timed, count).result()
     minutes = (MANY * small_s / 2 + start_s) / 60
     return [

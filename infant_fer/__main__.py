@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from infant_fer.batch import ReadSettings, photo_files, read_files
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import exit_status
 from infant_fer.images import printable
 
 DELEGATED = {  # commands with a parser of their own
@@ -103,16 +103,9 @@ def read(  # typer takes one parameter for each option
         print(f"No photo was found in: {', '.join(map(printable, photos))}.", file=sys.stderr)
         raise typer.Exit(1)
     outputs = {name: path for name, path in (("json", json), ("csv", csv), ("html", html)) if path}
-    try:
-        settings = ReadSettings(explain, workers, ray, resume, checkpoint, steadiness)
-        n_read = read_files(partial(_analyzer, checkpoint, device, precision), files, outputs, settings)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        raise typer.Exit(130) from None
-    raise typer.Exit(0 if n_read else 1)
+    settings = ReadSettings(explain, workers, ray, resume, checkpoint, steadiness)
+    load = partial(_analyzer, checkpoint, device, precision)
+    raise typer.Exit(exit_status(lambda: int(not read_files(load, files, outputs, settings)), INTERRUPTED, status=2))
 
 
 def _analyzer(checkpoint: str | None, device: str, precision: str):

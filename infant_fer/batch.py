@@ -268,8 +268,8 @@ def _html_writer(path: Path) -> Iterator[Callable[[Sequence], object]]:
     """Write a page that starts with a summary; the photos' sections wait in a temporary file until all are there."""
     from markupsafe import Markup
 
-    from infant_fer.html import render
     from infant_fer.report_html import report_document, summary_html
+    from infant_fer.templates import render
 
     before, mark, after = report_document("<hr>").partition("<hr>")
     titles: dict[str, int] = {}

@@ -1,5 +1,10 @@
 """What can go wrong for a user: every message says what must hold, what was given and what to do next."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
 
 class InfantFERError(Exception):
     """Any fault that the user can repair."""
@@ -43,3 +48,18 @@ class ClipError(InfantFERError):
 
 class ClusterError(InfantFERError):
     """No cluster can be reached, or it has lost all its workers."""
+
+
+def exit_status(work: Callable[[], int | None], interrupted: str = "Interrupted.", status: int = 1) -> int:
+    """Run a command; return what it returns (None: 0), `status` after an InfantFERError, 130 after Ctrl-C.
+
+    The fault's sentence, or `interrupted`, is printed on stderr; every other exception is passed on.
+    """
+    try:
+        return work() or 0
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return status
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return 130

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
+from infant_fer.errors import CheckpointError, DatasetError, exit_status
 
 if TYPE_CHECKING:
     from infant_fer.evaluation.comparison import Evaluation
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Print a table and write the requested files; return 1 with one sentence when something cannot be used."""
     options = _parser().parse_args(arguments)
-    try:
-        _evaluate(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(_evaluate, options))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
-from infant_fer.errors import CheckpointError, DatasetError, InfantFERError
+from infant_fer.errors import CheckpointError, DatasetError, exit_status
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.models.infant_face import HEADS, InfantFaceModel
 
@@ -213,19 +214,20 @@ def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> tuple[Fe
 def main(arguments: list[str] | None = None) -> int:
     """Write the graphs and `parity.json`; return 1 with one sentence when something cannot be used or is not alike."""
     options = _parser().parse_args(arguments)
-    try:
-        checkpoint = load_checkpoint(options.checkpoint)
-        check_output_folder(options.out, lambda folder: (folder / FLOAT32).is_file())
-        feeds = crops_of(options.data, options.cache, checkpoint) if options.data else None
-        files = [export(checkpoint, options.out)]
-        if feeds is None:
-            print(f"written: {files[0]} (with --data also in 8 bits, and compared)")
-            return 0
-        files.append(quantize(files[0], feeds[0]))
-        found = {file.name: parity(checkpoint, file, feeds[1]) for file in files}
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return exit_status(partial(_write_graphs, options))
+
+
+def _write_graphs(options: argparse.Namespace) -> int:
+    """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError."""
+    checkpoint = load_checkpoint(options.checkpoint)
+    check_output_folder(options.out, lambda folder: (folder / FLOAT32).is_file())
+    feeds = crops_of(options.data, options.cache, checkpoint) if options.data else None
+    files = [export(checkpoint, options.out)]
+    if feeds is None:
+        print(f"written: {files[0]} (with --data also in 8 bits, and compared)")
+        return 0
+    files.append(quantize(files[0], feeds[0]))
+    found = {file.name: parity(checkpoint, file, feeds[1]) for file in files}
     write_atomically(options.out / PARITY, json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
     for name, each in found.items():
         size = (options.out / name).stat().st_size / 1e6

@@ -11,12 +11,12 @@ from markupsafe import Markup
 from infant_fer import __version__
 from infant_fer.drawing import close_up, colour_bar_css, draw_faces, draw_saliency
 from infant_fer.explain import METHODS
-from infant_fer.html import document, render
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS, meters
 from infant_fer.locales import Translate, translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
+from infant_fer.templates import document, render
 from infant_fer.trust.assessment import VERDICTS
 
 TITLE = "Expression report"

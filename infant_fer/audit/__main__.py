@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from infant_fer.audit.matched import CLEAR, FACTORS, Picture, infants, matched_sets
-from infant_fer.errors import CheckpointError, InfantFERError, SyntheticError
+from infant_fer.errors import CheckpointError, SyntheticError, exit_status
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
 
@@ -16,21 +17,13 @@ from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
 def main(arguments: list[str] | None = None) -> int:
     """Print a table and write the files of the options; return 1 after one sentence on stderr when it cannot be done."""
     options = _parser().parse_args(arguments)
-    try:
-        if not is_installed():
-            raise SyntheticError(HOW_TO_GET)
-        run_audit(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; no figure was written.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(partial(run_audit, options), "Interrupted; no figure was written.")
 
 
 def run_audit(options: argparse.Namespace) -> None:
     """Check all outputs, audit the checkpoint, print the table and write the outputs. Raises InfantFERError."""
+    if not is_installed():
+        raise SyntheticError(HOW_TO_GET)
     seeds = infants(options.infants, options.seed)
     pictures = matched_sets(seeds, options.expressions, options.factors)
 

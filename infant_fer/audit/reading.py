@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.audit.matched import FIRST_INFANT, Picture
 from infant_fer.files import write_atomically
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.render_jobs import worker_pool
+from infant_fer.synthetic.render_jobs import lost, one_thread
+from infant_fer.workers import Job, spread
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Reading:
         return EXPRESSIONS[self.picture.expression].affect
 
 
-def read(picture: Picture, analyzer: Analyzer, keep: Path | None = None) -> Reading:
+def read(analyzer: Analyzer, picture: Picture, keep: Path | None = None) -> Reading:
     """Render a picture and read its first face; `keep` is a folder for the PNG."""
     image = picture.scene().render()
     if keep:
@@ -50,11 +51,10 @@ def read_all(pictures: Sequence[Picture], checkpoint: Path, keep: Path | None = 
     """Read every picture with the checkpoint in a folder, in their order, one process a core; show a progress bar."""
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
-    _analyzer(checkpoint)  # raises once, and fetches the landmark bundle once, before there are workers
-    each = partial(_read, checkpoint=checkpoint, keep=keep)
-    with worker_pool() as pool:
-        answers = pool.map(each, pictures, chunksize=4)
-        return list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
+    _analyzer(checkpoint)  # fetches the landmark bundle once, before there are workers
+    job = Job(partial(_analyzer, checkpoint), partial(read, keep=keep), lost)
+    answers = spread(job, pictures, os.cpu_count() or 1)
+    return list(tqdm(answers, total=len(pictures), unit="picture", desc="Auditing", disable=None))
 
 
 def file_name(picture: Picture) -> str:
@@ -69,11 +69,6 @@ def is_kept_folder(folder: Path) -> bool:
     return all(re.fullmatch(rf"\d{{{digits},}}_[\w-]+\.png", file.name) for file in folder.iterdir())
 
 
-def _read(picture: Picture, checkpoint: Path, keep: Path | None) -> Reading:
-    torch.set_num_threads(1)
-    return read(picture, _analyzer(checkpoint), keep)
-
-
-@cache  # once a process; a process reads many pictures
 def _analyzer(checkpoint: Path) -> Analyzer:
+    one_thread()
     return Analyzer.from_pretrained(checkpoint, device="cpu")

@@ -20,8 +20,8 @@ from infant_fer.evaluation.predictions import (
     subgroup_accuracies,
     top_two,
 )
-from infant_fer.html import render
 from infant_fer.images import data_url
+from infant_fer.templates import render
 
 if TYPE_CHECKING:
     from infant_fer.evaluation.comparison import Evaluation  # loads scikit-learn, which the audit does without

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infant_fer.errors import CheckpointError, ImageError, InfantFERError
+from infant_fer.errors import CheckpointError, ImageError, exit_status
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
@@ -30,12 +31,7 @@ HOW_TO_TEST = (
 def main(arguments: list[str] | None = None) -> int:
     """Print one line a map and write the requested files; return 1 with one sentence when something cannot be used."""
     options = _parser().parse_args(arguments)
-    try:
-        _explain(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(_explain, options))
 
 
 def _explain(options: argparse.Namespace) -> None:

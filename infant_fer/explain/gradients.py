@@ -94,7 +94,7 @@ class AbsoluteSmoothGrad(SmoothGrad):
 
 
 @dataclass(frozen=True)
-class SmoothGradSquared(SmoothGrad):
+class SmoothGradSquared(AbsoluteSmoothGrad):
     """Average squared gradients and sum them over the channels: sharper, but nothing cancels. Hooker et al. 2019."""
 
     name = "smoothgrad_squared"
@@ -109,9 +109,6 @@ class SmoothGradSquared(SmoothGrad):
 
     def _magnitude(self, total: torch.Tensor) -> np.ndarray:
         return total.sum(0).cpu().numpy()
-
-    def _signed(self, mean: torch.Tensor, distance: torch.Tensor) -> None:
-        return None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from infant_fer.errors import InfantFERError, SyntheticError
+from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
 from infant_fer.synthetic.render_jobs import COVERED, RenderJob, run_job
@@ -15,20 +16,16 @@ from infant_fer.synthetic.render_jobs import COVERED, RenderJob, run_job
 def main(arguments: list[str] | None = None) -> int:
     """Write the pictures and manifest.csv; return 1 after one sentence on stderr on failure."""
     options = _parser().parse_args(arguments)
-    try:
-        if not is_installed():
-            raise SyntheticError(HOW_TO_GET)
-        for name in options.expressions:
-            check_expression(name)
-        names = tuple(options.expressions)
-        run_job(RenderJob(options.out, options.seed, options.size, options.turned, options.covered, names), options.n)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The same command resumes from here.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(partial(_render, options), "Interrupted. The same command resumes from here.")
+
+
+def _render(options: argparse.Namespace) -> None:
+    if not is_installed():
+        raise SyntheticError(HOW_TO_GET)
+    for name in options.expressions:
+        check_expression(name)
+    names = tuple(options.expressions)
+    run_job(RenderJob(options.out, options.seed, options.size, options.turned, options.covered, names), options.n)
 
 
 def _parser() -> argparse.ArgumentParser:

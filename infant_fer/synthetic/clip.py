@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from infant_fer.errors import InfantFERError, SyntheticError
+from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import check_output_file, open_atomically, write_atomically
 from infant_fer.synthetic.camera import photographed
 from infant_fer.synthetic.clip_spec import CLOTH, SCENES, Act, Actor, ClipSpec, Cover, ramp
@@ -280,6 +280,11 @@ def write_clip(spec: ClipSpec, path: Path, quality: int = 23) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render a scene, or a spec that an earlier clip wrote; return 1 after one sentence on stderr on failure."""
     options = _parser().parse_args(arguments)
+    return exit_status(partial(_write, options))
+
+
+def _write(options: argparse.Namespace) -> None:
+    """Render what the options say and print the written files. Raises SyntheticError, OutputError."""
     try:
         if options.spec:
             spec = ClipSpec.from_dict(json.loads(options.spec.read_text("utf-8")))
@@ -288,15 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             spec = replace(spec, fps=options.fps, size_wh=tuple(options.size or spec.size_wh))
         for file in write_clip(spec, options.out, options.quality):
             print(file)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
     except (OSError, ValueError, KeyError, TypeError) as error:
         if not options.spec:
             raise
-        print(f"{options.spec} is no spec of a clip: {error}.", file=sys.stderr)
-        return 1
-    return 0
+        raise SyntheticError(f"{options.spec} is no spec of a clip: {error}.") from None
 
 
 def _parser() -> argparse.ArgumentParser:

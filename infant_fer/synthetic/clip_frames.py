@@ -17,12 +17,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from infant_fer.errors import InfantFERError, SyntheticError
+from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import check_output_folder, open_atomically, write_atomically
 from infant_fer.synthetic.clip import drawn_frames
 from infant_fer.synthetic.clip_spec import Act, Actor, ClipSpec
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
+from infant_fer.synthetic.render_jobs import lost, one_thread
 from infant_fer.workers import Job, spread
 
 TABLE = "frames.csv"
@@ -51,7 +52,7 @@ def render_frames(chosen: FrameSet, workers: int = 1) -> Path:
         raise SyntheticError(HOW_TO_GET)
     check_output_folder(chosen.folder, is_ours=lambda folder: False)
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    job = Job(_nothing, partial(_render, chosen), _lost)
+    job = Job(one_thread, partial(_render, chosen), lost)
     infants = range(chosen.seed, chosen.seed + chosen.infants)
     with open_atomically(chosen.folder / TABLE) as stream:
         rows = csv.writer(stream)
@@ -88,16 +89,6 @@ def _render(chosen: FrameSet, _: None, seed: int) -> list[tuple]:
     return rows
 
 
-def _nothing() -> None:
-    cv2.setNumThreads(1)
-
-
-def _lost(seed: int) -> list[tuple]:
-    raise SyntheticError(
-        f"A rendering process has died at infant {seed}, perhaps for lack of memory. Close other programs."
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render the frames; return 1 after one sentence on stderr on failure."""
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.clip_frames", description=__doc__.split(":")[0])
@@ -108,16 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same frames")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args(arguments)
-    try:
-        print(
-            render_frames(
-                FrameSet(options.out, options.infants, options.per_affect, options.size, options.seed), options.workers
-            )
-        )
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    frames = FrameSet(options.out, options.infants, options.per_affect, options.size, options.seed)
+    return exit_status(lambda: print(render_frames(frames, options.workers)))
 
 
 if __name__ == "__main__":

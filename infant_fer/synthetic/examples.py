@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from infant_fer.errors import InfantFERError, SyntheticError
+from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import write_atomically
 from infant_fer.synthetic.infant import sample_infant
 from infant_fer.synthetic.occluders import Occluder
@@ -26,16 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Write every picture of portraits.json beside it; return 1 after one sentence on stderr on failure."""
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.examples", description=__doc__.split(":")[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where {PARAMETERS} is and the pictures go")
-    folder = parser.parse_args(arguments).folder
-    try:
-        for name, entry in parameters(folder).items():
-            coded = cv2.imencode(".jpg", picture(entry)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-            write_atomically(folder / name, coded.tobytes())
-            print(folder / name)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(_write, parser.parse_args(arguments).folder))
+
+
+def _write(folder: Path) -> None:
+    for name, entry in parameters(folder).items():
+        coded = cv2.imencode(".jpg", picture(entry)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+        write_atomically(folder / name, coded.tobytes())
+        print(folder / name)
 
 
 def parameters(folder: Path = FOLDER) -> dict[str, dict]:

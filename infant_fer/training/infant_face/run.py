@@ -247,9 +247,8 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
         start, began = _pretrained(number, rounds - 1, context), time.monotonic()
         images = data.fer.images
         dev = (images.subgroups["official split"] if voted else images.split) == "dev"
-        train_set, dev_set = emotion_set(train_rows), emotion_set(data.fer.rows(dev))
-        network = start.model.to(accelerator())
-        model = pretrain(network, train_set, dev_set, finished[-1], seed, log_for(number), number)
+        network, train_set = start.model.to(accelerator()), emotion_set(train_rows)
+        model = pretrain(network, train_set, data.fer.rows(dev), finished[-1], seed, log_for(number), number)
         return TrainedMember(model, start.minutes + minutes_since(began))
 
     settings = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from infant_fer.html import render
+from infant_fer.templates import render
 from infant_fer.video.page import timeline_page
 from infant_fer.video.timeline import Timeline
 

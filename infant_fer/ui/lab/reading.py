@@ -12,12 +12,12 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.face_search import SearchBudget
-from infant_fer.html import render
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.report import Report
 from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, interpolate, portrait
 from infant_fer.synthetic.twin import NO_CHANGE, changes
+from infant_fer.templates import render
 from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session

@@ -202,10 +202,10 @@ def _wire_comparison(
     go = gr.Button("Draw them side by side", variant="primary", elem_id="test-compare")
     shown = gr.HTML("", elem_id="test-compare-result")
 
-    def event(checkpoint, methods, targets, others, method, target, versus, request: gr.Request):
+    def event(checkpoint, methods, targets, others, request: gr.Request, *chosen_map):
         session = sessions.get(request.session_hash)
         names = list(dict.fromkeys([checkpoint, *others]))
-        yield from compared_html(registry, session, names, methods, targets, settings_of(method, target, versus))
+        yield from compared_html(registry, session, names, methods, targets, settings_of(*chosen_map))
 
     go.click(
         event, [checkpoint, chosen, targets, others, *tested.inputs], [shown], show_progress="hidden",

@@ -15,11 +15,11 @@ from infant_fer.evaluation.map_report import method_sentence, read_maps
 from infant_fer.explain import METHODS
 from infant_fer.explain.comparison import MeasuredMap, Unavailable, agreement, compare, measure
 from infant_fer.explain.sanity import randomization, steadiness
-from infant_fer.html import render
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.regions import PART_UNITS
 from infant_fer.report import Explanation, FaceReport, Report
+from infant_fer.templates import render
 from infant_fer.ui.compute import MAP, PHOTO, TURNS
 from infant_fer.ui.map_tests.experiments import (
     Cover,

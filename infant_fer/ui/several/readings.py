@@ -15,12 +15,12 @@ from markupsafe import Markup
 from infant_fer.batch import COLUMNS, FileResult, PhotoFile, csv_rows, json_entry
 from infant_fer.classifier import Prediction
 from infant_fer.drawing import close_up, draw_faces
-from infant_fer.html import render
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
 from infant_fer.report import Report, clear_label
 from infant_fer.report_html import answer_html, fault_html, report_document, report_section, summary_html
+from infant_fer.templates import render
 from infant_fer.trust.assessment import Verdict
 from infant_fer.ui.downloads import as_download
 

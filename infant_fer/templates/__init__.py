@@ -1,4 +1,4 @@
-"""How is HTML made? One Jinja2 environment, whose templates are in infant_fer/templates."""
+"""How is HTML made? One Jinja2 environment, whose templates are the files of this folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infant_fer.locales import translator
 
 
 def render(template: str, language: str = "en", **context: Any) -> Markup:
-    """Render a template of infant_fer/templates; in HTML every value is escaped unless it is Markup itself.
+    """Render a template of this folder; in HTML every value is escaped unless it is Markup itself.
 
     A template translates its texts by `_("text", name=value)` into `language`.
     The result is Markup (a str), so it can be handed to another template. Joining it with a plain str by `+` escapes

@@ -4,7 +4,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from infant_fer.html import document, render
+from infant_fer.templates import document, render
 
 
 def test_titles_are_escaped_and_bodies_are_not():
