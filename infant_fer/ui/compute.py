@@ -22,10 +22,10 @@ from infant_fer.images import Photo, load_photo
 from infant_fer.report import Report
 
 CORES = os.cpu_count() or 1
-PLACES = CORES + 1  # computations at the same time: one more than cores, since each waits for the interpreter at times
+PLACES = 2  # computations at the same time; the interpreter's lock lets more of them only wait for each other
 THREADS = torch.get_num_threads()  # of one computation that has the computer to itself
 # Seconds by which a computation lets others go first. It waits no longer than that for those who come after it.
-FRAME, PHOTO, MAP = 0.0, 0.2, 1.0
+FRAME, PHOTO, MAP = 0.0, 0.5, 1.3
 
 
 class Turns:
