@@ -15,18 +15,47 @@ LANGUAGES = ("en", "de", "it", "da")
 Translate = Callable[..., str]
 
 
+class Message(str):
+    """An English sentence with values in the places of its {names}, which a translator can say in another language.
+
+    A value that is a tuple of texts is said as alternatives, "neutral or negative", each text translated.
+    """
+
+    template: str
+    values: dict[str, object]
+
+    def __new__(cls, template: str, **values: object) -> Message:
+        message = super().__new__(cls, _filled(template, values, {}))
+        message.template, message.values = template, values
+        return message
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        return (self.template,), self.values
+
+
 def translator(language: str = "en") -> Translate:
     """Return a function of an English text and the values of its {names} that gives the text in `language`.
 
-    A text that the catalogue lacks stays English, as a library's own message does.
+    A text that the catalogue lacks stays English, as a library's own message does. A Message brings its own values.
     """
     texts = catalogue(language)
 
     def translate(text: str, **values: object) -> str:
+        if isinstance(text, Message):
+            return _filled(text.template, text.values, texts)
         translated = texts.get(text, text)
         return translated.format(**values) if values else translated
 
     return translate
+
+
+def _filled(template: str, values: Mapping[str, object], texts: Mapping[str, str]) -> str:
+    def said(value: object) -> object:
+        if not isinstance(value, tuple):
+            return value
+        return f" {texts.get('or', 'or')} ".join(texts.get(each, each) for each in value)
+
+    return texts.get(template, template).format(**{name: said(value) for name, value in values.items()})
 
 
 @cache

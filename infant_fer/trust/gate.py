@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from infant_fer.locales import Message
 from infant_fer.trust.assessment import VERDICTS, Assessment, Reason, SteadinessJSON
 from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, PERHAPS_NOT_INFANT, Finding
 
@@ -35,7 +36,7 @@ def assess(
         statistics = _statistics(prediction, trust)
         against = [*against, *_from_statistics(prediction, trust, statistics)]
     if steadiness is not None and steadiness["same"] < STEADY_SHARE * steadiness["n"]:
-        text = f"Small changes of the picture change the answer: it is the same in {steadiness['same']} of {steadiness['n']}."
+        text = Message("Small changes of the picture change the answer: it is the same in {same} of {n}.", **steadiness)
         against.append(Finding(Reason("unsteady", text), "caution"))
     codes: dict[str, Finding] = {}
     for finding in sorted(against, key=lambda each: -VERDICTS.index(each.verdict)):
@@ -84,8 +85,8 @@ def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict)
         )
     possible = statistics["prediction_set"]
     if len(possible) > 1:
-        named = " or ".join(possible)
-        yield Finding(Reason("near_tie", f"It may look {named}: the model can rule out neither."), "caution")
+        text = Message("It may look {affects}: the model can rule out neither.", affects=possible)
+        yield Finding(Reason("near_tie", text), "caution")
     elif prediction.doubt > limits.doubt:
         yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
     if statistics["agreement"] < PEOPLE_AGREE:

@@ -11,6 +11,7 @@ import numpy as np
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.face import Face
+from infant_fer.locales import Message
 from infant_fer.trust.assessment import VERDICTS, Reason, Verdict
 
 if TYPE_CHECKING:  # loads torch
@@ -79,7 +80,8 @@ def _on_the_picture(face: Face, aligned: AlignedFace) -> Iterator[Finding]:
     if allowed := _below(face.height_px, SMALL_FACE_PX):
         text = "The face is small in the photo; a closer picture reads better."
         if allowed == "cannot say":
-            text = f"The face is only {face.height_px:.0f} pixels high: too few for an answer."
+            pixels = round(face.height_px)
+            text = Message("The face is only {pixels} pixels high: too few for an answer.", pixels=pixels)
         yield Finding(Reason("few_pixels", text), allowed, "Go closer, or use the photo in its full size.")
     if allowed := _below(sharpness(aligned), BLURRED_SHARPNESS):
         yield Finding(
@@ -117,7 +119,7 @@ def _below(value: float, limits: tuple[float, ...]) -> Verdict | None:
 
 def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:
     """Name what concerns the whole photo: no face, several, or a search that its time limit stopped."""
-    several = f"There are {n_faces} faces in the photo; choose the one you mean by its number."
+    several = Message("There are {count} faces in the photo; choose the one you mean by its number.", count=n_faces)
     notes = ((n_faces == 0, NO_FACE_ADVICE), (n_faces > 1, several), (search_stopped, SEARCH_STOPPED))
     return tuple(sentence for holds, sentence in notes if holds)
 
