@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infant_fer.alignment import AlignedFace
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.checkpoints.sources import face_bundle
 from infant_fer.classifier import AffectClassifier
+from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
-from infant_fer.evaluation.predictions import repeated_scores, scores, thesis_spread
+from infant_fer.evaluation.predictions import predict, repeated_scores, scores, thesis_spread
 from infant_fer.evaluation.report import (
     Block,
     Figure,
@@ -72,17 +73,19 @@ def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(partial, ignore_errors=True)  # it has another name when all went well
 
 
-def check_saved(folder: Path, crops: np.ndarray, probabilities: np.ndarray) -> None:
-    """Load a folder as the app does and compare its predictions for (N, S, S, 3) crops with (N, C) `probabilities`.
+def check_saved(folder: Path, faces: AlignedDataset, probabilities: np.ndarray) -> None:
+    """Load the folder as the app does and predict N faces again, with their landmarks where the model reads them.
 
-    Raises DatasetError when they differ by more than MAX_PROBABILITY_CHANGE.
+    Raises DatasetError when a probability differs from (N, C) `probabilities` by more than MAX_PROBABILITY_CHANGE.
     """
-    classifier = AffectClassifier.from_pretrained(folder, device="cpu")
-    for crop, expected in zip(crops, probabilities, strict=True):
-        logits = classifier.output(AlignedFace(crop, np.eye(2, 3)))["logits"]
-        loaded = (logits.double() / classifier.temperature).softmax(-1).numpy()
-        if np.abs(loaded - expected).max() > MAX_PROBABILITY_CHANGE:
-            raise DatasetError(f"The saved model predicts {loaded} instead of {expected}; {folder} is not kept.")
+    loaded = load_checkpoint(folder)
+    again = predict(loaded.model, loaded.processor, faces).probabilities
+    changed = np.abs(again - probabilities).max(1)
+    if changed.max() > MAX_PROBABILITY_CHANGE:
+        worst = changed.argmax()
+        raise DatasetError(
+            f"The saved model predicts {again[worst]} instead of {probabilities[worst]}; {folder} is not kept."
+        )
 
 
 def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = False) -> None:
@@ -104,7 +107,11 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         (folder / "README.md").write_text(with_trust(card, result.trust.figures) if result.trust else card, "utf-8")
         if result.trust:
             result.trust.save(folder)
-        check_saved(folder, result.crops[split][:CHECKED_FACES], measured.probabilities[:CHECKED_FACES])
+        check_saved(
+            folder,
+            result.held_out[split].rows(np.arange(len(measured.truth)) < CHECKED_FACES),
+            measured.probabilities[:CHECKED_FACES],
+        )
         maps = _maps(folder, result)
         (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")
 
@@ -124,7 +131,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
         *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
         Section("Where it looks", _map_blocks(maps)),
-        Section("Wrong answers", gallery(measured, result.crops[split]) if show_faces else ()),
+        Section("Wrong answers", gallery(measured, result.held_out[split].crops) if show_faces else ()),
         Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
     ]
     return report_page(f"Evaluation of {name}", sections)
@@ -145,7 +152,7 @@ def _training(result: ExperimentResult) -> list[Block]:
         size_curve = plots.size_curve(result.size_curve)
         blocks.append(Figure.of_png(size_curve, f"What more images bring: accuracy on {split}."))
     pixels = normalised(
-        torch.from_numpy(result.crops[split][:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
+        torch.from_numpy(result.held_out[split].crops[:SHOWN_FACES]).permute(0, 3, 1, 2) / 255, result.base.processor
     )
     return [*blocks, Figure.of_png(plots.pixel_values(pixels.numpy()), "The model's input after normalisation.")]
 
@@ -179,7 +186,7 @@ def _maps(folder: Path, result: ExperimentResult) -> list[MeanMap]:
     split, measured = result.measured
     affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
-    return mean_maps(classifier, FaceDetector(face_bundle()), result.crops[split], affects[measured.truth])
+    return mean_maps(classifier, FaceDetector(face_bundle()), result.held_out[split].crops, affects[measured.truth])
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class ExperimentResult:
     provenance: dict
     baselines: dict[str, Predictions]
     size_curve: dict[int, Proportion]  # held-out accuracy by the number of train pictures; empty unless configured
-    crops: dict[str, np.ndarray]  # (N, S, S, 3) uint8 of dev and test
+    held_out: dict[str, AlignedDataset]  # the faces of dev and test
     images: LabeledImages  # all that were used
     splits: np.ndarray  # (N,) str; with averaged folds, dev is train
     trust: TrustData | None = None  # None where too few infants are held out
@@ -117,7 +117,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         provenance=description,
         baselines=baselines(train, measured),
         size_curve=curve,
-        crops={name: rows.crops for name, rows in held_out.items()},
+        held_out=held_out,
         images=dataset.images,
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
         keep=config.settings.keep,

@@ -10,11 +10,13 @@ from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation.predictions import predict
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
 from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
 from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window_means
+from infant_fer.training.artifacts import check_saved
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import fit
@@ -47,6 +49,10 @@ def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
     after = forward_crops(loaded.model, loaded.processor, faces.crops, faces.geometry, faces.found)
     torch.testing.assert_close(after["logits"], before["logits"], atol=1e-5, rtol=1e-4)
     assert after["features"].shape == (6, loaded.model.config.hidden_size)
+    expected = predict(base.model, base.processor, faces).probabilities
+    check_saved(tmp_path / "saved", faces, expected)  # the end of every run, with the landmarks that it predicted from
+    with pytest.raises(DatasetError, match="instead of"):
+        check_saved(tmp_path / "saved", faces, np.roll(expected, 1, 1))
     classifier = AffectClassifier.from_pretrained(tmp_path / "saved", device="cpu")
     assert classifier.crop == CROP
 
