@@ -24,6 +24,7 @@ LANDMARK_COUNT = 478  # of MediaPipe's mesh, irises included
 
 # Eye corners and mouth corners of the 478-point mesh; "right" is the infant's right, at the left of the picture.
 RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS = (33, 133), (362, 263), (61, 291)
+RIGHT_IRIS, LEFT_IRIS = (468,), (473,)  # their centres
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,14 @@ class Face:
 
     @cached_property
     def anchors_px(self) -> np.ndarray:
-        """Return (3, 2) float32: right eye centre, left eye centre, mouth centre.
+        """Return (3, 2) float32: right eye centre, left eye centre, mouth centre; see `anchors`."""
+        return anchors(self.landmarks_px)
 
-        They are means of the corners, which a blink or a cry moves little.
-        """
-        corners = (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS)
-        return np.stack([self.landmarks_px[list(pair)].mean(0) for pair in corners])
+
+def anchors(landmarks_px: np.ndarray, irises: bool = False) -> np.ndarray:
+    """Return (3, 2): the centres of right eye, left eye and mouth of (478, 2) landmarks.
+
+    They are means of the corners, which a blink or a cry moves little; with `irises` the eyes are the irises' centres.
+    """
+    eyes = (RIGHT_IRIS, LEFT_IRIS) if irises else (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)
+    return np.stack([landmarks_px[list(points)].mean(0) for points in (*eyes, MOUTH_CORNERS)])

@@ -35,7 +35,7 @@ def confusion_matrix(predictions: Predictions) -> bytes:
     axes.set_xticks(range(count), predictions.labels, rotation=35, ha="right")
     axes.set_yticks(range(count), predictions.labels)
     axes.set(xlabel="answer", ylabel="truth")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_diagram(predictions: Predictions) -> bytes:
@@ -50,7 +50,7 @@ def reliability_diagram(predictions: Predictions) -> bytes:
     _over(axes, [confidence[number == each].mean() for each in used], accuracies, BLUE, "right")
     axes.set(xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="upper left", frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def accuracy_bars(accuracies: dict[str, Proportion]) -> bytes:
@@ -61,7 +61,7 @@ def accuracy_bars(accuracies: dict[str, Proportion]) -> bytes:
     axes.set_yticks(places, [f"{name} (n = {each.n})" for name, each in accuracies.items()])
     axes.set(xlabel="accuracy with 95 % interval", xlim=(0, 1.02), ylim=(-0.6, len(accuracies) - 0.4))
     axes.grid(axis="x", alpha=0.3)
-    return _png(figure)
+    return png(figure)
 
 
 def learning_curves(epochs: list[Epoch]) -> bytes:
@@ -75,7 +75,7 @@ def learning_curves(epochs: list[Epoch]) -> bytes:
         axes.fill_between(steps, train, dev, color=GRAY, alpha=0.15)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def class_counts(counts: dict[str, dict[str, int]]) -> bytes:
@@ -90,7 +90,7 @@ def class_counts(counts: dict[str, dict[str, int]]) -> bytes:
     axes.set_xticks(range(len(labels)), labels)
     axes.set(ylabel="images")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def pixel_values(pixels: np.ndarray) -> bytes:
@@ -101,7 +101,7 @@ def pixel_values(pixels: np.ndarray) -> bytes:
         axes.hist(values, 60, histtype="step", density=True, color=colour, label=f"{name}, mean {values.mean():.2f}")
     axes.set(xlabel="normalised pixel value", ylabel="density")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def size_curve(accuracies: dict[int, Proportion]) -> bytes:
@@ -111,7 +111,7 @@ def size_curve(accuracies: dict[int, Proportion]) -> bytes:
     axes.plot(list(accuracies), [each.value for each in accuracies.values()], color=BLUE, linewidth=1)
     axes.set(xlabel="training images", ylabel="accuracy", xscale="log")
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return png(figure)
 
 
 def level_panels(panels: dict[str, dict[str, dict[str, Proportion]]]) -> bytes:
@@ -134,7 +134,7 @@ def level_panels(panels: dict[str, dict[str, dict[str, Proportion]]]) -> bytes:
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: str) -> bytes:
@@ -147,7 +147,7 @@ def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: st
     axes.set(xlabel="per cent of the picture hidden or shown", ylabel=f"probability of {target}", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
-    return _png(figure)
+    return png(figure)
 
 
 def png_url(png: bytes) -> str:
@@ -179,7 +179,8 @@ def _figure(width: float, height: float):
     return figure, figure.subplots()
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
     FigureCanvasAgg(figure)
     stream = BytesIO()
     figure.savefig(stream, format="png", dpi=120, facecolor="white")

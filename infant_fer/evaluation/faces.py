@@ -1,0 +1,172 @@
+"""Draw what many faces have in common: `python -m infant_fer.evaluation.faces --data D --out DIR [--checkpoint C]`.
+
+Writes mean_face.png (all aligned faces averaged into one, and those of each class), triangles.png (which parts of the face
+moved), with a checkpoint emotions.png (its emotions on the plane of valence and arousal), and faces.json: how well the
+triangles alone tell the classes, and how closely two alignments bring faces together. The pictures are averages of at least
+LEAST_FACES faces; mean_face.png still is made of private pixels and belongs into no card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from infant_fer.alignment import TEMPLATE, CropSpec, similarity
+from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.classifier import forward_crops
+from infant_fer.data.datasets import read_labeled_images
+from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.data.splits import split
+from infant_fer.errors import DatasetError, InfantFERError
+from infant_fer.evaluation.plots import png
+from infant_fer.evaluation.triangles import aligned_points, draw_triangles, triangle_predictions
+from infant_fer.face import anchors
+from infant_fer.files import check_output_folder, write_atomically
+from infant_fer.labels import EMOTIONS
+from infant_fer.regions import OUTLINES
+
+LEAST_FACES = 10  # of an average; fewer could be recognised in it
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the figures; return 1 after one sentence when something cannot be used."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except InfantFERError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m infant_fer.evaluation.faces", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="what train.py takes as --data")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
+    parser.add_argument("--checkpoint", help="a checkpoint with emotions, valence and arousal")
+    parser.add_argument("--part", choices=["dev", "test"], default="dev", help="the split that is measured and drawn")
+    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    check_output_folder(options.out)
+    checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
+    images = read_labeled_images(options.data, cache=options.cache)
+    splits = split(images, "given" if (images.split != "").any() else "subject")
+    dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
+    train, measured = (dataset.rows(dataset.found & (splits == name)) for name in ("train", options.part))
+    triangles, predictions = triangle_predictions(train, measured)
+    figures = {
+        "triangles.png": draw_triangles(
+            triangles, aligned_points(measured.landmarks_px), measured.images.truth, images.labels
+        )
+    }
+    figures["mean_face.png"] = draw_mean_faces(measured)
+    spread = {name: alignment_spread(measured.landmarks_px, name == "irises") for name in ("corners", "irises")}
+    found: dict[str, object] = {
+        "split": options.part,
+        "triangles": {"count": len(triangles.triangles), "accuracy": predictions.accuracy.to_dict()},
+        "spread of the landmarks": spread,
+    }
+    if checkpoint is not None:
+        plane = emotion_plane(checkpoint, measured)
+        figures["emotions.png"] = draw_plane(plane)
+        found["emotions"] = plane
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, content in figures.items():
+        write_atomically(options.out / name, content)
+    write_atomically(options.out / "faces.json", json.dumps(found, indent=1))
+    print(f"triangles alone, {options.part}: {predictions.accuracy}")
+    for name, value in spread.items():
+        print(f"landmarks after alignment by {name} and mouth: spread {value:.4f} of the outlines' height")
+
+
+def mean_faces(dataset: AlignedDataset) -> dict[str, np.ndarray]:
+    """Return the (S, S, 3) uint8 mean crop of "all" faces and of each class that has at least LEAST_FACES faces.
+
+    Raises DatasetError when there are fewer altogether.
+    """
+    labels, truth = dataset.images.labels, dataset.images.truth
+    groups = {"all": np.ones(len(dataset), bool)} | {name: truth == index for index, name in enumerate(labels)}
+    means = {
+        name: dataset.crops[rows].mean(0).round().astype(np.uint8)
+        for name, rows in groups.items()
+        if rows.sum() >= LEAST_FACES
+    }
+    if not means:
+        raise DatasetError(f"A mean face needs at least {LEAST_FACES} faces; there are {len(dataset)}.")
+    return means
+
+
+def draw_mean_faces(dataset: AlignedDataset) -> bytes:
+    """Draw the mean faces beside each other."""
+    means = mean_faces(dataset)
+    counts = {"all": len(dataset)} | {
+        name: int((dataset.images.truth == index).sum()) for index, name in enumerate(dataset.images.labels)
+    }
+    figure = Figure(figsize=(2.2 * len(means), 2.5), layout="constrained")
+    for axes, (name, crop) in zip(figure.subplots(1, len(means), squeeze=False)[0], means.items(), strict=True):
+        axes.imshow(crop)
+        axes.set(title=f"{name} (n = {counts[name]})")
+        axes.set_axis_off()
+    return png(figure)
+
+
+def alignment_spread(landmarks_px: np.ndarray, irises: bool = False) -> float:
+    """Return how far landmarks of different faces lie apart after alignment, as a share of the outlines' height.
+
+    It is the root mean square distance of the drawn outlines' points from their means over (N, 478, 2) faces, after a
+    similarity on the eyes' corners, or irises, and the mouth's corners, and scaled so that brow to chin is alike.
+    """
+    outline = sorted({index for paths in OUTLINES.values() for path in paths for index in path})
+    moved = []
+    for face in landmarks_px:
+        matrix = similarity(anchors(face, irises), TEMPLATE)
+        moved.append(face[outline] @ matrix[:, :2].T + matrix[:, 2])
+    points = np.stack(moved)
+    points /= np.ptp(points.mean(0)[:, 1])  # the two alignments scale a little differently
+    return float(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()))
+
+
+def emotion_plane(checkpoint: LoadedCheckpoint, faces: AlignedDataset) -> dict[str, dict[str, float]]:
+    """Return valence, arousal and n by emotion: the mean over the faces that the checkpoint gives this emotion.
+
+    Raises DatasetError for a checkpoint without these heads.
+    """
+    heads = forward_crops(checkpoint.model, checkpoint.processor, faces.crops, faces.geometry, faces.found)
+    if "emotion_logits" not in heads or "valence_arousal" not in heads:
+        raise DatasetError(
+            f"{checkpoint.name} has no heads for emotions, valence and arousal. Use the embedded checkpoint."
+        )
+    emotion, plane = heads["emotion_logits"].argmax(1).numpy(), heads["valence_arousal"].numpy()
+    rows = {name: plane[emotion == index] for index, name in enumerate(EMOTIONS)}
+    return {
+        name: {"valence": float(values[:, 0].mean()), "arousal": float(values[:, 1].mean()), "n": len(values)}
+        for name, values in rows.items()
+        if len(values)
+    }
+
+
+def draw_plane(plane: dict[str, dict[str, float]]) -> bytes:
+    """Draw the emotions as points on the plane of valence (−2 to 2) and arousal (0 to 2), larger where more faces are."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, each in plane.items():
+        axes.scatter(each["valence"], each["arousal"], s=20 + 4 * np.sqrt(each["n"]) ** 1.5, color="#0072B2", alpha=0.7)
+        axes.annotate(
+            f"{name} ({each['n']:.0f})", (each["valence"], each["arousal"]), xytext=(-10, 9), textcoords="offset points"
+        )
+    axes.set(xlabel="valence", ylabel="arousal", xlim=(-2, 2), ylim=(0, 2))
+    axes.grid(alpha=0.3)
+    return png(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

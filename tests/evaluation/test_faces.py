@@ -1,0 +1,99 @@
+"""What many faces have in common: triangles by hand, mean faces, two alignments, emotions on the plane."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.errors import DatasetError
+from infant_fer.evaluation.faces import alignment_spread, emotion_plane, main, mean_faces
+from infant_fer.evaluation.triangles import FaceTriangles, aligned_points, draw_triangles, triangle_predictions
+from infant_fer.face import LANDMARK_COUNT, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS, anchors
+from infant_fer.labels import AFFECTS, EMOTIONS
+from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
+from tests.drawn_data import drawn_face, face_dataset
+from tests.tiny_checkpoints import save_tiny
+
+SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+
+
+def faces(count: int, shift: float = 0.2):
+    """Faces whose mouth corners are higher (positive) or lower (negative) by `shift` of the face, with a little noise."""
+    random = np.random.default_rng(0)
+    template = random.uniform(0, 100, (LANDMARK_COUNT, 2))
+    classes = np.arange(count) % 3
+    landmarks = template + random.normal(0, 0.3, (count, LANDMARK_COUNT, 2))
+    landmarks[:, POINTS[-1], 1] -= 100 * shift * np.array([1, 0, -1])[classes]
+    crops = np.stack([drawn_face(AFFECTS[index], number) for number, index in enumerate(classes)])
+    return replace(
+        face_dataset(crops, np.zeros((count, GEOMETRY_SIZE)), np.eye(3)[classes]),
+        landmarks_px=landmarks.astype(np.float32),
+    )
+
+
+def test_changes_of_areas_edges_and_angles_by_hand():
+    triangles = FaceTriangles.of(SQUARE)
+    assert (len(triangles.triangles), len(triangles.edges)) == (2, 5)
+    twice = np.stack([SQUARE, 2 * SQUARE, SQUARE * [1, 2]])
+    np.testing.assert_allclose(triangles.area_changes(twice), [[0, 0], [2, 2], [1, 1]], atol=1e-9)
+    unchanged, scaled, stretched = triangles.features(twice)
+    np.testing.assert_allclose(unchanged, 0, atol=1e-9)
+    np.testing.assert_allclose(scaled, [2] * 2 + [0] * 6 + [1] * 5, atol=1e-9)  # areas, angles, edges
+    flatter = np.degrees(stretched[2:8].reshape(2, 3))
+    np.testing.assert_allclose(flatter.sum(1), 0, atol=1e-6)
+    assert np.sort(flatter[0])[-1] == pytest.approx(np.degrees(np.arctan(2)) - 45)
+
+
+def test_a_sliver_at_the_border_is_no_triangle():
+    points = np.array([[0, 0], [1, 0], [2, -0.01], [1, 1]])  # the first three lie almost on a line
+    assert len(FaceTriangles.of(points).triangles) == 2
+
+
+def test_triangles_tell_the_faces_apart_wherever_they_are_in_the_photo():
+    train, new = faces(60), faces(30)
+    turned = replace(new, landmarks_px=new.landmarks_px[:, :, ::-1] * [1, -1] * 3 + 40)  # a quarter turn, larger, moved
+    np.testing.assert_allclose(aligned_points(turned.landmarks_px), aligned_points(new.landmarks_px), atol=1e-3)
+    triangles, predictions = triangle_predictions(train, turned)
+    assert predictions.accuracy.value > 0.9
+    png = draw_triangles(triangles, aligned_points(new.landmarks_px), new.images.truth, AFFECTS)
+    assert png.startswith(b"\x89PNG")
+
+
+def test_a_mean_face_is_the_mean_and_never_of_few():
+    dataset = faces(31)
+    means = mean_faces(dataset)
+    assert list(means) == ["all", *AFFECTS]
+    expected = dataset.crops[dataset.images.truth == 2].astype(float).mean(0)
+    np.testing.assert_allclose(means["negative"], expected, atol=0.51)
+    assert list(mean_faces(dataset.rows(np.arange(31) < 12))) == ["all"]
+    with pytest.raises(DatasetError, match="at least 10 faces"):
+        mean_faces(dataset.rows(np.arange(31) < 9))
+
+
+def test_irises_that_look_aside_move_the_alignment_by_irises_alone():
+    still = np.repeat(faces(1).landmarks_px, 8, axis=0)
+    still[:, list(RIGHT_IRIS)], still[:, list(LEFT_IRIS)] = anchors(still[0])[0], anchors(still[0])[1]
+    looking = still.copy()
+    looking[:, [*RIGHT_IRIS, *LEFT_IRIS], 0] += np.linspace(-5, 5, 8)[:, None]
+    assert alignment_spread(looking) == pytest.approx(0, abs=1e-5)
+    assert alignment_spread(looking, irises=True) > 0.005
+    assert not set(MOUTH_CORNERS) & {*RIGHT_IRIS, *LEFT_IRIS}
+
+
+def test_the_plane_has_each_emotion_s_mean_valence_and_arousal(tmp_path):
+    dataset = faces(12)
+    checkpoint = load_checkpoint()
+    plane = emotion_plane(checkpoint, dataset)
+    assert set(plane) <= set(EMOTIONS)
+    assert sum(each["n"] for each in plane.values()) == 12
+    assert all(-2 <= each["valence"] <= 2 and 0 <= each["arousal"] <= 2 for each in plane.values())
+    with pytest.raises(DatasetError, match="no heads for emotions"):
+        emotion_plane(load_checkpoint(save_tiny(tmp_path / "tiny")), replace(dataset, crops=dataset.crops[:, :32, :32]))
+
+
+def test_a_folder_without_pictures_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["--data", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
