@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with the same result")
     parser.add_argument(
+        "--watch", type=Path, nargs="+", default=[], metavar="FILE",
+        help="draw the map and the attention of these pictures after every epoch; the report shows them: private pictures",
+    )  # fmt: skip
+    parser.add_argument(
         "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
 from infant_fer.evaluation.predictions import predict, repeated_scores, scores, thesis_spread
 from infant_fer.evaluation.report import (
+    PRIVATE,
     Block,
     Figure,
     Section,
@@ -34,11 +36,13 @@ from infant_fer.evaluation.report import (
 )
 from infant_fer.face_detection import FaceDetector
 from infant_fer.files import check_output_folder, replace_folder
+from infant_fer.images import data_url
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.variants import HEAD
+from infant_fer.training.watching import animated, still_strip
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
 
@@ -130,6 +134,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
         *prediction_sections(measured),
         *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
+        Section("While it learned", _frame_blocks(result.frames)),
         Section("Where it looks", _map_blocks(maps)),
         Section("Wrong answers", gallery(measured, result.held_out[split].crops) if show_faces else ()),
         Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
@@ -172,6 +177,15 @@ def _stages(steps: dict[str, list[Epoch]], keep: str) -> Table:
         for name, each in stages.items()
     ]
     return Table(rows, ("", "epoch", "train accuracy", "dev accuracy", "train loss", "dev loss"))
+
+
+def _frame_blocks(frames: Sequence[np.ndarray]) -> list[Block]:
+    if not frames:
+        return []
+    moving = "data:image/webp;base64," + base64.b64encode(animated(frames)).decode()
+    captions = ("One picture for each epoch.", "The same epochs, from the first to the last.")
+    stills = data_url(still_strip(frames), quality=85)
+    return [Text(PRIVATE, warning=True), Figure(moving, captions[0]), Figure(stills, captions[1])]
 
 
 def _map_blocks(maps: list[MeanMap]) -> list[Block]:

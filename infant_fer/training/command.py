@@ -26,7 +26,7 @@ from infant_fer.training.variants import compare, variants
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
     *("compare", "vary", "keep", "balance", "crops", "epochs", "set", "size", "split", "folds", "average_folds"),
-    *("classes", "pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery"),
+    *("classes", "pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery", "watch"),
 )
 
 
@@ -35,10 +35,11 @@ def train(options: Namespace, command: str) -> None:
     recipe = RECIPE_ALIASES.get(options.recipe, options.recipe.replace("-", "_"))
     if recipe not in recipe_names():
         raise DatasetError(f"There is no recipe {recipe!r}; there are {', '.join(recipe_names())}.")
-    if options.gallery and options.push_to_hub:
-        raise DatasetError(
-            "--gallery shows private pictures in the report, which --push-to-hub would publish. Leave one away."
-        )
+    for name in ("gallery", "watch"):
+        if getattr(options, name) and options.push_to_hub:
+            raise DatasetError(
+                f"--{name} shows private pictures in the report, which --push-to-hub would publish. Leave one away."
+            )
     output = options.output or Path("checkpoints") / recipe
     check_output_folder(output)
     if recipe == INFANT_FACE:
@@ -58,6 +59,8 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
     folds = recipe.folds if options.folds is None else options.folds
     if options.average_folds and not folds:
         raise DatasetError("--average-folds needs --folds.")
+    if options.watch and folds and (recipe.average_folds or options.average_folds):
+        raise DatasetError("--watch follows one training; with averaged folds there are several. Leave one away.")
     config = ExperimentConfig(
         data=DataConfig(
             source=options.data,
@@ -77,6 +80,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         size=options.size or recipe.size,
         teacher=options.teacher,
         size_curve=options.size_curve,
+        watch=tuple(options.watch),
         resume=options.resume,
         seed=options.seed,
         recipe=recipe_name,

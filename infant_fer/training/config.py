@@ -97,6 +97,7 @@ class ExperimentConfig:
     teacher: str | None = None  # checkpoint whose probabilities become half of each target
     rendered: str = ""  # a class whose train pictures renders bring to the median of the other classes
     size_curve: bool = False  # also train on fractions of the train pictures
+    watch: tuple[Path, ...] = ()  # pictures whose maps are drawn after every epoch
     resume: bool = False
     seed: int = 0
     runs: Path = Path("runs")

@@ -27,7 +27,8 @@ from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
 from infant_fer.training.rendered_minority import with_renders
-from infant_fer.training.trainer import fit
+from infant_fer.training.trainer import FitRun, fit
+from infant_fer.training.watching import WatchedFace, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.store import TrustData
 
@@ -56,6 +57,7 @@ class ExperimentResult:
     trust: TrustData | None = None  # None where too few infants are held out
     keep: str = "best"  # which epoch was kept
     candidates: Sequence[Candidate] = ()  # the variants that were compared, this one among them
+    frames: Sequence[np.ndarray] = ()  # (H, W, 3) uint8: the maps of the watched faces after every epoch
 
     @property
     def measured(self) -> tuple[str, Predictions]:
@@ -87,6 +89,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     """Train and measure; nothing is written but the run's folder. Raises InfantFERError with one sentence."""
     start = time.monotonic()
     base, dataset = _model_and_data(config, log)
+    watched = watched_faces(config.watch, base.crop, config.data.crops == "whole")
     splits, across = _checked_splits(dataset, config, log)
     if config.rendered:
         dataset, splits = with_renders(dataset, splits, config.rendered, base.crop, config.data.cache, log)
@@ -97,7 +100,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
             start_run(config.run_folder, description, config.resume)
-    history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder)
+    history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched)
     cross_validation = _cross_validate(config, seen, fold_splits, log)
     base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
@@ -121,6 +124,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         images=dataset.images,
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
         keep=config.settings.keep,
+        frames=read_frames(config.run_folder) if watched else (),
         trust=fit_trust_of_folds(base.model, seen, cross_validation.predictions.repeats[0].probabilities)
         if cross_validation and config.folds.average
         else _trust(base, dataset, splits, log),
@@ -230,12 +234,17 @@ def _checked_folds(images: LabeledImages, config: ExperimentConfig) -> list[np.n
 
 
 def _fit(
-    base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, config: ExperimentConfig, folder: Path
+    base: PretrainedModel,
+    dataset: AlignedDataset,
+    splits: np.ndarray,
+    config: ExperimentConfig,
+    folder: Path,
+    watched: Sequence[WatchedFace] = (),
 ) -> list[dict]:
     """Train on one split; of the held-out pictures only dev may choose the epoch."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
     train = train.with_target(_targets(train, base.crop, config))
-    return fit(base, train, dev, config.settings, folder, config.seed, config.resume)
+    return fit(base, train, dev, config.settings, FitRun(folder, config.seed, config.resume, watched))
 
 
 def _targets(train: AlignedDataset, crop: CropSpec, config: ExperimentConfig) -> np.ndarray:

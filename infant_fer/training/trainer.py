@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from infant_fer.training.batches import UNMOVED, Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.provenance import has_bfloat16, is_distributed
+from infant_fer.training.watching import FOLDER as WATCH_FOLDER
+from infant_fer.training.watching import MapsPerEpoch, WatchedFace
 
 MAX_GRADIENT_NORM = 5.0
 NUMBERED_LAYER = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the start of a parameter's name
@@ -132,18 +134,26 @@ HEAD_RATE = 10  # the head alone learns at this multiple of the rate
 SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measured
 
 
+@dataclass(frozen=True)
+class FitRun:
+    """Where a training keeps its checkpoints and TensorBoard logs, whether the newest checkpoint is continued, and what is watched."""
+
+    folder: Path
+    seed: int = 0
+    resume: bool = False
+    watched: Sequence[WatchedFace] = ()  # faces whose maps are written to `folder` after every epoch
+
+    def step(self, name: str) -> FitRun:
+        """Return the run of one step, in a folder of its own."""
+        return replace(self, folder=self.folder / name)
+
+
 def fit(
-    base: PretrainedModel,
-    train: AlignedDataset,
-    dev: AlignedDataset,
-    settings: TrainingConfig,
-    folder: Path,
-    seed: int,
-    resume: bool,
+    base: PretrainedModel, train: AlignedDataset, dev: AlignedDataset, settings: TrainingConfig, run: FitRun
 ) -> list[dict]:
     """Train `base.model` in place, keep the epoch that `settings.keep` says, and return the log history of both steps.
 
-    Checkpoints and TensorBoard logs go to `folder`; with `resume` the newest checkpoint is continued, to the same result.
+    With `run.resume` the newest checkpoint is continued, to the same result.
     """
     history = []
     if settings.head_epochs:
@@ -151,19 +161,13 @@ def fit(
             parameter.requires_grad_(is_head(name))
         rate = settings.learning_rate * HEAD_RATE
         head = replace(settings, epochs=settings.head_epochs, learning_rate=rate)
-        history = _run_step(base, train, dev, head, folder / "head", seed, resume)
+        history = _run_step(base, train, dev, head, run.step("head"))
     base.model.requires_grad_(True)
-    return history + _run_step(base, train, dev, settings, folder / "whole", seed, resume)
+    return history + _run_step(base, train, dev, settings, run.step("whole"))
 
 
 def _run_step(
-    base: PretrainedModel,
-    train: AlignedDataset,
-    dev: AlignedDataset,
-    settings: TrainingConfig,
-    folder: Path,
-    seed: int,
-    resume: bool,
+    base: PretrainedModel, train: AlignedDataset, dev: AlignedDataset, settings: TrainingConfig, run: FitRun
 ) -> list[dict]:
     with_geometry = getattr(base.model, "takes_geometry", False)
     if with_geometry and (settings.augmentation not in UNMOVED or settings.mixing):
@@ -174,18 +178,22 @@ def _run_step(
     trainer = ExpressionTrainer(
         settings,
         model=base.model,
-        args=_arguments(settings, folder, seed, len(train)),
+        args=_arguments(settings, run.folder, run.seed, len(train)),
         train_dataset=train,
         eval_dataset={"dev": dev, "train": train.rows(seen_again)},
         data_collator=Collator(base.processor, settings.augmentation, settings.mixing, settings.colour, with_geometry),
         compute_metrics=_scores,
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resume and folder.is_dir() else None)
+    if run.watched:
+        folder = run.folder.parent / WATCH_FOLDER
+        trainer.add_callback(MapsPerEpoch(base, run.watched, folder, run.folder.name, trainer.average))
+    continued = get_last_checkpoint(run.folder) if run.resume and run.folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=continued)
     if settings.keep == "last" and trainer.average is not None:
         base.model.load_state_dict(trainer.average.module.state_dict())
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # predictions are float32
-    return [{**entry, "step_of_two": folder.name} for entry in trainer.state.log_history]
+    return [{**entry, "step_of_two": run.folder.name} for entry in trainer.state.log_history]
 
 
 class ExpressionTrainer(Trainer):

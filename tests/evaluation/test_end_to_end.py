@@ -13,10 +13,12 @@ from infant_fer import Analyzer
 from infant_fer import evaluate as evaluate_script
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.evaluation.comparison import evaluate
+from infant_fer.evaluation.report import PRIVATE
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.synthetic.__main__ import main as render
 from infant_fer.training import pretrained
+from tests.conftest import EXAMPLES
 from tests.training.test_trainer import tiny_vit
 
 pytestmark = pytest.mark.slow
@@ -40,6 +42,7 @@ def trained(portraits, tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("home")
     words = ["--data", portraits, "--base", "random:tiny", "--size", 32, "--split", "given", "--recipe", "mobile"]
     words += ["--epochs", 1, "--output", home / "mine", "--cache", home / "cache"]
+    words += ["--watch", EXAMPLES / "smile.jpg"]
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(home)
         patched.setitem(pretrained.SHAPES, "tiny", tiny_vit)
@@ -72,6 +75,15 @@ def test_evaluation_finds_the_faces_anew_and_gives_the_figures_of_the_training(t
     assert measured["accuracy"]["infants"] < measured["accuracy"]["n"]
     counted = [sum(classes.values()) for classes in stored["run"]["counts"].values()]
     assert sum(counted) > 40  # faces that were really found
+
+
+def test_the_report_shows_what_was_watched_while_it_learned(trained):
+    html = (trained / "report.html").read_text("utf-8")
+    assert "While it learned" in html
+    assert html.count("data:image/webp;base64,") == 1
+    assert PRIVATE in html
+    frames = list((trained.parent / "runs").glob("mine-*/watch/whole-*.png"))
+    assert [frame.name for frame in frames] == ["whole-001.png"]
 
 
 def test_the_app_predicts_what_was_measured(trained, portraits):

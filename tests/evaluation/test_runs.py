@@ -159,6 +159,8 @@ def test_the_report_is_whole_and_loads_nothing(finished):
         (["--recipe", "magic"], "no recipe 'magic'"),
         (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --epochs, --split"),
         (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
+        (["--watch", "smile.jpg", "--push-to-hub", "me/mine"], "--watch shows private pictures"),
+        (["--watch", "smile.jpg", "--folds", "2", "--average-folds"], "--watch follows one training"),
         (["--no-test"], "--no-test is for the recipe infant_face"),
         (["--folds", "11", "--repeats", "3", "--average-folds"], "more than the 32 models"),
         (["--set", "batch=0"], "batch must be at least 1"),

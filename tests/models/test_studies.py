@@ -19,7 +19,7 @@ from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window
 from infant_fer.training.artifacts import check_saved
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import fit
+from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
 
 CROP = CropSpec(96)
@@ -40,7 +40,7 @@ def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
     torch.manual_seed(0)
     base, faces = load_pretrained(f"random:{shape}", AFFECTS, 96), drawn(6)
     settings = TrainingConfig(epochs=1, batch=3, augmentation="photometric", precision="float32")
-    history = fit(base, faces, faces, settings, tmp_path / "run", 0, resume=False)
+    history = fit(base, faces, faces, settings, FitRun(tmp_path / "run", 0))
     assert any("eval_dev_loss" in entry for entry in history)
     before = forward_crops(base.model, base.processor, faces.crops, faces.geometry, faces.found)
     for each in (base.model, base.processor):
@@ -116,4 +116,4 @@ def test_pictures_that_move_are_refused_where_landmarks_do_not(tmp_path):
     base, faces = load_pretrained("random:two-stream", AFFECTS, 96), drawn(3)
     for change in ({"augmentation": "light"}, {"mixing": "cutmix"}):
         with pytest.raises(DatasetError, match="landmarks, which would not move"):
-            fit(base, faces, faces, replace(TrainingConfig(epochs=1), **change), tmp_path, 0, resume=False)
+            fit(base, faces, faces, replace(TrainingConfig(epochs=1), **change), FitRun(tmp_path, 0))

@@ -18,7 +18,7 @@ from infant_fer.models.features import fingerprint
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import fit
+from infant_fer.training.trainer import FitRun, fit
 from infant_fer.trust.outputs import outputs_for
 from infant_fer.trust.store import TrustData, TrustRows
 from tests.drawn_data import drawn_face, face_dataset
@@ -47,7 +47,7 @@ def test_a_network_of_timm_is_trained_saved_loaded_explained_and_gated(name, tmp
     base, faces = load_pretrained(f"random:{name}", AFFECTS, size), drawn(6, size)
     before = {key: value.clone() for key, value in base.model.state_dict().items()}
     settings = TrainingConfig(epochs=1, head_epochs=1, batch=3, precision="float32")
-    fit(base, faces, faces, settings, tmp_path / "run", 0, resume=False)
+    fit(base, faces, faces, settings, FitRun(tmp_path / "run", 0))
     assert any(not torch.equal(before[key], value) for key, value in base.model.state_dict().items() if "weight" in key)
     expected = forward_crops(base.model.eval(), base.processor, faces.crops)["logits"]
     for each in (base.model, base.processor):

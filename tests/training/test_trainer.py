@@ -31,7 +31,7 @@ from infant_fer.training.config import (
     with_changes,
 )
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import fit, parameter_groups
+from infant_fer.training.trainer import FitRun, fit, parameter_groups
 from tests.drawn_data import drawn_face, face_dataset
 from tests.tiny_checkpoints import FAMILIES, edit, save_tiny
 
@@ -68,7 +68,7 @@ def weights(model) -> torch.Tensor:
 def test_sixteen_pictures_are_learned_by_heart(tmp_path):
     learner, crops = base(), drawn(16)
     settings = replace(QUICK, epochs=60, batch=16, learning_rate=3e-3, schedule="cosine", warmup=0.1)
-    history = fit(learner, crops, crops, settings, tmp_path, 0, resume=False)
+    history = fit(learner, crops, crops, settings, FitRun(tmp_path, 0))
     scores = [entry["eval_dev_accuracy"] for entry in history if "eval_dev_accuracy" in entry]
     assert max(scores) == 1.0
     assert scores[0] < 1.0
@@ -85,7 +85,7 @@ def test_the_last_epoch_or_the_best_on_dev_is_kept(tmp_path, ema):
     for keep in ("best", "last"):
         learner, folder = base(), tmp_path / f"{keep}{ema}"
         settings = replace(QUICK, epochs=2, batch=12, learning_rate=1e-3, keep=keep, ema=ema)
-        fit(learner, drawn(12), alike, settings, folder, 0, resume=False)
+        fit(learner, drawn(12), alike, settings, FitRun(folder, 0))
         first, last = (
             load_file(folder / "whole" / f"checkpoint-{step}" / (trainer.AVERAGED if ema else trainer.WEIGHTS))
             for step in (1, 2)
@@ -103,7 +103,7 @@ class Killed(Exception):
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     settings = replace(QUICK, epochs=3, ema=0.8, augmentation="light", mixing="fmix", sampler="weighted", head_epochs=1)
     straight = base()
-    fit(straight, drawn(24), drawn(9, 50), settings, tmp_path / "straight", 3, resume=False)
+    fit(straight, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "straight", 3))
 
     killed, saved = base(), trainer.ExpressionTrainer._save_checkpoint
 
@@ -115,9 +115,9 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(trainer.ExpressionTrainer, "_save_checkpoint", save_and_die)
         with pytest.raises(Killed):
-            fit(killed, drawn(24), drawn(9, 50), settings, tmp_path / "killed", 3, resume=False)
+            fit(killed, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3))
     again = base(seed=9)  # whatever the new process draws is overwritten by the checkpoint
-    fit(again, drawn(24), drawn(9, 50), settings, tmp_path / "killed", 3, resume=True)
+    fit(again, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3, resume=True))
     torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
 
 
@@ -128,11 +128,11 @@ def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
 
     def watched(*args):
         result = real(*args)
-        seen[args[4].name] = weights(learner.model.vit)
+        seen[args[4].folder.name] = weights(learner.model.vit)
         return result
 
     monkeypatch.setattr(trainer, "_run_step", watched)
-    fit(learner, drawn(16), drawn(6), replace(QUICK, epochs=1, head_epochs=1), tmp_path, 0, resume=False)
+    fit(learner, drawn(16), drawn(6), replace(QUICK, epochs=1, head_epochs=1), FitRun(tmp_path, 0))
     assert torch.equal(seen["head"], before)
     assert not torch.equal(seen["whole"], before)
 
@@ -169,7 +169,7 @@ def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
     learner, crops, dev = base(), drawn(16), drawn(6, 50)
     average = weights(learner.model)
     settings = replace(QUICK, ema=0.5, epochs=2, batch=16, learning_rate=1e-2, schedule="constant")
-    history = fit(learner, crops, dev, settings, tmp_path, 0, resume=False)
+    history = fit(learner, crops, dev, settings, FitRun(tmp_path, 0))
     averages = []
     for number, decay in ((1, 2 / 11), (2, 3 / 12)):  # one step an epoch, each with its warm-up decay
         own = base(1).model
@@ -244,7 +244,7 @@ def test_every_family_gets_a_new_head_and_learns(family, tmp_path):
     assert "new weights" in str(found)
     size = found.crop.size
     crops = face_dataset(np.zeros((4, size, size, 3), np.uint8), np.zeros((4, 0)), np.eye(3)[[0, 1, 2, 0]])
-    history = fit(found, crops, crops, replace(QUICK, epochs=1, batch=4), tmp_path / "run", 0, resume=False)
+    history = fit(found, crops, crops, replace(QUICK, epochs=1, batch=4), FitRun(tmp_path / "run", 0))
     assert any("eval_dev_loss" in entry for entry in history)
 
 
