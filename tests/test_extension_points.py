@@ -12,6 +12,7 @@ import transformers as hf
 
 from infant_fer import batch
 from infant_fer.analyzer import Analyzer, ExplanationSettings
+from infant_fer.batch import writers
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.explain import METHODS, saliency
 from infant_fer.face import (
@@ -120,8 +121,8 @@ def label_writer(path):
 
 
 def test_an_export_is_a_writer_and_an_entry(analyzer, monkeypatch, tmp_path):
-    labels = batch.Writer(lambda result: result.report.faces[0].prediction.label, label_writer)
-    monkeypatch.setitem(batch.WRITERS, "labels", labels)
+    labels = writers.Writer(lambda result: result.report.faces[0].prediction.label, label_writer)
+    monkeypatch.setitem(writers.WRITERS, "labels", labels)
     files = batch.photo_files([SMILE, EXAMPLES / "cry.jpg"])
     assert batch.read_files(lambda: analyzer, files, {"labels": tmp_path / "labels.txt"}) == 2
     assert (tmp_path / "labels.txt").read_text().split() == ["positive", "negative"]

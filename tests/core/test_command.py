@@ -16,9 +16,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from infant_fer import batch
 from infant_fer.__main__ import DELEGATED, main
-from infant_fer.batch import photo_files
+from infant_fer.batch import photo_files, writers
 from infant_fer.errors import CheckpointError
 from infant_fer.images import Photo, load_photo
 from infant_fer.report import Report
@@ -288,8 +287,8 @@ def test_other_commands_get_their_own_arguments(command, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_of_the_csv_is_a_formula_and_numbers_stay(start):
-    row = dict.fromkeys(batch.COLUMNS, f"{start}0.5")
-    safe = dict(zip(batch.COLUMNS, batch._no_formulas(list(row.values())), strict=True))
+    row = dict.fromkeys(writers.COLUMNS, f"{start}0.5")
+    safe = dict(zip(writers.COLUMNS, writers._no_formulas(list(row.values())), strict=True))
     quoted = {name for name, cell in safe.items() if cell == f"'{start}0.5"}
     assert quoted == {"file", "label", "notes", "checkpoint"}
     assert safe["valence"] == row["valence"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infant_fer import batch
-from infant_fer.batch import FileResult, PhotoFile
+from infant_fer.batch import writers
+from infant_fer.batch.writers import FileResult, PhotoFile
 from tests.conftest import ROOT
 
 FAKE = (
@@ -50,8 +50,8 @@ def test_windows_line_ends_are_not_doubled():
     output = io.TextIOWrapper(io.BytesIO(), newline="\r\n")
     with contextlib.redirect_stdout(output):
         print("\n", end="", flush=True)
-        with batch._csv_writer(batch._standard_output()) as write:
-            write(batch._rows(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone")))
+        with writers.csv_writer(writers.standard_output()) as write:
+            write(writers._rows(FileResult(PhotoFile(Path("a.jpg"), "a.jpg"), None, "gone")))
     assert b"\r\r" not in output.buffer.getvalue()[2:]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.batch import WRITERS, FileResult, PhotoFile
+from infant_fer.batch.writers import WRITERS, FileResult, PhotoFile
 from infant_fer.classifier import Prediction
 from infant_fer.face import Face, HeadPose
 from infant_fer.images import load_image

@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from infant_fer.batch import COLUMNS
+from infant_fer.batch.writers import COLUMNS
 from infant_fer.errors import ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.ui import sessions as sessions_module

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from infant_fer.batch import COLUMNS, FileResult, PhotoFile, csv_rows, json_entry
+from infant_fer.batch.writers import COLUMNS, FileResult, PhotoFile, csv_rows, json_entry
 from infant_fer.classifier import Prediction
 from infant_fer.drawing import close_up, draw_faces
 from infant_fer.images import data_url
