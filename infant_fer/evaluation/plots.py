@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +76,17 @@ def learning_curves(epochs: list[Epoch]) -> bytes:
         axes.fill_between(steps, train, dev, color=GRAY, alpha=0.15)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.legend(frameon=False)
+    return png(figure)
+
+
+def accuracy_curves(runs: dict[str, list[Epoch]]) -> bytes:
+    """Draw the dev accuracy of several runs over their epochs in one plot."""
+    figure, axes = _figure(6.4, 3.6)
+    for (name, epochs), style in zip(runs.items(), cycle(("-", "--", ":", "-.")), strict=False):
+        steps = [each.epoch for each in epochs]
+        axes.plot(steps, [each.dev_accuracy for each in epochs], style, marker="o", markersize=3, label=name)
+    axes.set(xlabel="epoch", ylabel="dev accuracy", ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=8)
     return png(figure)
 
 

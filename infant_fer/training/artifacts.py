@@ -41,7 +41,7 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.variants import HEAD
+from infant_fer.training.variants import HEAD, Candidate
 from infant_fer.training.watching import animated, still_strip
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
@@ -128,9 +128,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     run = result.provenance
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
-        Section(
-            "Compared on dev", [Table([each.row for each in result.candidates], HEAD)] if result.candidates else ()
-        ),
+        Section("Compared on dev", _compared(result.candidates)),
         *prediction_sections(measured),
         *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
@@ -140,6 +138,17 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
         Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
     ]
     return report_page(f"Evaluation of {name}", sections)
+
+
+def _compared(candidates: Sequence[Candidate]) -> list[Block]:
+    """Return the table of the variants and, where they were trained for more than one epoch, their curves in one plot."""
+    if not candidates:
+        return []
+    blocks: list[Block] = [Table([each.row for each in candidates], HEAD)]
+    runs = {each.name: steps_of(list(each.history)).get("whole", []) for each in candidates}
+    if max(map(len, runs.values())) > 1:
+        blocks.append(Figure.of_png(plots.accuracy_curves(runs), "Dev accuracy of all variants while they learned."))
+    return blocks
 
 
 def _training(result: ExperimentResult) -> list[Block]:

@@ -36,6 +36,7 @@ class Candidate:
     accuracy: Proportion | RepeatedAccuracy
     figures: dict[str, float]  # by COLUMNS; of a cross-validation the mean over its repeats
     minutes: float
+    history: Sequence[dict] = ()  # of its training, for the curves; empty where only the folds were trained
 
     @property
     def row(self) -> tuple:
@@ -56,7 +57,7 @@ class Candidate:
         repeats = measured.repeats if isinstance(measured, RepeatedPredictions) else (measured,)
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
-        return cls(name, split, measured.accuracy, means, result.provenance["minutes"])
+        return cls(name, split, measured.accuracy, means, result.provenance["minutes"], result.history)
 
 
 def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -> dict[str, ExperimentConfig]:

@@ -10,6 +10,7 @@ import pytest
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.training import variants as module
+from infant_fer.training.artifacts import _compared
 from infant_fer.training.config import DataConfig, ExperimentConfig, TrainingConfig, balanced
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.variants import HEAD, Candidate, compare, variants
@@ -24,7 +25,7 @@ def result(right: int) -> ExperimentResult:
     members = tuple(str(n) for n in range(6))
     dev = Predictions(("positive", "neutral", "negative"), probabilities, truth, members, np.array(members), {})
     nothing = dict.fromkeys(
-        ("base", "cross_validation", "history", "baselines", "size_curve", "crops", "images", "splits")
+        ("base", "cross_validation", "history", "baselines", "size_curve", "held_out", "images", "splits")
     )
     return ExperimentResult(**{**nothing, "predictions": {"dev": dev}, "provenance": {"minutes": 1.5}})
 
@@ -89,6 +90,19 @@ def test_a_row_has_accuracy_loss_and_macro_figures():
     assert candidate.figures["loss"] == pytest.approx(-np.log(0.9 + 0.1 / 3))
     assert candidate.to_dict()["accuracy"]["n"] == 6
     assert candidate.minutes == 1.5
+
+
+def test_the_curves_of_all_variants_are_in_one_plot_where_there_is_more_than_one_epoch():
+    def history(epochs: int) -> list[dict]:
+        scores = {f"eval_{split}_{name}": 0.5 for split in ("train", "dev") for name in ("loss", "accuracy")}
+        return [{"epoch": float(epoch), **scores} for epoch in range(1, epochs + 1)]
+
+    both = [replace(Candidate.of(name, result(4)), name=name, history=history(3)) for name in ("a", "b")]
+    table, figure = _compared(both)
+    assert [row[0] for row in table.rows] == ["a", "b"]
+    assert figure.source.startswith("data:image/png")
+    assert len(_compared([replace(each, history=history(1)) for each in both])) == 1
+    assert _compared([]) == []
 
 
 def test_the_last_of_all_epochs_excludes_early_stopping():
