@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from pathlib import Path
 def main() -> int:
     """Parse the arguments, load the default checkpoint and serve until interrupted."""
     options = _parser().parse_args()
+    if not _can_be_served(options.host, options.port):
+        return _refused(options)
     from infant_fer.errors import InfantFERError
     from infant_fer.ui.uploads import private_upload_folder
 
@@ -29,11 +32,24 @@ def main() -> int:
             return 1
         try:
             launch(page, options.host, options.port, options.allow_host)
-        except (OSError, OverflowError):  # taken, or no port at all
-            address = f"{options.host}:{options.port}"
-            print(f"The page cannot be served at {address}: choose a free port with --port.", file=sys.stderr)
-            return 1
+        except (OSError, OverflowError):  # taken meanwhile
+            return _refused(options)
     return 0
+
+
+def _can_be_served(host: str, port: int) -> bool:
+    """Return whether the address is free now, which is known before the checkpoint is loaded."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except (OSError, OverflowError):  # taken, or no address or port at all
+        return False
+    return True
+
+
+def _refused(options: argparse.Namespace) -> int:
+    address = f"{options.host}:{options.port}"
+    print(f"The page cannot be served at {address}: choose a free port with --port.", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

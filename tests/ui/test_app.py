@@ -9,8 +9,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def busy_port() -> Iterator[int]:
