@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from infant_fer.errors import ExplanationError
 from infant_fer.explain.layers import Attention, as_grid, enlarged, grid_of, networks, private_copy, recorded_attention
 from infant_fer.explain.saliency import Method, SaliencyMap, Score, check_crop
+from infant_fer.models.part_tokens import PartTokensModel
 
 NO_ATTENTION = "This checkpoint has no attention over the whole crop, so attention maps do not apply to it."
+NO_RELEVANCE = (
+    "This checkpoint's tokens are parts of the face; see attention rollout, which shows how much each of them gets."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class AttentionRollout(Method):
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
         check_crop(pixel_values)
+        if (parts := _reader_of_parts(score)) is not None:
+            yield self.saliency_map(score, self._of_parts(parts, pixel_values), 1)
+            return
         total = torch.zeros(pixel_values.shape[-2:])
         for layers in _stacks(score, pixel_values):
             relevance = torch.eye(layers[0].weights.shape[-1], device=pixel_values.device)
@@ -43,6 +51,10 @@ class AttentionRollout(Method):
             tokens = self._read(layers[-1].read, relevance)[None, :, None]
             total += enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
         yield self.saliency_map(score, total.numpy(), 1)
+
+    def _of_parts(self, model: PartTokensModel, pixel_values: torch.Tensor) -> np.ndarray:
+        """Return the (S, S) attention that the answer's token pays to each part, for a model whose tokens are parts."""
+        return model.part_attention_map(pixel_values)[0].cpu().numpy()
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
         """Return the (T,) relevance of the first tokens to the answer, which reads the last ones with the weights `read`."""
@@ -69,6 +81,9 @@ class AttentionRelevance(AttentionRollout):
         "Bright patches passed on what the answer rests on."
     )
 
+    def _of_parts(self, model: PartTokensModel, pixel_values: torch.Tensor) -> np.ndarray:
+        raise ExplanationError(NO_RELEVANCE)
+
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
         return read @ relevance - read
 
@@ -87,6 +102,11 @@ class _Layer:
     weights: torch.Tensor
     gradient: torch.Tensor
     read: torch.Tensor
+
+
+def _reader_of_parts(score: Score) -> PartTokensModel | None:
+    """Return the network of a score if its tokens are parts of the face, which lie on no grid."""
+    return next((module for module in score.model.modules() if isinstance(module, PartTokensModel)), None)
 
 
 def _stacks(score: Score, pixel_values: torch.Tensor) -> list[list[_Layer]]:

@@ -90,6 +90,19 @@ class PartTokensModel(PreTrainedModel):
         shares = dict(zip(PARTS, paid[:, : len(PARTS)].unbind(1), strict=True))
         return shares | {"filters": paid[:, len(PARTS) :].sum(1)}
 
+    def part_attention_map(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Return (B, S, S): each pixel of the crops has the attention of its part, the larger where two patches overlap.
+
+        Outside all patches it is 0; the filters, which see the whole crop, are left out.
+        """
+        side, shares = pixel_values.shape[-1], self.part_attention(pixel_values)
+        places = (torch.arange(side, device=pixel_values.device) + 0.5) / side
+        found = torch.zeros(len(pixel_values), side, side, device=pixel_values.device)
+        for name, (x, y, half_x, half_y) in part_boxes(self.config).items():
+            inside = ((places - y).abs() <= half_y)[:, None] & ((places - x).abs() <= half_x)[None, :]
+            found = torch.maximum(found, shares[name][:, None, None] * inside)
+        return found
+
     def _encoded(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return (B, W) features and each layer's (B, T, T) attention, averaged over heads."""
         count = len(pixel_values)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from infant_fer.alignment import CropSpec
+from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.classifier import AffectClassifier, forward_crops
-from infant_fer.errors import DatasetError
+from infant_fer.errors import DatasetError, ExplanationError
 from infant_fer.evaluation.predictions import predict
+from infant_fer.explain import METHODS
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
@@ -78,6 +79,23 @@ def test_attention_to_the_parts_sums_to_one():
     shares = model.part_attention(torch.randn(2, 3, 96, 96))
     assert list(shares) == [*PARTS, "filters"]
     torch.testing.assert_close(torch.stack(list(shares.values())).sum(0), torch.ones(2))
+
+
+def test_the_parts_that_get_attention_are_an_explanation():
+    torch.manual_seed(0)
+    base = load_pretrained("random:part-tokens", AFFECTS, 96)
+    aligned = AlignedFace(drawn_face("positive", 0), np.eye(2, 3))
+    classifier = AffectClassifier(base.model, base.processor, "parts")
+    score, pixels = classifier.score_of("positive", aligned), classifier.pixel_values(aligned)
+    shares = base.model.eval().part_attention(pixels)
+    values = METHODS["rollout"]().map(score, pixels).values
+    assert values.shape == (96, 96)
+    assert (values[:3] == 0).all()  # above the brows is no part
+    x, y, *_ = part_boxes(base.model.config)["mouth"]
+    largest = max(float(shares[name]) for name in PARTS)
+    assert values[round(y * 96), round(x * 96)] == pytest.approx(float(shares["mouth"]) / largest, abs=1e-5)
+    with pytest.raises(ExplanationError, match="parts of the face"):
+        METHODS["attention_relevance"]().map(score, pixels)
 
 
 def test_landmarks_matter_where_they_are_found_and_only_there():
