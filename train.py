@@ -33,23 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         default="thesis",
         help="one of thesis, iface, mobile, affectnet, part-tokens, two-stream, infant-face (also: ours); default: thesis",
     )
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument(
-        "--base",
-        help="pretrained model: folder, Hub id, timm:NAME, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
-        "of the backbone, by default that of the research data",
-    )
-    start.add_argument(
-        "--compare",
-        nargs="+",
-        metavar="BASE",
-        help="train several bases with the same settings and keep the best on dev",
-    )
-    start.add_argument(
-        "--vary",
-        metavar="NAME=A,B,C",
-        help="train variants of one setting alike, print one table and keep the best on dev, such as mixing=none,cutmix",
-    )
+    _add_start(parser)
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16")
     parser.add_argument(
@@ -61,27 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--split",
-        choices=["given", "subject", "thesis", "thesis-classes", "holdout"],
-        help="how to split the data, instead of the recipe's",
-    )
-    data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")
-    data.add_argument("--repeats", type=int, default=1, help="repeats of the cross-validation, each with other folds")
-    data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
-    data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
-    data.add_argument(
-        "--pictures", type=Path, nargs="+", default=[], help="folders or zips with the pictures of a table"
-    )
-    data.add_argument(
-        "--crops", choices=["aligned", "whole"], help="faces aligned as in the app, or whole pictures, resized"
-    )
-    data.add_argument("--whole-pictures", action="store_true", help="use a whole picture if no face is found in it")
-    leaks = data.add_mutually_exclusive_group()
-    leaks.add_argument("--drop-leaks", action="store_true", help="train without pictures whose infant is held out")
-    leaks.add_argument("--allow-leakage", action="store_true", help="train even if an infant is in several splits")
-    data.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
+    _add_data(parser)
     parser.add_argument(
         "--size-curve", action="store_true", help="also train on 1/8, 1/4 and 1/2 of the pictures, for the report"
     )
@@ -109,6 +73,50 @@ def _parser() -> argparse.ArgumentParser:
     )
     infant_face.add_argument("--no-test", action="store_true", help="do not measure the test rows")
     return parser
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--base",
+        help="pretrained model: folder, Hub id, timm:NAME, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
+        "of the backbone, by default that of the research data",
+    )
+    start.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="BASE",
+        help="train several bases with the same settings and keep the best on dev",
+    )
+    start.add_argument(
+        "--vary",
+        metavar="NAME=A,B,C",
+        help="train variants of one setting alike, print one table and keep the best on dev, such as mixing=none,cutmix",
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--split",
+        choices=["given", "subject", "thesis", "thesis-classes", "holdout"],
+        help="how to split the data, instead of the recipe's",
+    )
+    data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")
+    data.add_argument("--repeats", type=int, default=1, help="repeats of the cross-validation, each with other folds")
+    data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
+    data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
+    data.add_argument(
+        "--pictures", type=Path, nargs="+", default=[], help="folders or zips with the pictures of a table"
+    )
+    data.add_argument(
+        "--crops", choices=["aligned", "whole"], help="faces aligned as in the app, or whole pictures, resized"
+    )
+    data.add_argument("--whole-pictures", action="store_true", help="use a whole picture if no face is found in it")
+    leaks = data.add_mutually_exclusive_group()
+    leaks.add_argument("--drop-leaks", action="store_true", help="train without pictures whose infant is held out")
+    leaks.add_argument("--allow-leakage", action="store_true", help="train even if an infant is in several splits")
+    data.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
 
 
 if __name__ == "__main__":

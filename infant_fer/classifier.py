@@ -291,11 +291,8 @@ def forward_crops(
 def member_disagreement(member_logits: torch.Tensor) -> torch.Tensor:
     """Return (...) nats: the entropy of the members' mean minus their mean entropy, for (..., M, C) logits (Houlsby et al. 2011)."""
     shares = member_logits.double().softmax(-1)
-    return (_entropy(shares.mean(-2)) - _entropy(shares).mean(-1)).clamp_min(0)
-
-
-def _entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    return torch.special.entr(probabilities).sum(-1)
+    of_mean, of_members = torch.special.entr(shares.mean(-2)).sum(-1), torch.special.entr(shares).sum(-1)
+    return (of_mean - of_members.mean(-1)).clamp_min(0)
 
 
 def _heads(output, count: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,9 +88,8 @@ def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMap
         raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
     classifier, finder = AffectClassifier.from_pretrained(options.checkpoints[0]), FaceDetector(face_bundle())
     first = next(iter(evaluation.predictions.values()))
-    maps = split_maps(
-        classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit, split=options.split_name
-    )
+    maps = split_maps(classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit)
+    maps = replace(maps, split=options.split_name)
     print(finding(maps.to_dict()))
     if options.card:
         write_maps(_card_files(options)[0].parent, maps.to_dict(), classifier.weights_sha256)

@@ -6,10 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
 
+from infant_fer.alignment import AlignedFace
+from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 
 SEVEN = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -121,3 +124,16 @@ def refusal(call, *arguments, **options) -> str:
     assert "\n" not in sentence
     assert sentence.endswith(".")
     return sentence
+
+
+def load(folder, **options) -> AffectClassifier:
+    return AffectClassifier.from_pretrained(folder, device="cpu", **options)
+
+
+def crop(kind: str = "noise", size: int = 32, seed: int = 0) -> AlignedFace:
+    pixels = {
+        "black": np.zeros((size, size, 3), np.uint8),
+        "white": np.full((size, size, 3), 255, np.uint8),
+        "noise": np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8),
+    }
+    return AlignedFace(pixels[kind], np.eye(2, 3))

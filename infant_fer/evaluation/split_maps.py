@@ -165,11 +165,10 @@ def split_maps(
     methods: Sequence[str],
     samples: int = 50,
     limit: int | None = None,
-    split: str = "dev",
 ) -> SplitMaps:
     """Explain and test every picture of a split, (N, S, S, 3) uint8 crops in the order of `measured`, by several methods.
 
-    The class explained is the image stream's answer. `limit` draws so many pictures of the `split`, always the same. Hidden crops are not
+    The class explained is the image stream's answer. `limit` draws so many pictures, always the same. Hidden crops are not
     mirrored, so that a picture takes seconds. Raises DatasetError when no picture has a mesh, or the classes are none of
     AFFECTS.
     """
@@ -188,7 +187,7 @@ def split_maps(
             "In no picture of the split was a face's mesh found, so that no map can be assigned to face parts."
         )
     used = tuple(method for method in methods if method not in unavailable)
-    return SplitMaps(tuple(pictures), used, samples, len(order) - len(pictures), unavailable, split)
+    return SplitMaps(tuple(pictures), used, samples, len(order) - len(pictures), unavailable)
 
 
 def _explain(

@@ -106,7 +106,7 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     config = SHAPES[shape]() if shape in SHAPES else _timm_config(shape, size)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
-    own_size = (getattr(config, "model_args", None) or {}).get("img_size") or getattr(config, "image_size", 224)
+    own_size: int = (getattr(config, "model_args", None) or {}).get("img_size") or getattr(config, "image_size", 224)
     crop = CropSpec(size or own_size)
     if hasattr(config, "image_size"):
         config.image_size = crop.size
