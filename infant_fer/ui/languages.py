@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import gradio as gr
 
@@ -14,6 +15,11 @@ I18N = gr.I18n(en={text: text for text in catalogue("de")}, **{name: dict(catalo
 def label(text: str) -> gr.I18nData:
     """Return the text of a component, which the browser translates."""
     return I18N(text)
+
+
+def choices(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the choices of a component: the browser translates what is shown, and each value stays its name."""
+    return [(label(name), name) for name in names]
 
 
 def language_of(request: gr.Request | None) -> str:
@@ -64,6 +70,9 @@ BROWSER_WORDS = {
     "bad_zip": "The zip archive could not be read.",
     "too_many": "The list holds at most 200 photos; the others were left out.",
     "no_photos": "There is no photo among these files. Use JPEG, PNG, WebP, AVIF or HEIC.",
+    "record_clip": "Record with the camera",
+    "stop_recording": "Stop recording",
+    "no_recording": "The camera could not be opened.",
     "picture": "Picture",
     "photo_alt": "The photo that was chosen",
     "landmarks_alt": "The face with its outlines.",

@@ -54,7 +54,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
             with gr.Tab(t("Live"), id="live"):
                 build_live_tab(registry, sessions, photo_tab, tabs)
             if is_video_installed():
-                with gr.Tab("Clip", id="clip"):
+                with gr.Tab(t("Clip"), id="clip"):
                     from infant_fer.ui.clip.tab import build_clip_tab  # imports PyAV
 
                     build_clip_tab(registry, sessions, photo_tab, tabs)

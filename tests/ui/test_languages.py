@@ -11,6 +11,7 @@ import pytest
 
 from infant_fer import images
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
+from infant_fer.explain.covering import FILL_WORDS
 from infant_fer.labels import AFFECTS, AGE_GROUPS, METERS
 from infant_fer.locales import LANGUAGES, Message, catalogue, preferred_language, translator
 from infant_fer.regions import PART_WORDS
@@ -19,17 +20,21 @@ from infant_fer.report_html import EMOTION_WORDS, answer_html
 from infant_fer.trust import rules
 from infant_fer.trust.assessment import VERDICTS
 from infant_fer.ui import about_tab, live_tab, style
+from infant_fer.ui.clip import tab as clip_tab
 from infant_fer.ui.downloads import DOWNLOADS
 from infant_fer.ui.languages import BROWSER_WORDS, browser_words
+from infant_fer.ui.map_tests import tab as map_tab
+from infant_fer.ui.map_tests.experiments import COVERS_PART, COVERS_SPOT, GUESSES
 from infant_fer.ui.photo import layout, view
 from infant_fer.ui.several import tab as several_tab
+from infant_fer.video.analysis import REGIONS
 from tests.conftest import EXAMPLES, ROOT
 
 PACKAGE = ROOT / "infant_fer"
 CALLED = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
-# Modules whose own texts are the page's; the lab and the pages of other subjects speak English.
+# Modules whose own texts are the page's; the lab and the results of experiments and clips speak English.
 TRANSLATED = ["report.py", "report_html.py", *(f"ui/{name}.py" for name in ("about_tab", "live_tab", "page"))]
-TRANSLATED += ["ui/photo/*.py", "ui/several/*.py"]
+TRANSLATED += ["ui/photo/*.py", "ui/several/*.py", "ui/clip/*.py", "ui/map_tests/tab.py"]
 
 
 def called_with_literals() -> Iterator[str]:
@@ -40,6 +45,8 @@ def called_with_literals() -> Iterator[str]:
                 function = node.func.func if isinstance(node.func, ast.Call) else node.func
                 if isinstance(function, ast.Name) and function.id in ("_", "t", "translator"):
                     yield node.args[0].value
+                elif isinstance(function, ast.Name) and function.id == "experiment":  # number, title, words, button
+                    yield from (argument.value for argument in node.args[1:4])
     for path in (PACKAGE / "templates").glob("*.html.j2"):
         yield from (json.loads(f'"{text}"') for text in CALLED.findall(path.read_text()))
 
@@ -63,6 +70,28 @@ def texts() -> set[str]:
     single = {LIMITS, OUTSIDE_WARNING, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
     single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
+    single |= {
+        clip_tab.IDLE,
+        clip_tab.HELP,
+        clip_tab.NO_CLIP_YET,
+        clip_tab.NO_FRAME,
+        clip_tab.WHOLE,
+        clip_tab.ALL_FORMATS,
+    }
+    single |= {
+        *clip_tab.RATES,
+        *REGIONS,
+        map_tab.INTRODUCTION,
+        map_tab.EMPTY,
+        map_tab.NO_OTHER,
+        map_tab.SEVERAL_METHODS,
+    }
+    single |= {
+        COVERS_PART,
+        COVERS_SPOT,
+        GUESSES,
+        *(FILL_WORDS[name].capitalize() for name in ("blur", "skin", "neighbours")),
+    }
     single |= {"or", several_tab.FULL, several_tab.NONE_YET, *several_tab.TITLES.values()}
     return single | {text for table in tables for text in table} | {*called_with_literals()} | {*of_trust()}
 

@@ -69,7 +69,7 @@ RECORD_JS = f"""async () => {{
   try {{
     stream = await navigator.mediaDevices.getUserMedia({{video: {{width: {{ideal: 640}}, height: {{ideal: 480}}}}, audio: false}});
   }} catch {{
-    document.querySelector("#clip-preview p").textContent = "The camera could not be opened.";
+    document.querySelector("#clip-preview p").textContent = page.words("no_recording");
     return;
   }}
   const type = ["video/mp4", "video/webm"].find((each) => MediaRecorder.isTypeSupported(each)) ?? "";
@@ -77,7 +77,7 @@ RECORD_JS = f"""async () => {{
   recorder.ondataavailable = (event) => pieces.push(event.data);
   recorder.onstop = () => {{
     page.recorder = null;
-    button.textContent = "Record with the camera";
+    button.textContent = page.words("record_clip");
     stream.getTracks().forEach((track) => track.stop());
     preview.srcObject = null; preview.hidden = true;
     const kind = recorder.mimeType.includes("mp4") ? "mp4" : "webm";
@@ -88,7 +88,7 @@ RECORD_JS = f"""async () => {{
     field.dispatchEvent(new Event("change", {{bubbles: true}}));
   }};
   preview.srcObject = stream; preview.hidden = false; preview.play();
-  button.textContent = "Stop recording";
+  button.textContent = page.words("stop_recording");
   recorder.start(1000);
   setTimeout(() => recorder.state === "recording" && recorder.stop(), {RECORD_SECONDS * 1000});
 }}"""

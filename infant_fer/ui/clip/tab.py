@@ -17,11 +17,14 @@ from gradio.utils import get_upload_folder
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
+from infant_fer.locales import Translate, translator
 from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, RECORD_SECONDS, view_html
 from infant_fer.ui.clip.upload import PrivateClip, UploadedClip
 from infant_fer.ui.compute import MAP, TURNS
 from infant_fer.ui.downloads import SAVE_JS, as_download
 from infant_fer.ui.event_queue import CORES
+from infant_fer.ui.languages import choices, language_of
+from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
@@ -44,7 +47,7 @@ HELP = (
     f"A clip of at most {RECORD_SECONDS // 60} minutes and {CLIP_BYTES // 10**6} MB: MP4, MOV, WebM, MKV or AVI. It is deleted on the "
     "server as soon as it is read; the player uses the copy on your own device."
 )
-IDLE = '<div class="ife"><p>Choose a clip or record one. The timeline appears here.</p></div>'
+IDLE = "Choose a clip or record one. The timeline appears here."
 NO_CLIP_YET = "There is no timeline yet. Choose a clip first."
 NO_FRAME = "Your browser cannot show this clip's frames. Save the clip as MP4 (H.264) or WebM, or explain a photo of the moment."
 
@@ -71,23 +74,31 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
     """Lay out the tab and wire its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
-            file = PrivateClip(label="Clip", file_types=sorted(CLIP_SUFFIXES), height=140, elem_id="clip-file")
-            record = gr.Button("Record with the camera", elem_id="clip-record")
+            file = PrivateClip(label=t("Clip"), file_types=sorted(CLIP_SUFFIXES), height=140, elem_id="clip-file")
+            record = gr.Button(t("Record with the camera"), elem_id="clip-record")
             gr.HTML(PREVIEW, elem_id="clip-preview", padding=False)
             rate = gr.Radio(
-                list(RATES), value=DEFAULT_RATE, label="Read", info="More frames take longer and time bouts finer."
+                choices(RATES),
+                value=DEFAULT_RATE,
+                label=t("Read"),
+                info=t("More frames take longer and time bouts finer."),
             )
-            region = gr.Radio([WHOLE, *REGIONS], value=WHOLE, label="Where the infant is", info="For split screens.")
-            gr.Markdown(HELP)
+            region = gr.Radio(
+                choices((WHOLE, *REGIONS)),
+                value=WHOLE,
+                label=t("Where the infant is"),
+                info=t("For split screens."),
+            )
+            gr.Markdown(t(HELP))
         with gr.Column(scale=3, min_width=320):
-            stop = gr.Button("Stop reading", visible=False, elem_id="clip-stop")
+            stop = gr.Button(t("Stop reading"), visible=False, elem_id="clip-stop")
             with gr.Row(visible=False) as actions:
-                explain = gr.Button("Explain this frame", variant="primary", elem_id="clip-explain")
+                explain = gr.Button(t("Explain this frame"), variant="primary", elem_id="clip-explain")
                 choice = gr.Dropdown(
-                    [ALL_FORMATS, *EXPORTERS], value=ALL_FORMATS, label="Format", elem_id="clip-format"
+                    choices((ALL_FORMATS, *EXPORTERS)), value=ALL_FORMATS, label=t("Format"), elem_id="clip-format"
                 )
-                save = gr.Button("Download", elem_id="clip-save")
-            view = gr.HTML(IDLE, elem_id="clip-view", padding=False)
+                save = gr.Button(t("Download"), elem_id="clip-save")
+            view = gr.HTML(_line(t(IDLE)), elem_id="clip-view", padding=False)
     frame = PrivateImage(visible="hidden", label="frame")
     payload = gr.JSON(visible="hidden", label="download")
     parts = _Parts(file, record, rate, region, view, stop, actions, explain, choice, save, frame, payload)
@@ -107,19 +118,19 @@ class ClipEvents:
         if clip is None:
             yield [gr.skip()] * 4
             return
-        session = created(self.sessions, request)
+        session, _ = created(self.sessions, request), translator(language_of(request))
         clip_id = session.begin_clip()
         hide, show = gr.update(visible=False), gr.update(visible=True)
-        yield [None, progress_html(None, 0.0), show, hide]
+        yield [None, progress_html(None, 0.0, _), show, hide]
         try:
             analysis = ClipAnalysis(clip.data, self.registry.analyzer(checkpoint), _settings(rate, region))
             for progress in _steps(analysis):
                 if not session.is_newest_clip(clip_id) or not self._is_known(request):
                     return
-                yield [gr.skip(), progress_html(*progress), gr.skip(), gr.skip()]
+                yield [gr.skip(), progress_html(*progress, _), gr.skip(), gr.skip()]
             timeline = analysis.timeline(clip.name)
         except InfantFERError as error:
-            yield [gr.skip(), IDLE, hide, hide]
+            yield [gr.skip(), _line(_(IDLE)), hide, hide]
             raise user_error(error) from None
         if session.finish_clip(clip_id, timeline):
             yield [gr.skip(), view_html(timeline), hide, show]
@@ -132,19 +143,19 @@ class ClipEvents:
         """Let the clip that is read end; return values for view, stop button and actions."""
         session = self.sessions.get(request.session_hash)
         session.begin_clip()
-        return [IDLE, gr.update(visible=False), gr.update(visible=False)]
+        return [_line(translator(language_of(request))(IDLE)), gr.update(visible=False), gr.update(visible=False)]
 
     def explain(self, frame: Photo | None, checkpoint: str, request: gr.Request) -> list:
         """Read one frame as a photo; return the values of the Photo tab and the tab to show."""
         session = self.sessions.get(request.session_hash)
-        _timeline(session)
+        _timeline(session, request)
         if frame is None:
-            raise user_error(NO_FRAME)
+            raise user_error(translator(language_of(request))(NO_FRAME))
         return [*read_photo(self.registry, session, frame, checkpoint), gr.update(selected="photo")]
 
     def save(self, choice: str, request: gr.Request) -> dict[str, str]:
         """Return one download: a file of EXPORTERS, or all of them as a ZIP."""
-        timeline = _timeline(self.sessions.get(request.session_hash))
+        timeline = _timeline(self.sessions.get(request.session_hash), request)
         with tempfile.TemporaryDirectory(dir=_folder()) as folder:
             files = export(timeline, Path(folder), None if choice == ALL_FORMATS else [choice])
             if len(files) == 1:
@@ -203,20 +214,25 @@ def _steps(analysis: ClipAnalysis) -> Iterator[tuple[Progress, float]]:
             yield progress, now - started
 
 
-def progress_html(progress: Progress | None, elapsed_s: float) -> str:
+def progress_html(progress: Progress | None, elapsed_s: float, _: Translate = translator()) -> str:
     """Return how far the reading is, with the time left where it is known."""
-    if progress is None:
-        return '<div class="ife"><p role="status">The clip is opened.</p><progress aria-label="Reading the clip"></progress></div>'
-    words = f"{progress.time_s:.0f} s of the clip are read"
-    if progress.seconds_left is not None and elapsed_s > 2:
-        words += f", about {progress.seconds_left:.0f} s left"
-    value = "" if progress.share is None else f' value="{progress.share:.3f}" max="1"'
-    return f'<div class="ife"><p role="status">{words}.</p><progress{value} aria-label="Reading the clip"></progress></div>'
+    words, value = _("The clip is opened."), ""
+    if progress is not None:
+        words = _("{seconds} s of the clip are read.", seconds=round(progress.time_s))
+        if progress.seconds_left is not None and elapsed_s > 2:
+            words += " " + _("About {seconds} s are left.", seconds=round(progress.seconds_left))
+        value = "" if progress.share is None else f' value="{progress.share:.3f}" max="1"'
+    bar = f'<progress{value} aria-label="{_("Reading the clip")}"></progress>'
+    return f'<div class="ife"><p role="status">{words}</p>{bar}</div>'
 
 
-def _timeline(session: Session) -> Timeline:
+def _line(words: str) -> str:
+    return f'<div class="ife"><p>{words}</p></div>'
+
+
+def _timeline(session: Session, request: gr.Request) -> Timeline:
     if session.timeline is None:
-        raise user_error(NO_CLIP_YET)
+        raise user_error(translator(language_of(request))(NO_CLIP_YET))
     return session.timeline
 
 

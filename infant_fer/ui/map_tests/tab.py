@@ -11,6 +11,10 @@ from infant_fer.explain import METHODS
 from infant_fer.explain.__main__ import USUAL_METHODS
 from infant_fer.explain.covering import FACE_PARTS, FILL_WORDS
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import translator
+from infant_fer.regions import PART_WORDS
+from infant_fer.ui.languages import choices, language_of
+from infant_fer.ui.languages import label as t
 from infant_fer.ui.map_tests.experiments import (
     COVERS_PART,
     COVERS_SPOT,
@@ -36,7 +40,11 @@ INTRODUCTION = (
     "A heat map is a claim about the model. **Test it**, on the face that is chosen in the Photo tab. "
     "Nothing here says what an infant feels."
 )
-EMPTY = '<div class="ife"><p>Choose a photo in the Photo tab first. Its face appears here.</p></div>'
+EMPTY = "Choose a photo in the Photo tab first. Its face appears here."
+SEVERAL_METHODS = (
+    "Methods see different things. Open a picture to read how it is meant. Where they agree, and the tests above agree, "
+    "the claim stands better."
+)
 PREDICTED, NO_OTHER = "the predicted one", "all others"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 # Apart from the Photo tab's maps, which would wait for minutes of experiments.
@@ -74,42 +82,58 @@ def build_map_tests_tab(
     registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab
 ) -> None:
     """Lay out the tab and wire its events; `sessions` are those of the Photo tab."""
-    gr.Markdown(INTRODUCTION)
+    gr.Markdown(t(INTRODUCTION))
     cover = _lay_out_cover()
     _wire_cover(registry, sessions, checkpoint, tab, cover)
-    with gr.Accordion("How to test a heat map: five experiments, five minutes", open=True, elem_id="map-tests"):
+    with gr.Accordion(t("How to test a heat map: five experiments, five minutes"), open=True, elem_id="map-tests"):
         tested = _lay_out_map()
         _wire_experiments(registry, sessions, checkpoint, tested)
         _wire_comparison(registry, sessions, checkpoint, tested)
 
 
 def _lay_out_cover() -> _Cover:
-    gr.Markdown("## Cover it and see\nTap a part of the face, or choose parts below. The answer follows.")
+    gr.Markdown(f"## {t('Cover it and see')}")
+    gr.Markdown(t("Tap a part of the face, or choose parts below. The answer follows."))
     with gr.Row(equal_height=False, elem_id="cover-bench"):
         with gr.Column(scale=2, min_width=260):
             face = PrivateImage(
-                label="The face as the model sees it", interactive=False, buttons=[], elem_id="cover-face"
+                label=t("The face as the model sees it"), interactive=False, buttons=[], elem_id="cover-face"
             )
         with gr.Column(scale=3, min_width=280):
-            answer = gr.HTML(EMPTY, elem_id="cover-answer")
-            parts = gr.CheckboxGroup(list(FACE_PARTS), label="Cover", elem_id="cover-parts")
-            uncover = gr.Button("Uncover everything", size="sm", elem_id="cover-none")
+            answer = gr.HTML(f'<div class="ife"><p>{t(EMPTY)}</p></div>', elem_id="cover-answer")
+            parts = gr.CheckboxGroup(
+                [(t(PART_WORDS[part]), part) for part in FACE_PARTS], label=t("Cover"), elem_id="cover-parts"
+            )
+            uncover = gr.Button(t("Uncover everything"), size="sm", elem_id="cover-none")
             actions = [COVERS_PART, COVERS_SPOT, GUESSES]
-            action = gr.Radio(actions, value=COVERS_PART, label="A tap on the face", elem_id="cover-action")
-            fills = [(FILL_WORDS[name].capitalize(), name) for name in ("blur", "skin", "neighbours")]
-            fill = gr.Radio(fills, value="blur", label="Covered with", elem_id="cover-fill")
+            action = gr.Radio(
+                choices(actions),
+                value=COVERS_PART,
+                label=t("A tap on the face"),
+                elem_id="cover-action",
+            )
+            fills = [(t(FILL_WORDS[name].capitalize()), name) for name in ("blur", "skin", "neighbours")]
+            fill = gr.Radio(fills, value="blur", label=t("Covered with"), elem_id="cover-fill")
     return _Cover(face, answer, parts, action, fill, uncover)
 
 
 def _lay_out_map() -> _Map:
     with gr.Row():
         methods = [(method.title, name) for name, method in METHODS.items()]
-        method = gr.Dropdown(methods, value="smoothgrad", label="Map to test", min_width=160, elem_id="test-method")
+        method = gr.Dropdown(methods, value="smoothgrad", label=t("Map to test"), min_width=160, elem_id="test-method")
         target = gr.Dropdown(
-            [PREDICTED, *AFFECTS], value=PREDICTED, label="Class it explains", min_width=160, elem_id="test-target"
+            choices((PREDICTED, *AFFECTS)),
+            value=PREDICTED,
+            label=t("Class it explains"),
+            min_width=160,
+            elem_id="test-target",
         )
         versus = gr.Dropdown(
-            [NO_OTHER, *AFFECTS], value=NO_OTHER, label="Rather than", min_width=160, elem_id="test-versus"
+            choices((NO_OTHER, *AFFECTS)),
+            value=NO_OTHER,
+            label=t("Rather than"),
+            min_width=160,
+            elem_id="test-versus",
         )
     return _Map(method, target, versus)
 
@@ -122,7 +146,8 @@ def _wire_cover(
     def on_open(checkpoint: str, request: gr.Request):
         session = sessions.get(request.session_hash)
         if session.report is None or not session.report.faces:
-            return None, EMPTY, []
+            words = translator(language_of(request))(EMPTY)
+            return None, f'<div class="ife"><p>{words}</p></div>', []
         return covered(registry, session, checkpoint, cover_of(session))
 
     def on_tap(checkpoint: str, action: str, request: gr.Request, event: gr.SelectData):
@@ -155,9 +180,10 @@ def _wire_experiments(
             session = sessions.get(request.session_hash)
             return compute(registry, session, checkpoint, settings_of(method, target, versus), *values)
 
-        gr.Markdown(f"### {number}. {title}\n{words}")
+        gr.Markdown(f"### {number}. {t(title)}")
+        gr.Markdown(t(words))
         inputs = [checkpoint, *tested.inputs, *(control() for control in further)]
-        pressed = gr.Button(button, size="sm", elem_id=f"test-{name}")
+        pressed = gr.Button(t(button), size="sm", elem_id=f"test-{name}")
         shown = gr.HTML("", elem_id=f"test-{name}-result")
         pressed.click(event, inputs, [shown], show_progress_on=[shown], **COMPUTING)
 
@@ -176,7 +202,7 @@ def _wire_experiments(
         3, "Randomise the network",
         "A network with random weights has learned nothing. A map that stays the same shows the picture, not the model.",
         "Randomise, from the top layer down", "random", randomized_html,
-        (lambda: gr.Slider(0, 1, 1, step=0.1, label="Share of the layers", buttons=[], elem_id="test-random-share"),),
+        (lambda: gr.Slider(0, 1, 1, step=0.1, label=t("Share of the layers"), buttons=[], elem_id="test-random-share"),),
     )  # fmt: skip
     experiment(
         4, "Do it again",
@@ -188,18 +214,21 @@ def _wire_experiments(
 def _wire_comparison(
     registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
 ) -> None:
-    gr.Markdown(
-        "### 5. Ask several methods\nMethods see different things. Open a picture to read how it is meant. "
-        "Where they agree, and the tests above agree, the claim stands better."
-    )
+    gr.Markdown(f"### 5. {t('Ask several methods')}")
+    gr.Markdown(t(SEVERAL_METHODS))
     methods = [(method.title, name) for name, method in METHODS.items()]
-    chosen = gr.CheckboxGroup(methods, value=list(USUAL_METHODS), label="Methods", elem_id="test-methods")
-    targets = gr.CheckboxGroup([PREDICTED, *AFFECTS], value=[PREDICTED], label="Classes", elem_id="test-targets")
+    chosen = gr.CheckboxGroup(methods, value=list(USUAL_METHODS), label=t("Methods"), elem_id="test-methods")
+    targets = gr.CheckboxGroup(
+        choices((PREDICTED, *AFFECTS)),
+        value=[PREDICTED],
+        label=t("Classes"),
+        elem_id="test-targets",
+    )
     others = gr.CheckboxGroup(
-        [name for _, name in registry.choices], value=[], label="Further checkpoints", elem_id="test-checkpoints",
+        [name for _, name in registry.choices], value=[], label=t("Further checkpoints"), elem_id="test-checkpoints",
         visible=len(registry.choices) > 1,
     )  # fmt: skip
-    go = gr.Button("Draw them side by side", variant="primary", elem_id="test-compare")
+    go = gr.Button(t("Draw them side by side"), variant="primary", elem_id="test-compare")
     shown = gr.HTML("", elem_id="test-compare-result")
 
     def event(checkpoint, methods, targets, others, request: gr.Request, *chosen_map):
