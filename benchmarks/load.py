@@ -42,7 +42,7 @@ VISITORS, SECONDS = 50, 40.0
 STREAMS, UPLOADERS, STREAM_SECONDS = 5, 8, 20.0
 FRAME_EVERY = 0.08
 LOOKING_SECONDS = (2.0, 6.0)
-REST_SECONDS = 20.0  # until the page has given its free memory back to the system
+REST_SECONDS = 40.0  # until searches that were cut off have ended and free memory is back with the system
 
 
 @dataclass
