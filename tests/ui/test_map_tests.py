@@ -1,10 +1,13 @@
 """The tab "Test the map": what a tap covers, what is said about it, and every experiment in a real browser."""
 
+import json
+
 import gradio as gr
 import numpy as np
 import pytest
 
 from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+from infant_fer.evaluation.map_report import RECORD
 from infant_fer.explain import METHODS
 from infant_fer.explain.covering import FACE_PARTS
 from infant_fer.images import load_photo
@@ -183,3 +186,19 @@ class TestInBrowser:
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"] + 1
         assert page.faults == []
         assert set(FACE_PARTS) == {label.strip() for label in page.locator("#cover-parts label").all_inner_texts()}
+
+
+def test_the_second_experiment_says_what_the_method_reached_on_the_whole_split(
+    registry, session, tmp_path, monkeypatch
+):
+    """Only figures of these weights are shown, and only for a method that was measured."""
+    classifier = registry.analyzer(registry.default).classifier
+    below = {"value": 0.35, "interval95": [0.31, 0.39], "n": 141, "infants": 128}
+    record = {"split": "test", "faithfulness": {"gradcam": {"below_random": below}}}
+    (tmp_path / RECORD).write_text(json.dumps({"weights_sha256": classifier.weights_sha256, **record}))
+    monkeypatch.setattr(classifier, "folder", tmp_path)
+    shown = view.measured_html(registry, session, registry.default, settings_of("gradcam", "", ""))
+    assert "On 141 test pictures the deletion area of this checkpoint&#39;s Grad-CAM maps is 35 % below" in shown
+    assert view._over_split(registry.analyzer(registry.default), "rise") == ""
+    monkeypatch.setattr(classifier, "weights_sha256", "of other weights")
+    assert view._over_split(registry.analyzer(registry.default), "gradcam") == ""
