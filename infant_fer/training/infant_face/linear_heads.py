@@ -101,14 +101,6 @@ def known_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return F.binary_cross_entropy_with_logits(logits[known], target[known])
 
 
-def unit_correlations(model: InfantFaceModel, rendered: RenderedFaces) -> dict[str, float]:
-    """Return by action unit Pearson's correlation of the head with the truth of renders."""
-    crops = np.repeat(rendered.luminance[..., None], 3, 3)
-    read = forward_crops(model, ViTImageProcessorPil(**PROCESSOR), crops)["action_unit_logits"].sigmoid().numpy()
-    pairs = zip(ACTION_UNITS, read.T, rendered.action_units.T, strict=True)
-    return {unit: float(np.corrcoef(mine, truth)[0, 1]) for unit, mine, truth in pairs}
-
-
 def _fitted(seen: torch.Tensor, target: torch.Tensor, loss: Loss) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight (C, D) and bias (C,) of the layer with the least regularized loss."""
     mean, deviation = seen.mean(0), seen.std(0).clamp_min(1e-4)
