@@ -1,5 +1,6 @@
 """`python -m infant_fer`: rows, reports, exit codes."""
 
+import argparse
 import csv
 import io
 import json
@@ -120,6 +121,20 @@ def test_photos_are_forgotten_once_their_results_are_written(monkeypatch, tmp_pa
     assert page.count("<h2>No face found</h2>") == 6
     assert 'name="viewport"' in page
     assert page.endswith("</body></html>")
+
+
+@pytest.mark.parametrize("module", ["evaluate", "explain.__main__", "trust.__main__", "export"])
+def test_every_command_ends_with_one_sentence_when_it_is_interrupted(monkeypatch, capsys, module):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    command = import_module(f"infant_fer.{module}")
+    monkeypatch.setattr(command, "_parser", lambda: argparse.ArgumentParser())
+    for name in ("_evaluate", "_explain", "run", "_write_graphs"):
+        if hasattr(command, name):
+            monkeypatch.setattr(command, name, interrupt)
+    assert command.main([]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @pytest.mark.parametrize("kind", ["json", "csv", "html"])

@@ -124,6 +124,14 @@ def test_folders_that_hold_anything_else_are_refused(tmp_path, monkeypatch):
     check_output_folder(Path("notes"), is_ours=lambda folder: (folder / "diary.txt").exists())
 
 
+def test_a_folder_of_checkpoints_is_refused_even_where_it_is_one_itself(tmp_path):
+    outer = checkpoint(tmp_path / "outer")
+    check_output_folder(outer)
+    checkpoint(outer / "inner")
+    with pytest.raises(OutputError, match="holds checkpoints"):
+        check_output_folder(outer)
+
+
 @pytest.mark.parametrize("config", ["{}", "[]", "no json", '{"model_type": "vit"}'])
 def test_a_foreign_checkpoint_is_not_ours(tmp_path, config):
     folder = checkpoint(tmp_path / "model")
