@@ -106,7 +106,7 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     config = SHAPES[shape]() if shape in SHAPES else _timm_config(shape, size)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
-    own_size: int = (getattr(config, "model_args", None) or {}).get("img_size") or getattr(config, "image_size", 224)
+    own_size = getattr(config, "image_size", 224) if shape in SHAPES else _timm_size(config)
     crop = CropSpec(size or own_size)
     if hasattr(config, "image_size"):
         config.image_size = crop.size
@@ -132,6 +132,10 @@ def _timm_config(name: str, size: int | None) -> hf.TimmWrapperConfig:
     if own is None or not own.fixed_input_size:
         return hf.TimmWrapperConfig(architecture=name)
     return hf.TimmWrapperConfig(architecture=name, model_args={"img_size": size or own.input_size[-1]})
+
+
+def _timm_size(config: hf.TimmWrapperConfig) -> int:
+    return (config.model_args or {}).get("img_size", 224)
 
 
 def _check_preprocessing(checkpoint: LoadedCheckpoint) -> None:
