@@ -104,11 +104,11 @@ class SmoothGradSquared(AbsoluteSmoothGrad):
         "It shows where the answer is sensitive, not in which direction."
     )
 
-    def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
-        return gradients.square()
-
     def _magnitude(self, total: torch.Tensor) -> np.ndarray:
         return total.sum(0).cpu().numpy()
+
+    def _per_copy(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients.square()
 
 
 @dataclass(frozen=True)
