@@ -43,7 +43,7 @@ _worker: Analyzer  # of a worker process
 
 
 def main() -> None:
-    """Run the selected measurements, print a table and write the JSON if --json is given."""
+    """Run the selected measurements, print each as it ends and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
@@ -54,13 +54,19 @@ def main() -> None:
     results: dict[str, object] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
     }
+    print_results(results)
     for part in options.parts:
-        results |= PARTS[part](options)
-    print(
-        "\n".join(f"{name:64} {value if isinstance(value, str) else f'{value:.3g}'}" for name, value in results.items())
-    )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        measured = PARTS[part](options)
+        print_results(measured)
+        results |= measured
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
+
+
+def print_results(results: dict[str, object]) -> None:
+    """Print one line for each figure at once, so that a run that is stopped has shown what it had measured."""
+    for name, value in results.items():
+        print(f"{name:64} {value if isinstance(value, str) else f'{value:.3g}'}", flush=True)
 
 
 # --- speed and memory ---------------------------------------------------------------------------------------------------
