@@ -1,7 +1,8 @@
 """Write a checkpoint as ONNX, for programs without torch: `python -m infant_fer.export CHECKPOINT --out DIR`.
 
 The graph has everything between the aligned crop and the answer: normalization, the mirror image, the fused streams and the
-temperature. `model.onnx` is in float32; `model-int8.onnx` has 8-bit weights and activations, whose ranges come from real crops.
+temperature. `model.onnx` is in float32; `model-int8.onnx` stores the weights in 8 bits, with a scale for each output channel, and
+computes in float32.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ import torch
 from torch import nn
 
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
-from infant_fer.errors import CheckpointError, DatasetError, exit_status
+from infant_fer.errors import CheckpointError, exit_status
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.models.infant_face import HEADS, InfantFaceModel
 
 FLOAT32, INT8, PARITY = "model.onnx", "model-int8.onnx", "parity.json"
 LEAST_SAME, MOST_DIFFERENCE = 0.99, 0.02  # of labels, and of a probability in 95 % of the crops
-CALIBRATION_CROPS, BATCH, TIMED = 200, 20, 30
-QUANTIZED = ("Conv", "MatMul", "Gemm")
+BATCH, TIMED = 20, 30
+OUTPUT_AXIS = {
+    "Conv": 0,
+    "Gemm": 0,
+    "MatMul": 1,
+}  # of the weights; Gemm has them transposed, as torch's linear layers do
+LEAST_WEIGHTS = 1024  # smaller arrays stay in float32
 OPSET = 18
 INPUTS = ("crop_rgb", "geometry", "found")
 Feed = dict[str, np.ndarray]  # crop_rgb (N, S, S, 3) uint8, geometry (N, G) float32, found (N,) bool
@@ -123,36 +129,40 @@ def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
     return folder / FLOAT32
 
 
-def quantize(float32: Path, calibration: Feed) -> Path:
-    """Write `model-int8.onnx` beside `model.onnx`; the ranges of activations are those of the calibration crops."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def quantize(float32: Path) -> Path:
+    """Write `model-int8.onnx` beside `model.onnx`: the weights of convolutions and linear layers as int8 in -127..127.
 
-    class Batches(CalibrationDataReader):
-        """Hand out the calibration crops in batches."""
+    Depthwise convolutions keep theirs: they are few, and rounding them changes the answers most. The weights are cast and
+    scaled back by nodes that ONNX Runtime computes once, when it loads the graph.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
 
-        def __init__(self) -> None:
-            starts = range(0, len(calibration["crop_rgb"]), BATCH)
-            self._batches = iter([{name: each[i : i + BATCH] for name, each in calibration.items()} for i in starts])
-
-        def get_next(self) -> Feed | None:
-            return next(self._batches, None)
-
-    prepared, target = float32.with_suffix(".prepared.onnx"), float32.with_name(INT8)
-    try:
-        quant_pre_process(float32, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            target,
-            Batches(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(QUANTIZED),
-        )
-    finally:
-        prepared.unlink(missing_ok=True)
+    model, target = onnx.load(float32), float32.with_name(INT8)
+    graph = model.graph
+    weights = {each.name: each for each in graph.initializer}
+    dequantized: dict[str, str] = {}
+    for node in list(graph.node):
+        name = node.input[1] if node.op_type in OUTPUT_AXIS else ""
+        values = numpy_helper.to_array(weights[name]) if name in weights else np.zeros(0)
+        if values.size < LEAST_WEIGHTS or (node.op_type == "Conv" and values.shape[1] == 1):
+            continue
+        if name not in dequantized:
+            axis = OUTPUT_AXIS[node.op_type]
+            others = tuple(each for each in range(values.ndim) if each != axis)
+            scale = np.maximum(np.abs(values).max(others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+            rounded = np.rint(values / np.expand_dims(scale, others)).astype(np.int8)
+            scale = scale.reshape([-1 if each == axis else 1 for each in range(values.ndim)])
+            stored, scales, cast, dequantized[name] = (
+                f"{name}.{part}" for part in ("int8", "scale", "cast", "float32")
+            )
+            graph.initializer.extend([numpy_helper.from_array(rounded, stored), numpy_helper.from_array(scale, scales)])
+            graph.initializer.remove(weights[name])
+            graph.node.insert(0, helper.make_node("Mul", [cast, scales], [dequantized[name]]))
+            graph.node.insert(0, helper.make_node("Cast", [stored], [cast], to=onnx.TensorProto.FLOAT))
+        node.input[1] = dequantized[name]
+    onnx.checker.check_model(model)
+    onnx.save(model, target)
     return target
 
 
@@ -183,32 +193,16 @@ def parity(checkpoint: LoadedCheckpoint, file: Path, feed: Feed) -> Parity:
     )
 
 
-def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> tuple[Feed, Feed]:
-    """Return what to calibrate with and what to compare on: pictures of the train split, and of dev or else of all others.
-
-    Raises DatasetError.
-    """
+def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> Feed:
+    """Return the crops to compare on: the dev pictures, or all where there is no such split. Raises DatasetError."""
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.data.face_cache import align_images
 
     dataset = align_images(read_labeled_images(source, cache=cache), checkpoint.crop, cache)
-    split = dataset.images.split
-    train = np.flatnonzero(split == "train") if (split == "train").any() else np.arange(0, len(dataset), 2)
-    held_out = (
-        np.flatnonzero(split == "dev") if (split == "dev").any() else np.setdiff1d(np.arange(len(dataset)), train)
-    )
-    if not len(held_out):
-        raise DatasetError(f"{source} has too few pictures: one to calibrate with and one to compare on are needed.")
-    chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION_CROPS, len(train))).astype(int)]
-    width = _geometry_width(checkpoint)
-    return tuple(
-        {
-            "crop_rgb": dataset.crops[rows],
-            "geometry": dataset.geometry[rows][:, :width],
-            "found": dataset.found[rows],
-        }
-        for rows in (chosen, held_out)
-    )  # type: ignore[return-value]
+    dev = dataset.images.split == "dev"
+    rows = np.flatnonzero(dev if dev.any() else np.ones(len(dataset), bool))
+    geometry = dataset.geometry[rows][:, : _geometry_width(checkpoint)]
+    return {"crop_rgb": dataset.crops[rows], "geometry": geometry, "found": dataset.found[rows]}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -221,13 +215,13 @@ def _write_graphs(options: argparse.Namespace) -> int:
     """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError."""
     checkpoint = load_checkpoint(options.checkpoint)
     check_output_folder(options.out, lambda folder: (folder / FLOAT32).is_file())
-    feeds = crops_of(options.data, options.cache, checkpoint) if options.data else None
+    feed = crops_of(options.data, options.cache, checkpoint) if options.data else None
     files = [export(checkpoint, options.out)]
-    if feeds is None:
-        print(f"written: {files[0]} (with --data also in 8 bits, and compared)")
+    files.append(quantize(files[0]))
+    if feed is None:
+        print(f"written: {files[0]} and {files[1].name} (with --data, they are compared with the checkpoint)")
         return 0
-    files.append(quantize(files[0], feeds[0]))
-    found = {file.name: parity(checkpoint, file, feeds[1]) for file in files}
+    found = {file.name: parity(checkpoint, file, feed) for file in files}
     write_atomically(options.out / PARITY, json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
     for name, each in found.items():
         size = (options.out / name).stat().st_size / 1e6
@@ -247,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m infant_fer.export", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="folder or Hub id")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--data", help="labelled pictures as for train.py: writes 8 bits too, and compares both graphs")
+    parser.add_argument("--data", help="labelled pictures as for train.py: compares both graphs on them")
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
     return parser
 

@@ -136,7 +136,7 @@ def test_the_card_names_families_bases_and_teacher():
     vit = results()
     vit["run"] |= {"learning": json.loads(json.dumps(asdict(recipe("vit")))), "start_from": None, "teacher": None}
     card = " ".join(infant_face_card("net", vit).split())
-    assert "mean of 1 DINOv2 ViT-S/14" in card
+    assert "The image stream is 1 DINOv2 ViT-S/14, with" in card
     assert "Apache-2.0" in card
     assert "336 training pictures" not in card
     mobile = results()
