@@ -76,7 +76,7 @@ def test_the_card_says_how_often_the_test_rows_were_measured():
 def test_the_embedded_card_is_that_of_its_figures():
     figures = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))
     assert 1 <= figures["run"]["test measurements"] <= earlier_test_measurements()  # the row of its release
-    assert earlier_test_measurements() >= 9
+    assert earlier_test_measurements() >= 10
     new, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
     heading = "## Data and licence\n"
     assert stored.partition(heading)[2] == new.partition(heading)[2]
