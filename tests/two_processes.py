@@ -11,7 +11,7 @@ import transformers as hf
 from infant_fer.labels import AFFECTS
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import TrainingConfig
-from infant_fer.training.trainer import fit
+from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -25,7 +25,7 @@ def main(batch: int, out: Path) -> None:
     faces = np.stack([drawn_face(AFFECTS[c], n, 32) for n, c in enumerate(classes)])
     crops = face_dataset(faces, np.zeros((32, 0)), np.eye(3)[classes])
     settings = TrainingConfig(epochs=6, batch=batch, learning_rate=1e-3, warmup=0.0, precision="float32")
-    history = fit(base, crops, crops, settings, out.parent / f"run{batch}", 0, resume=False)
+    history = fit(base, crops, crops, settings, FitRun(out.parent / f"run{batch}"))
     if int(torch.distributed.get_rank()) == 0:
         out.write_text(json.dumps([entry["eval_dev_loss"] for entry in history if "eval_dev_loss" in entry]))
 
