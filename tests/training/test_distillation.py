@@ -1,6 +1,9 @@
 """A small network that learns from an ensemble: what is cut, what it is taught, and what half precision changes."""
 
+import copy
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from infant_fer.errors import TrainingError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
@@ -59,6 +63,20 @@ def test_unused_channels_are_the_ones_that_go(teacher):
     assert student.readers[0].image.width == width // 2
     with torch.inference_mode():
         torch.testing.assert_close(student(crops()).image_logits, teacher.readers[1](crops())["image_logits"])
+
+
+def test_a_student_has_no_head_that_was_fitted_to_the_teachers_features(teacher, tmp_path, monkeypatch):
+    whole = copy.deepcopy(teacher)
+    whole.add_head("action_units")
+    monkeypatch.setattr(recipe_run, "taught", lambda sets, _: sets)
+    monkeypatch.setattr(recipe_run, "finetune", lambda network, *_, **__: network)
+    monkeypatch.setattr(recipe_run, "_covers", lambda _: None)
+    data = SimpleNamespace(training_sets=lambda voted: ())
+    context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe("mobile"), 0, tmp_path, False)
+    settings = replace(recipe("mobile").student, last_width=64)
+    student = recipe_run._train_student(settings, whole, data, context).model
+    assert "action_units" in whole.config.heads
+    assert student.config.heads == [name for name in whole.config.heads if name != "action_units"]
 
 
 def test_what_cannot_be_a_student_is_said(teacher):

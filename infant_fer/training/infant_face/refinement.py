@@ -14,6 +14,7 @@ from infant_fer.training.infant_face.config import FinetuningConfig
 from infant_fer.training.infant_face.data import RecipeData, digest
 from infant_fer.training.infant_face.distillation import taught
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune
+from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS
 from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.steps import (
     TrainedMember,
@@ -24,8 +25,6 @@ from infant_fer.training.infant_face.steps import (
     weights_digest,
 )
 from infant_fer.training.provenance import accelerator
-
-LINEAR_HEADS = ("action_units",)  # fitted to frozen features, so they have to be fitted again
 
 
 def refined(

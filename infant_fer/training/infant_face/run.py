@@ -37,7 +37,7 @@ from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, 
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
-from infant_fer.training.infant_face.linear_heads import add_missing_heads
+from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS, add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.infant_face.refinement import refined
 from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
@@ -140,6 +140,7 @@ def _train_student(
 ) -> TrainedMember:
     sets = data.training_sets(voted=settings.fine_tuning.votes_weight > 0)
     student = narrowed_student(teacher, settings.last_width)
+    student.remove_heads([name for name in LINEAR_HEADS if name in student.config.heads])
 
     def fine_tune() -> TrainedMember:
         began, log = time.monotonic(), log_for(0)
