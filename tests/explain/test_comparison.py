@@ -37,11 +37,11 @@ def test_maps_are_measured_for_every_class_and_method(analyzer):
 def test_maps_of_one_class_share_what_does_not_depend_on_the_map(analyzer):
     """The random order, the edges and the covered parts are computed once a class, and are those of a map alone."""
     report = analyzer.analyze(SMILE)
-    asked: list[int] = []
+    counts: list[int] = []
     plain = analyzer.classifier.image_probabilities
 
     def counted(crops):
-        asked.append(len(crops))
+        counts.append(len(crops))
         return plain(crops)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def test_maps_of_one_class_share_what_does_not_depend_on_the_map(analyzer):
             )
         )
     both, one = 4 * (STEPS - 1) + 2, 2 * (STEPS - 1) + 2  # curves with the references, and of a further map
-    assert asked == [both, asked[1], one] * 2  # and the face's parts after the first map
+    assert counts == [both, counts[1], one] * 2  # and the face's parts after the first map
     alone = measure(analyzer, report, 1, ExplanationSettings("layercam", "neutral"))
     assert found[3].to_dict()["part_drop"] == alone.to_dict()["part_drop"]
     for name in ("deletion_auc", "edge_deletion_auc"):
