@@ -119,6 +119,7 @@ class Networks(TypedDict):
     learned_votes: bool
     teacher: str | None
     varied: bool  # whether light, pose and covered mouths were varied in training
+    refined: str  # the families that were refined on the ensemble's answers, in words
 
 
 def _networks(run: dict) -> Networks:
@@ -129,6 +130,7 @@ def _networks(run: dict) -> Networks:
     trained = [] if isinstance(members, int) else [member["fine_tuning"] for member in members]
     if student:
         families, trained = [STUDENT_FAMILY], [student["fine_tuning"]]
+    refined = [] if isinstance(members, int) else [member for member in members if member.get("refinement")]
     counts = {family: families.count(family) for family in dict.fromkeys(families)}
     words = [f"{count} {FAMILY_WORDS[family][count > 1]}" for family, count in counts.items()]
     return {
@@ -138,6 +140,7 @@ def _networks(run: dict) -> Networks:
         "learned_labels": isinstance(members, int) or any(not each["votes_weight"] for each in trained),
         "learned_votes": any(each["votes_weight"] for each in trained),
         "teacher": run.get("teacher") if student else None,
+        "refined": " and ".join(dict.fromkeys(FAMILY_WORDS[each["family"]][True] for each in refined)),
         "varied": any(each["lit_share"] or each["turned_share"] or each["covered_share"] for each in trained),
     }
 

@@ -127,7 +127,8 @@ def test_the_card_names_families_bases_and_teacher():
     for needed in (
         "mean of 2 convolution-transformers and 1 MobileNet-v1 (families count alike)",
         "`faceres-mobilenet`: MobileNet-v1 1.0",
-        "taken from an earlier `infant-fer-pair`",
+        "taken from an earlier checkpoint, `infant-fer-pair`",
+        "Then the convolution-transformers went on for some epochs",
         "336 training pictures equal an official test picture",
         "rendered object before the mouth",
     ):
