@@ -80,7 +80,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--base",
         help="pretrained model: folder, Hub id, timm:NAME, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
-        "of the backbone, by default that of the research data",
+        "of the backbone, by default that of the research data, or random for its architecture alone",
     )
     start.add_argument(
         "--compare",

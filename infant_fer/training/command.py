@@ -110,6 +110,7 @@ def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:
     print(f"written to {config.output}: the checkpoint, metrics.json and report.html")
 
 
+RANDOM_WEIGHTS = "random"  # as --base of the recipe infant-face
 INFANT_FACE_ONLY = ("variant", "only_member", "start_from")
 
 
@@ -133,7 +134,8 @@ def _train_infant_face(options: Namespace, output: Path, command: str) -> None:
             seed=options.seed,
             test=not options.no_test,
             command=command,
-            base=Path(options.base) if options.base else None,
+            base=Path(options.base) if options.base not in (None, RANDOM_WEIGHTS) else None,
+            random_weights=options.base == RANDOM_WEIGHTS,
             start_from=options.start_from,
             teacher=Path(options.teacher) if options.teacher else None,
             only_member=options.only_member,

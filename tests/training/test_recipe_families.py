@@ -31,6 +31,7 @@ from infant_fer.training.infant_face.config import (
 from infant_fer.training.infant_face.data import PROCESSOR, load, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.run import _new_network as new_network
 from infant_fer.training.infant_face.run import run
+from infant_fer.training.infant_face.steps import TrainingContext
 from infant_fer.training.trainer import image_stream_trainable, parameter_groups
 from tests.drawn_data import drawn_face, infant_row, named_pictures, store_faces, write_table, write_zip
 
@@ -90,6 +91,19 @@ def test_a_stream_gives_the_features_of_its_pretrained_backbone(bases, chosen):
             expected = torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
         torch.testing.assert_close(stream(crops), expected, rtol=1e-4, atol=1e-5)
     assert expected.std(0).max() > 1e-3
+
+
+def test_random_weights_have_the_architecture_of_the_base(bases):
+    torch.manual_seed(0)
+    trained, random = (new_network(MOBILE, 0, bases / "mobile", random_weights) for random_weights in (False, True))
+    weights = random.state_dict()
+    assert {name: value.shape for name, value in trained.state_dict().items()} == {
+        name: value.shape for name, value in weights.items()
+    }
+    first = "readers.0.image.backbone.conv_stem.convolution.weight"
+    assert not torch.equal(trained.state_dict()[first], weights[first])
+    starts = [TrainingContext(Path(), Path(), recipe(), 0, Path(), True, None, each).start for each in (False, True)]
+    assert starts[0] != starts[1]  # a finished step of the one is not taken for the other's
 
 
 def test_a_base_of_another_kind_is_refused_by_name(bases, tmp_path):

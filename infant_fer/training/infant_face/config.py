@@ -156,6 +156,7 @@ class RunConfig:
     test: bool = True  # measure on the test rows, for a checkpoint that is released
     command: str = ""
     base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
+    random_weights: bool = False  # the backbone's architecture alone, as the baseline of what pretraining brings
     start_from: Path | None = None  # checkpoint whose networks are the first members, instead of training these
     teacher: Path | None = None  # checkpoint that a student learns from
     only_member: int | None = None  # train this member alone, from 1, and stop

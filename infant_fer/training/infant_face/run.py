@@ -213,9 +213,8 @@ def _train_member(number: int, context: TrainingContext) -> None:
         model = finetune(network, faces, fine_tuning, seed, log_for(number), number, _covers(context))
         return TrainedMember(model, start.minutes + minutes_since(began))
 
-    context.reused_or_trained(
-        step_name(number), {"data": digest(*sets), "seed": seed, "member": settings_of(member)}, fine_tune
-    )
+    settings = {"data": digest(*sets), "seed": seed, "member": settings_of(member)} | context.start
+    context.reused_or_trained(step_name(number), settings, fine_tune)
 
 
 def _covers(context: TrainingContext) -> RenderedFaces | None:
@@ -240,7 +239,8 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
     finished = member.pretraining[:rounds]
     if not finished:
         torch.manual_seed(seed)
-        return TrainedMember(_new_network(member, data.infants.geometry.shape[1], context.base_of(member)), 0.0)
+        size, base = data.infants.geometry.shape[1], context.base_of(member)
+        return TrainedMember(_new_network(member, size, base, context.random_weights), 0.0)
     voted = finished[-1].votes_weight > 0
     train_rows = data.emotion_rows(voted)
 
@@ -257,11 +257,13 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
         "seed": seed,
         "network": [member.family, member.base, member.drop_path],
         "pretraining": [asdict(each) for each in finished],
-    }
+    } | context.start
     return context.reused_or_trained(step_name(number, f"pretrained-{rounds}"), settings, train_round)
 
 
-def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) -> InfantFaceModel:
+def _new_network(
+    member: MemberConfig, geometry_size: int, base: Path | None, random_weights: bool = False
+) -> InfantFaceModel:
     """Return a network with random heads, over random weights or the pretrained backbone of a folder."""
     crop, backbones = CropSpec(), {}
     if base is not None:
@@ -279,7 +281,7 @@ def _new_network(member: MemberConfig, geometry_size: int, base: Path | None) ->
             heads=heads,
         )
     )
-    if base is not None:
+    if base is not None and not random_weights:
         load_backbone(cast(BackboneStream, model.readers[0].image), base)
     return model
 

@@ -36,12 +36,28 @@ class TrainingContext:
     folder: Path
     resume: bool  # reuse steps of an earlier run with the same settings and data
     base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
+    random_weights: bool = False  # of that backbone's architecture
 
     @classmethod
     def of(cls, config: RunConfig) -> TrainingContext:
         """Return the context of a run."""
         folder = run_folder(config.runs, config.output)
-        return cls(config.data, config.cache, config.learning, config.seed, folder, config.resume, config.base)
+        return cls(
+            config.data,
+            config.cache,
+            config.learning,
+            config.seed,
+            folder,
+            config.resume,
+            config.base,
+            config.random_weights,
+        )
+
+    @property
+    def start(self) -> dict[str, str]:
+        """Return what a step depends on besides the recipe: where the backbones of this run come from."""
+        named = {"base": self.base.name} if self.base else {}
+        return named | ({"weights": "random"} if self.random_weights else {})
 
     def base_of(self, member: MemberConfig) -> Path | None:
         """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
