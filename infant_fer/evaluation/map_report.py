@@ -14,13 +14,13 @@ from infant_fer.drawing import overlaid
 from infant_fer.errors import CheckpointError
 from infant_fer.evaluation.mean_maps import draw_mean_maps
 from infant_fer.evaluation.report import PRIVATE, Figure, Section, Table, Text, with_section
-from infant_fer.evaluation.split_maps import Mean, SplitMaps
+from infant_fer.evaluation.split_maps import ZONES, Mean, PartRank, SplitMaps
 from infant_fer.explain import METHODS
 from infant_fer.files import write_atomically
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
-from infant_fer.regions import PARTS, T_ZONE
+from infant_fer.regions import PARTS
 
 RECORD = "maps.json"  # in a checkpoint's folder, beside the weights that its "weights_sha256" names
 HEADING = "## Are its maps true?"
@@ -83,6 +83,7 @@ def with_maps(card: str, record: dict) -> str:
     for method, by_affect in record["emphasis_per_part"].items():
         cells = (_brightest(by_affect[affect]) if affect in by_affect else "" for affect in affects)
         lines.append(_line((METHODS[method].title, *cells)))
+    lines += _zone_lines(record, affects)
     measured = [each for method in record["faithfulness"] if (each := method_sentence(record, method))]
     lines += ["", *measured[:1], f"Every figure is in `{RECORD}`."]
     return with_section(card, HEADING, "\n".join(lines) + "\n")
@@ -118,7 +119,8 @@ def sections(maps: SplitMaps, crops: np.ndarray | None = None) -> Iterator[Secti
         picture = Figure.of_png(
             draw_mean_maps(means), f"Mean {METHODS[method].title} map by the class that was answered."
         )
-        yield Section(METHODS[method].title, [picture, _parts_table(maps, method), _zone_table(maps, method)])
+        tables = (_ranking_table(maps, method), _parts_table(maps, method), _zone_table(maps, method))
+        yield Section(METHODS[method].title, [picture, *tables])
     if crops is not None:
         yield Section("Faces and maps", [Text(PRIVATE, warning=True), *_gallery(maps, crops)])
 
@@ -160,12 +162,46 @@ def _parts_table(maps: SplitMaps, method: str) -> Table:
     return Table(rows, ("brightness by size, 1 is average", *found))
 
 
+def _zone_lines(record: dict, affects: list[str]) -> list[str]:
+    """Return the card's table of which zone leads, by the first method; none for a record that was made without it."""
+    method = next(iter(record["faithfulness"]))
+    by_affect = record.get("zone_leads", {}).get(method)
+    if not by_affect:
+        return []
+    head = (f"pictures in which it is the brightest, {METHODS[method].title}", *affects)
+    rows = [
+        (_zone_name(zone), *(Proportion.from_dict(by_affect[affect][zone]).short for affect in affects))
+        for zone in ZONES
+    ]
+    return ["", _line(head), _rule(head), *map(_line, rows)]
+
+
+def _zone_name(zone: str) -> str:
+    parts = ZONES[zone]
+    return zone if len(parts) == 1 else f"{zone} ({', '.join(parts)})"
+
+
 def _zone_table(maps: SplitMaps, method: str) -> Table:
     """Return in how many pictures the mouth, or the T-zone, leads; the original experiment named it for neutral faces."""
-    zones = {"mouth leads": ("mouth",), "T-zone leads (forehead, brows, nose)": T_ZONE, "eyes lead": ("eyes",)}
     groups = {affect: rows for affect in AFFECTS if (rows := maps.rows(answer=affect))}
-    cells = [(name, *(maps.leading(each, method, parts) for each in groups.values())) for name, parts in zones.items()]
-    return Table(cells, ("brightest part by size", *groups))
+    cells = [
+        (_zone_name(zone), *(maps.leading(each, method, parts) for each in groups.values()))
+        for zone, parts in ZONES.items()
+    ]
+    return Table(cells, ("pictures in which it is the brightest for its size", *groups))
+
+
+def _ranking_table(maps: SplitMaps, method: str) -> Table:
+    """Return which face part comes first, second and so on for each answer, with the interval of its rank over infants."""
+    found = {affect: maps.ranking(rows, method) for affect in AFFECTS if (rows := maps.rows(answer=affect))}
+    columns = [[_placed(part, rank) for part, rank in ranking.items()] for ranking in found.values()]
+    cells = [(place, *row) for place, row in enumerate(zip(*columns, strict=True), 1)]
+    return Table(cells, ("rank by brightness for its size", *found))
+
+
+def _placed(part: str, rank: PartRank) -> str:
+    low, high = rank.interval
+    return f"{part} (rank {low} to {high}), brightest in {rank.leads.short}"
 
 
 def _gallery(maps: SplitMaps, crops: np.ndarray) -> Iterator[Figure]:

@@ -18,8 +18,11 @@ from infant_fer.explain.faithfulness import Faithfulness, faithfulness
 from infant_fer.explain.saliency import batch_size
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
-from infant_fer.metrics import Proportion, bootstrap_interval
-from infant_fer.regions import PARTS, density_ratio_per_part, part_map, share_per_part
+from infant_fer.metrics import Proportion, bootstrap_interval, bootstrap_ranks
+from infant_fer.regions import PARTS, T_ZONE, density_ratio_per_part, part_map, share_per_part
+
+FACE_PARTS = tuple(part for part in PARTS if part != "outside")
+ZONES = {"mouth": ("mouth",), "T-zone": T_ZONE, "eyes": ("eyes",)}  # whose lead is counted
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ class Mean:
     def short(self) -> str:
         """Return one table cell."""
         return f"{self.value:.2f} ({self.interval[0]:.2f}–{self.interval[1]:.2f}), n = {self.n}"
+
+
+@dataclass(frozen=True)
+class PartRank:
+    """Where a face part comes among FACE_PARTS by the mean brightness for its size, 1 first, and how often it is the brightest."""
+
+    rank: int
+    interval: tuple[int, int]  # 95 %, bootstrap over infants
+    leads: Proportion  # of the pictures
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        return {"rank": self.rank, "interval95": list(self.interval), "leads": self.leads.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +117,19 @@ class SplitMaps:
 
     def leading(self, rows: Sequence[PictureMaps], method: str, parts: Sequence[str]) -> Proportion:
         """Return in how many pictures the brightest face part for its size is one of `parts`."""
-        inside = [part for part in PARTS if part != "outside"]
-        lead = [max(inside, key=lambda part: each.ratios[method][part]) in parts for each in rows]
+        lead = [max(FACE_PARTS, key=lambda part: each.ratios[method][part]) in parts for each in rows]
         return Proportion.of(np.array(lead), np.array([each.infant for each in rows]))
+
+    def ranking(self, rows: Sequence[PictureMaps], method: str) -> dict[str, PartRank]:
+        """Return the rank of each face part in pictures such as those of one class, the brightest for its size first."""
+        infants = np.array([each.infant for each in rows])
+        ratios = np.array([[each.ratios[method][part] for part in FACE_PARTS] for each in rows])
+        ranks, intervals = bootstrap_ranks(ratios, infants)
+        found = {
+            part: PartRank(int(rank), (int(low), int(high)), self.leading(rows, method, (part,)))
+            for part, rank, (low, high) in zip(FACE_PARTS, ranks, intervals, strict=True)
+        }
+        return dict(sorted(found.items(), key=lambda item: item[1].rank))
 
     def faithfulness(self) -> dict[str, dict[str, Mean]]:
         """Return for every method the mean areas, and by what share deletion is below random, over the pictures."""
@@ -124,8 +150,9 @@ class SplitMaps:
         }
 
     def to_dict(self) -> dict:
-        """Return plain data for JSON; no picture."""
+        """Return plain data for JSON; no picture. Classes that no picture was read as are left out."""
         faithful, better = self.faithfulness(), self.better_than_random()
+        answered = {affect: rows for affect in AFFECTS if (rows := self.rows(answer=affect))}
         return {
             "split": self.split,
             "n": len(self.pictures),
@@ -140,8 +167,21 @@ class SplitMaps:
             "emphasis_per_part": {
                 method: {
                     affect: {part: mean.to_dict() for part, mean in self.ratios(rows, method).items()}
-                    for affect in AFFECTS
-                    if (rows := self.rows(answer=affect))
+                    for affect, rows in answered.items()
+                }
+                for method in self.methods
+            },
+            "part_ranking": {
+                method: {
+                    affect: {part: rank.to_dict() for part, rank in self.ranking(rows, method).items()}
+                    for affect, rows in answered.items()
+                }
+                for method in self.methods
+            },
+            "zone_leads": {
+                method: {
+                    affect: {zone: self.leading(rows, method, parts).to_dict() for zone, parts in ZONES.items()}
+                    for affect, rows in answered.items()
                 }
                 for method in self.methods
             },

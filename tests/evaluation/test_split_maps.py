@@ -61,6 +61,9 @@ def test_figures_of_a_split_by_hand():
     assert maps.mean_map("negative", "gradcam").values[0, 0] == pytest.approx(0.15)
     assert maps.mean_map("neutral", "gradcam").n == 1
     plain = maps.to_dict()
+    assert plain["zone_leads"]["gradcam"]["negative"]["mouth"]["right"] == 2
+    assert plain["zone_leads"]["gradcam"]["neutral"]["T-zone"]["right"] == 1
+    assert plain["part_ranking"]["gradcam"]["negative"]["mouth"]["leads"]["value"] == 1
     assert plain["without a mesh"] == 1
     assert plain["faithfulness"]["gradcam"]["deletion_auc"]["infants"] == 3
     assert set(plain["emphasis_per_part"]["gradcam"]) == {"positive", "neutral", "negative"}
@@ -71,6 +74,21 @@ def test_figures_of_a_split_by_hand():
     assert "Attention rollout: No attention." in words
 
 
+def test_parts_are_ranked_with_intervals_over_infants():
+    """Nine pictures of one infant lead with the mouth, one each of two others with the brows: the order is not sure."""
+    pictures = [row("a", "positive", "positive", 0.1, "mouth")] * 9
+    pictures += [row(name, "positive", "positive", 0.1, "brows") for name in "bc"]
+    maps = SplitMaps(tuple(pictures), ("gradcam",), 50, 0, {})
+    ranking = maps.ranking(maps.pictures, "gradcam")
+    assert list(ranking)[:2] == ["mouth", "brows"]
+    assert (ranking["mouth"].rank, ranking["brows"].rank, ranking["chin"].rank) == (1, 2, 3)
+    assert ranking["mouth"].interval[0] == 1
+    assert ranking["mouth"].interval[1] > 1  # without the one infant it does not lead
+    assert (ranking["mouth"].leads.right, ranking["mouth"].leads.n) == (9, 11)
+    sure = SplitMaps(tuple(pictures[:9]) * 2, ("gradcam",), 50, 0, {})
+    assert sure.ranking(sure.pictures, "gradcam")["mouth"].interval == (1, 1)
+
+
 def test_the_card_has_the_table_and_keeps_its_other_sections():
     card = "# net\n\n## Figures\n\nall\n\n## Data and licence\n\nmuch\n"
     written = with_maps(card, maps_by_hand().to_dict())
@@ -79,6 +97,10 @@ def test_the_card_has_the_table_and_keeps_its_other_sections():
     assert "75.0 %" in written  # of the pictures below random
     assert "| Grad-CAM | mouth 3.0 (3.0–3.0)," in written
     assert "brows 3.0 (3.0–3.0)" in written
+    assert "| T-zone (forehead, brows, nose) | 0.0 % (0–" in written
+    older = maps_by_hand().to_dict()
+    del older["zone_leads"]
+    assert "T-zone" not in with_maps(card, older)
     assert with_maps(written, maps_by_hand().to_dict()) == written
 
 
@@ -138,6 +160,7 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     assert "| SmoothGrad | " in (folder / "README.md").read_text()
     html = report.read_text()
     assert "Are the maps true?" in html
+    assert re.search(r"mouth \(rank 1 to \d\), brightest in", html)
     assert "labelled positive, read as positive" in html
     assert main(["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--maps", "voodoo",
                  "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
