@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
     infant_face = parser.add_argument_group("recipe infant_face")
-    infant_face.add_argument("--variant", help="small, vit, mobile or pair: which networks (default: small)")
+    infant_face.add_argument("--variant", help="small, vit, mobile, pair or mobilenet: which networks (default: small)")
     infant_face.add_argument("--only-member", type=int, metavar="N", help="train network N alone, and stop")
     infant_face.add_argument(
         "--start-from",
