@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--teacher",
-        help="checkpoint whose probabilities become half of each target; of the variant mobile, the ensemble",
+        help="checkpoint whose probabilities become half of each target; recipe infant_face: of the student or the refinement",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with the same result")
     parser.add_argument(

@@ -117,6 +117,7 @@ class Networks(TypedDict):
     bases: list[str]
     learned_labels: bool  # whether one of them learned FER2013's labels in the folders of the archive
     learned_votes: bool
+    student: bool  # whether it is a narrower copy of its teacher's MobileNet
     teacher: str | None
     varied: bool  # whether light, pose and covered mouths were varied in training
     refined: str  # the families that were refined on the ensemble's answers, in words
@@ -139,7 +140,8 @@ def _networks(run: dict) -> Networks:
         "bases": [BASES[family] for family in counts if family in BASES],
         "learned_labels": isinstance(members, int) or any(not each["votes_weight"] for each in trained),
         "learned_votes": any(each["votes_weight"] for each in trained),
-        "teacher": run.get("teacher") if student else None,
+        "student": bool(student),
+        "teacher": run.get("teacher"),
         "refined": " and ".join(dict.fromkeys(FAMILY_WORDS[each["family"]][True] for each in refined)),
         "varied": any(each["lit_share"] or each["turned_share"] or each["covered_share"] for each in trained),
     }

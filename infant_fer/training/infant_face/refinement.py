@@ -1,7 +1,7 @@
-"""How does a finished network become steadier? It learns the ensemble's answers to the unchanged face, seeing a changed one.
+"""How does a finished network become steadier? It learns an ensemble's answers to the unchanged face, seeing a changed one.
 
-The targets are half the raters', half the ensemble's (Hinton, Vinyals and Dean 2015, arXiv 1503.02531); what the network sees
-is lit, turned and covered as variation.py does it.
+The targets are half the raters', half the teacher's, which is the ensemble itself or another checkpoint (Hinton, Vinyals and
+Dean 2015, arXiv 1503.02531); what the network sees is lit, turned and covered as variation.py does it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ def refined(
     data: RecipeData,
     context: TrainingContext,
     covers: RenderedFaces | None,
+    teacher: InfantFaceModel | None = None,
 ) -> list[TrainedMember]:
     """Return every network of `ensemble` by itself, those whose family has a refinement after it.
 
-    `members` are the finished networks that the ensemble was made of. Minutes are per network; those of a checkpoint that
-    holds several count for its first.
+    They learn the answers of `teacher`, by default of the ensemble itself. `members` are the finished networks that the
+    ensemble was made of. Minutes are per network; those of a checkpoint that holds several count for its first.
     """
     spent = [minutes for each in members for minutes in (each.minutes, *[0.0] * (each.model.config.members - 1))]
     refinements = [member.refinement for member in context.learning.members]
     return [
         TrainedMember(network, minutes) if settings is None
-        else _refined(network, number, settings, minutes, (ensemble, data, context, covers))
+        else _refined(network, number, settings, minutes, (teacher or ensemble, data, context, covers))
         for number, (network, settings, minutes) in enumerate(zip(separated(ensemble), refinements, spent, strict=True))
     ]  # fmt: skip
 
@@ -55,13 +56,13 @@ def _refined(
     spent: float,
     material: tuple[InfantFaceModel, RecipeData, TrainingContext, RenderedFaces | None],
 ) -> TrainedMember:
-    ensemble, data, context, covers = material
+    teacher, data, context, covers = material
     sets, seed = data.training_sets(voted=settings.votes_weight > 0), context.seed + number
 
     def refine() -> TrainedMember:
         began = time.monotonic()
         network.remove_heads([name for name in LINEAR_HEADS if name in network.config.heads])
-        teacher = ensemble.to(accelerator())
+        teacher.to(accelerator())
         faces = taught(sets, teacher)
         if settings.distill:
             faces = faces._replace(fer=distill_emotions(teacher, faces.fer))
@@ -69,5 +70,5 @@ def _refined(
         model = finetune(student, faces, settings, seed, log_for(number), number, covers)
         return TrainedMember(model, round(spent + minutes_since(began), 1))
 
-    wanted = {"data": digest(*sets), "seed": seed, "ensemble": weights_digest(ensemble), "refinement": asdict(settings)}
+    wanted = {"data": digest(*sets), "seed": seed, "ensemble": weights_digest(teacher), "refinement": asdict(settings)}
     return context.reused_or_trained(step_name(number, "refined"), wanted, refine)

@@ -61,8 +61,7 @@ HELD_OUT_COVERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than th
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     """Train, measure and write a checkpoint; return its figures. Raises InfantFERError with one sentence."""
     context = TrainingContext.of(config)
-    if config.learning.student is not None:
-        _teacher(config)
+    teacher = _teacher(config)
     given = _given_members(config)
     _check_bases(context)
     _covers(context)  # rendered once, before the processes of the members
@@ -71,14 +70,14 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
         return {}
     data = load(config.data, config.cache, log)
     members = [*given, *train_members(context, len(_families(given)))]
-    if config.learning.student is not None:
-        members = [_train_student(config.learning.student, _teacher(config), data, context)]
+    if config.learning.student is not None and teacher is not None:
+        members = [_train_student(config.learning.student, teacher, data, context)]
     for member in members:
         add_missing_heads(member.model, data, _bare_renders(context))
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
     model = _fused(members, data, config)
     if any(member.refinement for member in config.learning.members):
-        members = refined(model, members, data, context, _covers(context))
+        members = refined(model, members, data, context, _covers(context), teacher)
         for member in members:
             add_missing_heads(member.model, data, _bare_renders(context))
         model = _fused(members, data, config)
@@ -125,9 +124,11 @@ def _given_members(config: RunConfig) -> list[TrainedMember]:
     return [TrainedMember(model, sum(record["run"]["minutes"]))]
 
 
-def _teacher(config: RunConfig) -> InfantFaceModel:
-    """Return the ensemble that a student learns from. Raises TrainingError and CheckpointError."""
+def _teacher(config: RunConfig) -> InfantFaceModel | None:
+    """Return the checkpoint that a student, or the refinement, learns from. Raises TrainingError and CheckpointError."""
     if config.teacher is None:
+        if config.learning.student is None:
+            return None
         raise TrainingError("A student needs --teacher CHECKPOINT, such as checkpoints/infant-fer-small.")
     model = load_checkpoint(config.teacher).model
     if not isinstance(model, InfantFaceModel):
