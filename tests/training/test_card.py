@@ -129,14 +129,21 @@ def test_the_card_names_families_bases_and_teacher():
         "`faceres-mobilenet`: MobileNet-v1 1.0",
         "taken from an earlier checkpoint, `infant-fer-pair`",
         "Then the convolution-transformers went on for some epochs",
+        "the answers of all networks to the unchanged faces",
         "336 training pictures equal an official test picture",
         "rendered object before the mouth",
     ):
         assert needed in card
     assert "DINOv2" not in card
     vit = results()
-    vit["run"] |= {"learning": json.loads(json.dumps(asdict(recipe("vit")))), "start_from": None, "teacher": None}
+    vit["run"] |= {
+        "learning": json.loads(json.dumps(asdict(recipe("vit")))),
+        "start_from": None,
+        "teacher": "infant-fer-small",
+    }
     card = " ".join(infant_face_card("net", vit).split())
+    assert "with half of their targets the answers of `infant-fer-small` to the unchanged faces" in card
+    assert "narrower copy" not in card
     assert "The image stream is 1 DINOv2 ViT-S/14, with" in card
     assert "Apache-2.0" in card
     assert "336 training pictures" not in card

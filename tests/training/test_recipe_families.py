@@ -294,6 +294,9 @@ def test_a_refinement_changes_the_networks_of_its_family_alone(data_folder, base
     made = file.stat().st_mtime_ns
     run(config, log=lambda _: None)
     assert file.stat().st_mtime_ns == made
+    run(replace(config, teacher=config.output), log=lambda _: None)  # other answers to learn: another refinement
+    assert file.stat().st_mtime_ns > made
+    assert json.loads((config.output / "metrics.json").read_text())["run"]["teacher"] == config.output.name
 
 
 def test_what_cannot_be_trained_is_said_before_the_data_are_read(data_folder, bases, tmp_path):
