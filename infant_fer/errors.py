@@ -9,6 +9,11 @@ from collections.abc import Callable
 class InfantFERError(Exception):
     """Any fault that the user can repair."""
 
+    @property
+    def sentence(self) -> str:
+        """Return the message; a locales.Message stays one, which a translator can say in another language."""
+        return self.args[0] if self.args else ""
+
 
 class ImageError(InfantFERError):
     """The bytes are no photo that can be read safely."""

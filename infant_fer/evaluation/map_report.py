@@ -19,6 +19,7 @@ from infant_fer.explain import METHODS
 from infant_fer.files import write_atomically
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import Message
 from infant_fer.metrics import Proportion
 from infant_fer.regions import PARTS
 
@@ -63,13 +64,20 @@ def method_sentence(record: dict, method: str) -> str:
         return ""
     below = Mean.from_dict(record["faithfulness"][method]["below_random"])
     low, high = (end * 100 for end in below.interval)
-    measured = (
-        f"On {below.n} {record['split']} pictures the deletion area of this checkpoint's {METHODS[method].title} maps is "
-        f"{below.value * 100:.0f} % below that of a random order (95 % interval {low:.0f} to {high:.0f})."
+    measured = Message(
+        "On {n} {split} pictures the deletion area of this checkpoint's {method} maps is {below:.0f} % below that of a random order "
+        "(95 % interval {low:.0f} to {high:.0f}).",
+        n=below.n,
+        split=record["split"],
+        method=(METHODS[method].title,),
+        below=below.value * 100,
+        low=low,
+        high=high,
     )
     if below.value >= LEAST_MARGIN:
         return measured
-    return f"{measured} That is less than the {LEAST_MARGIN * 100:.0f} % that a map should reach: test each one before you use it."
+    warning = "That is less than the {least:.0f} % that a map should reach: test each one before you use it."
+    return Message.joined(measured, Message(warning, least=LEAST_MARGIN * 100))
 
 
 def with_maps(card: str, record: dict) -> str:

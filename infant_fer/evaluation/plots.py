@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from infant_fer import metrics
 from infant_fer.evaluation.predictions import Predictions
+from infant_fer.locales import translator
 from infant_fer.metrics import Proportion
 
 if TYPE_CHECKING:
@@ -149,14 +150,23 @@ def level_panels(panels: dict[str, dict[str, dict[str, Proportion]]]) -> bytes:
     return png(figure)
 
 
-def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: str) -> bytes:
+def deletion_curves(curves: dict[str, tuple[np.ndarray, np.ndarray]], target: str, language: str = "en") -> bytes:
     """Draw answers over the hidden share for each name: (K,) shares and (K,) probabilities of `target`, both 0..1."""
+    _ = translator(language)
     figure, axes = _figure(5.2, 3.6)
     styles = ((BLUE, "-"), ("#009E73", "-"), (GRAY, "--"), (ORANGE, ":"))
     for (name, (shares, answers)), (colour, line) in zip(curves.items(), styles, strict=False):
         area = np.trapezoid(answers, shares)
-        axes.plot(shares * 100, answers, color=colour, linestyle=line, linewidth=2, label=f"{name}, area {area:.2f}")
-    axes.set(xlabel="per cent of the picture hidden or shown", ylabel=f"probability of {target}", ylim=(0, 1.02))
+        axes.plot(
+            shares * 100,
+            answers,
+            color=colour,
+            linestyle=line,
+            linewidth=2,
+            label=_("{name}, area {area:.2f}", name=_(name), area=area),
+        )
+    axes.set(xlabel=_("per cent of the picture hidden or shown"), ylim=(0, 1.02))
+    axes.set(ylabel=_("probability of {target}", target=_(target)))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
     return png(figure)

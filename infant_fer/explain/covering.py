@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from infant_fer.locales import Message
 from infant_fer.regions import PARTS
 
 FILLS = ("neighbours", "blur", "skin", "mean")
@@ -100,9 +101,11 @@ class PartDrops:
         falls = {part: self.before - after for part, after in self.covered.items()}
         return dict(sorted(falls.items(), key=lambda item: -item[1]))
 
-    def sentence(self, part: str) -> str:
+    def sentence(self, part: str) -> Message:
         """Return, as an example: Covering the mouth: positive 91 → 34 %."""
-        return covering_sentence(f"Covering the {part}", self.target, self.before, self.covered[part])
+        return covering_sentence(
+            Message("Covering {parts}", parts=the_part(part)), self.target, self.before, self.covered[part]
+        )
 
     def rank_correlation(self, emphasis: dict[str, float]) -> float | None:
         """Return Spearman's correlation over the parts between the drops and a map's emphasis on each part.
@@ -113,9 +116,15 @@ class PartDrops:
         return rank_correlation([self.drops[part] for part in parts], [emphasis[part] for part in parts])
 
 
-def covering_sentence(action: str, target: str, before: float, after: float) -> str:
+def the_part(part: str) -> Message:
+    """Return the name of a face part within a sentence."""
+    return Message("the {part}", part=(part,))
+
+
+def covering_sentence(action: Message, target: str, before: float, after: float) -> Message:
     """Return one sentence on what an action did to the probability of a class."""
-    return f"{action}: {target} {before * 100:.0f} → {after * 100:.0f} %."
+    values = {"action": action, "target": (target,), "before": before * 100, "after": after * 100}
+    return Message("{action}: {target} {before:.0f} → {after:.0f} %.", **values)
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:

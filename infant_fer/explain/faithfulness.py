@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 
 from infant_fer.explain.covering import Answer, filled
+from infant_fer.locales import Message
 
 CELLS = 16  # of a side; one is 6 px in a crop of 96, less than the width of an eye
 STEPS = 20
+CURVES = ("hiding what the map marks", "showing what the map marks", "hiding at random", "hiding edges")
+SAID_SHARE = 0.1  # of the picture, the tenth of which the sentence tells
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,33 +61,27 @@ class Faithfulness:
         """Return by what share the map's deletion area is below the random one; below 0 where it is larger."""
         return 1 - self.deletion.area / self.random_deletion.area if self.random_deletion.area > 0 else 0.0
 
-    def sentence(self, share: float = 0.1) -> str:
+    def sentence(self) -> Message:
         """Return one sentence for people, about hiding the tenth of the picture that the map marks most."""
-        whole, marked, random = (curve.at(each) * 100 for curve, each in self._points(share))
-        words = {0.1: "tenth", 0.2: "fifth", 0.5: "half"}.get(share, f"{share:.0%}")
-        start = (
-            f"Hiding the marked {words} of the picture changes '{self.target}' from {whole:.0f} to {marked:.0f} %; "
-            f"hiding a random {words}, to {random:.0f} %."
+        start = Message(
+            "Hiding the marked tenth of the picture changes '{target}' from {whole:.0f} to {marked:.0f} %; "
+            "hiding a random tenth, to {random:.0f} %.",
+            target=(self.target,),
+            whole=self.deletion.at(0.0) * 100,
+            marked=self.deletion.at(SAID_SHARE) * 100,
+            random=self.random_deletion.at(SAID_SHARE) * 100,
         )
         if not self.better_than_random:
-            return start + " This map is no better than a random one."
+            return Message.joined(start, Message("This map is no better than a random one."))
         if self.deletion.area >= self.edge_deletion.area:
-            return start + " A simple edge detector does as well as this map."
+            return Message.joined(start, Message("A simple edge detector does as well as this map."))
         return start
-
-    def _points(self, share: float) -> list[tuple[Curve, float]]:
-        return [(self.deletion, 0.0), (self.deletion, share), (self.random_deletion, share)]
 
     @property
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return shares and answers of every curve by its name for people."""
-        named = {
-            "hiding what the map marks": self.deletion,
-            "showing what the map marks": self.insertion,
-            "hiding at random": self.random_deletion,
-            "hiding edges": self.edge_deletion,
-        }
-        return {name: (curve.shares, curve.answers) for name, curve in named.items()}
+        named = zip(CURVES, (self.deletion, self.insertion, self.random_deletion, self.edge_deletion), strict=True)
+        return {name: (curve.shares, curve.answers) for name, curve in named}
 
     def to_dict(self) -> dict[str, float]:
         """Return the areas for JSON."""

@@ -16,6 +16,7 @@ from torch import nn
 from infant_fer.explain.covering import rank_correlation
 from infant_fer.explain.layers import networks, private_copy
 from infant_fer.explain.saliency import Method, SaliencyMap, Score
+from infant_fer.locales import Message
 
 SIMILAR = 0.5  # rank correlation above which a map of a wholly randomized network has not dissolved
 
@@ -33,8 +34,10 @@ class Similarity:
         ranks = rank_correlation(first.ravel(), second.ravel())
         return cls(structural_similarity(first, second), 0.0 if ranks is None else ranks)
 
-    def __str__(self) -> str:
-        return f"SSIM {self.ssim:.2f}, rank correlation {self.ranks:.2f}"
+    @property
+    def words(self) -> Message:
+        """Return both figures."""
+        return Message("SSIM {ssim:.2f}, rank correlation {ranks:.2f}", ssim=self.ssim, ranks=self.ranks)
 
 
 def structural_similarity(first: np.ndarray, second: np.ndarray) -> float:
@@ -86,14 +89,19 @@ class Randomization:
     saliency: SaliencyMap
     similarity: Similarity
 
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Return one sentence for people on whether the map has dissolved."""
-        words = f"With {self.share:.0%} of the layers random, the map agrees with the real one by: {self.similarity}."
+        words = Message(
+            "With {share:.0%} of the layers random, the map agrees with the real one by: {similarity}.",
+            share=self.share,
+            similarity=self.similarity.words,
+        )
         if self.share < 1:
             return words
         if self.similarity.ranks > SIMILAR:
-            return words + " It has not dissolved: this method shows edges of the picture more than what was learned."
-        return words + " It has dissolved, as it must: the map shows what the network has learned."
+            kept = "It has not dissolved: this method shows edges of the picture more than what was learned."
+            return Message.joined(words, kept)
+        return Message.joined(words, "It has dissolved, as it must: the map shows what the network has learned.")
 
 
 def randomization(

@@ -18,7 +18,8 @@ Translate = Callable[..., str]
 class Message(str):
     """An English sentence with values in the places of its {names}, which a translator can say in another language.
 
-    A value that is a tuple of texts is said as alternatives, "neutral or negative", each text translated.
+    A value that is a tuple of texts is said as alternatives, "neutral or negative", each text translated. A value that is
+    a Message is translated too; any other stays as it is.
     """
 
     template: str
@@ -28,6 +29,12 @@ class Message(str):
         message = super().__new__(cls, _filled(template, values, {}))
         message.template, message.values = template, values
         return message
+
+    @classmethod
+    def joined(cls, *texts: str, between: str = " ") -> Message:
+        """Return texts one after the other, each of which is translated by itself."""
+        named = {f"part{number}": Message(each) if type(each) is str else each for number, each in enumerate(texts)}
+        return cls(between.join(f"{{{name}}}" for name in named), **named)
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
         return (self.template,), self.values
@@ -51,6 +58,8 @@ def translator(language: str = "en") -> Translate:
 
 def _filled(template: str, values: Mapping[str, object], texts: Mapping[str, str]) -> str:
     def said(value: object) -> object:
+        if isinstance(value, Message):
+            return _filled(value.template, value.values, texts)
         if not isinstance(value, tuple):
             return value
         return f" {texts.get('or', 'or')} ".join(texts.get(each, each) for each in value)

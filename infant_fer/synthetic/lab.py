@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from infant_fer.errors import SyntheticError
+from infant_fer.locales import Message
 from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.infant import Infant, sample_infant
 from infant_fer.synthetic.occluders import sample_occluder
@@ -117,6 +118,7 @@ def skin_of(tone: float) -> tuple[float, float, float]:
 
 # --- interpolation ----------------------------------------------------------------------------------------------------
 
+TWO_EXPRESSIONS = "An interpolation needs two different expressions and at least two steps."
 STEPS = 11  # so that each changes the weights by a tenth
 
 
@@ -158,7 +160,7 @@ def interpolate(
     `read` gives the probabilities for an (S, S, 3) uint8 picture, or None when it finds no face. Raises SyntheticError.
     """
     if start == end or steps < 2:
-        raise SyntheticError("An interpolation needs two different expressions and at least two steps.")
+        raise SyntheticError(TWO_EXPRESSIONS)
     for number in range(1, steps + 1):
         step = replace(settings, actions=actions_at(start, end, number, steps))
         image = portrait(step, size).image
@@ -178,19 +180,29 @@ def flips(labels: Sequence[str | None]) -> list[Flip]:
     return [Flip(before, after, was, becomes) for (before, was), (after, becomes) in pairwise(known) if was != becomes]
 
 
-def interpolation_sentence(labels: Sequence[str | None]) -> str:
+def interpolation_sentence(labels: Sequence[str | None]) -> Message:
     """Return a sentence that says where the answer changes along the steps, and where no face was found."""
     if not labels:
-        return "No picture has been rendered yet."
+        return Message("No picture has been rendered yet.")
     missed = [str(number) for number, label in enumerate(labels, 1) if label is None]
     if len(missed) == len(labels):
-        return "No face was found in any picture."
-    gaps = f" No face was found in step {', '.join(missed)}." if missed else ""
-    changes = flips(labels)
+        return Message("No face was found in any picture.")
+    words = _changes_sentence(flips(labels), next(filter(None, labels)))
+    if not missed:
+        return words
+    return Message.joined(words, Message("No face was found in step {steps}.", steps=", ".join(missed)))
+
+
+def _changes_sentence(changes: Sequence[Flip], first: str) -> Message:
     if not changes:
-        return f"The answer stays {next(filter(None, labels))} throughout.{gaps}"
-    words = [(f"step {flip.before} and step {flip.after}", f"from {flip.was} to {flip.becomes}") for flip in changes]
-    if len(words) == 1:
-        return "Between {} the answer changes {}.".format(*words[0]) + gaps
-    several = "; ".join(f"between {steps} {change}" for steps, change in words)
-    return f"The answer changes {len(changes)} times: {several}.{gaps}"
+        return Message("The answer stays {affect} throughout.", affect=(first,))
+    values = [
+        {"before": each.before, "after": each.after, "was": (each.was,), "becomes": (each.becomes,)} for each in changes
+    ]
+    if len(values) == 1:
+        return Message(
+            "Between step {before} and step {after} the answer changes from {was} to {becomes}.", **values[0]
+        )
+    several = [Message("between step {before} and step {after} from {was} to {becomes}", **each) for each in values]
+    joined = Message.joined(*several, between="; ")
+    return Message("The answer changes {count} times: {changes}.", count=len(several), changes=joined)

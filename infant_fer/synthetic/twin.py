@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from infant_fer.face import Face
+from infant_fer.locales import Message
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, STRONGEST, LabSettings, Movement, portrait
 
 HALVINGS = 4  # of the interval in which the answer flips: to 1/16 of the way
@@ -54,12 +55,19 @@ class Change:
         return abs(self.after - self.before)
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Return the change in words."""
-        more = "stronger" if self.after > self.before else "weaker"
-        return (
-            f"With “{self.movement.words}” ({self.movement.unit}) {self.size:.0%} {more}, from {self.before:.0%} to "
-            f"{self.after:.0%}, this rendered infant would look {self.becomes} instead of {self.was}."
+        return Message(
+            "With “{movement}” ({unit}) {size:.0%} {more}, from {before:.0%} to {after:.0%}, this rendered infant would look {becomes} "
+            "instead of {was}.",
+            movement=(self.movement.words,),
+            unit=self.movement.unit,
+            size=self.size,
+            more=("stronger" if self.after > self.before else "weaker",),
+            before=self.before,
+            after=self.after,
+            becomes=(self.becomes,),
+            was=(self.was,),
         )
 
 

@@ -35,6 +35,7 @@ PARTS = (
     ),
 )
 TABLE = re.compile(r"^((?:\|.*\n)+(?:\|.*)?)", re.MULTILINE)  # in Markdown
+IN_ENGLISH = "The card and the server's log are in English."
 NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card cannot be shown."
 NO_CARD = "This checkpoint has no model card: its data and its limits are not known."
 
@@ -45,6 +46,7 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
         gr.Markdown(f"## {t(heading)}")
         gr.Markdown(t(text), elem_classes="about-text")
     with gr.Accordion(t("Model card of the chosen checkpoint"), open=True):
+        gr.Markdown(t(IN_ENGLISH))
         card = gr.Markdown(_card(registry.analyzer(registry.default)), elem_id="card")
 
     def on_checkpoint(name: str) -> str:

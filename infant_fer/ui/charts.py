@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.locales import Translate, translator
 from infant_fer.ui.sessions import LiveReading
 
 DASHES = {"positive": "none", "neutral": "2 3", "negative": "8 4"}
@@ -21,16 +22,16 @@ def line(points: Iterable[tuple[float, float]], affect: str) -> str:
     return f'<polyline fill="none" {_stroke(affect)} points="{path}"/>'
 
 
-def key(left: float) -> str:
+def key(left: float, _: Translate) -> str:
     """Return the names of the affects beside their lines, in the uppermost KEY_HEIGHT of an SVG picture."""
     entries = "".join(
-        f'<line x1="{x}" x2="{x + 24}" y1="11" y2="11" {_stroke(affect)}/><text x="{x + 29}" y="15">{affect}</text>'
+        f'<line x1="{x}" x2="{x + 24}" y1="11" y2="11" {_stroke(affect)}/><text x="{x + 29}" y="15">{_(affect)}</text>'
         for x, affect in ((left + KEY_SPACING * number, affect) for number, affect in enumerate(AFFECTS))
     )
     return f'<g font-size="12" fill="currentColor">{entries}</g>'
 
 
-def live_chart(readings: Sequence[LiveReading], now: float, seconds: float) -> Markup:
+def live_chart(readings: Sequence[LiveReading], now: float, seconds: float, _: Translate = translator()) -> Markup:
     """Return three lines as SVG: time from left (`seconds` ago) to right (now), probability from bottom to top."""
     bottom = KEY_HEIGHT + LIVE_HEIGHT
 
@@ -39,10 +40,10 @@ def live_chart(readings: Sequence[LiveReading], now: float, seconds: float) -> M
         return LIVE_WIDTH * (1 - age), bottom - LIVE_HEIGHT * reading.probabilities[affect]
 
     lines = "".join(line([point(reading, affect) for reading in readings], affect) for affect in AFFECTS)
+    label = escape(_("Probabilities of the three classes over time"))
     return Markup(
-        f'<svg viewBox="0 0 {LIVE_WIDTH} {bottom + 2}" width="100%" role="img" aria-label="Probabilities of the three classes '
-        f'over time">{key(0)}<rect x="0" y="{KEY_HEIGHT}" width="{LIVE_WIDTH}" height="{LIVE_HEIGHT}" fill="none" '
-        f'stroke="currentColor" opacity=".35"/>{lines}</svg>'
+        f'<svg viewBox="0 0 {LIVE_WIDTH} {bottom + 2}" width="100%" role="img" aria-label="{label}">{key(0, _)}<rect x="0" '
+        f'y="{KEY_HEIGHT}" width="{LIVE_WIDTH}" height="{LIVE_HEIGHT}" fill="none" stroke="currentColor" opacity=".35"/>{lines}</svg>'
     )
 
 

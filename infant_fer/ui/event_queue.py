@@ -17,7 +17,9 @@ from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload, run_coro_in_background
 
+from infant_fer.locales import translator
 from infant_fer.ui.compute import CORES, release_free_memory
+from infant_fer.ui.languages import language_of
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 
 MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or streams
@@ -239,7 +241,10 @@ def _of_the_largest_crowd(waiting: list[Event], address: str) -> Event | None:
 
 
 class GuardedBlocks(gr.Blocks):
-    """A page whose faults say nothing of what visitors sent, neither in the log nor in the answer."""
+    """A page whose faults say nothing of what visitors sent, neither in the log nor in the answer.
+
+    The sentence of a gr.Error, which may be a locales.Message, is said in the visitor's language.
+    """
 
     def queue(self, *args, **options):
         """Set up the queue as Gradio does, with our class and its limits."""
@@ -268,7 +273,8 @@ class GuardedBlocks(gr.Blocks):
             if error.print_exception:  # not one of ours
                 log_failure("A request failed", error)
                 raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None
-            raise
+            _ = translator(language_of(options.get("request")))
+            raise gr.Error(_(error.message), title=_("No answer"), print_exception=False) from None
         except Exception as error:
             log_failure("A request failed", error)
             raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None

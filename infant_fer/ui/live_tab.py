@@ -115,20 +115,20 @@ class LiveEvents:
     def freeze(self, checkpoint: str, request: gr.Request):
         session = self.sessions.get(request.session_hash)
         if session.frame is None:
-            raise user_error(translator(language_of(request))(NO_FRAME))
+            raise user_error(NO_FRAME)
         return [*read_photo(self.registry, session, session.frame, checkpoint), gr.update(selected="photo")]
 
     def record(self, request: gr.Request):
         session = self.sessions.get(request.session_hash)
         if session.frame is None:
-            raise user_error(translator(language_of(request))(NO_FRAME))
+            raise user_error(NO_FRAME)
         session.start_recording(time.monotonic())
         return gr.skip()
 
     def save(self, request: gr.Request):
         recorded = self.sessions.get(request.session_hash).recorded
         if not recorded:
-            raise user_error(translator(language_of(request))(NOTHING_RECORDED))
+            raise user_error(NOTHING_RECORDED)
         return as_download("live-readings.csv", "text/csv", recording_csv(recorded).encode())
 
 
@@ -163,10 +163,12 @@ def reading_html(
             face,
             mean,
             notes,
-            chart=live_chart(readings, now, LIVE_SECONDS),
+            chart=live_chart(readings, now, LIVE_SECONDS, translator(session.language)),
             seconds=LIVE_SECONDS,
             recorded=_recorded_seconds(session),
-            recording=live_chart(session.recorded, session.recording_began + RECORD_SECONDS, RECORD_SECONDS),
+            recording=live_chart(
+                session.recorded, session.recording_began + RECORD_SECONDS, RECORD_SECONDS, translator(session.language)
+            ),
             language=session.language,
         )
     )

@@ -65,7 +65,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                     build_lab_tab(registry, lab_sessions, sessions, photo_tab.settings.checkpoint, tab)
             with gr.Tab(t("About"), id="about"):
                 if not with_lab:
-                    gr.Markdown(NO_LAB)
+                    gr.Markdown(t(NO_LAB))
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)
         _add_endpoints(page, registry)
         _forget_with(page, (sessions, lab_sessions))

@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 
 from infant_fer.errors import ImageError
 from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
+from infant_fer.locales import Message
 
 MAX_NAME = 120  # letters of a file's name that are kept
 MAX_TOGETHER = 16  # photos of one request
@@ -51,7 +52,7 @@ class PrivateImage(gr.Image):
             return None
         photo = _read(payload)
         if isinstance(photo, ImageError) and not self.returns_faults:
-            raise gr.Error(str(photo), print_exception=False) from None
+            raise gr.Error(photo.sentence, print_exception=False) from None
         return photo
 
     def postprocess(self, value: np.ndarray | None) -> ImageData | None:
@@ -90,7 +91,7 @@ class PrivateImages(gr.File):
             for file in files:
                 with suppress(ImageError):
                     _payload_bytes(file)  # which deletes the upload
-            raise gr.Error(f"Send at most {MAX_TOGETHER} photos at once.", print_exception=False)
+            raise gr.Error(Message("Send at most {count} photos at once.", count=MAX_TOGETHER), print_exception=False)
         return [_read(file) for file in files]
 
 

@@ -15,6 +15,7 @@ from infant_fer.alignment import AlignedFace, align_face
 from infant_fer.analyzer import Analyzer
 from infant_fer.errors import ClipError
 from infant_fer.face import Face
+from infant_fer.locales import Message
 from infant_fer.report import FaceReport
 from infant_fer.video.bouts import BoutRules, build_timeline
 from infant_fer.video.reading import ClipReader, ClipSettings
@@ -126,7 +127,8 @@ class ClipAnalysis:
     def notes(self) -> tuple[str, ...]:
         """Return what concerns the whole clip."""
         left_out = self._numbers.left_out
-        more = f"There were more than {self._settings.max_persons} persons; {left_out} further faces were left out."
+        words = "There were more than {persons} persons; {faces} further faces were left out."
+        more = Message(words, persons=self._settings.max_persons, faces=left_out)
         return (*self._reader.notes, *([more] if left_out else []))
 
     def rows(self) -> Iterator[FrameReading]:

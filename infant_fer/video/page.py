@@ -10,28 +10,31 @@ import numpy as np
 from markupsafe import Markup
 
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.locales import translator
 from infant_fer.report import LIMITS
 from infant_fer.templates import render
-from infant_fer.video.timeline import CANNOT_SAY, NOT_SEEN, FrameReading, PersonSummary, Timeline
+from infant_fer.video.timeline import CANNOT_SAY, NOT_SEEN, STATES, FrameReading, PersonSummary, Timeline
 
 if TYPE_CHECKING:
     from infant_fer.video.agreement import Agreement
 
 POINTS = 2000  # of a curve; a longer clip is shown by the means of as many stretches
 STATE_COLOURS = {**AFFECT_COLOURS, CANNOT_SAY: "#B8B8B8", NOT_SEEN: "#E6E6E6"}
+MOMENT_WORDS = ("{time} s, person {number}: {label}", "smoothed")  # which the page's script fills in
 TABLE_ROWS = 500  # intervals listed on the page; intervals.csv has all
 
 
-def timeline_page(timeline: Timeline, agreement: Agreement | None = None) -> Markup:
+def timeline_page(timeline: Timeline, agreement: Agreement | None = None, language: str = "en") -> Markup:
     """Return an HTML document that loads nothing; the reader may choose the clip from the computer to play along.
 
     `agreement` is what video.agreement.agreement returns; its disagreements are listed with links into the timeline.
     """
-    numbers = list(timeline.persons)
+    numbers, _ = list(timeline.persons), translator(language)
     data = {
         "duration": round(timeline.duration_s, 3),
         "fps": round(timeline.fps, 3),
         "affects": list(AFFECTS),
+        "words": {name: _(name) for name in STATES} | {text: _(text) for text in MOMENT_WORDS},
         "colours": STATE_COLOURS,
         "events": [[each.onset_s, each.offset_s, each.label] for each in timeline.events],
         "persons": [
@@ -41,7 +44,9 @@ def timeline_page(timeline: Timeline, agreement: Agreement | None = None) -> Mar
     }
     return render(
         "timeline.html.j2",
-        title="Expression over time",
+        language,
+        title=_("Expression over time"),
+        code=language,
         style=render("report_page.css"),
         source=timeline.source,
         summary=timeline.summary,

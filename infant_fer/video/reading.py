@@ -18,6 +18,7 @@ import numpy as np
 
 from infant_fer.errors import ClipError
 from infant_fer.images import LONG_SIDE, printable
+from infant_fer.locales import Message
 
 CLIP_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".3gp"})
 # What ffmpeg may recognise in untrusted bytes. Playlists (HLS, concat) are left out: they name other files and addresses.
@@ -28,10 +29,12 @@ FAULTS_IN_A_ROW = 250  # damaged packets; ten seconds at 25 frames a second
 HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), ITU-T H.273
 
 NO_CLIP = "This file could not be read as a video clip. Use MP4, MOV, WebM, MKV or AVI."
+EMPTY = "The file is empty."
 NO_VIDEO = "The file has no video stream."
 NO_CODEC = "The clip's video is in a format that is not read. Use H.264, HEVC, VP8, VP9 or AV1."
 NO_FRAMES = "No frame of the clip could be decoded."
 HDR = "The clip is recorded in HDR; its colours are shown without tone mapping and may look pale."
+NO_INDEX = "The clip has no index; it was read from its beginning to find the start."
 UNEVEN = "Frames whose time does not come after that of the frame before were left out."
 
 
@@ -167,15 +170,14 @@ class ClipReader:
                 time_s = heapq.heappop(decode_times) if decode_times else self._time(frame, time_s)
                 yield frame, time_s
         if faults:
-            self.notes.append(
-                f"The clip is damaged: {faults} parts could not be decoded, the last after {broken_at:.1f} s."
-            )
+            damage = "The clip is damaged: {faults} parts could not be decoded, the last after {time:.1f} s."
+            self.notes.append(Message(damage, faults=faults, time=broken_at))
 
     def _seek(self, start_s: float) -> None:
         try:
             self._container.seek(int((start_s + self._start_s) * av.time_base))
         except av.error.FFmpegError:  # a file without an index is read from its beginning
-            self.notes.append("The clip has no index; it was read from its beginning to find the start.")
+            self.notes.append(NO_INDEX)
 
     def _time(self, frame: av.VideoFrame, before_s: float) -> float:
         if frame.time is not None:
@@ -186,7 +188,7 @@ class ClipReader:
         limit = self.settings.limits.max_seconds
         if limit is None or time_s < self.settings.start_s + limit:
             return False
-        self.notes.append(f"Only {limit:g} seconds were read, the limit.")
+        self.notes.append(Message("Only {limit:g} seconds were read, the limit.", limit=limit))
         return True
 
     def _upright(self, frame: av.VideoFrame, time_s: float) -> Frame:
@@ -207,9 +209,10 @@ class ClipReader:
         size = stream.seek(0, io.SEEK_END)
         stream.seek(0)
         if size == 0:
-            raise ClipError("The file is empty.")
+            raise ClipError(EMPTY)
         if limits.max_bytes is not None and size > limits.max_bytes:
-            raise ClipError(f"The clip is larger than {limits.max_bytes / 1e6:.0f} MB. Save it smaller or cut it.")
+            too_large = "The clip is larger than {megabytes:.0f} MB. Save it smaller or cut it."
+            raise ClipError(Message(too_large, megabytes=limits.max_bytes / 1e6))
         options = {
             "format_whitelist": FORMATS,
             "codec_whitelist": CODECS,
@@ -234,9 +237,8 @@ class ClipReader:
         limit, duration = self.settings.limits.max_seconds, self.info.duration_s
         end = min(duration or 0.0, self.settings.end_s if self.settings.end_s is not None else float("inf"))
         if limit is not None and end - self.settings.start_s > limit + 1:
-            raise ClipError(
-                f"The clip is {duration:.0f} seconds long; at most {limit:g} are read. Cut it, or read a part."
-            )
+            too_long = "The clip is {duration:.0f} seconds long; at most {limit:g} are read. Cut it, or read a part."
+            raise ClipError(Message(too_long, duration=duration, limit=limit))
 
     def _close(self) -> None:
         if hasattr(self, "_container"):
@@ -262,7 +264,7 @@ def _video_stream(container):
     if not streams:
         raise ClipError(NO_VIDEO)
     if len(container.streams) > MAX_STREAMS:
-        raise ClipError(f"The file has more than {MAX_STREAMS} streams.")
+        raise ClipError(Message("The file has more than {count} streams.", count=MAX_STREAMS))
     stream = max(
         streams, key=lambda each: each.codec_context.width * each.codec_context.height if each.codec_context else 0
     )
@@ -271,5 +273,6 @@ def _video_stream(container):
     return stream
 
 
-def _too_many_pixels(limit: int) -> str:
-    return f"The clip's frames have more than {limit // 10**6} megapixels. Save it smaller and try again."
+def _too_many_pixels(limit: int) -> Message:
+    words = "The clip's frames have more than {count} megapixels. Save it smaller and try again."
+    return Message(words, count=limit // 10**6)

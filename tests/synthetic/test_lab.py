@@ -149,7 +149,7 @@ def steps_of(*rows: tuple[float, float, float] | None) -> list[InterpolationStep
 
 def test_the_interpolation_is_drawn_with_its_change_marked():
     html = interpolation_html(
-        steps_of((0.9, 0.1, 0), (0.5, 0.1, 0.4), None, (0, 0.25, 0.75), (0, 0, 1)), 5, "smile", "cry"
+        steps_of((0.9, 0.1, 0), (0.5, 0.1, 0.4), None, (0, 0.25, 0.75), (0, 0, 1)), 5, ("smile", "cry")
     )
     sentence = "Between step 2 and step 4 the answer changes from positive to negative. No face was found in step 3."
     assert html.count(sentence) == 2  # to be read, and for those who cannot see the plot
@@ -164,15 +164,15 @@ def test_the_interpolation_is_drawn_with_its_change_marked():
 
 
 def test_an_unfinished_interpolation_shows_its_progress():
-    html = interpolation_html(steps_of((1, 0, 0), (1, 0, 0)), 5, "smile", "cry")
+    html = interpolation_html(steps_of((1, 0, 0), (1, 0, 0)), 5, ("smile", "cry"))
     assert "Rendering picture 3 of 5" in html
     assert '<progress value="2" max="5"' in html
     assert "<svg" not in html
 
 
 def test_an_interpolation_that_was_stopped_shows_what_it_has():
-    html = interpolation_html(steps_of((1, 0, 0), (0, 0, 1)), 5, "smile", "cry", ended=True)
+    html = interpolation_html(steps_of((1, 0, 0), (0, 0, 1)), 5, ("smile", "cry"), ended=True)
     assert "Stopped after 2 of 5 pictures." in html
     assert "Between step 1 and step 2 the answer changes from positive to negative." in html
     assert "<progress" not in html
-    assert "<svg" in interpolation_html([], 5, "smile", "cry", ended=True)  # stopped before the first picture
+    assert "<svg" in interpolation_html([], 5, ("smile", "cry"), ended=True)  # stopped before the first picture

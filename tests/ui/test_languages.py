@@ -1,40 +1,63 @@
 """Every text that the page or a report says is in every language's catalogue, with the same {names}."""
 
 import ast
+import asyncio
 import json
 import pickle
 import re
 from collections.abc import Iterator
 from string import Formatter
 
+import gradio as gr
+import numpy as np
 import pytest
 
 from infant_fer import images
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
+from infant_fer.errors import ClipError
+from infant_fer.explain import METHODS
 from infant_fer.explain.covering import FILL_WORDS
+from infant_fer.explain.faithfulness import CURVES
 from infant_fer.labels import AFFECTS, AGE_GROUPS, METERS
 from infant_fer.locales import LANGUAGES, Message, catalogue, preferred_language, translator
-from infant_fer.regions import PART_WORDS
+from infant_fer.regions import PART_UNITS, PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_WARNING
 from infant_fer.report_html import EMOTION_WORDS, answer_html
+from infant_fer.synthetic.expressions import EXPRESSIONS
+from infant_fer.synthetic.lab import MOVEMENTS, LabSettings
+from infant_fer.synthetic.occluders import OCCLUDERS
+from infant_fer.templates import render
 from infant_fer.trust import rules
 from infant_fer.trust.assessment import VERDICTS
 from infant_fer.ui import about_tab, live_tab, style
 from infant_fer.ui.clip import tab as clip_tab
 from infant_fer.ui.downloads import DOWNLOADS
+from infant_fer.ui.event_queue import GuardedBlocks
+from infant_fer.ui.lab import controls as lab_controls
+from infant_fer.ui.lab import reading as lab_reading
+from infant_fer.ui.lab import tab as lab_tab
+from infant_fer.ui.lab.interpolation import WHAT_IT_SHOWS
 from infant_fer.ui.languages import BROWSER_WORDS, browser_words
 from infant_fer.ui.map_tests import tab as map_tab
-from infant_fer.ui.map_tests.experiments import COVERS_PART, COVERS_SPOT, GUESSES
+from infant_fer.ui.map_tests.experiments import COVERS_PART, COVERS_SPOT, GUESSES, Cover, CoveredAnswer
+from infant_fer.ui.page import NO_LAB
 from infant_fer.ui.photo import layout, view
+from infant_fer.ui.photo.view import user_error
+from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD
 from infant_fer.ui.several import tab as several_tab
 from infant_fer.video.analysis import REGIONS
+from infant_fer.video.page import MOMENT_WORDS
+from infant_fer.video.timeline import STATES
 from tests.conftest import EXAMPLES, ROOT
 
 PACKAGE = ROOT / "infant_fer"
 CALLED = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
-# Modules whose own texts are the page's; the lab and the results of experiments and clips speak English.
-TRANSLATED = ["report.py", "report_html.py", *(f"ui/{name}.py" for name in ("about_tab", "live_tab", "page"))]
-TRANSLATED += ["ui/photo/*.py", "ui/several/*.py", "ui/clip/*.py", "ui/map_tests/tab.py"]
+# Modules whose own texts are the page's. A model card, and what a checkpoint's folder lacks, is said in English.
+TRANSLATED = ["report.py", "report_html.py", "ui/**/*.py", "explain/*.py", "video/reading.py", "video/analysis.py"]
+TRANSLATED += ["synthetic/lab.py", "synthetic/twin.py", "evaluation/plots.py", "evaluation/map_report.py"]
+
+SENTENCES = ["trust/rules", "trust/gate", "video/reading", "ui/private_image", "ui/clip/upload", "explain/activation"]
+SENTENCES += ["explain/attention", "ui/map_tests/view", "synthetic/lab", "synthetic/twin"]
 
 
 def called_with_literals() -> Iterator[str]:
@@ -43,7 +66,9 @@ def called_with_literals() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 function = node.func.func if isinstance(node.func, ast.Call) else node.func
-                if isinstance(function, ast.Name) and function.id in ("_", "t", "translator"):
+                if isinstance(function, ast.Attribute) and function.attr == "joined":
+                    yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+                elif isinstance(function, ast.Name) and function.id in ("_", "t", "translator", "Message"):
                     yield node.args[0].value
                 elif isinstance(function, ast.Name) and function.id == "experiment":  # number, title, words, button
                     yield from (argument.value for argument in node.args[1:4])
@@ -51,10 +76,10 @@ def called_with_literals() -> Iterator[str]:
         yield from (json.loads(f'"{text}"') for text in CALLED.findall(path.read_text()))
 
 
-def of_trust() -> Iterator[str]:
-    """Sentences of reasons and tips: the literals of the gate and its rules, docstrings aside."""
-    for name in ("rules", "gate"):
-        tree = ast.parse((PACKAGE / "trust" / f"{name}.py").read_text())
+def sentences() -> Iterator[str]:
+    """Sentences among the literals of modules that hand them over as constants, docstrings aside."""
+    for path in (PACKAGE / f"{name}.py" for name in SENTENCES):
+        tree = ast.parse(path.read_text())
         aside = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             text = node.value if isinstance(node, ast.Constant) and id(node) not in aside else None
@@ -66,7 +91,17 @@ def texts() -> set[str]:
     tables = [AFFECTS, AGE_GROUPS, METERS, OVERLAYS, MAP_VIEWS, VERDICTS, BROWSER_WORDS.values(), DOWNLOADS.values()]
     tables += [PART_WORDS.values(), EMOTION_WORDS.values(), layout.EXAMPLE_TITLES.values()]
     tables += [(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg") if path.stem not in layout.EXAMPLE_TITLES)]
-    tables += [(f"{affect.capitalize()} expression" for affect in AFFECTS), *about_tab.PARTS]
+    tables += [(f"{affect.capitalize()} expression" for affect in AFFECTS), *about_tab.PARTS, CURVES, MOMENT_WORDS]
+    tables += [STATES, (each.words for each in MOVEMENTS), (name.capitalize() for name in EXPRESSIONS), OCCLUDERS]
+    tables += [
+        (unit for units in PART_UNITS.values() for unit in units),
+        lab_tab.EXERCISES,
+        (method.title for method in METHODS.values()),
+    ]
+    tables += [
+        (method.reading for method in METHODS.values()),
+        ("stronger", "weaker", "infant", "not an infant", "unknown"),
+    ]
     single = {LIMITS, OUTSIDE_WARNING, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
     single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
@@ -92,8 +127,26 @@ def texts() -> set[str]:
         GUESSES,
         *(FILL_WORDS[name].capitalize() for name in ("blur", "skin", "neighbours")),
     }
+    single |= {
+        lab_tab.INTRODUCTION,
+        lab_tab.SERIES,
+        lab_tab.TWIN,
+        lab_tab.SIMPLER,
+        lab_reading.PREPARING,
+        lab_reading.NO_FACE,
+    }
+    single |= {lab_reading.PLAIN, lab_controls.NO_OCCLUDER, f"{LabSettings({}).brightness:g} is usual", WHAT_IT_SHOWS}
+    single |= {
+        NOT_UNDERSTOOD,
+        BUSY,
+        view.NOTHING_YET,
+        clip_tab.TOO_SLOW,
+        about_tab.IN_ENGLISH,
+        NO_LAB,
+        several_tab.NO_LONGER_KEPT,
+    }
     single |= {"or", several_tab.FULL, several_tab.NONE_YET, *several_tab.TITLES.values()}
-    return single | {text for table in tables for text in table} | {*called_with_literals()} | {*of_trust()}
+    return single | {text for table in tables for text in table} | {*called_with_literals()} | {*sentences()}
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
@@ -133,3 +186,44 @@ def test_an_answer_speaks_every_language(analyzer):
         headline = translator(language)("Positive expression")
         assert f"{headline}</h2>" in answer_html(report, 1, language)
         assert json.loads(browser_words())[language]["map"] == translator(language)("Map")
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_results_of_experiments_speak_every_language(language):
+    _ = translator(language)
+    answer = CoveredAnswer(
+        np.zeros((8, 8, 3), np.uint8),
+        {"positive": 0.9, "neutral": 0.1, "negative": 0.0},
+        {"positive": 0.2, "neutral": 0.8, "negative": 0.0},
+        "positive",
+        Cover(parts=("brows", "mouth"), spots=((0.5, 0.5), (0.2, 0.2))).words,
+    )
+    html = render("map_tests.html.j2", language, kind="cover", answer=answer, colours={})
+    for words in ("brows", "mouth", "positive", "neutral"):
+        assert _(words) in html
+    assert f"{_('positive')} 90 → 20 %" in html
+    assert answer.sentence == (
+        "Covering the brows, the mouth and 2 spots: positive 90 → 20 %. The answer is now neutral."
+    )
+    assert english_in(re.sub("<[^>]*>", "\n", html), language) == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_an_error_is_said_in_the_visitors_language(language):
+    def fails(request: gr.Request):
+        raise user_error(ClipError(Message("Only {limit:g} seconds were read, the limit.", limit=180)))
+
+    with GuardedBlocks() as page:
+        gr.Button().click(fails)
+    request = gr.Request(headers={"accept-language": f"{language};q=0.9"}, session_hash="visitor")
+    with pytest.raises(gr.Error) as raised:
+        asyncio.run(page.process_api(0, [], request=request))
+    assert raised.value.message == translator(language)("Only {limit:g} seconds were read, the limit.", limit=180)
+    assert raised.value.message != "Only 180 seconds were read, the limit."
+
+
+def english_in(text: str, language: str) -> set[str]:
+    """Return the lines of a shown text that are English, though the language has other words for them."""
+    other = {english for english, words in catalogue(language).items() if words != english}
+    meanwhile = set(catalogue(language).values())  # "label" may be a word of the other language too
+    return {line.strip() for line in text.splitlines() if line.strip() in other - meanwhile}

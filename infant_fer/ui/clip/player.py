@@ -96,6 +96,6 @@ RECORD_JS = f"""async () => {{
 PREVIEW = '<div class="ife"><p></p><video muted playsinline hidden aria-label="Camera"></video></div>'
 
 
-def view_html(timeline: Timeline) -> Markup:
+def view_html(timeline: Timeline, language: str = "en") -> Markup:
     """Return the timeline's page in a frame of its own, which may run its script and nothing else."""
-    return render("clip_view.html.j2", document=str(timeline_page(timeline)))
+    return render("clip_view.html.j2", language, document=str(timeline_page(timeline, language=language)))

@@ -15,7 +15,7 @@ from gradio.context import Context
 from gradio.utils import get_upload_folder
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import InfantFERError
+from infant_fer.errors import ClipError, InfantFERError
 from infant_fer.images import Photo
 from infant_fer.locales import Translate, translator
 from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, RECORD_SECONDS, view_html
@@ -49,6 +49,7 @@ HELP = (
 )
 IDLE = "Choose a clip or record one. The timeline appears here."
 NO_CLIP_YET = "There is no timeline yet. Choose a clip first."
+TOO_SLOW = "Reading this clip takes too long here. Choose fewer frames a second, or a shorter part."
 NO_FRAME = "Your browser cannot show this clip's frames. Save the clip as MP4 (H.264) or WebM, or explain a photo of the moment."
 
 
@@ -133,7 +134,7 @@ class ClipEvents:
             yield [gr.skip(), _line(_(IDLE)), hide, hide]
             raise user_error(error) from None
         if session.finish_clip(clip_id, timeline):
-            yield [gr.skip(), view_html(timeline), hide, show]
+            yield [gr.skip(), view_html(timeline, session.language), hide, show]
 
     def _is_known(self, request: gr.Request) -> bool:
         """Return whether the visitor is still there; one without a session is as long as the request."""
@@ -148,14 +149,14 @@ class ClipEvents:
     def explain(self, frame: Photo | None, checkpoint: str, request: gr.Request) -> list:
         """Read one frame as a photo; return the values of the Photo tab and the tab to show."""
         session = self.sessions.get(request.session_hash)
-        _timeline(session, request)
+        _timeline(session)
         if frame is None:
-            raise user_error(translator(language_of(request))(NO_FRAME))
+            raise user_error(NO_FRAME)
         return [*read_photo(self.registry, session, frame, checkpoint), gr.update(selected="photo")]
 
     def save(self, choice: str, request: gr.Request) -> dict[str, str]:
         """Return one download: a file of EXPORTERS, or all of them as a ZIP."""
-        timeline = _timeline(self.sessions.get(request.session_hash), request)
+        timeline = _timeline(self.sessions.get(request.session_hash))
         with tempfile.TemporaryDirectory(dir=_folder()) as folder:
             files = export(timeline, Path(folder), None if choice == ALL_FORMATS else [choice])
             if len(files) == 1:
@@ -206,9 +207,7 @@ def _steps(analysis: ClipAnalysis) -> Iterator[tuple[Progress, float]]:
             return
         now = time.monotonic()
         if now - started > MAX_READING_SECONDS:
-            raise InfantFERError(
-                "Reading this clip takes too long here. Choose fewer frames a second, or a shorter part."
-            )
+            raise ClipError(TOO_SLOW)
         if now - shown_at >= SHOWN_EVERY:
             shown_at = now
             yield progress, now - started
@@ -230,9 +229,9 @@ def _line(words: str) -> str:
     return f'<div class="ife"><p>{words}</p></div>'
 
 
-def _timeline(session: Session, request: gr.Request) -> Timeline:
+def _timeline(session: Session) -> Timeline:
     if session.timeline is None:
-        raise user_error(translator(language_of(request))(NO_CLIP_YET))
+        raise user_error(NO_CLIP_YET)
     return session.timeline
 
 

@@ -45,7 +45,7 @@ class PrivateClip(gr.File):
         try:
             data = read_and_delete(payload.path, CLIP_BYTES)
         except ImageError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise gr.Error(error.sentence, print_exception=False) from None
         name = " ".join(printable(PurePath(payload.orig_name or "clip").name).split())
         return UploadedClip(io.BytesIO(data), name[:120])
 

@@ -12,6 +12,8 @@ from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, STRONGEST, LabSettings, Movement, actions_of
 from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.ui.lab.reading import PLAIN
+from infant_fer.ui.languages import choices
+from infant_fer.ui.languages import label as t
 
 START = "open smile"
 NO_OCCLUDER = "nothing"
@@ -54,24 +56,24 @@ def lay_out_expressions() -> dict[str, gr.Button]:
     """Lay out a button for every named expression."""
     with gr.Row():
         return {
-            name: gr.Button(name.capitalize(), size="sm", min_width=84, elem_id=f"lab-{name.replace(' ', '-')}")
+            name: gr.Button(t(name.capitalize()), size="sm", min_width=84, elem_id=f"lab-{name.replace(' ', '-')}")
             for name in EXPRESSIONS
         }
 
 
 def lay_out_controls() -> Controls:
     """Lay out the sliders and choices, in a column."""
-    with gr.Accordion("What the face does", elem_id="lab-movements"):
+    with gr.Accordion(t("What the face does"), elem_id="lab-movements"):
         with gr.Row():
             movements = [_movement(each) for each in MOVEMENTS[:MAIN]]
-        with gr.Accordion("More movements", open=False, elem_id="lab-more"), gr.Row():
+        with gr.Accordion(t("More movements"), open=False, elem_id="lab-more"), gr.Row():
             movements += [_movement(each) for each in MOVEMENTS[MAIN:]]
     usual = LabSettings({})
-    with gr.Accordion("Infant", elem_id="lab-infant"):
+    with gr.Accordion(t("Infant"), elem_id="lab-infant"):
         with gr.Row():
             seed = gr.Number(
                 usual.seed,
-                label="Infant number",
+                label=t("Infant number"),
                 precision=0,
                 minimum=0,
                 maximum=MOST_SEED,
@@ -79,36 +81,37 @@ def lay_out_controls() -> Controls:
                 elem_id="lab-seed",
             )
             occluder = gr.Dropdown(
-                [NO_OCCLUDER, *OCCLUDERS],
+                choices((NO_OCCLUDER, *OCCLUDERS)),
                 value=NO_OCCLUDER,
-                label="Before the face",
+                label=t("Before the face"),
                 min_width=180,
                 elem_id="lab-occluder",
             )
-            age = _slider("Age", 0, 1, usual.age, 0.05, "0 newborn, 1 toddler", "age")
-            tone = _slider("Skin tone", 0, 1, usual.tone, 0.01, "0 light, 1 dark", "tone")
-            tears = _slider("Tears", 0, 1, usual.tears, 0.05, "0 none, 1 wet cheeks", "tears")
-        another = gr.Button("Another infant", elem_id="lab-another")
-    with gr.Accordion("Light and head", elem_id="lab-scene"), gr.Row():
+            age = _slider(t("Age"), 0, 1, usual.age, 0.05, t("0 newborn, 1 toddler"), "age")
+            tone = _slider(t("Skin tone"), 0, 1, usual.tone, 0.01, t("0 light, 1 dark"), "tone")
+            tears = _slider(t("Tears"), 0, 1, usual.tears, 0.05, t("0 none, 1 wet cheeks"), "tears")
+        another = gr.Button(t("Another infant"), elem_id="lab-another")
+    with gr.Accordion(t("Light and head"), elem_id="lab-scene"), gr.Row():
         scene = _scene(usual)
-    overlay = gr.Radio([PLAIN, *OVERLAYS], value=PLAIN, label="Landmarks", elem_id="lab-overlay")
+    overlay = gr.Radio(choices((PLAIN, *OVERLAYS)), value=PLAIN, label=t("Landmarks"), elem_id="lab-overlay")
     return Controls(movements, seed, age, tone, tears, occluder, scene, another, overlay)
 
 
 def _scene(usual: LabSettings) -> list[gr.Slider]:
-    sides = "degrees; below 0 left, above 0 right"
+    sides, nod = t("degrees; below 0 left, above 0 right"), t("degrees; below 0 up, above 0 down")
+    usual_light = t(f"{usual.brightness:g} is usual")
     return [
-        _slider("Light from", -90, 90, usual.azimuth, 5, sides, "azimuth"),
-        _slider("Height of the light", -20, 80, usual.elevation, 5, "degrees above the face", "elevation"),
-        _slider("Brightness", 0.2, 2.0, usual.brightness, 0.05, f"{usual.brightness:g} is usual", "brightness"),
-        _slider("Head turn", -60, 60, usual.yaw, 5, sides, "yaw"),
-        _slider("Head nod", -30, 30, usual.pitch, 5, "degrees; below 0 up, above 0 down", "pitch"),
+        _slider(t("Light from"), -90, 90, usual.azimuth, 5, sides, "azimuth"),
+        _slider(t("Height of the light"), -20, 80, usual.elevation, 5, t("degrees above the face"), "elevation"),
+        _slider(t("Brightness"), 0.2, 2.0, usual.brightness, 0.05, usual_light, "brightness"),
+        _slider(t("Head turn"), -60, 60, usual.yaw, 5, sides, "yaw"),
+        _slider(t("Head nod"), -30, 30, usual.pitch, 5, nod, "pitch"),
     ]
 
 
 def _movement(movement: Movement) -> gr.Slider:
     weight = actions_of(START)[movement.name]
-    return _slider(movement.words, 0, STRONGEST, weight, 0.05, f"{movement.name}, {movement.unit}", movement.name)
+    return _slider(t(movement.words), 0, STRONGEST, weight, 0.05, f"{movement.name}, {movement.unit}", movement.name)
 
 
 def _slider(label: str, low: float, high: float, value: float, step: float, info: str, name: str) -> gr.Slider:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import gradio as gr
 import numpy as np
-from markupsafe import Markup
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -14,6 +13,7 @@ from infant_fer.errors import InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
+from infant_fer.locales import translator
 from infant_fer.report import Report
 from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, interpolate, portrait
 from infant_fer.synthetic.twin import NO_CHANGE, changes
@@ -23,14 +23,8 @@ from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, r
 from infant_fer.ui.sessions import DisplayOptions, Session
 
 PLAIN = "none"  # no landmarks
-PREPARING = (
-    '<div class="ife"><p>The first picture takes some seconds longer: the renderer is prepared once. '
-    "After that a change takes about a second.</p></div>"
-)
-NO_FACE = Markup(
-    '<div class="ife"><p>That happens with rendered infants too. Turn the head back to the camera, uncover the face, '
-    "or make the light brighter.</p></div>"
-)
+PREPARING = "The first picture takes some seconds longer: the renderer is prepared once. After that a change takes about a second."
+NO_FACE = "That happens with rendered infants too. Turn the head back to the camera, uncover the face, or make the light brighter."
 
 
 def read_portrait(
@@ -60,8 +54,9 @@ def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, che
     _, _, plain, answer, legend, _, _ = read_photo(registry, session, Photo(image, image.shape[1::-1]), checkpoint)
     if session.report is None:
         return [gr.skip()] * 5  # a newer one is read already
-    advice = "" if session.report.faces else NO_FACE
-    return [face_picture(session), plain, short_html(session.report), f"{answer}{advice}", legend]
+    advice = f'<div class="ife"><p>{translator(session.language)(NO_FACE)}</p></div>'
+    answer += advice * (not session.report.faces)
+    return [face_picture(session), plain, short_html(session.report, session.language), answer, legend]
 
 
 def drawn_map(
@@ -83,13 +78,14 @@ def face_picture(session: Session) -> np.ndarray:
     return shown(session).photo.rgb if session.display.overlay == PLAIN else landmarks_picture(session)
 
 
-def short_html(report: Report) -> str:
+def short_html(report: Report, language: str = "en") -> str:
     """Return the answer in a line, which stays in sight with the pictures."""
+    _ = translator(language)
     if not report.faces:
-        return '<div class="ife lab-short">No face found</div>'
+        return f'<div class="ife lab-short">{_("No face found")}</div>'
     probabilities = report.face(1).prediction.probabilities
     words = ", ".join(
-        f'<span style="color:{AFFECT_COLOURS[affect]}" aria-hidden="true">■</span>&nbsp;<b>{affect}</b>&nbsp;{share * 100:.0f}&nbsp;%'
+        f'<span style="color:{AFFECT_COLOURS[affect]}" aria-hidden="true">■</span>&nbsp;<b>{_(affect)}</b>&nbsp;{share * 100:.0f}&nbsp;%'
         for affect, share in sorted(probabilities.items(), key=lambda item: -item[1])
     )
     return f'<div class="ife lab-short">{words}</div>'
@@ -105,13 +101,13 @@ def smallest_change(
         return faces[0].prediction.probabilities if faces else None
 
     request_id, best = session.begin_interpolation(), None
-    yield str(render("flip.html.j2", tried=0, most=MAIN, sentence=""))
+    yield str(render("flip.html.j2", session.language, tried=0, most=MAIN, sentence=""))
     try:
         for tried, best in changes(settings, read):
             if not session.is_newest_interpolation(request_id):
                 return
             sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
-            yield str(render("flip.html.j2", tried=tried, most=MAIN, sentence=sentence))
+            yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))
     except InfantFERError as error:
         raise user_error(error) from None
 
@@ -127,14 +123,15 @@ def interpolated(
 
     request_id = session.begin_interpolation()
     steps: list[InterpolationStep] = []
-    yield [interpolation_html(steps, STEPS, start, end), SHOW]
+    ends, language = (start, end), session.language
+    yield [interpolation_html(steps, STEPS, ends, language=language), SHOW]
     try:
         for step in interpolate(settings, start, end, read):
             steps.append(step)
             if not session.is_newest_interpolation(request_id):
                 break
-            yield [interpolation_html(steps, STEPS, start, end), SHOW]
+            yield [interpolation_html(steps, STEPS, ends, language=language), SHOW]
     except InfantFERError as error:
         yield [gr.skip(), HIDE]
         raise user_error(error) from None
-    yield [interpolation_html(steps, STEPS, start, end, ended=True), HIDE]
+    yield [interpolation_html(steps, STEPS, ends, ended=True, language=language), HIDE]

@@ -15,6 +15,7 @@ from infant_fer.synthetic.lab import STEPS, actions_at, actions_of, drawn_age_an
 from infant_fer.synthetic.twin import twin_of
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
 from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face, smallest_change
+from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.tab import created
 from infant_fer.ui.photo.view import HIDE, report_with_face
 from infant_fer.ui.private_image import PrivateImage
@@ -25,18 +26,19 @@ INTRODUCTION = (
     "Choose an expression, then change it:"
 )
 SERIES = "The infant above in the same light; only the expression changes, in equal steps."
-EXERCISES = """
-### Exercises for a class
-1. **Which movement alone changes the answer?** Start from *neutral*, move one slider, and put it back before the next. Guess first:
-   is it the mouth, the eyes or the brows? Then see whether it is the same for another infant.
-2. **Does the skin tone change the answer?** Keep everything else and move only the tone, then only the light. If the answer changes, that
-   says something about the model, not about infants. One infant proves little: try several before you conclude anything.
-3. **Where does the map look?** Compare the bright places for *smile* and *cry*, then cover part of the face with a hand or a pacifier.
-   Is the map bright where you would look yourself?
-
-A render is simpler than a face, so results here may not hold for photos. The name of an expression says what the face does, not
-what an infant feels.
-"""
+EXERCISES = (
+    "**Which movement alone changes the answer?** Start from *neutral*, move one slider, and put it back before the next. Guess first: "
+    "is it the mouth, the eyes or the brows? Then see whether it is the same for another infant.",
+    "**Does the skin tone change the answer?** Keep everything else and move only the tone, then only the light. If the answer "
+    "changes, that says something about the model, not about infants. One infant proves little: try several before you conclude "
+    "anything.",
+    "**Where does the map look?** Compare the bright places for *smile* and *cry*, then cover part of the face with a hand or a "
+    "pacifier. Is the map bright where you would look yourself?",
+)
+SIMPLER = (
+    "A render is simpler than a face, so results here may not hold for photos. The name of an expression says what the face does, not "
+    "what an infant feels."
+)
 TWIN = (
     "The rendered infant makes the face that is chosen in the Photo tab: its movements and the pose of its head, as far as they "
     "were measured. It is no likeness. Then see which single movement would change the answer."
@@ -74,7 +76,7 @@ def build_lab_tab(
     registry: CheckpointRegistry, sessions: SessionStore, photos: SessionStore, checkpoint: gr.Dropdown, tab: gr.Tab
 ) -> None:
     """Lay out the tab and wire its events; `sessions` are the lab's own, beside those of the `photos`."""
-    gr.Markdown(INTRODUCTION)
+    gr.Markdown(t(INTRODUCTION))
     expressions = lay_out_expressions()
     with gr.Row(equal_height=False, elem_id="lab-bench"):
         with gr.Column(scale=5, min_width=320, elem_id="lab-results"):
@@ -83,7 +85,9 @@ def build_lab_tab(
             controls = lay_out_controls()
     twin = _lay_out_twin()
     interpolation = _lay_out_interpolation()
-    gr.Markdown(EXERCISES)
+    gr.Markdown(f"### {t('Exercises for a class')}")
+    for exercise in (*EXERCISES, SIMPLER):
+        gr.Markdown(t(exercise))
     render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
     _wire_starts(expressions, controls, render_after)
     _wire_twin(registry, sessions, photos, checkpoint, controls, twin, render_after)
@@ -93,13 +97,14 @@ def build_lab_tab(
 def _lay_out_results() -> _Results:
     with gr.Column(elem_id="lab-pictures"):
         with gr.Row():
-            face = _picture("Rendered infant, not a real one", "lab-face")
-            saliency = _picture("What weighed in the answer", "lab-map")
+            face = _picture(t("Rendered infant, not a real one"), "lab-face")
+            saliency = _picture(t("What weighed in the answer"), "lab-map")
         short = gr.HTML("", elem_id="lab-short", padding=False)
-    return _Results(face, saliency, short, gr.HTML(PREPARING, elem_id="lab-answer"), gr.HTML("", elem_id="lab-legend"))
+    answer = gr.HTML(f'<div class="ife"><p>{t(PREPARING)}</p></div>', elem_id="lab-answer")
+    return _Results(face, saliency, short, answer, gr.HTML("", elem_id="lab-legend"))
 
 
-def _picture(words: str, name: str) -> PrivateImage:
+def _picture(words: gr.I18nData, name: str) -> PrivateImage:
     """A picture with its words below it: a label upon it would cover a small face."""
     with gr.Column(min_width=140):
         picture = PrivateImage(label=words, show_label=False, interactive=False, buttons=[], elem_id=name)
@@ -108,27 +113,28 @@ def _picture(words: str, name: str) -> PrivateImage:
 
 
 def _lay_out_twin() -> _Twin:
-    with gr.Accordion("A twin of the face in the photo", open=False, elem_id="lab-twin"):
-        gr.Markdown(TWIN)
+    with gr.Accordion(t("A twin of the face in the photo"), open=False, elem_id="lab-twin"):
+        gr.Markdown(t(TWIN))
         with gr.Row():
-            take_over = gr.Button("Take over movements and pose", size="sm", elem_id="lab-take-over")
-            search = gr.Button("Find the smallest change that flips the answer", size="sm", elem_id="lab-flip")
+            take_over = gr.Button(t("Take over movements and pose"), size="sm", elem_id="lab-take-over")
+            search = gr.Button(t("Find the smallest change that flips the answer"), size="sm", elem_id="lab-flip")
         shown = gr.HTML("", elem_id="lab-flip-result")
     return _Twin(take_over, search, shown)
 
 
 def _lay_out_interpolation() -> _Interpolation:
-    with gr.Accordion("From one expression to another", elem_id="lab-interpolation"):
-        gr.Markdown(SERIES)
+    with gr.Accordion(t("From one expression to another"), elem_id="lab-interpolation"):
+        gr.Markdown(t(SERIES))
         with gr.Row():
-            start = gr.Dropdown(list(EXPRESSIONS), value="open smile", label="From", min_width=120, elem_id="lab-from")
-            end = gr.Dropdown(list(EXPRESSIONS), value="cry", label="To", min_width=120, elem_id="lab-to")
-        go = gr.Button("Render the series", variant="primary", elem_id="lab-go")
-        stop = gr.Button("Stop", visible=False, size="sm", elem_id="lab-stop")
+            names = [(t(name.capitalize()), name) for name in EXPRESSIONS]
+            start = gr.Dropdown(names, value="open smile", label=t("From"), min_width=120, elem_id="lab-from")
+            end = gr.Dropdown(names, value="cry", label=t("To"), min_width=120, elem_id="lab-to")
+        go = gr.Button(t("Render the series"), variant="primary", elem_id="lab-go")
+        stop = gr.Button(t("Stop"), visible=False, size="sm", elem_id="lab-stop")
         shown = gr.HTML("", elem_id="lab-series")
         step = gr.Slider(
-            1, STEPS, 1, step=1, label="Put a step of this series on the sliders above", buttons=[], elem_id="lab-step",
-            info="To see where the map looks before and after the answer changes",
+            1, STEPS, 1, step=1, label=t("Put a step of this series on the sliders above"), buttons=[], elem_id="lab-step",
+            info=t("To see where the map looks before and after the answer changes"),
         )  # fmt: skip
     return _Interpolation(start, end, go, stop, shown, step)
 

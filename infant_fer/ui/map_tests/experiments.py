@@ -9,8 +9,9 @@ import numpy as np
 
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
-from infant_fer.explain.covering import FACE_PARTS, covering_sentence, filled, part_masks, skin_colour
+from infant_fer.explain.covering import FACE_PARTS, covering_sentence, filled, part_masks, skin_colour, the_part
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import Message
 from infant_fer.regions import PARTS, part_map
 from infant_fer.report import FaceReport
 from infant_fer.ui.sessions import Session
@@ -43,11 +44,14 @@ class Cover:
         return replace(self, parts=kept if part in self.parts else (*kept, part))
 
     @property
-    def words(self) -> str:
-        """Return what is covered, for a sentence."""
-        names = [f"the {part}" for part in FACE_PARTS if part in self.parts]
-        names += [f"{len(self.spots)} spot{'s' * (len(self.spots) > 1)}"] * bool(self.spots)
-        return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    def words(self) -> Message | None:
+        """Return what is covered, for a sentence; None for nothing."""
+        names = [the_part(part) for part in FACE_PARTS if part in self.parts]
+        names += [Message("{count} spots", count=len(self.spots))] * (len(self.spots) > 1)
+        names += [Message("1 spot")] * (len(self.spots) == 1)
+        if len(names) < 2:
+            return names[0] if names else None
+        return Message("{first} and {last}", first=Message.joined(*names[:-1], between=", "), last=names[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +62,19 @@ class CoveredAnswer:
     before: dict[str, float]
     after: dict[str, float]
     label: str  # of the uncovered crop
-    words: str  # what is covered; empty for nothing
+    words: Message | None  # what is covered; None for nothing
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Return the effect of the cover on the uncovered crop's label."""
-        if not self.words:
-            return "Nothing is covered."
-        named = covering_sentence(f"Covering {self.words}", self.label, self.before[self.label], self.after[self.label])
+        if self.words is None:
+            return Message("Nothing is covered.")
+        action = Message("Covering {parts}", parts=self.words)
+        named = covering_sentence(action, self.label, self.before[self.label], self.after[self.label])
         now = max(self.after, key=self.after.__getitem__)
-        return named if now == self.label else f"{named} The answer is now {now}."
+        if now == self.label:
+            return named
+        return Message.joined(named, Message("The answer is now {affect}.", affect=(now,)))
 
 
 def cover_of(session: Session) -> Cover:
@@ -98,8 +105,7 @@ def covered_answer(analyzer: Analyzer, face: FaceReport, cover: Cover) -> Covere
         dict(zip(AFFECTS, each.tolist(), strict=True))
         for each in analyzer.classifier.image_probabilities(np.stack([crop_rgb, covered]))  # type: ignore[attr-defined]
     )
-    words = cover.words if cover.parts or cover.spots else ""
-    return CoveredAnswer(covered, before, after, max(before, key=before.__getitem__), words)
+    return CoveredAnswer(covered, before, after, max(before, key=before.__getitem__), cover.words)
 
 
 def spots_mask(spots: tuple[tuple[float, float], ...], side: int) -> np.ndarray:
@@ -145,11 +151,13 @@ class GuessOverlap:
         return cls(float((strongest.reshape(mask.shape) & mask).sum() / count), count / values.size)
 
     @property
-    def sentence(self) -> str:
+    def sentence(self) -> Message:
         """Return the overlap in words."""
-        return (
-            f"You and the map agree on {self.overlap:.0%} of the area that you marked; by chance it would be {self.chance:.0%}. "
-            "Where you looked and what the model used need not be the same."
+        return Message(
+            "You and the map agree on {overlap:.0%} of the area that you marked; by chance it would be {chance:.0%}. "
+            "Where you looked and what the model used need not be the same.",
+            overlap=self.overlap,
+            chance=self.chance,
         )
 
 

@@ -14,9 +14,11 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.map_report import method_sentence, read_maps
 from infant_fer.explain import METHODS
 from infant_fer.explain.comparison import MeasuredMap, Unavailable, agreement, compare, measure
+from infant_fer.explain.covering import the_part
 from infant_fer.explain.sanity import randomization, steadiness
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
+from infant_fer.locales import Message
 from infant_fer.regions import PART_UNITS
 from infant_fer.report import Explanation, FaceReport, Report
 from infant_fer.templates import render
@@ -34,7 +36,10 @@ from infant_fer.ui.photo.view import report_with_face, user_error
 from infant_fer.ui.sessions import Session
 
 TEMPLATE = "map_tests.html.j2"
+NO_GUESS = "Mark where you looked first: let a tap on the face mark where you looked, then tap."
 MOST_MAPS = 24  # compared at once; each takes seconds
+
+TOO_MANY_MAPS = "At most {count} maps are compared at once. Choose fewer methods, classes or checkpoints."
 
 
 def covered(registry: CheckpointRegistry, session: Session, checkpoint: str, cover: Cover) -> list:
@@ -43,7 +48,7 @@ def covered(registry: CheckpointRegistry, session: Session, checkpoint: str, cov
     session.cover = cover
     with TURNS.turn(PHOTO):
         answer = covered_answer(analyzer, face, cover)
-    words = render(TEMPLATE, kind="cover", answer=answer, colours=AFFECT_COLOURS)
+    words = render(TEMPLATE, session.language, kind="cover", answer=answer, colours=AFFECT_COLOURS)
     return [shown_crop(answer.crop_rgb, cover.guess), str(words), list(cover.parts)]
 
 
@@ -72,10 +77,8 @@ def overlap_html(registry: CheckpointRegistry, session: Session, checkpoint: str
     if guess:
         pictures.insert(0, ("Where you looked", data_url(shown_crop(crop_rgb, guess), quality=88)))
     overlap = GuessOverlap.of(guess, values)
-    words = (
-        overlap.sentence if overlap else "Mark where you looked first: choose “A tap marks where I looked”, then tap."
-    )
-    return str(render(TEMPLATE, kind="pictures", pictures=pictures, sentences=[words]))
+    words = overlap.sentence if overlap else NO_GUESS
+    return str(render(TEMPLATE, session.language, kind="pictures", pictures=pictures, sentences=[words]))
 
 
 def measured_html(
@@ -87,10 +90,11 @@ def measured_html(
     with TURNS.turn(MAP):
         measured = _measure(analyzer, report, session, settings)
     saliency = measured.explanation.saliency
-    curves = plots.deletion_curves(measured.faithfulness.curves, saliency.target)
+    curves = plots.deletion_curves(measured.faithfulness.curves, saliency.target, session.language)
     return str(
         render(
             TEMPLATE,
+            session.language,
             kind="measured",
             target=saliency.target,
             faithfulness=measured.faithfulness,
@@ -116,11 +120,11 @@ def _part_rows(measured: MeasuredMap) -> list[dict]:
     ranks = sorted(measured.drops.covered, key=lambda part: -ratios[part])
     return [
         {
-            "part": f"the {part}",
+            "part": the_part(part),
             "drop": drop,
             "rank": ranks.index(part) + 1,
             "ratio": ratios[part],
-            "units": ", ".join(PART_UNITS[part]),
+            "units": PART_UNITS[part],
         }
         for part, drop in measured.drops.drops.items()
     ]
@@ -139,11 +143,11 @@ def randomized_html(
     pictures = [
         ("The network as trained", data_url(map_over_crop(crop_rgb, real.for_display()), quality=88)),
         (
-            f"{share:.0%} of its layers random",
+            Message("{share:.0%} of its layers random", share=share),
             data_url(map_over_crop(crop_rgb, found.saliency.for_display()), quality=88),
         ),
     ]
-    return str(render(TEMPLATE, kind="pictures", pictures=pictures, sentences=[found.sentence()]))
+    return str(render(TEMPLATE, session.language, kind="pictures", pictures=pictures, sentences=[found.sentence()]))
 
 
 def steady_html(registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings) -> str:
@@ -153,15 +157,12 @@ def steady_html(registry: CheckpointRegistry, session: Session, checkpoint: str,
         real = _explained(analyzer, session, settings).saliency
         score, pixels, method, _ = analyzer.map_inputs(face, replace(settings, target=real.target))
         found = steadiness(method, score, pixels, real, seeds=(settings.seed + 1,))
-    seeds = (
-        "This method draws no random numbers." if found.seeds is None else f"With other random numbers: {found.seeds}."
-    )
-    sentences = [
-        seeds,
-        f"With the face one pixel further right: {found.shift}.",
-        "1 is the same map; near 0 is unrelated.",
-    ]
-    return str(render(TEMPLATE, kind="pictures", pictures=[], sentences=sentences))
+    seeds = Message("This method draws no random numbers.")
+    if found.seeds is not None:
+        seeds = Message("With other random numbers: {similarity}.", similarity=found.seeds.words)
+    shift = Message("With the face one pixel further right: {similarity}.", similarity=found.shift.words)
+    sentences = [seeds, shift, "1 is the same map; near 0 is unrelated."]
+    return str(render(TEMPLATE, session.language, kind="pictures", pictures=[], sentences=sentences))
 
 
 def compared_html(
@@ -176,9 +177,7 @@ def compared_html(
     report = report_with_face(session)
     methods, targets = list(dict.fromkeys(methods)), list(dict.fromkeys(targets))  # a program may name one often
     if len(checkpoints) * len(methods) * max(1, len(targets)) > MOST_MAPS:
-        raise user_error(
-            f"At most {MOST_MAPS} maps are compared at once. Choose fewer methods, classes or checkpoints."
-        )
+        raise user_error(Message(TOO_MANY_MAPS, count=MOST_MAPS))
     analyzers = {}
     for name in checkpoints:
         analyzer = registry.analyzer(name)
@@ -198,11 +197,11 @@ def compared_html(
         if step is None:
             break
         found.append(step)
-        yield _grid_html(found, requested)
-    yield _grid_html(found, len(found))
+        yield _grid_html(found, requested, session.language)
+    yield _grid_html(found, len(found), session.language)
 
 
-def _grid_html(found: list[MeasuredMap | Unavailable], requested: int) -> str:
+def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language: str) -> str:
     maps = [each for each in found if isinstance(each, MeasuredMap)]
     cells = []
     for each in maps:
@@ -227,9 +226,10 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int) -> str:
     return str(
         render(
             TEMPLATE,
+            language,
             kind="grid",
             cells=cells,
-            missing=[f"{METHODS[each.method].title}: {each.reason}" for each in found if isinstance(each, Unavailable)],
+            missing=[(METHODS[each.method].title, each.reason) for each in found if isinstance(each, Unavailable)],
             done=len(found),
             requested=requested,
             agreement=numbers.tolist(),

@@ -119,7 +119,7 @@ class PhotoEvents:
         else:
             values = read_photo(self.registry, session, session.photo, checkpoint)
             if fault is not None and isinstance(values[3], str):
-                words = str(fault_html(translator(session.language)(str(fault)), session.language))
+                words = str(fault_html(translator(session.language)(fault.sentence), session.language))
                 values[3] = f"{words}<hr>{values[3]}"
         return [*values, *chosen]
 

@@ -37,8 +37,11 @@ def waiting_html(words: str | None = None) -> str:
 
 
 def user_error(error: InfantFERError | str) -> gr.Error:
-    """Return the message for the person in front of the page, without a traceback in the server's log."""
-    return gr.Error(str(error), print_exception=False)
+    """Return the message for the person in front of the page, without a traceback in the server's log.
+
+    The page translates it for the visitor.
+    """
+    return gr.Error(error.sentence if isinstance(error, InfantFERError) else error, print_exception=False)
 
 
 def read_photo(
@@ -72,7 +75,7 @@ def time_stamped(report: Report) -> Report:
 
 def failed_values(error: InfantFERError, language: str) -> list:
     """Return values for photo, landmarks, map, answer, legend, face choice and cancel that say why there is no answer."""
-    sentence = translator(language)(str(error))
+    sentence = translator(language)(error.sentence)
     return [None, None, None, str(fault_html(sentence, language)), "", HIDE, HIDE]
 
 

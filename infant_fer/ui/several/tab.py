@@ -25,6 +25,7 @@ from infant_fer.ui.style import page_file
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
 TITLES = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
+NO_LONGER_KEPT = "This reading is no longer kept. Read the photo again."
 NONE_YET = "There is nothing to save yet. Choose some photos first."
 
 
@@ -88,7 +89,7 @@ class SeveralEvents:
             report = self.registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget())
             reading = reading_of(time_stamped(report), number, session.language)
         except InfantFERError as error:
-            reading = unread((name or "")[:120], number, translator(session.language)(str(error)), session.language)
+            reading = unread((name or "")[:120], number, translator(session.language)(error.sentence), session.language)
         session.keep_reading(number, reading)
         return card(reading, session.language), None
 
@@ -124,7 +125,7 @@ class SeveralEvents:
         def event(request: gr.Request):
             session = self.sessions.get(request.session_hash)
             if not session.readings:
-                raise user_error(translator(language_of(request))(NONE_YET))
+                raise user_error(NONE_YET)
             return table(list(session.readings.values()), kind, session.language)
 
         return event
@@ -133,7 +134,7 @@ class SeveralEvents:
         session: Session = self.sessions.get(request.session_hash)
         found = [session.readings.get(int(number)) for number in numbers]
         if None in found or not found:
-            raise user_error(translator(language_of(request))("This reading is no longer kept. Read the photo again."))
+            raise user_error(NO_LONGER_KEPT)
         return found
 
 
