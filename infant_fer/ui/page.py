@@ -35,8 +35,9 @@ HEAD_HTML = (
     f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
     '<button type="button" id="projector" aria-pressed="false" data-words="projector"></button>'
 )
+NO_LAB_TITLE = "Expression lab"
 NO_LAB = (
-    "## Expression lab\nIn a further tab, sliders move the face of a rendered infant, and the page shows how the answer "
+    "In a further tab, sliders move the face of a rendered infant, and the page shows how the answer "
     "changes. The tab appears after `pip install --no-deps -r requirements-synthetic.txt` and a restart of the page."
 )
 
@@ -65,6 +66,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                     build_lab_tab(registry, lab_sessions, sessions, photo_tab.settings.checkpoint, tab)
             with gr.Tab(t("About"), id="about"):
                 if not with_lab:
+                    gr.Markdown(f"## {t(NO_LAB_TITLE)}")
                     gr.Markdown(t(NO_LAB))
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)
         _add_endpoints(page, registry)
