@@ -1,4 +1,4 @@
-"""Measure the app on this machine, `python -m benchmarks.app [--json OUT]`: label, live loop, page start, memory."""
+"""Measure the app on this machine, `python -m benchmarks.app [--json OUT]`: label, trust, live loop, page start, memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ import torch
 from infant_fer import Analyzer
 from infant_fer.drawing import draw_faces
 from infant_fer.images import Photo, data_url, load_photo
+from infant_fer.trust.gate import assess
+from infant_fer.trust.rules import findings
+from infant_fer.trust.steadiness import VIEWS
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "examples" / "smile.jpg"
@@ -37,6 +40,7 @@ def main() -> None:
     results = {
         "machine": f"{platform.machine()}, {psutil.cpu_count()} cores, {torch.get_num_threads()} torch threads",
         **latencies(analyzer, options.repeats),
+        **trust_latencies(analyzer, options.repeats),
         "page ready, seconds": start_seconds,
         **memory(analyzer),
     }
@@ -65,6 +69,21 @@ def latencies(analyzer: Analyzer, repeats: int) -> dict[str, float]:
         "photo file to label, times the baseline": reading / finding,
         "live frame to drawn picture, ms": frame_ms,
         "live frames a second": 1000 / frame_ms,
+    }
+
+
+def trust_latencies(analyzer: Analyzer, repeats: int) -> dict[str, float]:
+    """Return medians of what trust takes for one face beyond its reading: the assessment, and the steadiness of the answer."""
+    report = analyzer.analyze(PHOTO)
+    face = report.face(1)
+
+    def assessment() -> None:
+        found = findings(face.face, face.aligned, face.prediction)
+        assess(face.prediction, found, analyzer.classifier.trust)
+
+    return {
+        "assessment of one face, ms": _median_ms(assessment, repeats),
+        f"steadiness over {VIEWS} pictures, ms": _median_ms(lambda: analyzer.check_steadiness(report), repeats),
     }
 
 
