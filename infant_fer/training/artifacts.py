@@ -70,6 +70,10 @@ def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
     try:
         partial.mkdir(parents=True)
         write(partial)
+        for file in filter(
+            Path.is_file, partial.rglob("*")
+        ):  # safetensors makes its files readable by their owner alone
+            file.chmod(partial.stat().st_mode & 0o666)
         replace_folder(partial, output, OWN_FILES)
     except OSError as error:
         raise OutputError(f"{output} could not be written: {error.strerror or error}.") from error

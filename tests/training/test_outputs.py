@@ -74,6 +74,16 @@ def test_of_an_earlier_checkpoint_only_its_own_files_are_replaced(tmp_path):
     ]  # no old weights, no old audit
 
 
+def test_others_may_read_what_the_folder_lets_them(tmp_path):
+    def write(folder):
+        save_tiny(folder)
+        (folder / "model.safetensors").chmod(0o600)  # as safetensors makes it
+
+    artifacts.write_checkpoint(tmp_path / "net", write)
+    folder = tmp_path / "net"
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == folder.stat().st_mode & 0o666
+
+
 def test_outputs_of_one_name_have_steps_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (run_folder(tmp_path, tmp_path / site / "model") for site in ("a", "b"))
