@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import psutil
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from infant_fer import Analyzer
 from infant_fer.images import load_photo
@@ -30,10 +31,12 @@ from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
 from infant_fer.video.analysis import ClipAnalysis, VideoSettings, analyze_video
 from infant_fer.video.reading import ClipReader, ClipSettings
-from infant_fer.video.timeline import Timeline
+from infant_fer.video.timeline import FrameReading, Timeline
 
 ROOT = Path(__file__).resolve().parent.parent
 FACE_PX, FRAME_WH, FPS = 300, (640, 480), 25
+SIDES = ("left", "top", "right", "bottom")
+SAME_PLACE = 0.3  # intersection over union, from which on a reading can be that of a true person
 ONSET_S = 2.0  # how far apart two onsets may lie that are taken for the same
 SCENES = {"one": 8.0, "two": 8.0, "still-face": 9.0}  # seconds of each rendered clip
 RIGHT, UNSEEN, SEEN = "affect right, of frames read", "not seen, of frames truly not seen", "seen, of frames truly seen"
@@ -224,34 +227,54 @@ def errors(options: argparse.Namespace) -> dict[str, object]:
 
 
 def compare(timeline: Timeline, truth_path: Path, totals: dict[str, list]) -> None:
-    """Add what one clip's timeline gets right: true persons are matched by place in each frame, the infant is person 1."""
+    """Add what one clip's timeline gets right. True persons and readings are matched in each frame; the infant is true person 1."""
     with truth_path.open(newline="") as stream:
         truth = [row for row in csv.DictReader(stream)]
-    by_time: dict[float, dict[int, object]] = defaultdict(dict)
-    for reading in timeline.frames:
-        by_time[round(reading.time_s, 3)][reading.person] = reading
-    held: dict[int, int] = {}
-    switches = 0
+    by_time: dict[float, tuple[list[dict], list[FrameReading]]] = defaultdict(lambda: ([], []))
     for row in truth:
-        readings = by_time.get(round(float(row["time_s"]), 3), {})
-        box = np.array([float(row[side]) for side in ("left", "top", "right", "bottom")])
-        near = next(
-            (each for each in readings.values() if each.seen and _overlap(np.array(each.box_xyxy), box) > 0.3), None
-        )
-        truly_seen, true_person = row["seen"] == "1", int(row["person"])
-        if true_person == 1:
-            visible = float(row["visible"])
-            if visible > 0.9:
-                totals[SEEN].append(near is not None)
-            elif visible < 0.2:
-                totals[UNSEEN].append(near is None)
-            if near is not None and near.verdict != "cannot say" and truly_seen:
-                totals[RIGHT].append(near.label == row["label"])
-        if near is not None and truly_seen:
-            switches += held.setdefault(true_person, near.person) != near.person
-            held[true_person] = near.person
+        by_time[round(float(row["time_s"]), 3)][0].append(row)
+    for reading in timeline.frames:
+        if reading.seen:
+            by_time[round(reading.time_s, 3)][1].append(reading)
+    held: dict[str, int] = {}
+    switches = 0
+    for rows, readings in by_time.values():
+        for row, reading in zip(rows, _matched(rows, readings), strict=True):
+            if row["person"] == "1":
+                _count_frame(row, reading, totals)
+            if reading is not None and row["seen"] == "1":
+                switches += held.setdefault(row["person"], reading.person) != reading.person
+                held[row["person"]] = reading.person
     totals["switches"].append(switches)
-    _compare_onsets(timeline, [row for row in truth if row["person"] == "1"], held.get(1), totals)
+    _compare_onsets(timeline, [row for row in truth if row["person"] == "1"], held.get("1"), totals)
+
+
+def _matched(rows: list[dict], readings: list[FrameReading]) -> list[FrameReading | None]:
+    """Return the reading of each true person of a frame, at most one each, by overlap; visible persons come before hidden ones.
+
+    One-to-one, as in CLEAR MOT (Bernardin and Stiefelhagen 2008): the reading of a person in front is not one of the person behind.
+    """
+    found: list[FrameReading | None] = [None] * len(rows)
+    for seen in ("1", "0"):
+        places = [place for place, row in enumerate(rows) if row["seen"] == seen]
+        left = [each for each in readings if not any(each is other for other in found)]
+        boxes = [np.array([float(rows[place][side]) for side in SIDES]) for place in places]
+        overlaps = np.array([[_overlap(np.array(each.box_xyxy), box) for each in left] for box in boxes])
+        if overlaps.size:
+            for row, column in zip(*linear_sum_assignment(-overlaps), strict=True):
+                if overlaps[row, column] > SAME_PLACE:
+                    found[places[row]] = left[column]
+    return found
+
+
+def _count_frame(row: dict, reading: FrameReading | None, totals: dict[str, list]) -> None:
+    visible = float(row["visible"])
+    if visible > 0.9:
+        totals[SEEN].append(reading is not None)
+    elif visible < 0.2:
+        totals[UNSEEN].append(reading is None)
+    if reading is not None and reading.verdict != "cannot say" and row["seen"] == "1":
+        totals[RIGHT].append(reading.label == row["label"])
 
 
 def _compare_onsets(timeline: Timeline, truth: list[dict], person: int | None, totals: dict[str, list]) -> None:
@@ -268,10 +291,10 @@ def _compare_onsets(timeline: Timeline, truth: list[dict], person: int | None, t
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the intersection over the smaller box's area."""
+    """Return the intersection over the union of two boxes."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    area = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
-    return float(np.prod(np.maximum(sides, 0)) / max(area, 1e-6))
+    both = np.prod(np.maximum(sides, 0))
+    return float(both / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both, 1e-6))
 
 
 PARTS = {"speed": speed, "memory": memory, "errors": errors}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,mpeg2video,mpeg1video,h263,prores,dvvideo,ffv1"
 MAX_STREAMS = 32
 FAULTS_IN_A_ROW = 250  # damaged packets; ten seconds at 25 frames a second
+BROKEN_OFF_S = 1.0  # by which a clip may end before the length in its header: the last frame may be shown for long
 HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), ITU-T H.273
 
 NO_CLIP = "This file could not be read as a video clip. Use MP4, MOV, WebM, MKV or AVI."
@@ -138,6 +140,9 @@ class ClipReader:
             if step:
                 due += step * max(1, int((time_s - due) / step + 1e-6) + 1)
             yield self._upright(frame, time_s)
+        else:
+            if not n_uneven:
+                self._note_missing_end(last)
         if n_uneven:
             self.notes.append(UNEVEN)
         if not n_decoded:
@@ -172,6 +177,14 @@ class ClipReader:
         if faults:
             damage = "The clip is damaged: {faults} parts could not be decoded, the last after {time:.1f} s."
             self.notes.append(Message(damage, faults=faults, time=broken_at))
+
+    def _note_missing_end(self, last_s: float) -> None:
+        """Note that the frames end before the header says, as in a file that was cut or damaged; demuxers pass over that."""
+        declared = _declared_seconds(self._stream) or self.info.duration_s or 0.0
+        end = min(declared, self.settings.end_s if self.settings.end_s is not None else declared)
+        if 0 <= last_s < end - BROKEN_OFF_S:
+            missing = "The picture ends after {time:.1f} s; by its header the clip is {declared:.1f} s long."
+            self.notes.append(Message(missing, time=last_s, declared=declared))
 
     def _seek(self, start_s: float) -> None:
         try:
@@ -271,6 +284,14 @@ def _video_stream(container):
     if stream.codec_context is None or stream.codec_context.name not in CODECS.split(","):  # PyAV opens any decoder
         raise ClipError(NO_CODEC)
     return stream
+
+
+def _declared_seconds(stream) -> float | None:
+    """Return the length of the video stream itself, in seconds, as MP4 and Matroska files hold it; sound may be longer."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 def _too_many_pixels(limit: int) -> Message:

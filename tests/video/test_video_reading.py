@@ -158,19 +158,6 @@ def test_a_length_that_the_file_does_not_say_ends_the_reading_at_the_limit():
     assert notes == ["Only 1 seconds were read, the limit."]
 
 
-def test_a_damaged_middle_or_tail_gives_what_could_be_read_and_says_so():
-    moving = [np.roll(rgb, number * 3, 1) for number, rgb in enumerate(plain(100, (160, 120)))]
-    clip = encoded(moving, "matroska", options={"g": "10"})
-    times, _, notes = read(clip[: len(clip) * 2 // 3])
-    assert 20 < len(times) < 100
-    broken = bytearray(clip)
-    middle = slice(len(clip) // 2, len(clip) // 2 + 1500)
-    broken[middle] = np.random.default_rng(0).bytes(1500)
-    times, _, notes = read(bytes(broken))
-    assert len(times) > 20
-    assert any(note.startswith("The clip is damaged") for note in notes) or times[-1] < 3.9
-
-
 def test_only_a_regular_file_is_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for path, words in (
