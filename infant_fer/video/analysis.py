@@ -5,11 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, TypeVar
+
+import numpy as np
 
 from infant_fer.alignment import AlignedFace, align_face
 from infant_fer.analyzer import Analyzer
@@ -18,12 +21,13 @@ from infant_fer.face import Face
 from infant_fer.locales import Message
 from infant_fer.report import FaceReport
 from infant_fer.video.bouts import BoutRules, build_timeline
-from infant_fer.video.reading import ClipReader, ClipSettings
+from infant_fer.video.reading import ClipReader, ClipSettings, Frame
 from infant_fer.video.timeline import Event, FrameReading, FrameTable, Timeline
 from infant_fer.video.tracking import FaceTracker, FollowingDetector, PersonNumbers, Sighting
 
 WINDOW_FRAMES = 16  # classified together; a batch costs half as much for each face as single faces
-AHEAD_FRAMES = 48  # that reading and detection may be ahead of classification; crops alone are kept of them
+DECODED_FRAMES = 4  # whole frames that decoding may be ahead of detection
+AHEAD_FRAMES = 48  # that detection may be ahead of classification; crops alone are kept of them
 REGIONS = {  # of the frame: left, top, right, bottom as shares of its width and height
     "left": (0.0, 0.0, 0.5, 1.0),
     "right": (0.5, 0.0, 1.0, 1.0),
@@ -133,9 +137,7 @@ class ClipAnalysis:
 
     def rows(self) -> Iterator[FrameReading]:
         """Yield one reading for each sampled frame and each person known until then, in the order of time and person."""
-        with self._reader as reader:
-            frames = self._found(reader)
-            frames = _ahead(frames, AHEAD_FRAMES) if self._settings.ahead else frames
+        with self._reader as reader, closing(self._stages(reader.frames())) as frames:
             window = list(islice(frames, WINDOW_FRAMES))
             while window:
                 following = list(islice(frames, WINDOW_FRAMES))
@@ -164,33 +166,32 @@ class ClipAnalysis:
         share = min(max((time_s - settings.start_s) / (min(ends) - settings.start_s), 0.0), 1.0)
         return Progress(time_s, share, elapsed_s * (1 - share) / share if share else None)
 
-    def _found(self, reader: ClipReader) -> Iterator[_Found]:
+    def _stages(self, frames: Generator[Frame]) -> Generator[_Found]:
+        """Yield every frame after detection; decoding and detection each have a thread of their own with `ahead`."""
+        if not self._settings.ahead:
+            return self._found(frames)
+        return _ahead(self._found(_ahead(frames, DECODED_FRAMES)), AHEAD_FRAMES)
+
+    def _found(self, frames: Generator[Frame]) -> Generator[_Found]:
         """Yield every sampled frame's faces, followed and aligned; boxes and crops are in the region's frame."""
         detector = self._analyzer.face_detector
         if not isinstance(detector, FollowingDetector):
             raise ClipError("The face detector reads photos alone; for clips it needs the method find_near.")
         tracker = FaceTracker(detector, self._settings.max_persons)
         crop = self._analyzer.classifier.crop
-        for frame in reader.frames():
-            rgb, corner = frame.rgb, (0, 0)
-            if self._settings.region:
-                height, width = rgb.shape[:2]
-                left, top, right, bottom = self._settings.region
-                corner = (int(left * width), int(top * height))
-                rgb = rgb[
-                    corner[1] : max(round(bottom * height), corner[1] + 1),
-                    corner[0] : max(round(right * width), corner[0] + 1),
-                ]
-            tracked = tracker.update(frame.time_s, rgb)
-            faces = [face for _, face in tracked]
-            aligned = [align_face(rgb, face, crop) for face in faces]
-            yield _Found(
-                frame.time_s,
-                frame.scale,
-                [track for track, _ in tracked],
-                [_moved(face, corner) for face in faces],
-                aligned,
-            )
+        with closing(frames) as upright:
+            for frame in upright:
+                rgb, corner = _within(frame.rgb, self._settings.region)
+                tracked = tracker.update(frame.time_s, rgb)
+                faces = [face for _, face in tracked]
+                aligned = [align_face(rgb, face, crop) for face in faces]
+                yield _Found(
+                    frame.time_s,
+                    frame.scale,
+                    [track for track, _ in tracked],
+                    [_moved(face, corner) for face in faces],
+                    aligned,
+                )
 
     def _read(self, window: Sequence[_Found], last: bool) -> Iterator[FrameReading]:
         faces = [face for found in window for face in found.faces]
@@ -233,16 +234,27 @@ def _reading(found: _Found, person: int, report: FaceReport | None) -> FrameRead
     )
 
 
+def _within(rgb: np.ndarray, region: tuple[float, float, float, float] | None) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the region's part of an (H, W, 3) frame, uncopied, and its left and top px; the whole frame without a region."""
+    if region is None:
+        return rgb, (0, 0)
+    height, width = rgb.shape[:2]
+    left, top = int(region[0] * width), int(region[1] * height)
+    right, bottom = max(round(region[2] * width), left + 1), max(round(region[3] * height), top + 1)
+    return rgb[top:bottom, left:right], (left, top)
+
+
 def _moved(face: Face, corner: tuple[int, int]) -> Face:
     if corner == (0, 0):
         return face
     return Face(face.landmarks_px + corner, face.blendshapes, face.pose)
 
 
-def _ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
-    """Yield the items of an iterable that runs in a thread of its own, at most `size` of them ahead.
+def _ahead(items: Generator[Item], size: int) -> Generator[Item]:
+    """Yield the items of a generator that runs in a thread of its own, at most `size` of them ahead.
 
-    Its exception is raised here in its place. When this iterator is closed the thread ends after its current item.
+    Its exception is raised here in its place. When this generator is closed the thread ends after its current item, and
+    closes the other one.
     """
     ready: queue.Queue = queue.Queue(size)
     stopped, end = threading.Event(), object()
@@ -258,9 +270,10 @@ def _ahead(items: Iterable[Item], size: int) -> Iterator[Item]:
 
     def run() -> None:
         try:
-            for item in items:
-                if not put((item, None)):
-                    return
+            with closing(items):
+                for item in items:
+                    if not put((item, None)):
+                        return
             put((end, None))
         except BaseException as error:  # raised again where the items are taken
             put((end, error))

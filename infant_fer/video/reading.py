@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -121,7 +121,7 @@ class ClipReader:
     def __exit__(self, *exception) -> None:
         self._close()
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame]:
         """Yield the frames in the order of their times."""
         step = 1 / self.settings.fps if self.settings.fps else 0.0
         due, n_decoded, n_uneven, last = self.settings.start_s, 0, 0, -1.0

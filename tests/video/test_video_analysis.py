@@ -2,6 +2,7 @@
 
 import gc
 import io
+import threading
 import weakref
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from infant_fer.alignment import align_face
 from infant_fer.errors import ClipError
 from infant_fer.images import load_photo
-from infant_fer.video import reading
+from infant_fer.video import analysis, reading
 from infant_fer.video.analysis import ClipAnalysis, VideoSettings, _ahead, analyze_video, parse_region
 from infant_fer.video.reading import ClipSettings
 from infant_fer.video.timeline import NOT_SEEN
@@ -161,6 +162,21 @@ def test_a_clip_without_a_face_has_one_person_who_is_not_seen(analyzer):
 def test_what_is_no_clip_is_refused(analyzer):
     with pytest.raises(ClipError):
         analyze_video(io.BytesIO(b"nothing"), analyzer)
+
+
+def test_a_reading_that_is_left_early_ends_its_threads_before_the_clip_is_closed(clip, analyzer, monkeypatch):
+    def close(reader) -> None:
+        left.append(threading.active_count())
+        original(reader)
+
+    left, original, before = [], reading.ClipReader._close, threading.active_count()
+    monkeypatch.setattr(reading.ClipReader, "_close", close)
+    monkeypatch.setattr(analysis, "AHEAD_FRAMES", 4)  # both wait for a place in their queues
+    rows = ClipAnalysis(io.BytesIO(clip), analyzer).rows()
+    next(rows)
+    assert threading.active_count() == before + 2, "of decoding and of detection"
+    rows.close()
+    assert left == [before]
 
 
 def test_reading_ahead_hands_on_faults_and_ends_its_thread():
