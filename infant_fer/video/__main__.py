@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from infant_fer.errors import exit_status
+from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
 from infant_fer.video.pooled import pool_sessions, read_infants
 from infant_fer.video.remote import check_url, is_url, run_remote_session
@@ -40,6 +40,10 @@ def _run(options: argparse.Namespace) -> int:
     if not sessions:
         print(f"No clip was found in: {', '.join(map(_one_line, options.clips))}.", file=sys.stderr)
         return 1
+    if len(sessions) > 1 and options.human and options.human.is_file():
+        raise DatasetError(
+            f"{_one_line(options.human)} is one coding for {len(sessions)} clips. Give the folder of codings."
+        )
     if remote:
         check_url(options.out)
     else:
@@ -126,7 +130,7 @@ def _session_options(options: argparse.Namespace) -> SessionOptions:
     clip = ClipSettings(fps=options.fps, start_s=options.start, end_s=options.end)
     region = parse_region(options.region) if options.region else None
     settings = VideoSettings(clip, region, options.persons, BoutRules(smoothing_s=options.smoothing))
-    return SessionOptions(settings, options.human, options.events, options.explain_peaks)
+    return SessionOptions(settings, options.human, options.human_track, options.events, options.explain_peaks)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--human", type=Path, metavar="FILE", help="human coding to compare with: a file, or a folder with one a clip"
+    )
+    parser.add_argument(
+        "--human-track", metavar="NAME", help="tier, column or subject of the human coding, where a file has several"
     )
     parser.add_argument(
         "--infants",

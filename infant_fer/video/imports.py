@@ -264,7 +264,7 @@ def _likely(tracks: Tracks, path: Path) -> str:
     chosen = of_child if len(of_child) == 1 else possible
     if len(chosen) > 1:
         raise DatasetError(
-            f"{printable(path.name)} has several codings of affect: {', '.join(map(repr, chosen))}. Name one."
+            f"{printable(path.name)} has several codings of affect: {', '.join(map(repr, chosen))}. Name one (--human-track)."
         )
     return chosen[0]
 

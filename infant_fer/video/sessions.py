@@ -37,10 +37,14 @@ SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprint
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What is done with every session. `human` and `events` are a file, or a folder of files named as the clips."""
+    """What is done with every session. `human` and `events` are a file, or a folder of files named as the clips.
+
+    `human_track` names the tier, column or subject of the human coding where a file has several (see `read_coding`).
+    """
 
     settings: VideoSettings
     human: Path | None = None
+    human_track: str | None = None
     events: Path | None = None
     explain_peaks: bool = False
     formats: tuple[str, ...] = tuple(EXPORTERS)
@@ -107,7 +111,8 @@ def run_session(
             return SessionResult(session, "skipped")
         timeline = _timeline(analyzer, session, options, mark, on_progress)
         _write(analyzer, timeline, session, options)
-        return SessionResult(session, "written", timeline.duration_s, notes=tuple(timeline.summary["notes"]))
+        notes = (*timeline.summary["notes"], *_missing_codings(session, options))
+        return SessionResult(session, "written", timeline.duration_s, notes=notes)
     except InfantFERError as error:
         return SessionResult(session, "failed", fault=str(error))
     except Exception as error:  # any library's, on this clip alone: the table says so, and the others are still read
@@ -136,6 +141,7 @@ def fingerprint(session: Session, options: SessionOptions, checkpoint: str) -> s
         size,
         content.hexdigest(),
         codings,
+        options.human_track,
         settings,
         options.explain_peaks,
         options.formats,
@@ -170,7 +176,7 @@ def _write(analyzer: Analyzer, timeline: Timeline, session: Session, options: Se
         export(timeline, partial, options.formats)
         human = _beside(options.human, session.clip)
         if human:
-            found = agreement(timeline, read_coding(human))
+            found = agreement(timeline, read_coding(human, options.human_track))
             write_agreement(partial / AGREEMENT, found)
             write_atomically(partial / REPORT, timeline_page(timeline, found))
         if options.explain_peaks:
@@ -194,6 +200,16 @@ def _beside(place: Path | None, clip: Path) -> Path | None:
     if not place.is_dir():
         raise DatasetError(f"There is no file or folder {printable(place)}.")
     return next((path for suffix in READERS if (path := place / f"{clip.stem}{suffix}").is_file()), None)
+
+
+def _missing_codings(session: Session, options: SessionOptions) -> list[str]:
+    """Return a sentence for each folder of codings or events that has no file for the clip, which may be a slip in a name."""
+    wanted = {"coding": options.human, "table of events": options.events}
+    return [
+        f"{printable(place)} has no {kind} named {printable(session.clip.stem)} ({', '.join(READERS)})."
+        for kind, place in wanted.items()
+        if place is not None and _beside(place, session.clip) is None
+    ]
 
 
 def peaks(timeline: Timeline) -> dict[str, FrameReading]:

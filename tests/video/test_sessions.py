@@ -2,8 +2,13 @@
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
 
 import pytest
+import torch
 
 from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
@@ -81,6 +86,31 @@ def test_codings_events_and_peaks_are_written_beside(clips, run, tmp_path):
     assert "κ" in (folder / "report.html").read_text()
 
 
+def test_of_two_coders_in_one_file_the_named_one_counts(clips, run, tmp_path, capsys):
+    codes = "0,0.48,positive,{0}\n0.48,0.96,negative,{0}\n"
+    wrong = "0,0.48,negative,{0}\n0.48,0.96,positive,{0}\n"
+    (tmp_path / "two.csv").write_text("onset,offset,label,subject\n" + codes.format("Ann") + wrong.format("Bob"))
+    arguments = (clips / "play.mp4", "--out", tmp_path / "out", "--human", tmp_path / "two.csv")
+    assert run(*arguments) == 1
+    assert "several codings of affect: 'Ann', 'Bob'. Name one (--human-track)." in capsys.readouterr().err
+    kappas = {}
+    for name in ("Ann", "Bob"):
+        assert run(*arguments, "--human-track", name) == 0
+        kappas[name] = json.loads((tmp_path / "out" / "play" / "agreement.json").read_text())["kappa_frame"]
+    assert kappas["Bob"] < 0 < 0.8 < kappas["Ann"]
+
+
+def test_a_coding_that_is_missing_or_given_for_all_clips_is_said(clips, run, tmp_path, capsys):
+    codings = tmp_path / "codings"
+    codings.mkdir()
+    (codings / "plya.csv").write_text("onset,offset,label\n0,0.48,positive\n")
+    assert run(clips / "play.mp4", "--out", tmp_path / "out", "--human", codings) == 0
+    assert f"play.mp4: {codings} has no coding named play (.eaf, .opf, .csv, .tsv, .txt)." in capsys.readouterr().err
+    assert run(clips, "--out", tmp_path / "all", "--human", codings / "plya.csv") == 2
+    assert "is one coding for 2 clips. Give the folder of codings." in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
 def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(clips, analyzer, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
@@ -90,6 +120,54 @@ def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(clips, analyzer,
     with pytest.raises(KeyboardInterrupt):
         run_session(analyzer, session, SessionOptions(VideoSettings()))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_changes_no_byte_of_any_session(analyzer, tmp_path, monkeypatch, capsys):
+    """The first clip is short: when it is done the worker of the second one is in the middle of it."""
+    clips, spread = session_clips(tmp_path / "clips"), command.spread
+    killed = []
+
+    def spread_and_kill(*arguments):
+        for result in spread(*arguments):
+            if not killed:
+                killed.extend(multiprocessing.active_children())
+                os.kill(killed[0].pid, signal.SIGKILL)
+            yield result
+
+    monkeypatch.setattr(command, "spread", spread_and_kill)
+    assert command.main([str(clips), "--out", str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert len(killed) == 2
+    assert "3 written, 0 skipped because they are whole, 0 failed." in capsys.readouterr().err
+    assert files_in(tmp_path / "two") == read_here(analyzer, clips, tmp_path / "one", monkeypatch)
+
+
+def session_clips(folder: Path) -> Path:
+    """Write three clips of a portrait, the first one much shorter, into a new folder; return it."""
+    folder.mkdir()
+    for name, length in (("a", 3), ("b", 60), ("c", 30)):
+        faces = (portrait("smile" if number < length // 2 else "cry") for number in range(length))
+        (folder / f"{name}.mp4").write_bytes(encoded(placed([(face, 40, 20)]) for face in faces))
+    return folder
+
+
+def read_here(analyzer, clips: Path, out: Path, monkeypatch) -> dict[str, bytes]:
+    """Return the files of the command in this process, which reads with one thread as workers do."""
+    monkeypatch.setattr(command, "_load", lambda *_: analyzer)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert command.main([str(clips), "--out", str(out)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    return files_in(out)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of every session, by its path in the folder."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("[!.]*/*"))}
+    assert {Path(path).parent.name for path in found} == {"a", "b", "c"}
+    return found
 
 
 def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
