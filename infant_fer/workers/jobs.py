@@ -76,8 +76,7 @@ def _in_processes(job: Job[Item, Result], items: Iterable[Item], workers: int) -
         yield from last
         if not pending:
             return
-        for item, _ in pending:  # one at a time, so that a further death tells at which item
-            yield _alone(job, item)
+        yield from _one_by_one(job, [item for item, _ in pending])  # so that a further death tells at which item
 
 
 def _submitted(pool: ProcessPoolExecutor, item: Any) -> Future | None:
@@ -87,12 +86,19 @@ def _submitted(pool: ProcessPoolExecutor, item: Any) -> Future | None:
         return None
 
 
-def _alone(job: Job[Item, Result], item: Item) -> Result:
-    with _pool(job, 1) as pool:
-        try:
-            return pool.submit(_work, item).result()
-        except BrokenProcessPool:
-            return job.lost(item)
+def _one_by_one(job: Job[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield each result from one further process; another one takes over after an item at which it died."""
+    pending = deque(items)
+    while pending:
+        with _pool(job, 1) as pool:
+            while pending and (future := _submitted(pool, pending[0])) is not None:
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    yield job.lost(pending.popleft())
+                    break
+                pending.popleft()
+                yield result
 
 
 @contextmanager

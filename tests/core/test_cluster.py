@@ -12,8 +12,10 @@ from infant_fer.batch import PhotoFile, ReadSettings, read_files
 from infant_fer.errors import ClusterError, ImageError
 from infant_fer.images import Photo
 from infant_fer.report import Report
+from infant_fer.video import __main__ as sessions_command
 from infant_fer.workers import Job, cluster, spread
 from tests.conftest import _free_port
+from tests.video.test_sessions import files_in, read_here, session_clips
 
 pytestmark = pytest.mark.slow
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -98,6 +100,30 @@ def test_a_node_that_dies_costs_nothing_and_at_most_what_it_had_in_hand(nodes, t
     read = logs["ray"].read_text().split()
     assert set(read) == {file.path.name for file in files}
     assert len(read) <= 1.1 * COUNT
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_sessions_on_a_cluster_are_those_of_one_process_when_a_node_dies(
+    nodes, analyzer, tmp_path, monkeypatch, capsys
+):
+    started, _ = nodes
+    other = started.add_node(num_cpus=1, **agent_ports())
+    clips, spread_items, killed = session_clips(tmp_path / "clips"), sessions_command.spread, []
+
+    def spread_and_kill(*arguments):
+        for result in spread_items(*arguments):
+            if not killed:
+                started.remove_node(other, allow_graceful=False)
+                killed.append(other)
+            yield result
+
+    monkeypatch.setattr(sessions_command, "spread", spread_and_kill)
+    monkeypatch.setattr(cluster, "WAIT_S", 1.0)
+    assert sessions_command.main([str(clips), "--out", str(tmp_path / "ray"), "--ray", started.address]) == 0
+    assert killed
+    assert "3 written, 0 skipped because they are whole, 0 failed." in capsys.readouterr().err
+    assert files_in(tmp_path / "ray") == read_here(analyzer, clips, tmp_path / "one", monkeypatch)
 
 
 @needs_ray
