@@ -1,4 +1,4 @@
-"""Measure folders of photos, `python -m benchmarks.folders [--photos N] [--ray] [--json OUT]`: speed, memory, and Ray's overhead.
+"""Measure folders of photos, `python -m benchmarks.folders [--photos N] [--parts processes ray]`: speed, memory, and Ray's overhead.
 
 The photos are copies of the rendered portraits in examples/. Starting the workers and loading the model are left out: the
 clock runs from the first result of every way to its last one.
@@ -29,30 +29,47 @@ EARLY = 0.1  # of the photos, after which memory is compared
 
 
 def main() -> None:
-    """Measure one process, two, and a local Ray cluster; print a table and write the JSON if --json is given."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure the selected parts, print each figure as it is known and write the JSON if --json is given."""
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--photos", type=int, default=2000)
-    parser.add_argument("--ray", action="store_true", help="also on a Ray cluster of this computer's CPUs")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["processes"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    results: dict[str, object] = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
-    }
+    results: dict[str, object] = {}
+
+    def keep(name: str, value: object) -> None:
+        results[name] = value
+        print(f"{name:48} {value}", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
+
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    keep("machine", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {load}")
+    keep("photos", options.photos)
     with tempfile.TemporaryDirectory() as folder:
         files = _copies(Path(folder), options.photos)
-        rates = {}
-        for workers in (1, 2):
-            rates[workers], growth = _measured(files, workers, None)
-            results[f"photos/s, {workers} process{'es' * (workers > 1)}"] = round(rates[workers], 2)
-            results[f"memory at the end / after a tenth, {workers}"] = round(growth, 3)
-        results["two processes / one"] = round(rates[2] / rates[1], 2)
-        if options.ray:
-            processes, _ = _measured(files, os.cpu_count() or 1, None)
-            cluster, _ = _measured(files, 1, "auto")
-            results["Ray's overhead, % of the process pool's time"] = round(100 * (processes / cluster - 1), 1)
-    print("\n".join(f"{name:48} {value}" for name, value in results.items()))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        for part in options.parts:
+            for name, value in PARTS[part](files):
+                keep(name, value)
+
+
+def processes(files: list[PhotoFile]) -> Iterator[tuple[str, float]]:
+    """Yield the speed and the growth of memory with one process and with two."""
+    rates = {}
+    for workers in (1, 2):
+        rates[workers], growth = _measured(files, workers, None)
+        yield f"photos/s, {workers} process{'es' * (workers > 1)}", round(rates[workers], 2)
+        yield f"memory at the end / after a tenth, {workers}", round(growth, 3)
+    yield "two processes / one", round(rates[2] / rates[1], 2)
+
+
+def on_cluster(files: list[PhotoFile]) -> Iterator[tuple[str, float]]:
+    """Yield the speed of as many processes as CPUs, of a local Ray cluster of these CPUs, and Ray's overhead."""
+    pool, _ = _measured(files, os.cpu_count() or 1, None)
+    yield "photos/s, a process a CPU", round(pool, 2)
+    cluster, _ = _measured(files, 1, "auto")
+    yield "photos/s, a Ray actor a CPU", round(cluster, 2)
+    yield "Ray's overhead, % of the process pool's time", round(100 * (pool / cluster - 1), 1)
 
 
 def _copies(folder: Path, count: int) -> list[PhotoFile]:
@@ -83,6 +100,8 @@ def _memory() -> int:
     own = psutil.Process()
     return sum(each.memory_info().rss for each in (own, *own.children(recursive=True)))
 
+
+PARTS = {"processes": processes, "ray": on_cluster}
 
 if __name__ == "__main__":
     main()

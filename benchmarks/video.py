@@ -14,9 +14,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import cv2
@@ -52,7 +54,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=60.0, help="of the clip whose speed is measured")
     parser.add_argument("--minutes", type=float, default=60.0, help="of the clip whose memory is measured")
+    parser.add_argument("--fps", type=float, help=f"frames read a second of that clip; default: all {FPS}")
     parser.add_argument("--infants", type=int, default=3, help="rendered clips of each scene")
+    parser.add_argument("--clips", type=Path, help="folder that keeps the rendered clips for the next run")
     options = parser.parse_args()
     results: dict[str, object] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
@@ -122,8 +126,10 @@ def memory(options: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         path.write_bytes(repeated(minute, options.minutes))
-        analysis = ClipAnalysis(path, analyzer)
+        analysis = ClipAnalysis(path, analyzer, VideoSettings(clip=ClipSettings(fps=options.fps)))
+        n_frames = 0
         for progress in analysis.steps():
+            n_frames += 1
             if progress.time_s < 60:
                 continue
             resident = process.memory_info().rss
@@ -133,6 +139,7 @@ def memory(options: argparse.Namespace) -> dict[str, object]:
         most = max(most, process.memory_info().rss)
     return {
         "length of the long clip, minutes": options.minutes,
+        "frames read of it": f"{n_frames}",
         "resident after one minute, MB": after_minute / 1e6,
         "largest resident afterwards, MB": most / 1e6,
         "largest over one minute's": most / after_minute,
@@ -195,17 +202,12 @@ def _read_in_worker(clip: bytes) -> None:
 
 def errors(options: argparse.Namespace) -> dict[str, object]:
     """Return how the timeline differs from the truth of rendered clips; seeds of infants that nothing was chosen on."""
-    from infant_fer.synthetic.clip import write_clip
-    from infant_fer.synthetic.clip_spec import SCENES as SPECS
-
     analyzer = Analyzer.from_pretrained()
     totals: dict[str, list] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
-        for scene, seconds in SCENES.items():
+    with tempfile.TemporaryDirectory() as temporary:
+        for scene in SCENES:
             for number in range(options.infants):
-                path = Path(folder) / f"{scene}-{number}.mp4"
-                write_clip(SPECS[scene](seconds, 900 + 10 * number), path)
-                print(f"rendered {path.name}", file=sys.stderr)
+                path = rendered_clip(scene, number, options.clips or Path(temporary))
                 timeline = analyze_video(path, analyzer)
                 before = {name: len(totals[name]) for name in SHARES}
                 compare(timeline, path.with_name(path.stem + ".truth.csv"), totals)
@@ -226,6 +228,18 @@ def errors(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def rendered_clip(scene: str, number: int, folder: Path) -> Path:
+    """Return a clip of a scene and an infant, beside which its truth lies; it is rendered unless the folder has it."""
+    from infant_fer.synthetic.clip import write_clip
+    from infant_fer.synthetic.clip_spec import SCENES as SPECS
+
+    path = folder / f"{scene}-{number}.mp4"
+    if not path.exists():
+        write_clip(SPECS[scene](SCENES[scene], 900 + 10 * number), path)
+        print(f"rendered {path.name}", file=sys.stderr)
+    return path
+
+
 def compare(timeline: Timeline, truth_path: Path, totals: dict[str, list]) -> None:
     """Add what one clip's timeline gets right. True persons and readings are matched in each frame; the infant is true person 1."""
     with truth_path.open(newline="") as stream:
@@ -239,7 +253,7 @@ def compare(timeline: Timeline, truth_path: Path, totals: dict[str, list]) -> No
     held: dict[str, int] = {}
     switches = 0
     for rows, readings in by_time.values():
-        for row, reading in zip(rows, _matched(rows, readings), strict=True):
+        for row, reading in zip(rows, matched(rows, readings), strict=True):
             if row["person"] == "1":
                 _count_frame(row, reading, totals)
             if reading is not None and row["seen"] == "1":
@@ -249,12 +263,23 @@ def compare(timeline: Timeline, truth_path: Path, totals: dict[str, list]) -> No
     _compare_onsets(timeline, [row for row in truth if row["person"] == "1"], held.get("1"), totals)
 
 
-def _matched(rows: list[dict], readings: list[FrameReading]) -> list[FrameReading | None]:
+@dataclass(frozen=True)
+class ClipFace:
+    """A face in one frame: the number that its person or track has, and its box in px."""
+
+    person: int
+    box_xyxy: tuple[float, float, float, float]
+
+
+Found = TypeVar("Found", ClipFace, FrameReading)
+
+
+def matched(rows: list[dict], readings: list[Found]) -> list[Found | None]:
     """Return the reading of each true person of a frame, at most one each, by overlap; visible persons come before hidden ones.
 
     One-to-one, as in CLEAR MOT (Bernardin and Stiefelhagen 2008): the reading of a person in front is not one of the person behind.
     """
-    found: list[FrameReading | None] = [None] * len(rows)
+    found: list[Found | None] = [None] * len(rows)
     for seen in ("1", "0"):
         places = [place for place, row in enumerate(rows) if row["seen"] == seen]
         left = [each for each in readings if not any(each is other for other in found)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.video import ClipFace, matched
 from infant_fer.face import Face, HeadPose
 from infant_fer.video.tracking import COAST_SECONDS, FaceTracker, PersonNumbers, Sighting
 
@@ -141,3 +142,18 @@ def test_a_person_in_sight_is_not_continued_by_a_further_track():
 
 def test_a_clip_of_one_frame_has_a_person():
     assert PersonNumbers(1).assign([(0.0, sightings((1, 0, None)))], last=True) == {1: 1}
+
+
+def test_the_benchmark_takes_the_face_in_front_for_no_reading_of_the_person_behind():
+    """True person 2 has moved before person 1, of whom nothing is visible."""
+    rows = [true_row("1", 100, seen="0"), true_row("2", 110, seen="1")]
+    front, behind = ClipFace(7, (112, 100, 212, 200)), ClipFace(3, (100, 100, 200, 200))
+    assert matched(rows, [front]) == [None, front]
+    assert matched(rows, [behind, front]) == [behind, front], "a reading of the hidden person counts as one"
+    assert matched([true_row("1", 400, seen="1")], [front]) == [None]
+    assert matched(rows, []) == [None, None]
+
+
+def true_row(person: str, left: int, seen: str) -> dict[str, str]:
+    box = {"left": left, "top": 100, "right": left + 100, "bottom": 200}
+    return {"person": person, "seen": seen} | {side: str(value) for side, value in box.items()}
