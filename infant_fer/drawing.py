@@ -59,7 +59,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> 
 def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view: str = MAP_VIEWS[0]) -> np.ndarray:
     """Draw the selected face's saliency map over a copy of the photo; `strength` in 0..1 is the opacity where the map is 1.
 
-    `view` is one of MAP_VIEWS: smoothed, in fine detail, each face part in the tint of its emphasis, or what speaks for the
+    `view` is one of MAP_VIEWS: smoothed, in fine detail, each face part in the tint of its density ratio, or what speaks for the
     class in blue and against it in orange, where the method knows the sign (else smoothed). Where the map is near 0 the
     photo stays visible. Outside the crop nothing is drawn but the crop's outline.
     """
@@ -83,8 +83,8 @@ def _map_values(face: FaceReport, explanation: Explanation, view: str) -> np.nda
     if view != "face parts":
         return saliency.for_display(DISPLAY_BLUR if view == "fine detail" else SMOOTH_BLUR)
     size = face.aligned.crop_rgb.shape[0]
-    emphasis = np.array([ratios[part] for part in PARTS], np.float32)
-    return (emphasis / max(emphasis.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]
+    density = np.array([ratios[part] for part in PARTS], np.float32)
+    return (density / max(density.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]
 
 
 def overlaid(picture_rgb: np.ndarray, values: np.ndarray, strength: float = 0.8, signed: bool = False) -> np.ndarray:

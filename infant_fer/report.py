@@ -47,7 +47,7 @@ class ExplanationJSON(TypedDict):
     method: str
     target: str
     samples: int
-    asked_samples: int
+    requested_samples: int
     precision: str
     device: str
     share_per_part: dict[str, float]
@@ -229,7 +229,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         "target": saliency.target,
         **({} if saliency.versus is None else {"versus": saliency.versus}),  # type: ignore[typeddict-item]
         "samples": saliency.samples,
-        "asked_samples": saliency.requested_samples,  # its name since the first release
+        "requested_samples": saliency.requested_samples,
         **saliency.options,  # type: ignore[typeddict-item]
         "precision": saliency.precision,
         "device": saliency.device,

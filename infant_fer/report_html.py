@@ -84,7 +84,7 @@ def live_html(face: FaceReport, mean: Mapping[str, float], notes: Sequence[str],
 
 
 def shares_html(explanation: Explanation | None, language: str = "en") -> Markup:
-    """Return the map's legend and each face part's emphasis as bars; nothing without an explanation."""
+    """Return the map's legend and each face part's density ratio as bars; nothing without an explanation."""
     if explanation is None:
         return Markup()
     saliency = explanation.saliency
@@ -103,7 +103,7 @@ def shares_html(explanation: Explanation | None, language: str = "en") -> Markup
         language,
         ramp=colour_bar_css(),
         target=saliency.target,
-        emphasis={PART_WORDS[part]: ratio for part, ratio in ranked},
+        density_ratio={PART_WORDS[part]: ratio for part, ratio in ranked},
         done=saliency.samples / requested,
         signed=saliency.signed is not None,
         warnings=(OUTSIDE_WARNING,) if explanation.shares["outside"] > OUTSIDE_SHARE else (),

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+REPO = "someone/faces"  # that tests put there
+
 
 class FakeHub:
     """Serves `root`/owner/name/... as models; use it as a context manager.
@@ -33,7 +35,8 @@ class FakeHub:
         self.portal = False
         self.stored: dict[str, bytes] = {}  # large files by SHA-256, until a commit gives them a name
         self.closed = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.hub = self
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -74,162 +77,165 @@ def etag(data: bytes, large: bool) -> str:
     return hashlib.sha256(data).hexdigest() if large else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection, from the folders and by the faults of its server's `hub`."""
 
-        def log_message(self, *_) -> None:
-            pass
+    protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self._route()
+    @property
+    def hub(self) -> FakeHub:
+        return self.server.hub
 
-        def do_GET(self) -> None:
-            self._route()
+    def log_message(self, *_) -> None:
+        pass
 
-        def _route(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            hub.requests.append(f"{self.command} {path}")
-            api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
-            resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            if hub.portal:
-                self._reply(200, b"<html>Log in to this network</html>", {"Content-Type": "text/html"})
-            elif hub.status != 200:
-                self._reply(hub.status)
-            elif api or resolve:
-                repo_id, revision = (api or resolve)[1], (api or resolve)[2] or "main"
-                if not (hub.root / repo_id).is_dir():
-                    self._reply(404, code="RepoNotFound")
-                elif revision not in ("main", hub.commit(repo_id)):
-                    self._reply(404, code="RevisionNotFound")
-                elif api:
-                    self._reply(200, json.dumps(_listing(hub, repo_id)).encode())
-                else:
-                    self._file(repo_id, resolve[3])
+    def do_HEAD(self) -> None:
+        self._route()
+
+    def do_GET(self) -> None:
+        self._route()
+
+    def _route(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append(f"{self.command} {path}")
+        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path)
+        resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if self.hub.portal:
+            self._reply(200, b"<html>Log in to this network</html>", {"Content-Type": "text/html"})
+        elif self.hub.status != 200:
+            self._reply(self.hub.status)
+        elif api or resolve:
+            repo_id, revision = (api or resolve)[1], (api or resolve)[2] or "main"
+            if not (self.hub.root / repo_id).is_dir():
+                self._reply(404, code="RepoNotFound")
+            elif revision not in ("main", self.hub.commit(repo_id)):
+                self._reply(404, code="RevisionNotFound")
+            elif api:
+                self._reply(200, json.dumps(_listing(self.hub, repo_id)).encode())
             else:
-                self._reply(404)
+                self._file(repo_id, resolve[3])
+        else:
+            self._reply(404)
 
-        def do_POST(self) -> None:
-            path, body = unquote(urlsplit(self.path).path), self._body()
-            hub.requests.append(f"POST {path}")
-            if path == "/api/validate-yaml":
-                self._json({"errors": [], "warnings": []})
-            elif self.headers.get("Authorization") != f"Bearer {hub.TOKEN}":
-                self._reply(401)
-            elif path == "/api/repos/create":
-                settings = json.loads(body)
-                repo_id = f"{settings.get('organization', 'someone')}/{settings['name']}"
-                (hub.root / repo_id).mkdir(parents=True, exist_ok=True)
-                self._json({"url": f"{hub.url}/{repo_id}", "id": repo_id})
-            elif re.fullmatch(r"/api/models/.+/preupload/main", path):
-                files = [(file["path"], _is_large(Path(file["path"]))) for file in json.loads(body)["files"]]
-                modes = [{"path": name, "uploadMode": "lfs" if large else "regular"} for name, large in files]
-                self._json({"files": [{**mode, "shouldIgnore": False} for mode in modes]})
-            elif path.endswith(".git/info/lfs/objects/batch"):
-                objects = json.loads(body)["objects"]
-                actions = [{"upload": {"href": f"{hub.url}/lfs/{item['oid']}"}} for item in objects]
-                self._json({"objects": [{**i, "actions": a} for i, a in zip(objects, actions, strict=True)]})
-            elif commit := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
-                self._commit(commit[1], [json.loads(line) for line in body.splitlines()])
-            else:
-                self._reply(404)
+    def do_POST(self) -> None:
+        path, body = unquote(urlsplit(self.path).path), self._body()
+        self.hub.requests.append(f"POST {path}")
+        if path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif self.headers.get("Authorization") != f"Bearer {self.hub.TOKEN}":
+            self._reply(401)
+        elif path == "/api/repos/create":
+            settings = json.loads(body)
+            repo_id = f"{settings.get('organization', 'someone')}/{settings['name']}"
+            (self.hub.root / repo_id).mkdir(parents=True, exist_ok=True)
+            self._json({"url": f"{self.hub.url}/{repo_id}", "id": repo_id})
+        elif re.fullmatch(r"/api/models/.+/preupload/main", path):
+            files = [(file["path"], _is_large(Path(file["path"]))) for file in json.loads(body)["files"]]
+            modes = [{"path": name, "uploadMode": "lfs" if large else "regular"} for name, large in files]
+            self._json({"files": [{**mode, "shouldIgnore": False} for mode in modes]})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            objects = json.loads(body)["objects"]
+            actions = [{"upload": {"href": f"{self.hub.url}/lfs/{item['oid']}"}} for item in objects]
+            self._json({"objects": [{**i, "actions": a} for i, a in zip(objects, actions, strict=True)]})
+        elif commit := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(commit[1], [json.loads(line) for line in body.splitlines()])
+        else:
+            self._reply(404)
 
-        def do_PUT(self) -> None:
-            data = self._body()
-            hub.stored[hashlib.sha256(data).hexdigest()] = data
-            self._reply(200)
+    def do_PUT(self) -> None:
+        data = self._body()
+        self.hub.stored[hashlib.sha256(data).hexdigest()] = data
+        self._reply(200)
 
-        def _commit(self, repo_id: str, lines: list[dict]) -> None:
-            for line in lines:
-                value = line["value"]
-                if line["key"] == "file":
-                    (hub.root / repo_id / value["path"]).write_bytes(base64.b64decode(value["content"]))
-                if line["key"] == "lfsFile":
-                    (hub.root / repo_id / value["path"]).write_bytes(hub.stored[value["oid"]])
-            commit = hub.commit(repo_id)
-            self._json({"commitUrl": f"{hub.url}/{repo_id}/commit/{commit}", "commitOid": commit})
+    def _commit(self, repo_id: str, lines: list[dict]) -> None:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                (self.hub.root / repo_id / value["path"]).write_bytes(base64.b64decode(value["content"]))
+            if line["key"] == "lfsFile":
+                (self.hub.root / repo_id / value["path"]).write_bytes(self.hub.stored[value["oid"]])
+        commit = self.hub.commit(repo_id)
+        self._json({"commitUrl": f"{self.hub.url}/{repo_id}/commit/{commit}", "commitOid": commit})
 
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
             self.rfile.readline()
-            return b"".join(parts)
+        self.rfile.readline()
+        return b"".join(parts)
 
-        def _json(self, value: dict) -> None:
-            self._reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def _json(self, value: dict) -> None:
+        self._reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def _file(self, repo_id: str, name: str) -> None:
-            file = hub.root / repo_id / name
-            if not file.is_file():
-                return self._reply(404, code="EntryNotFound")
-            data = file.read_bytes()
-            headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": hub.commit(repo_id)}
-            if hub.faults.get(name) == "mute HEAD" and self.command == "HEAD":
-                return hub.closed.wait(20) and None
-            if hub.faults.get(name) == "slow headers":
-                return self._trickle_headers()
-            fault = hub.faults.get(name) if self.command == "GET" else None
-            if fault in ("slow", "endless"):
-                return self._trickle(data, headers, fault)
-            if fault == "altered":
-                data = data[:-1] + bytes([data[-1] ^ 1])
-            if fault == "truncated":
-                data = data[: len(data) // 2]
-            start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-            if start:
-                return self._reply(206, data[int(start[1]) :], headers)
-            if fault == "dropped once":
-                del hub.faults[name]
-                return self._half(data, headers)
-            return self._reply(200, data, headers)
+    def _file(self, repo_id: str, name: str) -> None:
+        file = self.hub.root / repo_id / name
+        if not file.is_file():
+            return self._reply(404, code="EntryNotFound")
+        data = file.read_bytes()
+        headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": self.hub.commit(repo_id)}
+        if self.hub.faults.get(name) == "mute HEAD" and self.command == "HEAD":
+            return self.hub.closed.wait(20) and None
+        if self.hub.faults.get(name) == "slow headers":
+            return self._trickle_headers()
+        fault = self.hub.faults.get(name) if self.command == "GET" else None
+        if fault in ("slow", "endless"):
+            return self._trickle(data, headers, fault)
+        if fault == "altered":
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if fault == "truncated":
+            data = data[: len(data) // 2]
+        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if start:
+            return self._reply(206, data[int(start[1]) :], headers)
+        if fault == "dropped once":
+            del self.hub.faults[name]
+            return self._half(data, headers)
+        return self._reply(200, data, headers)
 
-        def _reply(self, status: int, body: bytes = b"", headers: dict | None = None, code: str = "") -> None:
-            self.send_response(status)
-            for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-                self.send_header(key, value)
-            if code:
-                self.send_header("X-Error-Code", code)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def _reply(self, status: int, body: bytes = b"", headers: dict | None = None, code: str = "") -> None:
+        self.send_response(status)
+        for key, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(key, value)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-        def _trickle(self, data: bytes, headers: dict, fault: str) -> None:
-            self.send_response(200)
-            for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            try:
-                for start in range(len(data) if fault == "slow" else 400):
-                    piece = data[start : start + 1] if fault == "slow" else bytes(2**16)
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                    if fault == "slow" and hub.closed.wait(0.1):
-                        break
-            except OSError:  # given up by the other side, as it should be
-                pass
-            self.close_connection = True
+    def _trickle(self, data: bytes, headers: dict, fault: str) -> None:
+        self.send_response(200)
+        for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        try:
+            for start in range(len(data) if fault == "slow" else 400):
+                piece = data[start : start + 1] if fault == "slow" else bytes(2**16)
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                if fault == "slow" and self.hub.closed.wait(0.1):
+                    break
+        except OSError:  # given up by the other side, as it should be
+            pass
+        self.close_connection = True
 
-        def _trickle_headers(self) -> None:
-            try:
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
-                while not hub.closed.wait(0.1):
-                    self.wfile.write(b"x")
-            except OSError:  # given up by the other side, as it should be
-                pass
-            self.close_connection = True
+    def _trickle_headers(self) -> None:
+        try:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+            while not self.hub.closed.wait(0.1):
+                self.wfile.write(b"x")
+        except OSError:  # given up by the other side, as it should be
+            pass
+        self.close_connection = True
 
-        def _half(self, data: bytes, headers: dict) -> None:
-            self.send_response(200)
-            for key, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(data[: len(data) // 2])
-            self.close_connection = True
-
-    return Handler
+    def _half(self, data: bytes, headers: dict) -> None:
+        self.send_response(200)
+        for key, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        self.close_connection = True
 
 
 def _is_large(file: Path) -> bool:

@@ -55,14 +55,14 @@ class MeasuredMap:
 
     @property
     def explanation(self) -> Explanation:
-        """Return the map with its share and emphasis per part."""
+        """Return the map with its share and density ratio per part."""
         explanation = self.face.explanation
         assert explanation is not None  # `measure` sets it
         return explanation
 
     @property
     def rank_correlation(self) -> float | None:
-        """Return Spearman's correlation over the face parts between the map's emphasis and the drops when covered."""
+        """Return Spearman's correlation over the face parts between the map's density ratios and the drops when covered."""
         return self.drops.rank_correlation(self.explanation.density_ratio)
 
     @property

@@ -107,13 +107,13 @@ class PartDrops:
             Message("Covering {parts}", parts=the_part(part)), self.target, self.before, self.covered[part]
         )
 
-    def rank_correlation(self, emphasis: dict[str, float]) -> float | None:
-        """Return Spearman's correlation over the parts between the drops and a map's emphasis on each part.
+    def rank_correlation(self, density_ratio: dict[str, float]) -> float | None:
+        """Return Spearman's correlation over the parts between the drops and a map's density ratio on each part.
 
         None where one of them is the same for every part, or fewer than three parts are there.
         """
-        parts = [part for part in self.covered if part in emphasis]
-        return rank_correlation([self.drops[part] for part in parts], [emphasis[part] for part in parts])
+        parts = [part for part in self.covered if part in density_ratio]
+        return rank_correlation([self.drops[part] for part in parts], [density_ratio[part] for part in parts])
 
 
 def the_part(part: str) -> Message:

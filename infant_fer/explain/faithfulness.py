@@ -140,8 +140,8 @@ def cell_means(values: np.ndarray) -> np.ndarray:
 
 def edge_map(crop_rgb: np.ndarray) -> np.ndarray:
     """Return (S, S) float32: the length of the luminance's gradient (Sobel), which knows nothing of the model."""
-    grey = cv2.cvtColor(crop_rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    luminance = cv2.cvtColor(crop_rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.hypot(cv2.Sobel(luminance, cv2.CV_32F, 1, 0), cv2.Sobel(luminance, cv2.CV_32F, 0, 1))
 
 
 def _cells(side: int) -> np.ndarray:

@@ -30,23 +30,18 @@ class PartTokensConfig(PreTrainedConfig):
 
     model_type = "part_tokens"
 
-    def __init__(
-        self,
-        image_size: int = 96,
-        hidden_size: int = 128,
-        num_hidden_layers: int = 4,
-        num_attention_heads: int = 4,
-        filters: int = 8,
-        enlarged: float = 1.3,
-        face_crop: dict | None = None,
-        **kwargs,
-    ):
-        if hidden_size % num_attention_heads:
-            raise ValueError(f"{hidden_size} features cannot be shared by {num_attention_heads} heads.")
-        self.image_size, self.hidden_size, self.num_hidden_layers = image_size, hidden_size, num_hidden_layers
-        self.num_attention_heads, self.filters, self.enlarged = num_attention_heads, filters, enlarged
-        self.face_crop = face_crop
-        super().__init__(**kwargs)
+    image_size: int = 96
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    filters: int = 8
+    enlarged: float = 1.3
+    face_crop: dict | None = None
+
+    def __post_init__(self, **kwargs) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(f"{self.hidden_size} features cannot be shared by {self.num_attention_heads} heads.")
+        super().__post_init__(**kwargs)
 
 
 class PartTokensModel(PreTrainedModel):

@@ -21,23 +21,18 @@ class TwoStreamConfig(PreTrainedConfig):
 
     model_type = "two_stream"
 
-    def __init__(
-        self,
-        image_size: int = 96,
-        hidden_size: int = 96,
-        num_hidden_layers: int = 2,
-        num_attention_heads: int = 4,
-        dropout: float = 0.1,
-        landmarks: bool = True,
-        face_crop: dict | None = None,
-        **kwargs,
-    ):
-        if image_size % STRIDES[-1]:
-            raise ValueError(f"Crops must be a multiple of {STRIDES[-1]} px wide; {image_size} were given.")
-        self.image_size, self.hidden_size, self.num_hidden_layers = image_size, hidden_size, num_hidden_layers
-        self.num_attention_heads, self.dropout = num_attention_heads, dropout
-        self.landmarks, self.face_crop = landmarks, face_crop
-        super().__init__(**kwargs)
+    image_size: int = 96
+    hidden_size: int = 96
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 4
+    dropout: float = 0.1
+    landmarks: bool = True
+    face_crop: dict | None = None
+
+    def __post_init__(self, **kwargs) -> None:
+        if self.image_size % STRIDES[-1]:
+            raise ValueError(f"Crops must be a multiple of {STRIDES[-1]} px wide; {self.image_size} were given.")
+        super().__post_init__(**kwargs)
 
 
 class TwoStreamModel(PreTrainedModel):

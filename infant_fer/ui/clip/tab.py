@@ -59,8 +59,7 @@ class _Parts:
 
     file: PrivateClip
     record: gr.Button
-    rate: gr.Radio
-    region: gr.Radio
+    settings: tuple[gr.Radio, gr.Radio]  # frames a second, and the region
     view: gr.HTML
     stop: gr.Button
     actions: gr.Row
@@ -102,7 +101,7 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
             view = gr.HTML(_line(t(IDLE)), elem_id="clip-view", padding=False)
     frame = PrivateImage(visible="hidden", label="frame")
     payload = gr.JSON(visible="hidden", label="download")
-    parts = _Parts(file, record, rate, region, view, stop, actions, explain, choice, save, frame, payload)
+    parts = _Parts(file, record, (rate, region), view, stop, actions, explain, choice, save, frame, payload)
     _wire(ClipEvents(registry, sessions), photo_tab, tabs, parts)
 
 
@@ -173,7 +172,7 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
     quiet = {**private, "show_progress": "hidden"}
     parts.file.upload(
         events.read,
-        [parts.file, parts.rate, parts.region, checkpoint],
+        [parts.file, *parts.settings, checkpoint],
         [parts.file, parts.view, parts.stop, parts.actions],
         concurrency_id="clip",
         concurrency_limit=max(1, CORES // 2),

@@ -115,7 +115,7 @@ def _over_split(analyzer: Analyzer, method: str) -> str:
 
 
 def _part_rows(measured: MeasuredMap) -> list[dict]:
-    """Return the face parts by their drop when covered, with the map's emphasis and the action units there."""
+    """Return the face parts by their drop when covered, with the map's density ratios and the action units there."""
     ratios = measured.explanation.density_ratio
     ranks = sorted(measured.drops.covered, key=lambda part: -ratios[part])
     return [

@@ -31,11 +31,9 @@ from infant_fer.ui.map_tests.experiments import (
 from infant_fer.ui.photo.view import read_photo
 from infant_fer.ui.sessions import Session
 from tests.conftest import EXAMPLES
-from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture, upload, wait_for_map
+from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, open_tab, picture, upload, wait_for_map
 
 SMILE = EXAMPLES / "smile.jpg"
-browser, visit = test_page.browser, test_page.visit  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +150,8 @@ def test_without_a_photo_an_experiment_says_what_to_do(registry):
             work(registry, Session(), name, settings)
 
 
-in_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the tab is not tried in a browser."),
-]
-
-
 class TestInBrowser:
-    pytestmark = in_browser
+    pytestmark = IN_BROWSER
 
     @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
     def test_a_tap_on_the_mouth_moves_the_answer_and_experiments_run(self, visit, viewport, analyzer):

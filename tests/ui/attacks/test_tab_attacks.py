@@ -14,7 +14,7 @@ from infant_fer.images import UNREADABLE
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD
 from infant_fer.video.reading import NO_CLIP, NO_VIDEO
 from tests.conftest import EXAMPLES
-from tests.ui.test_privacy import files_in
+from tests.ui.attacks.test_privacy import files_in
 from tests.video.clips import encoded, plain
 
 pytestmark = pytest.mark.slow

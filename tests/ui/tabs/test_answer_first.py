@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EXAMPLES
-from tests.ui import test_page
-from tests.ui.test_page import CHROMIUM, DESKTOP, PHONE, SECONDS, open_tab, picture, upload, wait_for_map
+from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, SECONDS, open_tab, picture, upload, wait_for_map
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
-]
-browser, visit = test_page.browser, test_page.visit  # fixtures
+pytestmark = IN_BROWSER
 # The contrast of an element's words with the page (WCAG 2.2, relative luminance).
 CONTRAST = """(element) => {
   const luminance = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).map((each) => each / 255)
@@ -24,7 +19,7 @@ CONTRAST = """(element) => {
   const [low, high] = [getComputedStyle(element).color, background].map(luminance).sort((a, b) => a - b);
   return (high + 0.05) / (low + 0.05);
 }"""
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 LAYOUT_SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
 }).observe({type: "layout-shift", buffered: true}); }"""

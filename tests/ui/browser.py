@@ -1,0 +1,37 @@
+"""What the tests in a real browser share: the browser, window sizes, and what a visitor does."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+IN_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
+]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
+SECONDS = 1000.0  # Playwright counts in milliseconds
+
+
+def upload(page, path: Path) -> None:
+    page.set_input_files("#photo input[type=file]", str(path))
+
+
+def wait_for_map(page) -> None:
+    page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 of 50 samples')")
+
+
+def open_tab(page, name: str) -> None:
+    """Open a tab; on a narrow page the last ones are in a menu."""
+    page.get_by_role("tab", name="Photo").wait_for()
+    if page.get_by_role("tab", name=name).count():
+        page.get_by_role("tab", name=name).click()
+    else:
+        page.click(".overflow-menu > button")
+        page.locator(".overflow-dropdown button", has_text=name).click()
+
+
+def picture(page, name: str) -> str:
+    return page.get_attribute(f"#{name} img", "src")

@@ -1,0 +1,47 @@
+"""Fixtures of the tests in a real browser with a fake camera."""
+
+import pytest
+
+from tests.ui.browser import CHROMIUM, DESKTOP, OTHER_NAME, SECONDS
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                "--disable-background-networking",
+                f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1",
+            ],
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, page_server):
+    """Open the page at a viewport; every request it makes is recorded in `page.requested`."""
+    opened = []
+
+    def go(viewport=DESKTOP, address=page_server[0]):
+        context = browser.new_context(viewport=viewport, permissions=["camera"], accept_downloads=True)
+        page = context.new_page()
+        page.set_default_timeout(60 * SECONDS)
+        page.requested = []
+        page.faults = []
+        page.on("request", lambda request: page.requested.append(request.url))
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#photo input[type=file]", state="attached")
+        opened.append(context)
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
