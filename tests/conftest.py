@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve t
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,8 +93,8 @@ def _url_when_ready(log: Path, process: subprocess.Popen, seconds: float = 90) -
 
 @pytest.fixture(scope="session")
 def page_server():
-    """Yield a running page: (url, temp folder, process)."""
-    with served() as server:
+    """Yield a running page that answers under OTHER_NAME too: (url, temp folder, process)."""
+    with served("--allow-host", OTHER_NAME) as server:
         yield server
 
 

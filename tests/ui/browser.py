@@ -11,7 +11,6 @@ IN_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the page is not tried in a browser."),
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
 SECONDS = 1000.0  # Playwright counts in milliseconds
 
 

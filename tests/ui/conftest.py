@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.ui.browser import CHROMIUM, DESKTOP, OTHER_NAME, SECONDS
+from tests.conftest import OTHER_NAME
+from tests.ui.browser import CHROMIUM, DESKTOP, SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.slow
 PHOTO = (EXAMPLES / "smile.jpg").read_bytes()
 
 # The page as app.py serves it, but that what is left goes after seconds instead of minutes. For each line of input it
-# says in JSON what it keeps.
+# says in JSON what it keeps; the number in it is the age in seconds at which an upload that nobody reads goes.
 WATCHED = textwrap.dedent(
     """
     import json, sys
     from pathlib import Path
     import psutil
     from infant_fer.ui import uploads
-    uploads.SWEEP_SECONDS, uploads.UNREAD_SECONDS = 1, 20
+    uploads.SWEEP_SECONDS = 1
     with uploads.private_upload_folder() as folder:
         from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
         from infant_fer.ui import event_queue, page as page_module
@@ -43,7 +43,8 @@ WATCHED = textwrap.dedent(
         page = page_module.build_page(registry, store(), [])
         launch(page, port=None, block=False)
         queue = page._queue
-        for _ in sys.stdin:
+        for line in sys.stdin:
+            uploads.UNREAD_SECONDS = float(line)
             print("STATE", json.dumps({
                 "bytes of uploads": uploads.stored_bytes(Path(folder)),
                 "sessions": sum(map(len, stores)),
@@ -75,8 +76,8 @@ def watched(tmp_path_factory):
         )
     url = next(line for line in process.stdout if "The page is ready" in line).split()[-1]
 
-    def state() -> dict:
-        process.stdin.write("?\n")
+    def state(unread_seconds: float = 600.0) -> dict:
+        process.stdin.write(f"{unread_seconds}\n")
         process.stdin.flush()
         return json.loads(next(line for line in process.stdout if line.startswith("STATE"))[6:])
 
@@ -92,10 +93,12 @@ def left(state: dict) -> dict:
 
 
 def wait_until_nothing_is_left(state) -> dict:
-    end = time.monotonic() + 60
-    while left(state()) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert left(state()) == {}
+    """Wait until all is forgotten; uploads nobody reads may go as soon as no event is left that could read them."""
+    end, now = time.monotonic() + 60, state()
+    while left(now) and time.monotonic() < end:
+        time.sleep(0.2)
+        now = state(1.0 if not now["waiting"] and not now["running"] else 600.0)
+    assert left(now) == {}
     return state()
 
 

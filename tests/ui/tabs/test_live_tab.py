@@ -1,7 +1,7 @@
 """The Live tab in a real browser with a fake camera, and why there is none over plain HTTP."""
 
-from tests.conftest import served
-from tests.ui.browser import IN_BROWSER, OTHER_NAME, picture
+from tests.conftest import OTHER_NAME
+from tests.ui.browser import IN_BROWSER, picture
 
 pytestmark = IN_BROWSER
 
@@ -34,16 +34,15 @@ def wait_for_frames(page, count: int) -> None:
             pass
 
 
-def test_over_http_from_another_machine_the_page_says_why_there_is_no_camera(visit):
-    with served("--allow-host", OTHER_NAME) as (address, _, _):
-        page = visit(address=address.replace("127.0.0.1", OTHER_NAME))
-        assert not page.evaluate("window.isSecureContext")
-        words = page.locator("text=needs HTTPS or localhost")
-        assert words.first.is_visible()
-        assert not page.locator("#photo button[aria-label*=camera]").is_visible()
-        page.get_by_role("tab", name="Live").click()
-        words.last.wait_for(state="visible")
-        assert not page.locator("#camera").is_visible()
-        page = visit(address=address)
-        assert page.locator("#photo button[aria-label*=camera]").is_visible()
-        assert page.locator("text=needs HTTPS or localhost").first.is_hidden()
+def test_over_http_from_another_machine_the_page_says_why_there_is_no_camera(visit, page_server):
+    page = visit(address=page_server[0].replace("127.0.0.1", OTHER_NAME))
+    assert not page.evaluate("window.isSecureContext")
+    words = page.locator("text=needs HTTPS or localhost")
+    assert words.first.is_visible()
+    assert not page.locator("#photo button[aria-label*=camera]").is_visible()
+    page.get_by_role("tab", name="Live").click()
+    words.last.wait_for(state="visible")
+    assert not page.locator("#camera").is_visible()
+    page = visit()
+    assert page.locator("#photo button[aria-label*=camera]").is_visible()
+    assert page.locator("text=needs HTTPS or localhost").first.is_hidden()
