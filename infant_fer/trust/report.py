@@ -13,7 +13,8 @@ HEADING = "## When it answers, and how sure it is"
 EXPLAINED = (
     "The app answers plainly, answers with caution, or declines. The limits were chosen on the dev rows for "
     f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the raters' label in "
-    f"{COVERAGE * 100:.0f} % of the faces of each class. The dev figures are of trust data fitted without the face's infant, in five folds."
+    f"{COVERAGE * 100:.0f} % of the faces of each class. The dev figures are of trust data fitted without "
+    "the face's infant, in five folds. Pictures in which no face is found are left out."
 )
 COUNTED = {
     "answered": "faces that get a plain answer",

@@ -56,10 +56,12 @@ def test_records_of_earlier_versions_can_be_read(audit):
     assert read_again.caution == "As it was said then."
 
 
-def test_the_shipped_card_holds_the_shipped_audit():
-    folder = ROOT / "checkpoints" / "infant-fer-small"
-    card = (folder / "README.md").read_text("utf-8")
-    assert with_audit(card, Audit.from_dict(json.loads((folder / "audit.json").read_text("utf-8")))) == card
+def test_an_embedded_card_holds_the_embedded_audit():
+    audits = sorted((ROOT / "checkpoints").glob("*/audit.json"))
+    assert audits
+    for file in audits:
+        card = (file.parent / "README.md").read_text("utf-8")
+        assert with_audit(card, Audit.from_dict(json.loads(file.read_text("utf-8")))) == card
 
 
 def test_the_table_and_the_plot_stand_where_faces_are_lost(audit):

@@ -13,9 +13,10 @@ from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.infant_face.run import save
+from infant_fer.trust.report import with_trust
 from tests.conftest import ROOT
 
-EMBEDDED = ROOT / "checkpoints/infant-fer-small"
+CHECKPOINTS = [file.parent for file in sorted((ROOT / "checkpoints").glob("*/metrics.json"))]
 
 
 def results() -> dict:
@@ -73,14 +74,16 @@ def test_the_card_says_how_often_the_test_rows_were_measured():
     assert "for the first time" in infant_face_card("net", first)
 
 
-def test_the_embedded_card_is_that_of_its_figures():
-    figures = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))
+@pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda folder: folder.name)
+def test_an_embedded_card_is_that_of_its_figures(folder):
+    figures = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert 1 <= figures["run"]["test measurements"] <= earlier_test_measurements()  # the row of its release
-    assert earlier_test_measurements() >= 10
-    new, stored = infant_face_card(EMBEDDED.name, figures), (EMBEDDED / "README.md").read_text("utf-8")
+    assert earlier_test_measurements() >= 11
+    new, stored = infant_face_card(folder.name, figures), (folder / "README.md").read_text("utf-8")
     heading = "## Data and licence\n"
     assert stored.partition(heading)[2] == new.partition(heading)[2]
-    assert stored.startswith(new.partition(heading)[0])  # the audit's section is between the two
+    assert stored.startswith(new.partition(heading)[0])  # the sections of its trust data and audit are between the two
+    assert with_trust(stored, json.loads((folder / "trust.json").read_text("utf-8"))["figures"]) == stored
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
@@ -106,7 +109,7 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
 
 def test_the_recipe_is_that_of_the_embedded_checkpoint():
     """A pair released before the recipe had variants has the settings of then; later ones have defaults that change nothing."""
-    run = json.loads((EMBEDDED / "metrics.json").read_text("utf-8"))["run"]["learning"]
+    run = json.loads((ROOT / "checkpoints/infant-fer-small/metrics.json").read_text("utf-8"))["run"]["learning"]
     if isinstance(run["members"], list):
         assert run == json.loads(json.dumps(asdict(recipe("small"))))
         return
