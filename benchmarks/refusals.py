@@ -2,8 +2,8 @@
 
 Every picture goes through the whole pipeline; it counts as answered when any of its faces gets the verdict "answer". Animals,
 objects and adults are pictures that installed packages bring along; blank ones are drawn. FOLDER holds the research data:
-held-out older faces (the dev third of older_faces.zip), drawn faces and dolls among the held-out rows of infants.csv, and its
-dev infants scaled so that brow to chin is 12 px, as they are and enlarged again. No choice was made by these figures.
+older faces of the dev part of older_faces.zip, drawn faces, dolls and unusable pictures among the dev rows of infants.csv, and its
+dev infants scaled so that brow to chin is 12 px, as they are and enlarged again.
 """
 
 from __future__ import annotations
@@ -85,12 +85,9 @@ def groups(analyzer: Analyzer, data: Path | None, limit: int) -> Iterator[tuple[
     years = np.array([int(os.path.basename(member).split("_")[0]) for member in older.members])
     adults = (older.split == "dev") & (years >= ADULT_YEARS)
     yield f"older faces from {ADULT_YEARS} years", pictures(older, adults, limit)
-    held_out = infants.split != "train"
-    yield (
-        "drawn faces, dolls and what shows no child",
-        pictures(infants, held_out & (infants.heads["usable"] == 0), limit),
-    )
-    small = list(pictures(infants, (infants.split == "dev") & (infants.heads["usable"] != 0), limit))
+    dev, usable = infants.split == "dev", infants.heads["usable"] != 0
+    yield "drawn faces, dolls and what shows no child", pictures(infants, dev & ~usable, limit)
+    small = list(pictures(infants, dev & usable, limit))
     yield f"infants, {SMALL_PX} px", smaller(analyzer, small)
     yield f"infants, {SMALL_PX} px enlarged", smaller(analyzer, small, ENLARGED)
 

@@ -32,8 +32,14 @@ def test_faces_of_twelve_pixels_get_no_plain_answer(analyzer, name):
     small = cv2.resize(photo, None, fx=12 / face.height_px, fy=12 / face.height_px, interpolation=cv2.INTER_AREA)
     scene = np.full((240, 320, 3), 120, np.uint8)
     scene[100 : 100 + small.shape[0], 150 : 150 + small.shape[1]] = small
-    for tiny in (small, scene):
+    enlarged = [cv2.resize(small, None, fx=16, fy=16, interpolation=how) for how in (cv2.INTER_CUBIC, cv2.INTER_LINEAR)]
+    for tiny in (small, scene, *enlarged):
         assert "answer" not in verdicts(analyzer, tiny)
+
+
+def test_a_sharp_face_in_little_light_is_not_called_blurred(analyzer):
+    face = analyzer.analyze((load_image(EXAMPLES / "smile.jpg") * 0.35).astype(np.uint8)).faces[0]
+    assert "blurred" not in {reason.code for reason in face.assessment.reasons}
 
 
 @pytest.mark.parametrize("name", ["smile", "laugh", "cry", "neutral"])

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import EXAMPLES
 from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, SECONDS, open_tab, picture, upload, wait_for_map
+from tests.ui.test_languages import english_in
 
 pytestmark = IN_BROWSER
 # The contrast of an element's words with the page (WCAG 2.2, relative luminance).
@@ -117,7 +118,7 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     assert page.evaluate(SEEN, "#live-reading h2")
 
 
-def test_the_page_speaks_the_language_of_the_browser(browser, page_server):
+def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_path):
     context = browser.new_context(locale="de-AT", viewport=DESKTOP)
     page = context.new_page()
     page.set_default_timeout(60 * SECONDS)
@@ -126,8 +127,25 @@ def test_the_page_speaks_the_language_of_the_browser(browser, page_server):
     upload(page, EXAMPLES / "cry.jpg")
     answered(page, "Negativer Ausdruck")
     assert page.inner_text("#page-head h1") == "Wie sieht der Ausdruck aus?"
-    assert page.get_by_role("tab", name="Mehrere").is_visible()
+    wait_for_german_map(page)
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        page.wait_for_timeout(500)  # the tab fades in
+        if tab.inner_text() == "Karte prüfen":
+            page.locator("#cover-parts label", has_text="Mund").click()
+            page.wait_for_selector("#cover-answer >> text=Abgedeckt (Mund)")
+            page.click("#test-steady")
+            page.wait_for_selector("#test-steady-result >> text=Rangkorrelation")
+        assert english_in(page.inner_text("body"), "de") == set()
+    (tmp_path / "clip.mp4").write_bytes(b"no clip")
+    page.get_by_role("tab", name="Clip").click()
+    page.set_input_files("#clip-file input[type=file]", str(tmp_path / "clip.mp4"))
+    page.wait_for_selector("text=Diese Datei konnte nicht als Videoclip gelesen werden.")
     context.close()
+
+
+def wait_for_german_map(page) -> None:
+    page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 von 50')")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
