@@ -11,6 +11,7 @@ from pathlib import Path
 
 def main() -> int:
     """Parse the arguments, load the default checkpoint and serve until interrupted."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
     options = _parser().parse_args()
     if not _can_be_served(options.host, options.port):
         return _refused(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 
 def main() -> int:
     """Parse the arguments and run the recipe; return 1 after one sentence when something cannot be used."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
     options = _parser().parse_args()
     from infant_fer.errors import exit_status
     from infant_fer.training.command import train

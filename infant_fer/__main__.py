@@ -58,6 +58,7 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 unless nothing could be read (1), the command is wrong (2) or interrupted (130)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
     try:
         app(args=None if arguments is None else list(arguments), prog_name="infant-fer")
     except SystemExit as end:
@@ -109,7 +110,6 @@ def read(  # typer takes one parameter for each option
 
 
 def _analyzer(checkpoint: str | None, device: str, precision: str):
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded: waiting threads must not spin
     from infant_fer.analyzer import Analyzer  # torch takes seconds; --help and a wrong path should not wait for it
 
     return Analyzer.from_pretrained(checkpoint, device=device, precision=precision)

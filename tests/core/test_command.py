@@ -1,6 +1,7 @@
 """`python -m infant_fer`: rows, reports, exit codes."""
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -71,6 +72,15 @@ def test_html_and_explanations(folder):
     explanation = json.loads(report.read_text())[0]["faces"][0]["explanation"]
     assert explanation["samples"] == explanation["requested_samples"] == 50
     assert sum(explanation["share_per_part"].values()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("module", ["infant_fer.__main__", "app", "train"])
+def test_threads_that_wait_do_not_spin(module, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with contextlib.suppress(SystemExit):
+        import_module(module).main()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_exit_codes(folder, capsys):

@@ -46,6 +46,23 @@ def test_the_same_photo_gives_the_same_answer_to_the_bit(analyzer):
     assert first == second
 
 
+@pytest.mark.parametrize("size_wh", [(1, 9000), (9000, 1), (2, 3), (5, 4000), (4000, 40), (31, 33), (7000, 600)])
+def test_extreme_sizes_are_read_without_a_fault(analyzer, size_wh):
+    report = analyzer.analyze(np.full((size_wh[1], size_wh[0], 3), 128, np.uint8))
+    assert report.faces == ()
+    assert report.to_dict()["photo_size_wh"] == list(size_wh)
+
+
+def test_a_face_in_a_panorama_is_found(analyzer):
+    portrait = np.asarray(Image.open(EXAMPLES / "smile.jpg").convert("RGB"))
+    wide = np.full((portrait.shape[0], 6 * portrait.shape[1], 3), 128, np.uint8)
+    wide[:, 4 * portrait.shape[1] : 5 * portrait.shape[1]] = portrait
+    report = analyzer.analyze(wide)
+    [face] = report.faces
+    assert face.prediction.label == "positive"
+    assert 4 / 6 < face.face.box_xyxy[0] / report.photo.rgb.shape[1] < 5 / 6
+
+
 def test_an_adult_is_read_too(analyzer, astronaut):
     assert len(analyzer.analyze(astronaut).faces) == 1
 

@@ -24,7 +24,6 @@ def put(folder, *names):
 
 
 NAMES = {
-    "name": ("label", "subject"),
     "Pos12.jpg": ("positive", ""),
     "NEG_BW_3.png": ("negative", ""),
     "03_happy.png": ("happy", "03"),
