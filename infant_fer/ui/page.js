@@ -139,7 +139,7 @@ window.infantFer = (() => {
     cameraButtons()[0]?.click();  // asks for the camera
     let tries = 0;
     const timer = setInterval(() => {
-      const record = cameraButtons().find((each) => /record/i.test(each.innerText + each.ariaLabel));
+      const record = cameraButtons().find((each) => each.classList.contains("capture-button"));  // its words are in the visitor's language
       if (record) record.click();
       if (record || (tries += 1) > 100) clearInterval(timer);
     }, 100);

@@ -119,7 +119,7 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
 
 
 def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_path):
-    context = browser.new_context(locale="de-AT", viewport=DESKTOP)
+    context = browser.new_context(locale="de-AT", viewport=DESKTOP, permissions=["camera"])
     page = context.new_page()
     page.set_default_timeout(60 * SECONDS)
     page.goto(page_server[0])
@@ -131,7 +131,10 @@ def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_p
     for tab in page.get_by_role("tab").all():
         tab.click()
         page.wait_for_timeout(500)  # the tab fades in
-        if tab.inner_text() == "Karte prüfen":
+        if tab.inner_text() == "Live":
+            page.click("#live-start")  # Gradio's own button is "Aufnehmen" here
+            page.wait_for_selector("#live-view img")
+        if tab.inner_text() == "Die Karte prüfen":
             page.locator("#cover-parts label", has_text="Mund").click()
             page.wait_for_selector("#cover-answer >> text=Abgedeckt (Mund)")
             page.click("#test-steady")
