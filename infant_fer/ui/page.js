@@ -145,7 +145,22 @@ window.infantFer = (() => {
     }, 100);
   };
   document.addEventListener("click", (event) => { if (event.target.closest?.("#live-start")) startCamera(); });
-  document.addEventListener("change", (event) => { if (event.target.closest?.("#live-facing")) facing = event.target.value; });
+  // While the camera runs, the track of the stream that Gradio holds is replaced, so that its own stop button ends the new camera too.
+  const turnCamera = async () => {
+    const stream = document.querySelector("#camera video")?.srcObject;
+    const [old] = stream?.getVideoTracks() || [];
+    if (old?.readyState !== "live") return;
+    const { width, height } = old.getSettings();
+    old.stop();  // first: phones open one camera at a time
+    const [track] = (await media.getUserMedia({ video: { width: { ideal: width }, height: { ideal: height } } })).getVideoTracks();
+    if (old !== stream.getVideoTracks()[0]) { track.stop(); return; }  // turned again, or ended, meanwhile
+    stream.removeTrack(old); stream.addTrack(track);
+  };
+  document.addEventListener("change", (event) => {
+    if (!event.target.closest?.("#live-facing")) return;
+    facing = event.target.value;
+    turnCamera();
+  });
 
   // Screen readers are told the answer, and what the pictures show; the answer comes into view.
   const watch = () => {

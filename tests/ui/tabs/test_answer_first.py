@@ -116,6 +116,15 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     first = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
     assert page.evaluate(SEEN, "#live-reading h2")
+    tracks = "() => document.querySelector('#camera video').srcObject.getVideoTracks()"
+    first = page.evaluate(f"({tracks})()[0].id")
+    page.locator("#live-facing label", has_text="Rear").click()
+    page.wait_for_function(
+        f"(old) => ({tracks})().some((each) => each.id !== old && each.readyState === 'live')", arg=first
+    )
+    assert page.evaluate(f"({tracks})().length") == 1  # the first camera has ended
+    last = picture(page, "live-view")
+    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=last)
 
 
 def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_path):
