@@ -76,8 +76,11 @@ def method_sentence(record: dict, method: str) -> str:
     )
     if below.value >= LEAST_MARGIN:
         return measured
-    warning = "That is less than the {least:.0f} % that a map should reach: test each one before you use it."
-    return Message.joined(measured, Message(warning, least=LEAST_MARGIN * 100))
+    warning = Message(
+        "That is less than the {least:.0f} % that a map should reach: test each one before you use it.",
+        least=LEAST_MARGIN * 100,
+    )
+    return Message.joined(measured, warning)
 
 
 def with_maps(card: str, record: dict) -> str:

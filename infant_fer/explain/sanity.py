@@ -99,7 +99,7 @@ class Randomization:
         if self.share < 1:
             return words
         if self.similarity.ranks > SIMILAR:
-            kept = "It has not dissolved: this method shows edges of the picture more than what was learned."
+            kept = Message("It has not dissolved: this method shows edges of the picture more than what was learned.")
             return Message.joined(words, kept)
         return Message.joined(words, "It has dissolved, as it must: the map shows what the network has learned.")
 

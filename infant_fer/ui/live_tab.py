@@ -56,7 +56,13 @@ def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
                 gr.Button(t("Start camera"), variant="primary", min_width=140, elem_id="live-start")
                 facing = [(t("Front camera"), "user"), (t("Rear camera"), "environment")]
                 gr.Radio(
-                    facing, value="user", show_label=False, label=t("Camera"), min_width=180, elem_id="live-facing"
+                    facing,
+                    value="user",
+                    show_label=False,
+                    label=t("Camera"),
+                    interactive=True,  # no event takes its value: the browser does (page.js)
+                    min_width=180,
+                    elem_id="live-facing",
                 )
             reading = gr.HTML(f'<div class="ife"><p>{t(IDLE)}</p></div>', elem_id="live-reading", padding=False)
         with gr.Column(scale=5, min_width=280):

@@ -188,6 +188,16 @@ window.infantFer = (() => {
     if (element.tagName === "INPUT") { if (element.ariaLabel !== text) element.ariaLabel = text; }
     else if (element.textContent !== text) element.textContent = text;
   };
+  // Gradio gives every choice of a group a name of its own, so that the browser would not move between them by arrow keys.
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  document.addEventListener("keydown", (event) => {
+    const group = event.target.type === "radio" && event.target.closest("fieldset");
+    if (!group || !(event.key in STEPS) || event.ctrlKey || event.altKey || event.metaKey) return;
+    const choices = [...group.querySelectorAll("input[type=radio]:not(:disabled)")];
+    const next = choices.at((choices.indexOf(event.target) + STEPS[event.key]) % choices.length);
+    event.preventDefault();
+    next.focus(); next.click();
+  });
   let lastHeadline = "";
   const show = (region) => {
     const headline = region.querySelector(".answer h2");

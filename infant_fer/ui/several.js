@@ -116,7 +116,7 @@ window.infantFerSeveral = (() => {
   });
   document.addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && event.target.matches?.(".several-drop")) { event.preventDefault(); $("#several-files").click(); } });
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => {
-    if (!inside(event, "#several")) return;
+    if (!inside(event, "#several, #several-list")) return;
     event.preventDefault();
     if (kind === "drop") choose([...event.dataTransfer.files]);
   });

@@ -131,8 +131,11 @@ class ClipAnalysis:
     def notes(self) -> tuple[str, ...]:
         """Return what concerns the whole clip."""
         left_out = self._numbers.left_out
-        words = "There were more than {persons} persons; {faces} further faces were left out."
-        more = Message(words, persons=self._settings.max_persons, faces=left_out)
+        more = Message(
+            "There were more than {persons} persons; {faces} further faces were left out.",
+            persons=self._settings.max_persons,
+            faces=left_out,
+        )
         return (*self._reader.notes, *([more] if left_out else []))
 
     def rows(self) -> Iterator[FrameReading]:

@@ -175,16 +175,26 @@ class ClipReader:
                 time_s = heapq.heappop(decode_times) if decode_times else self._time(frame, time_s)
                 yield frame, time_s
         if faults:
-            damage = "The clip is damaged: {faults} parts could not be decoded, the last after {time:.1f} s."
-            self.notes.append(Message(damage, faults=faults, time=broken_at))
+            self.notes.append(
+                Message(
+                    "The clip is damaged: {faults} parts could not be decoded, the last after {time:.1f} s.",
+                    faults=faults,
+                    time=broken_at,
+                )
+            )
 
     def _note_missing_end(self, last_s: float) -> None:
         """Note that the frames end before the header says, as in a file that was cut or damaged; demuxers pass over that."""
         declared = _declared_seconds(self._stream) or self.info.duration_s or 0.0
         end = min(declared, self.settings.end_s if self.settings.end_s is not None else declared)
         if 0 <= last_s < end - BROKEN_OFF_S:
-            missing = "The picture ends after {time:.1f} s; by its header the clip is {declared:.1f} s long."
-            self.notes.append(Message(missing, time=last_s, declared=declared))
+            self.notes.append(
+                Message(
+                    "The picture ends after {time:.1f} s; by its header the clip is {declared:.1f} s long.",
+                    time=last_s,
+                    declared=declared,
+                )
+            )
 
     def _seek(self, start_s: float) -> None:
         try:
@@ -224,8 +234,12 @@ class ClipReader:
         if size == 0:
             raise ClipError(EMPTY)
         if limits.max_bytes is not None and size > limits.max_bytes:
-            too_large = "The clip is larger than {megabytes:.0f} MB. Save it smaller or cut it."
-            raise ClipError(Message(too_large, megabytes=limits.max_bytes / 1e6))
+            raise ClipError(
+                Message(
+                    "The clip is larger than {megabytes:.0f} MB. Save it smaller or cut it.",
+                    megabytes=limits.max_bytes / 1e6,
+                )
+            )
         options = {
             "format_whitelist": FORMATS,
             "codec_whitelist": CODECS,
@@ -250,8 +264,13 @@ class ClipReader:
         limit, duration = self.settings.limits.max_seconds, self.info.duration_s
         end = min(duration or 0.0, self.settings.end_s if self.settings.end_s is not None else float("inf"))
         if limit is not None and end - self.settings.start_s > limit + 1:
-            too_long = "The clip is {duration:.0f} seconds long; at most {limit:g} are read. Cut it, or read a part."
-            raise ClipError(Message(too_long, duration=duration, limit=limit))
+            raise ClipError(
+                Message(
+                    "The clip is {duration:.0f} seconds long; at most {limit:g} are read. Cut it, or read a part.",
+                    duration=duration,
+                    limit=limit,
+                )
+            )
 
     def _close(self) -> None:
         if hasattr(self, "_container"):
@@ -295,5 +314,6 @@ def _declared_seconds(stream) -> float | None:
 
 
 def _too_many_pixels(limit: int) -> Message:
-    words = "The clip's frames have more than {count} megapixels. Save it smaller and try again."
-    return Message(words, count=limit // 10**6)
+    return Message(
+        "The clip's frames have more than {count} megapixels. Save it smaller and try again.", count=limit // 10**6
+    )

@@ -64,11 +64,16 @@ def called_with_literals() -> Iterator[str]:
     """Texts that stand in a call of `_`, `t` or `translator(...)`, in Python and in templates."""
     for path in (path for pattern in TRANSLATED for path in sorted(PACKAGE.glob(pattern))):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "joined":
+                yield from (each.value for each in node.args if isinstance(each, ast.Constant))
+            if isinstance(node.func, ast.Name) and node.func.id == "Message":  # else its text would be overlooked here
+                constant = isinstance(node.args[0], ast.Name) and node.args[0].id.isupper()
+                assert constant or isinstance(node.args[0], ast.Constant), (path.name, node.lineno)
+            if isinstance(node.args[0], ast.Constant):
                 function = node.func.func if isinstance(node.func, ast.Call) else node.func
-                if isinstance(function, ast.Attribute) and function.attr == "joined":
-                    yield from (each.value for each in node.args if isinstance(each, ast.Constant))
-                elif isinstance(function, ast.Name) and function.id in ("_", "t", "translator", "Message"):
+                if isinstance(function, ast.Name) and function.id in ("_", "t", "translator", "Message"):
                     yield node.args[0].value
                 elif isinstance(function, ast.Name) and function.id == "experiment":  # number, title, words, button
                     yield from (argument.value for argument in node.args[1:4])

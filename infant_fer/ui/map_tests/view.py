@@ -73,9 +73,9 @@ def overlap_html(registry: CheckpointRegistry, session: Session, checkpoint: str
         explained = _explained(analyzer, session, settings)
     values = explained.saliency.for_display()
     crop_rgb = face.aligned.crop_rgb
-    pictures = [("What the map marks", data_url(map_over_crop(crop_rgb, values), quality=88))]
+    pictures = [(Message("What the map marks"), data_url(map_over_crop(crop_rgb, values), quality=88))]
     if guess:
-        pictures.insert(0, ("Where you looked", data_url(shown_crop(crop_rgb, guess), quality=88)))
+        pictures.insert(0, (Message("Where you looked"), data_url(shown_crop(crop_rgb, guess), quality=88)))
     overlap = GuessOverlap.of(guess, values)
     words = overlap.sentence if overlap else NO_GUESS
     return str(render(TEMPLATE, session.language, kind="pictures", pictures=pictures, sentences=[words]))
@@ -141,7 +141,7 @@ def randomized_html(
         found = randomization(method, score, pixels, real, share)
     crop_rgb = face.aligned.crop_rgb
     pictures = [
-        ("The network as trained", data_url(map_over_crop(crop_rgb, real.for_display()), quality=88)),
+        (Message("The network as trained"), data_url(map_over_crop(crop_rgb, real.for_display()), quality=88)),
         (
             Message("{share:.0%} of its layers random", share=share),
             data_url(map_over_crop(crop_rgb, found.saliency.for_display()), quality=88),
@@ -161,7 +161,7 @@ def steady_html(registry: CheckpointRegistry, session: Session, checkpoint: str,
     if found.seeds is not None:
         seeds = Message("With other random numbers: {similarity}.", similarity=found.seeds.words)
     shift = Message("With the face one pixel further right: {similarity}.", similarity=found.shift.words)
-    sentences = [seeds, shift, "1 is the same map; near 0 is unrelated."]
+    sentences = [seeds, shift, Message("1 is the same map; near 0 is unrelated.")]
     return str(render(TEMPLATE, session.language, kind="pictures", pictures=[], sentences=sentences))
 
 

@@ -25,6 +25,7 @@ from infant_fer.ui.style import page_file
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
 TITLES = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
+GRID = '<div class="ife several"><div class="several-grid"></div></div>'
 NO_LONGER_KEPT = "This reading is no longer kept. Read the photo again."
 NONE_YET = "There is nothing to save yet. Choose some photos first."
 
@@ -52,6 +53,7 @@ def build_several_tab(registry: CheckpointRegistry, sessions: SessionStore, phot
         }
         clear = gr.Button(t("Clear the list"), size="sm", min_width=110, elem_id="several-clear")
     detail = gr.HTML("", elem_id="several-detail", padding=False)
+    gr.HTML(GRID, padding=False, elem_id="several-list")  # last: it may be many screens long
     photo = PhotoInput(label="photo", elem_id="several-photo", visible="hidden", sources=["upload"])
     parts = _Parts(
         photo=photo,
