@@ -188,3 +188,24 @@ def test_the_page_shows_moments_by_mouse_and_keys_and_loads_nothing(folder, tmp_
         browser.close()
     assert errors == []
     assert len(requests) == 1
+
+
+@pytest.mark.browser
+def test_the_page_says_the_state_of_the_person_that_was_chosen(tmp_path):
+    """By a key on the person's curve, by the player's progress after it, and by an interval."""
+    table = FrameTable()
+    for place, letters in enumerate(("pn", "pn", "on")):
+        for person, letter in enumerate(letters, 1):
+            table.append(reading(place / 10, letter, person))
+    export(build_timeline("two.mp4", table, SHARP), tmp_path, ["report.html"])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+        page.locator("canvas").nth(1).press("ArrowRight")
+        assert "0.10 s, person 2: negative" in page.locator("#moment").inner_text()
+        page.evaluate("player.dispatchEvent(new Event('timeupdate'))")
+        assert "0.00 s, person 2: negative" in page.locator("#moment").inner_text()
+        page.get_by_role("button", name="0.20 s").click()
+        assert "0.20 s, person 1: neutral" in page.locator("#moment").inner_text()
+        browser.close()
