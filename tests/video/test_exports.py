@@ -184,6 +184,8 @@ def test_the_page_shows_moments_by_mouse_and_keys_and_loads_nothing(folder, tmp_
         assert "0.45 s, person 1: not seen" in page.locator("#moment").inner_text()
         page.get_by_role("button", name="0.60 s").click()
         assert "0.60 s, person 1: negative" in page.locator("#moment").inner_text()
+        canvas.press("End")
+        assert "0.90 s, person 1: cannot say" in page.locator("#moment").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         browser.close()
     assert errors == []

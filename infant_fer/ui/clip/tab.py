@@ -95,7 +95,11 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
             with gr.Row(visible=False) as actions:
                 explain = gr.Button(t("Explain this frame"), variant="primary", elem_id="clip-explain")
                 choice = gr.Dropdown(
-                    choices((ALL_FORMATS, *EXPORTERS)), value=ALL_FORMATS, label=t("Format"), elem_id="clip-format"
+                    choices((ALL_FORMATS, *EXPORTERS)),
+                    value=ALL_FORMATS,
+                    label=t("Format"),
+                    elem_id="clip-format",
+                    min_width=220,  # beside a button on a phone the name would lie under the arrow
                 )
                 save = gr.Button(t("Download"), elem_id="clip-save")
             view = gr.HTML(_line(t(IDLE)), elem_id="clip-view", padding=False)
