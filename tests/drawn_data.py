@@ -2,6 +2,7 @@
 
 import csv
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,28 @@ def infant_row(file="infants/web/a.jpg", split="train", affect="positive", votes
     """Return one row of infants.csv; `votes` are p_positive, p_neutral, p_negative, p_surprise."""
     row = dict(zip(COLUMNS, (file, "web", split, affect, *votes, "happy", "1.5", "0.5", "baby", ""), strict=True))
     return {**row, **others}
+
+
+def infant_rows(splits: Sequence[str]) -> list[dict]:
+    """Return a row for each split: infants of their own, the affects in turn, both raters agreed."""
+    rows = []
+    for number, split in enumerate(splits):
+        affect = AFFECTS[number % 3]
+        votes = [2.0 * (name == affect) for name in AFFECTS] + [0]
+        rows.append(infant_row(f"infants/web/{number:03}.jpg", split, affect, votes, valence=str(1 - number % 3)))
+    return rows
+
+
+def noisy_faces(rows: list[dict], random: np.random.Generator) -> np.ndarray:
+    """Return (N, 96, 96, 3) uint8: a drawn face of each row's affect under noise, as drawn faces alone are near-duplicates."""
+    noise = random.integers(0, 255, (len(rows), 8, 8, 3)).repeat(12, 1).repeat(12, 2)
+    drawn = np.stack([drawn_face(row["affect"], number) for number, row in enumerate(rows)])
+    return (drawn // 2 + noise // 2).astype(np.uint8)
+
+
+def older_faces(folder: Path, each: int) -> None:
+    """Write older_faces.zip with so many names of five years and of thirty."""
+    named_pictures(folder / "older_faces.zip", [f"older/{age}_0_0_{n}.jpg" for age in (5, 30) for n in range(each)])
 
 
 def write_table(folder: Path, rows: list[dict], columns=COLUMNS) -> Path:

@@ -18,7 +18,15 @@ from infant_fer.trust.__main__ import main
 from infant_fer.trust.fitting import fit_trust_of_folds
 from infant_fer.trust.report import HEADING
 from infant_fer.trust.store import SETTINGS, TENSORS
-from tests.drawn_data import drawn_face, infant_row, store_faces, write_table, write_zip
+from tests.drawn_data import (
+    drawn_face,
+    infant_row,
+    infant_rows,
+    named_pictures,
+    older_faces,
+    store_faces,
+    write_table,
+)
 from tests.tiny_checkpoints import save_tiny
 
 
@@ -26,22 +34,18 @@ from tests.tiny_checkpoints import save_tiny
 def data(tmp_path_factory) -> Path:
     """Drawn infants, 45 to train and 30 each for dev and test, three unusable rows, and 40 older faces, already found."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    rows, crops = [], []
-    for number in range(105):
-        affect, split = AFFECTS[number % 3], ("train" if number < 45 else "dev" if number < 75 else "test")
-        votes = [2.0 * (name == affect) for name in AFFECTS] + [0]
-        row = infant_row(f"infants/web/{number:03}.jpg", split, affect, votes)
-        rows.append(row | ({"affect": "unusable"} if number in (45, 46, 47) else {}))
-        crops.append(drawn_face(affect, number, 32))
-    write_zip(folder / "infants.zip", {row["file"]: row["file"].encode() for row in rows})
-    older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(20)]
-    write_zip(folder / "older_faces.zip", {name: name.encode() for name in older})
+    rows = infant_rows(["train"] * 45 + ["dev"] * 30 + ["test"] * 30)
+    crops = np.stack([drawn_face(row["affect"], number, 32) for number, row in enumerate(rows)])
+    for row in rows[45:48]:
+        row["affect"] = "unusable"
+    named_pictures(folder / "infants.zip", [row["file"] for row in rows])
+    older_faces(folder, 20)
     write_table(folder, rows)
     others = random.integers(0, 255, (40, 32, 32, 3), np.uint8)
-    for read, faces, adults in ((read_infants, np.stack(crops), False), (read_older, others, True)):
+    for read, faces, adults in ((read_infants, crops, False), (read_older, others, True)):
         geometry = np.zeros((len(faces), GEOMETRY_SIZE))
         store_faces(read(folder), folder / "cache", faces, geometry, adults=adults)
-    labelled = np.delete(np.stack(crops), [45, 46, 47], 0)
+    labelled = np.delete(crops, [45, 46, 47], 0)
     store_faces(read_labeled_images(folder / "infants.csv"), folder / "cache", labelled, np.zeros((102, GEOMETRY_SIZE)))
     return folder
 

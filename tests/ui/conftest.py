@@ -25,14 +25,21 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """Return one visitor's context: its pages share the cache, so that only the first one compiles the page's scripts."""
+    return browser.new_context(permissions=["camera"], accept_downloads=True)
+
+
 @pytest.fixture
-def visit(browser, page_server):
+def visit(context, page_server):
     """Open the page at a viewport; every request it makes is recorded in `page.requested`."""
     opened = []
 
     def go(viewport=DESKTOP, address=page_server[0]):
-        context = browser.new_context(viewport=viewport, permissions=["camera"], accept_downloads=True)
         page = context.new_page()
+        opened.append(page)
+        page.set_viewport_size(viewport)
         page.set_default_timeout(60 * SECONDS)
         page.requested = []
         page.faults = []
@@ -40,9 +47,9 @@ def visit(browser, page_server):
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         page.goto(address)
         page.wait_for_selector("#photo input[type=file]", state="attached")
-        opened.append(context)
         return page
 
     yield go
-    for context in opened:
-        context.close()
+    context.set_offline(False)
+    for page in opened:
+        page.close()

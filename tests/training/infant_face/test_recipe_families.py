@@ -13,7 +13,7 @@ from transformers import Dinov2Config, Dinov2Model, MobileNetV1Config, MobileNet
 from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError, DatasetError, TrainingError
-from infant_fer.labels import AFFECTS, EMOTIONS, VOTED_EMOTIONS
+from infant_fer.labels import EMOTIONS, VOTED_EMOTIONS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, joined, separated
@@ -33,7 +33,15 @@ from infant_fer.training.infant_face.run import _new_network as new_network
 from infant_fer.training.infant_face.run import run
 from infant_fer.training.infant_face.steps import TrainingContext
 from infant_fer.training.trainer import image_stream_trainable, parameter_groups
-from tests.drawn_data import drawn_face, infant_row, named_pictures, store_faces, write_table, write_zip
+from tests.drawn_data import (
+    infant_rows,
+    named_pictures,
+    noisy_faces,
+    older_faces,
+    store_faces,
+    write_table,
+    write_zip,
+)
 
 VOTES = {"private_test": "PrivateTest", "public_test": "PublicTest", "train": "Training"}
 FER_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
@@ -192,17 +200,11 @@ def write_votes(folder: Path, votes: dict[str, tuple], usage: str | None = None)
 def data_folder(tmp_path_factory) -> Path:
     """Drawn data with votes. One training picture is, officially, a test picture; another is a darker copy of it."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    rows, crops = [], []
-    for number in range(36):
-        affect, split = AFFECTS[number % 3], ("train", "train", "dev", "test")[number // 9]
-        ballots = [2.0 * (name == affect) for name in AFFECTS] + [0]
-        rows.append(infant_row(f"infants/web/{number:02}.jpg", split, affect, ballots, valence=str(1 - number % 3)))
-        noise = random.integers(0, 255, (8, 8, 3)).repeat(12, 0).repeat(12, 1)
-        crops.append((drawn_face(affect, number) // 2 + noise // 2).astype(np.uint8))
+    rows = infant_rows(["train"] * 18 + ["dev"] * 9 + ["test"] * 9)
+    crops = noisy_faces(rows, random)
     write_table(folder, rows)
     named_pictures(folder / "infants.zip", [row["file"] for row in rows])
-    older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
-    named_pictures(folder / "older_faces.zip", older)
+    older_faces(folder, 24)
     fer = sorted(f"fer2013/{split}/{emotion}/{n}.jpg" for split in VOTES for emotion in EMOTIONS for n in "12")
     named_pictures(folder / "fer2013.zip", fer)
     write_votes(folder, {name: (0, 0, 0, 8, 2, 0, 0, 0, 0, 0) for name in fer if not name.endswith("sad/2.jpg")})
@@ -215,7 +217,7 @@ def data_folder(tmp_path_factory) -> Path:
     faces = random.integers(0, 255, (len(fer), 12, 12, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     faces[fer.index("fer2013/train/happy/2.jpg")] = faces[fer.index("fer2013/train/fear/1.jpg")][:, ::-1] * 0.8
     for read, pictures in (
-        (read_infants, np.stack(crops)),
+        (read_infants, crops),
         (read_older, random.integers(0, 255, (48, 96, 96, 3), np.uint8)),
         (read_fer2013, faces),
     ):

@@ -34,8 +34,10 @@ from tests.drawn_data import (
     EXAMPLES,
     drawn_face,
     face_dataset,
-    infant_row,
+    infant_rows,
     named_pictures,
+    noisy_faces,
+    older_faces,
     store_faces,
     write_table,
 )
@@ -107,18 +109,12 @@ def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
 def data_folder(tmp_path_factory) -> Path:
     """Drawn data of all three sets. FER2013's train split holds a dev infant and a darkened, mirrored copy of a test one."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    rows, crops = [], []
-    for number in range(36):
-        affect, split = AFFECTS[number % 3], ("train", "train", "dev", "test")[number // 9]
-        votes = [2.0 * (name == affect) for name in AFFECTS] + [0]
-        file = "fer2013/train/fear/dev.jpg" if number == 20 else f"infants/web/{number:02}.jpg"
-        rows.append(infant_row(file, split, affect, votes, valence=str(1 - number % 3)))
-        noise = random.integers(0, 255, (8, 8, 3)).repeat(12, 0).repeat(12, 1)  # drawn faces alone are near-duplicates
-        crops.append((drawn_face(affect, number) // 2 + noise // 2).astype(np.uint8))
+    rows = infant_rows(["train"] * 18 + ["dev"] * 9 + ["test"] * 9)
+    crops = noisy_faces(rows, random)
+    rows[20]["file"] = "fer2013/train/fear/dev.jpg"
     rows[0] |= {"affect": "unusable", "p_positive": 0}
     named_pictures(folder / "infants.zip", [row["file"] for row in rows if row["file"].startswith("infants/")])
-    older = [f"older/{age}_0_0_{number}.jpg" for age in (5, 30) for number in range(24)]
-    named_pictures(folder / "older_faces.zip", older)
+    older_faces(folder, 24)
     fer = [
         f"fer2013/{split}/{emotion}/{n}.jpg"
         for split in ("private_test", "public_test", "train")
@@ -129,7 +125,7 @@ def data_folder(tmp_path_factory) -> Path:
     named_pictures(folder / "fer2013.zip", fer)
     write_table(folder, rows)
     geometry = np.stack([random.normal(size=GEOMETRY_SIZE) for _ in crops])
-    store(folder, read_infants, np.stack(crops), geometry)
+    store(folder, read_infants, crops, geometry)
     store(
         folder, read_older, random.integers(0, 255, (48, 96, 96, 3), np.uint8), random.normal(size=(48, GEOMETRY_SIZE))
     )
