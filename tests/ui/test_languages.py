@@ -33,7 +33,6 @@ from infant_fer.ui import about_tab, live_tab, style
 from infant_fer.ui.clip import tab as clip_tab
 from infant_fer.ui.downloads import DOWNLOADS
 from infant_fer.ui.event_queue import GuardedBlocks
-from infant_fer.ui.lab import controls as lab_controls
 from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab import tab as lab_tab
 from infant_fer.ui.lab.interpolation import WHAT_IT_SHOWS
@@ -140,7 +139,7 @@ def texts() -> set[str]:
         lab_reading.PREPARING,
         lab_reading.NO_FACE,
     }
-    single |= {lab_reading.PLAIN, lab_controls.NO_OCCLUDER, f"{LabSettings({}).brightness:g} is usual", WHAT_IT_SHOWS}
+    single |= {f"{LabSettings({}).brightness:g} is usual", WHAT_IT_SHOWS}
     single |= {
         NOT_UNDERSTOOD,
         BUSY,

@@ -16,7 +16,7 @@ from infant_fer.ui.languages import choices
 from infant_fer.ui.languages import label as t
 
 START = "open smile"
-NO_OCCLUDER = "nothing"
+NO_OCCLUDER = "no occluder"
 MOST_SEED = 999_999
 
 
@@ -62,7 +62,10 @@ def lay_out_expressions() -> dict[str, gr.Button]:
 
 
 def lay_out_controls() -> Controls:
-    """Lay out the sliders and choices, in a column."""
+    """Lay out the sliders and choices, in a column.
+
+    No initial value is a key of the catalogues: until a component is shown, Gradio translates such a value, too.
+    """
     with gr.Accordion(t("What the face does"), elem_id="lab-movements"):
         with gr.Row():
             movements = [_movement(each) for each in MOVEMENTS[:MAIN]]
@@ -81,7 +84,7 @@ def lay_out_controls() -> Controls:
                 elem_id="lab-seed",
             )
             occluder = gr.Dropdown(
-                choices((NO_OCCLUDER, *OCCLUDERS)),
+                [(t("nothing"), NO_OCCLUDER), *choices(OCCLUDERS)],
                 value=NO_OCCLUDER,
                 label=t("Before the face"),
                 min_width=180,
@@ -93,7 +96,9 @@ def lay_out_controls() -> Controls:
         another = gr.Button(t("Another infant"), elem_id="lab-another")
     with gr.Accordion(t("Light and head"), elem_id="lab-scene"), gr.Row():
         scene = _scene(usual)
-    overlay = gr.Radio(choices((PLAIN, *OVERLAYS)), value=PLAIN, label=t("Landmarks"), elem_id="lab-overlay")
+    overlay = gr.Radio(
+        [(t("none"), PLAIN), *choices(OVERLAYS)], value=PLAIN, label=t("Landmarks"), elem_id="lab-overlay"
+    )
     return Controls(movements, seed, age, tone, tears, occluder, scene, another, overlay)
 
 

@@ -22,7 +22,7 @@ from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
 from infant_fer.ui.sessions import DisplayOptions, Session
 
-PLAIN = "none"  # no landmarks
+PLAIN = "plain"  # no landmarks; no key of a catalogue, see `controls.lay_out_controls`
 PREPARING = "The first picture takes some seconds longer: the renderer is prepared once. After that a change takes about a second."
 NO_FACE = "That happens with rendered infants too. Turn the head back to the camera, uncover the face, or make the light brighter."
 

@@ -86,8 +86,9 @@ def build_lab_tab(
     twin = _lay_out_twin()
     interpolation = _lay_out_interpolation()
     gr.Markdown(f"### {t('Exercises for a class')}")
-    for exercise in (*EXERCISES, SIMPLER):
-        gr.Markdown(t(exercise))
+    for number, exercise in enumerate(EXERCISES, 1):
+        gr.Markdown(f"{number}. {t(exercise)}")
+    gr.Markdown(t(SIMPLER))
     render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
     _wire_starts(expressions, controls, render_after)
     _wire_twin(registry, sessions, photos, checkpoint, controls, twin, render_after)

@@ -10,6 +10,7 @@ import pytest
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import load_photo
+from infant_fer.locales import catalogue
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, LabSettings
 from infant_fer.synthetic.mesh import data as mesh_data
@@ -108,6 +109,21 @@ def built_page(examples=()):
     from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
 
     return page_module.build_page(CheckpointRegistry(available_checkpoints([])), SessionStore(), list(examples))
+
+
+def test_no_value_that_the_opened_lab_sends_is_translated():
+    """Gradio translates the value of a component that is not shown yet where it is a key of the catalogue."""
+    page = built_page()
+    [select] = [each for each in page.fns.values() if _is_lab_select(each)]
+    values = {block.value for block in select.inputs if isinstance(block.value, str)}
+    assert values
+    assert not values & set(catalogue("de"))
+
+
+def _is_lab_select(function) -> bool:
+    return any(event == "select" for _, event in function.targets) and any(
+        block.elem_id == "lab-overlay" for block in function.inputs
+    )
 
 
 def labels_of(page) -> set[str]:
