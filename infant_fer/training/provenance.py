@@ -28,16 +28,23 @@ def accelerator() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def trainer_device() -> str:
+    """Return where transformers' Trainer computes: "cuda", "mps" (Apple) or "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def has_bfloat16() -> bool:
     """Return whether this machine multiplies bfloat16 natively; elsewhere it would be slower than float32."""
     return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
 
 
-def machine() -> str:
-    """Return a description of the training hardware for the model card."""
-    if torch.cuda.is_available():
+def machine(device: str) -> str:
+    """Return a description for the model card of the hardware that computed: "cuda", "mps" or "cpu"."""
+    if device == "cuda":
         return f"GPU {torch.cuda.get_device_name()}"
-    if torch.backends.mps.is_available():
+    if device == "mps":
         return f"{platform.machine()} GPU of Apple"
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
@@ -109,7 +116,7 @@ def provenance(
         "settings": asdict(config.settings),
         "crop": asdict(base.crop),
         "torch": torch.__version__,
-        "machine": machine(),
+        "machine": machine(trainer_device()),
     }
 
 

@@ -23,7 +23,7 @@ from infant_fer.models.infant_face import HEADS as INFANT_FACE_HEADS
 from infant_fer.training.batches import UNMOVED, Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
-from infant_fer.training.provenance import has_bfloat16, is_distributed
+from infant_fer.training.provenance import has_bfloat16, is_distributed, trainer_device
 from infant_fer.training.watching import FOLDER as WATCH_FOLDER
 from infant_fer.training.watching import MapsPerEpoch, WatchedFace
 
@@ -306,7 +306,7 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
 
 def _arguments(settings: TrainingConfig, folder: Path, seed: int, images: int) -> TrainingArguments:
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16())
-    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    accelerated = trainer_device() != "cpu"
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,

@@ -12,7 +12,7 @@ from infant_fer.training import artifacts, command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
-from infant_fer.training.provenance import STARTED_FILE, publishable, start_run
+from infant_fer.training.provenance import STARTED_FILE, accelerator, machine, publishable, start_run, trainer_device
 from tests.conftest import ROOT
 from tests.tiny_checkpoints import edit, save_tiny
 
@@ -132,3 +132,13 @@ def test_a_run_with_an_older_record_is_continued(tmp_path):
     start_run(tmp_path / "own", {"pairs across splits": pairs}, resume=True)
     with pytest.raises(DatasetError, match="another pairs across splits"):
         start_run(tmp_path / "own", {"pairs across splits": {"same infant": 1}}, resume=True)
+
+
+def test_the_card_names_the_hardware_that_computed(monkeypatch):
+    """The recipe infant_face computes on NVIDIA's GPUs or the CPU, the Trainer on Apple's as well."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert machine(accelerator().type).endswith(" cores")
+    assert machine(trainer_device()).endswith(" GPU of Apple")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert machine(trainer_device()).endswith(" cores")

@@ -61,6 +61,12 @@ def test_one_fact_gives_one_verdict(changed, verdict, codes):
     assert verdict_and_codes(**changed) == (verdict, codes)
 
 
+def test_a_face_of_too_few_pixels_is_told_its_height():
+    few, small = (findings(face_of(height=height), crop_of(), SURE)[0].reason.text for height in (15, 23))
+    assert few == "The face is only 15 pixels high: too few for an answer."
+    assert small == "The face is small in the photo; a closer picture reads better."
+
+
 def test_what_forbids_an_answer_comes_before_what_asks_for_caution():
     prediction = replace(SURE, mouth_covered=0.9)
     assert verdict_and_codes(face_of(height=12), crop_of(level=9, contrast=6), prediction) == (

@@ -329,7 +329,7 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
         "teacher": config.teacher and config.teacher.name,
         "learning": asdict(config.learning),
         "torch": torch.__version__,
-        "machine": machine(),
+        "machine": machine(accelerator().type),
     }
 
 
