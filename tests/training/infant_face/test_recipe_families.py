@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -253,18 +254,31 @@ def run_config(folder: Path, bases: Path, members: tuple[MemberConfig, ...], nam
     )
 
 
-@pytest.mark.slow
-def test_members_are_trained_one_at_a_time_and_joined(data_folder, bases):
+def step_times(kept: Path) -> list[int]:
+    """Return when each step of a run was kept, in ns."""
+    return [file.stat().st_mtime_ns for file in sorted(kept.rglob("settings.json"))]
+
+
+@pytest.fixture(scope="module")
+def families(data_folder, bases) -> SimpleNamespace:
+    """Two members trained one at a time, what each run returned and left, and the results of the run that joins them."""
     config = run_config(data_folder, bases, (MOBILE, DINO), "families", resume=True)
-    kept = run_folder(config.runs, config.output)
+    kept, of_one = run_folder(config.runs, config.output), []
     for number in (1, 2):
-        assert run(replace(config, only_member=number), log=lambda _: None) == {}
-        assert (kept / f"member-{number}/fine-tuned/settings.json").is_file()
-        assert not config.output.exists()
-    before = [file.stat().st_mtime_ns for file in sorted(kept.rglob("settings.json"))]
+        results = run(replace(config, only_member=number), log=lambda _: None)
+        members = sorted(file.parts[-3] for file in kept.glob("*/fine-tuned/settings.json"))
+        of_one.append((results, members, config.output.exists()))
+    before = step_times(kept)
     results = run(config, log=lambda _: None)
-    assert [file.stat().st_mtime_ns for file in sorted(kept.rglob("settings.json"))] == before
-    assert results["dev"]["accuracy"]["this checkpoint"]["all"].n == 9
+    return SimpleNamespace(config=config, kept=kept, of_one=of_one, before=before, results=results)
+
+
+@pytest.mark.slow
+def test_members_are_trained_one_at_a_time_and_joined(families, data_folder):
+    config, kept = families.config, families.kept
+    assert families.of_one == [({}, ["member-1"], False), ({}, ["member-1", "member-2"], False)]
+    assert step_times(kept) == families.before
+    assert families.results["dev"]["accuracy"]["this checkpoint"]["all"].n == 9
     classifier = AffectClassifier.from_pretrained(config.output, device="cpu")
     assert classifier.crop == CropSpec()
     start = RecipeConfig((MOBILE, DINO, MOBILE), config.learning.geometry)
@@ -278,15 +292,13 @@ def test_members_are_trained_one_at_a_time_and_joined(data_folder, bases):
 
 
 @pytest.mark.slow
-def test_a_refinement_changes_the_networks_of_its_family_alone(data_folder, bases):
-    start = run_config(data_folder, bases, (MOBILE, DINO), "before-refinement", resume=True)
-    run(start, log=lambda _: None)
+def test_a_refinement_changes_the_networks_of_its_family_alone(families, data_folder, bases):
     refinement = replace(MOBILE.fine_tuning, lit_share=0.5, turned_share=0.5, learning_rate=1e-2)
     members = (replace(MOBILE, refinement=refinement), DINO)
-    config = run_config(data_folder, bases, members, "refined", start_from=start.output, resume=True)
+    config = run_config(data_folder, bases, members, "refined", start_from=families.config.output, resume=True)
     run(config, log=lambda _: None)
     assert not (run_folder(config.runs, config.output) / "member-2").exists()
-    before, after = (InfantFaceModel.from_pretrained(each.output).readers for each in (start, config))
+    before, after = (InfantFaceModel.from_pretrained(each.output).readers for each in (families.config, config))
     same = [
         all(torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items())
         for old, new in zip(before, after, strict=True)

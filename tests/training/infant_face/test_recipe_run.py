@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from infant_fer.training.infant_face.config import (
 from infant_fer.training.infant_face.data import FaceBatch, load, outputs, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
 from infant_fer.training.infant_face.finetuning import train_geometry
+from infant_fer.training.infant_face.run import train_members
+from infant_fer.training.infant_face.steps import TrainingContext
 from tests.drawn_data import (
     EXAMPLES,
     drawn_face,
@@ -216,31 +219,34 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
         )
 
 
-def test_the_test_rows_can_be_left_alone(data_folder):
-    learning = replace(LEARNING, members=(replace(MEMBER, pretraining=ROUNDS[:1]),))
-    config = small_run(data_folder, "tried", learning, seed=3, test=False)
-    results = recipe_run.run(config, log=lambda _: None)
-    assert "test" not in results
-    assert "Figures on the dev rows" in (config.output / "README.md").read_text("utf-8")
+STEPS = ("pretrained-1", "pretrained-2", "fine-tuned")
 
 
-def test_finished_steps_are_reused_with_the_same_settings_only(finished, data_folder):
+def step_times(config: RunConfig) -> dict[str, list[int]]:
+    """Return when each step of both members was kept, in ns."""
+    members = [run_folder(config.runs, config.output) / f"member-{number}" for number in (1, 2)]
+    return {step: [(each / step / "settings.json").stat().st_mtime_ns for each in members] for step in STEPS}
+
+
+@pytest.fixture(scope="module")
+def resumed(finished, data_folder) -> SimpleNamespace:
+    """The finished run once more, without the test rows."""
     config = small_run(data_folder, "finished", resume=True, test=False)
-    steps = ("pretrained-1", "pretrained-2", "fine-tuned")
+    before = step_times(config)
+    return SimpleNamespace(config=config, before=before, results=recipe_run.run(config, log=lambda _: None))
 
-    def times() -> dict[str, list[int]]:
-        files = {
-            step: [run_folder(config.runs, config.output) / f"member-{n}/{step}/settings.json" for n in (1, 2)]
-            for step in steps
-        }
-        return {step: [file.stat().st_mtime_ns for file in each] for step, each in files.items()}
 
-    first = times()
-    again = recipe_run.run(config, log=lambda _: None)
-    assert again["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
-    assert times() == first
+def test_the_test_rows_can_be_left_alone(resumed):
+    assert "test" not in resumed.results
+    assert "Figures on the dev rows" in (resumed.config.output / "README.md").read_text("utf-8")
+
+
+def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed):
+    assert resumed.results["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
+    assert step_times(resumed.config) == resumed.before
     other = replace(LEARNING, members=(replace(MEMBER, fine_tuning=replace(SHORT, learning_rate=5e-4)),) * 2)
-    recipe_run.run(replace(config, learning=other), log=lambda _: None)
-    assert [step for step in steps if all(a != b for a, b in zip(times()[step], first[step], strict=True))] == [
+    train_members(TrainingContext.of(replace(resumed.config, learning=other)))
+    after = step_times(resumed.config)
+    assert [step for step in STEPS if all(a != b for a, b in zip(after[step], resumed.before[step], strict=True))] == [
         "fine-tuned"
     ]
