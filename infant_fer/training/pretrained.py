@@ -22,6 +22,7 @@ from infant_fer.models.two_stream import TwoStreamConfig
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
+BATCH_NORM_MOMENTUM = 0.05  # of a new batch in the statistics that are kept
 TIMM = "timm:"  # a checkpoint of timm's on the Hub, such as timm:resnet18.a1_in1k
 _VIT = {"image_size": 224, "patch_size": 16}
 _TINY = {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768}
@@ -98,6 +99,7 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
         fresh = [name for name in fresh if not name.startswith("geometry.")]
     if not same and not fresh:
         fresh = _renew_heads(model)
+    _keep_statistics(model)
     model.config.face_crop = asdict(checkpoint.crop)
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
@@ -114,8 +116,20 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.named_parameters())):
         raise CheckpointError(f"{shape} shares layers among blocks, which transformers cannot save. Choose another.")
     model.config.face_crop = asdict(crop)
+    _keep_statistics(model)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
     return PretrainedModel(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
+
+
+def _keep_statistics(model: hf.PreTrainedModel) -> None:
+    """Give batch normalization statistics of many batches where the architecture would keep those of the last one alone.
+
+    MobileNet and EfficientNet of transformers have TensorFlow's momentum, 0.99 or more, which in torch is the weight of the
+    newest batch.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
+            module.momentum = BATCH_NORM_MOMENTUM
 
 
 def _timm_config(name: str, size: int | None) -> hf.TimmWrapperConfig:

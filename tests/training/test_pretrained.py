@@ -74,3 +74,15 @@ def test_a_base_that_is_saved_again_keeps_the_new_classes(ensemble_folder, tmp_p
         torch.testing.assert_close(
             classifier._model(pixel_values=pixels).logits, base.model(pixel_values=pixels).logits
         )
+
+
+def test_batch_normalization_keeps_the_statistics_of_more_than_the_last_batch(tmp_path):
+    """MobileNet of transformers weighs the newest batch with 0.997: what is saved would be the statistics of one batch."""
+    folder = save_tiny(tmp_path / "mobile", "mobilenet_v2", labels=AFFECTS)
+    for base in (load_pretrained(folder, AFFECTS), load_pretrained("random:mobilenet-v2", AFFECTS, 32)):
+        layer = next(each for each in base.model.modules() if isinstance(each, torch.nn.BatchNorm2d))
+        torch.nn.init.constant_(layer.running_mean, 10.0)
+        base.model.train()(
+            pixel_values=torch.zeros(8, 3, base.crop.size, base.crop.size)
+        )  # means of 0 in the first layer
+        torch.testing.assert_close(layer.running_mean, torch.full_like(layer.running_mean, 9.5))
