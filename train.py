@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--balance",
-        help="none, weighted (drawn alike), undersampled, loss (weights in the loss), or synthetic:CLASS (renders)",
+        help="none, weighted (drawn alike), undersampled, loss (weights in the loss), synthetic:CLASS (renders) or warped:CLASS "
+        "(other train faces, warped by the mesh)",
+    )
+    parser.add_argument(
+        "--aux", help="action-units: learn them beside the classes, from renders, blendshapes and labels; or none"
     )
     parser.add_argument("--size", type=int, help="side of the crops in px, for random weights")
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw")

@@ -165,6 +165,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 
 
+ITEM_HEADS = ("action_units",)  # (N, 12) float32 targets of a second task
 UNKNOWN = -100  # an index that is not known; torch's ignore_index
 
 
@@ -209,7 +210,8 @@ class AlignedDataset(Dataset):
     """N aligned faces with their labels; as a torch dataset, an item is {"crop": (3, S, S) uint8, "labels": (C,)
     float32, "geometry": (G,) float32, "found": bool}.
 
-    Where no face was found, the crop is the whole picture and landmarks and geometry are 0.
+    Where no face was found, the crop is the whole picture and landmarks and geometry are 0. Of the heads an item has
+    ITEM_HEADS, where there are some.
     """
 
     images: LabeledImages
@@ -227,12 +229,36 @@ class AlignedDataset(Dataset):
             "labels": torch.from_numpy(self.images.target[index]),
             "geometry": torch.from_numpy(self.geometry[index]),
             "found": torch.tensor(bool(self.found[index])),
+            **{
+                name: torch.from_numpy(values[index])
+                for name, values in self.images.heads.items()
+                if name in ITEM_HEADS
+            },
         }
 
     def rows(self, chosen: np.ndarray) -> AlignedDataset:
         """Return some of the rows, by mask or indices."""
         arrays = (self.crops, self.geometry, self.landmarks_px, self.found)
         return AlignedDataset(self.images.rows(chosen), *(array[chosen] for array in arrays))
+
+    def followed_by(self, other: AlignedDataset) -> AlignedDataset:
+        """Return the rows of both; classes are those of this one, whose subgroups and heads the other has, too."""
+        one, two = self.images, other.images
+        images = replace(
+            one,
+            archives=one.archives + two.archives,
+            members=one.members + two.members,
+            **{
+                name: np.concatenate([getattr(each, name) for each in (one, two)])
+                for name in ("truth", "target", "subject", "split")
+            },
+            subgroups={name: np.concatenate([each, two.subgroups[name]]) for name, each in one.subgroups.items()},
+            heads={name: np.concatenate([each, two.heads[name]]) for name, each in one.heads.items()},
+        )
+        arrays = ("crops", "geometry", "landmarks_px", "found")
+        return AlignedDataset(
+            images, *(np.concatenate([getattr(each, name) for each in (self, other)]) for name in arrays)
+        )
 
     def with_target(self, target: np.ndarray) -> AlignedDataset:
         """Return the same faces with other (N, C) float32 targets."""

@@ -62,6 +62,9 @@ def _run(options: argparse.Namespace) -> None:
     splits = split(images, "given" if (images.split != "").any() else "subject")
     dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
     train, measured = (dataset.rows(dataset.found & (splits == name)) for name in ("train", options.part))
+    for name, rows in (("train", train), (options.part, measured)):
+        if not len(rows):
+            raise DatasetError(f"No face was found in a picture of the split {name!r}, so there is nothing to draw.")
     triangles, predictions = triangle_predictions(train, measured)
     figures = {
         "triangles.png": draw_triangles(

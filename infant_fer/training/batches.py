@@ -11,6 +11,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Sampler
 
+from infant_fer.data.labeled_images import ITEM_HEADS
+
 MAX_ROTATION = 0.35  # radians; alignment has removed most of it
 MAX_LOG_SCALE, MAX_LOG_ASPECT, MAX_SHIFT = 0.2, 0.08, 0.12  # shift in half crops
 MAX_LOG_GAMMA, MAX_LOG_CONTRAST, MAX_BRIGHTNESS = 0.5, 0.4, 0.15
@@ -154,7 +156,8 @@ UNMOVED = ("none", "photometric")
 
 @dataclass(frozen=True)
 class Collator:
-    """Stack items of an AlignedDataset into `pixel_values` (B, 3, S, S), normalised by the processor, and `labels` (B, C).
+    """Stack items of an AlignedDataset into `pixel_values` (B, 3, S, S), normalised by the processor, and `labels` (B, C);
+    ITEM_HEADS that the items have are stacked, too.
 
     Augmentation and mixing draw from torch's global generator, whose state the Trainer saves and restores.
     """
@@ -178,6 +181,9 @@ class Collator:
         batch = {"pixel_values": pixels, "labels": labels}
         if self.geometry:
             batch |= {name: torch.stack([item[name] for item in items]) for name in ("geometry", "found")}
+        for name in ITEM_HEADS:
+            if name in items[0]:
+                batch[name] = torch.stack([item[name] for item in items])
         return batch
 
 

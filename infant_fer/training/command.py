@@ -17,6 +17,7 @@ from infant_fer.training.config import (
     balanced,
     read_recipe,
     recipe_names,
+    with_auxiliary,
     with_changes,
 )
 from infant_fer.training.experiment import run
@@ -25,7 +26,7 @@ from infant_fer.training.variants import compare, variants
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
-    *("compare", "vary", "keep", "balance", "crops", "epochs", "set", "size", "split", "folds", "average_folds"),
+    *("compare", "vary", "keep", "balance", "aux", "crops", "epochs", "set", "size", "split", "folds", "average_folds"),
     *("classes", "pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery", "watch"),
 )
 
@@ -86,7 +87,8 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         recipe=recipe_name,
         command=command,
     )
-    return balanced(config, options.balance) if options.balance else config
+    config = balanced(config, options.balance) if options.balance else config
+    return with_auxiliary(config, options.aux) if options.aux else config
 
 
 def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:

@@ -23,12 +23,15 @@ CHOICES = {
     "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
 }
+AUXILIARY_TASKS = ("none", "action-units")  # what --aux takes
 BALANCES = {  # what --balance sets
     "none": {"sampler": "plain", "class_weights": False},
     "weighted": {"sampler": "weighted"},
     "undersampled": {"sampler": "undersampled"},
     "loss": {"class_weights": True},
 }
+
+FILLED_WITH = {"synthetic": "rendered", "warped": "warped"}  # fields of ExperimentConfig, by what --balance says
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class ExperimentConfig:
     size: int | None = None  # side of the crops in px, for random weights
     teacher: str | None = None  # checkpoint whose probabilities become half of each target
     rendered: str = ""  # a class whose train pictures renders bring to the median of the other classes
+    warped: str = ""  # such a class, filled with other train faces that the mesh has warped towards it
+    aux: str = ""  # a second task that is learned beside the classes: "action-units"
     size_curve: bool = False  # also train on fractions of the train pictures
     watch: tuple[Path, ...] = ()  # pictures whose maps are drawn after every epoch
     resume: bool = False
@@ -159,17 +164,31 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
 
 
 def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
-    """Return the config with classes balanced as BALANCES says, or by renders: "synthetic:CLASS". Raises DatasetError."""
+    """Return the config with classes balanced as BALANCES says, or by FILLED_WITH, such as synthetic:CLASS. Raises DatasetError."""
     kind, _, label = how.partition(":")
-    if kind == "synthetic" and label:
+    if kind in FILLED_WITH and label:
         if config.folds.count or config.data.crops == "whole":
             raise DatasetError(
-                "--balance synthetic adds aligned renders to train alone: leave out --folds and --crops whole."
+                f"--balance {kind} adds aligned faces to train alone: leave out --folds and --crops whole."
             )
-        return replace(config, rendered=canonical_label(label))
+        return replace(config, **{FILLED_WITH[kind]: canonical_label(label)})  # type: ignore[arg-type]
     if how not in BALANCES:
-        raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)} and synthetic:CLASS.")
+        filled = " and ".join(f"{kind}:CLASS" for kind in FILLED_WITH)
+        raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)}, {filled}.")
     return replace(config, settings=replace(config.settings, **BALANCES[how]))  # type: ignore[arg-type]
+
+
+def with_auxiliary(config: ExperimentConfig, task: str) -> ExperimentConfig:
+    """Return the config with a second task of AUXILIARY_TASKS, or none. Raises DatasetError."""
+    if task not in AUXILIARY_TASKS:
+        raise DatasetError(f"There is no second task {task!r}; there are {', '.join(AUXILIARY_TASKS)}.")
+    settings = config.settings
+    if task != "none" and (settings.mixing or settings.sampler != "plain" or config.folds.count or config.size_curve):
+        raise DatasetError(
+            "--aux adds renders without a class to train: leave out mixing, --balance weighted and undersampled, --folds "
+            "and --size-curve."
+        )
+    return replace(config, aux="" if task == "none" else task)
 
 
 def validated(settings: TrainingConfig) -> TrainingConfig:

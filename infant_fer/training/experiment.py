@@ -23,11 +23,13 @@ from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS, ensemble_of
 from infant_fer.models.infant_face import luminance_crops
+from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
 from infant_fer.training.rendered_minority import with_renders
 from infant_fer.training.trainer import FitRun, fit
+from infant_fer.training.warped_minority import with_warped
 from infant_fer.training.watching import WatchedFace, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.store import TrustData
@@ -93,6 +95,8 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     splits, across = _checked_splits(dataset, config, log)
     if config.rendered:
         dataset, splits = with_renders(dataset, splits, config.rendered, base.crop, config.data.cache, log)
+    if config.warped:
+        dataset, splits = with_warped(dataset, splits, config.warped, base.crop, config.seed, log)
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
     fold_splits = _checked_folds(seen.images, config)
     fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
@@ -100,7 +104,10 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
             start_run(config.run_folder, description, config.resume)
-    history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched)
+    task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
+    history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched, task)
+    if task:
+        description["action units"] = task.detach(base, dataset.rows((splits == "dev") & dataset.found))
     cross_validation = _cross_validate(config, seen, fold_splits, log)
     base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
@@ -240,10 +247,14 @@ def _fit(
     config: ExperimentConfig,
     folder: Path,
     watched: Sequence[WatchedFace] = (),
+    task: ActionUnitTask | None = None,
 ) -> list[dict]:
-    """Train on one split; of the held-out pictures only dev may choose the epoch."""
+    """Train on one split; of the held-out pictures only dev may choose the epoch. A second task's head stays attached."""
     train, dev = (dataset.rows(splits == name) for name in ("train", "dev"))
     train = train.with_target(_targets(train, base.crop, config))
+    if task:
+        task.attach(base)
+        train = task.with_targets(train)
     return fit(base, train, dev, config.settings, FitRun(folder, config.seed, config.resume, watched))
 
 

@@ -111,6 +111,8 @@ def provenance(
         "folds": config.folds.count,
         "repeats": config.folds.repeats,
         "rendered": config.rendered,
+        "warped": config.warped,
+        "aux": config.aux,
         "teacher": config.teacher and publishable(config.teacher),
         "seed": config.seed,
         "settings": asdict(config.settings),
@@ -130,7 +132,7 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
         before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
-        for name, default in (("crops", "aligned"), ("rendered", "")):
+        for name, default in (("crops", "aligned"), ("rendered", ""), ("warped", ""), ("aux", "")):
             before.setdefault(name, default)
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:

@@ -40,56 +40,59 @@ def with_renders(
     if label not in images.labels or not names:
         possible = [each for each in images.labels if each in (*AFFECTS, "happy", *EXPRESSIONS)]
         raise DatasetError(f"{label!r} cannot be rendered for these classes; {', '.join(possible) or 'none'} can.")
-    counts = images.rows(splits == "train").counts()
-    missing = int(np.median([count for name, count in counts.items() if name != label])) - counts[label]
-    if missing <= 0:
-        log(f"no render is added: {label} has {counts[label]} train pictures already")
+    missing = missing_faces(images, splits, label, log)
+    if not missing:
         return dataset, splits
     job = RenderJob(cache / f"renders-{label}", 0, RENDERED_PX, TURNED, COVERED, tuple(names))
     run_job(job, missing)
     found = align_images(_rendered(job, missing, images, label), crop, cache, log=log)
     found = found.rows(found.found)
-    log(f"{len(found)} renders of {label} are added to its {counts[label]} train pictures")
-    return _joined(dataset, found), np.concatenate([splits, np.full(len(found), "train", splits.dtype)])
+    own = images.rows(splits == "train").counts()[label]
+    log(f"{len(found)} renders of {label} are added to its {own} train pictures")
+    return dataset.followed_by(found), np.concatenate([splits, np.full(len(found), "train", splits.dtype)])
+
+
+def missing_faces(images: LabeledImages, splits: np.ndarray, label: str, log: Callable[[str], None] = print) -> int:
+    """Return how many train pictures a class has less than the others in the median; 0, and a line in the log, for none."""
+    counts = images.rows(splits == "train").counts()
+    missing = int(np.median([count for name, count in counts.items() if name != label])) - counts[label]
+    if missing <= 0:
+        log(f"no picture is added: {label} has {counts[label]} train pictures already")
+    return max(0, missing)
 
 
 def _rendered(job: RenderJob, count: int, like: LabeledImages, label: str) -> LabeledImages:
     """Return the first `count` renders of a job with the label, and the targets of further heads unknown."""
     rows = read_rows(job.folder / MANIFEST)[:count]
     truth = np.full(len(rows), like.labels.index(label))
+    members = tuple(str(job.folder / name) for name in rows["file"])
+    subject = np.array([f"rendered {name}" for name in rows["subject"]])
+    return rows_like(like, members, truth, one_hot(truth, len(like.labels)), subject)
+
+
+def rows_like(
+    like: LabeledImages, members: tuple[str, ...], truth: np.ndarray, target: np.ndarray, subject: np.ndarray
+) -> LabeledImages:
+    """Return rendered train pictures with the classes, subgroups and heads of others; what the heads are is unknown."""
+    count = len(members)
     return replace(
         like,
-        archives=(None,) * len(rows),
-        members=tuple(str(job.folder / name) for name in rows["file"]),
+        archives=(None,) * count,
+        members=members,
         truth=truth,
-        target=one_hot(truth, len(like.labels)),
-        subject=np.array([f"rendered {name}" for name in rows["subject"]]),
-        split=np.full(len(rows), "train"),
-        subgroups={name: np.full(len(rows), "rendered") for name in like.subgroups},
-        heads={name: _unknown(values, len(rows)) for name, values in like.heads.items()},
+        target=target,
+        subject=subject,
+        split=np.full(count, "train"),
+        subgroups={name: np.full(count, "rendered") for name in like.subgroups},
+        heads=unknown_heads(like, count),
     )
+
+
+def unknown_heads(like: LabeledImages, count: int) -> dict[str, np.ndarray]:
+    """Return targets of `count` pictures for the heads that others have, all unknown."""
+    return {name: _unknown(values, count) for name, values in like.heads.items()}
 
 
 def _unknown(values: np.ndarray, count: int) -> np.ndarray:
     nothing = np.nan if values.dtype.kind == "f" and values.ndim == 1 else 0 if values.dtype.kind == "f" else UNKNOWN
     return np.full((count, *values.shape[1:]), nothing, values.dtype)
-
-
-def _joined(first: AlignedDataset, second: AlignedDataset) -> AlignedDataset:
-    """Return the rows of both; classes, subgroups and heads are those of the first."""
-    one, two = first.images, second.images
-    images = replace(
-        one,
-        archives=one.archives + two.archives,
-        members=one.members + two.members,
-        truth=np.concatenate([one.truth, two.truth]),
-        target=np.concatenate([one.target, two.target]),
-        subject=np.concatenate([one.subject, two.subject]),
-        split=np.concatenate([one.split, two.split]),
-        subgroups={name: np.concatenate([each, two.subgroups[name]]) for name, each in one.subgroups.items()},
-        heads={name: np.concatenate([each, two.heads[name]]) for name, each in one.heads.items()},
-    )
-    arrays = ("crops", "geometry", "landmarks_px", "found")
-    return AlignedDataset(
-        images, *(np.concatenate([getattr(each, name) for each in (first, second)]) for name in arrays)
-    )

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
-from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.data.labeled_images import ITEM_HEADS, AlignedDataset
 from infant_fer.errors import DatasetError
 from infant_fer.metrics import balanced_accuracy
+from infant_fer.models.features import recorded
 from infant_fer.models.infant_face import HEADS as INFANT_FACE_HEADS
 from infant_fer.training.batches import UNMOVED, Collator, EpochSampler
 from infant_fer.training.config import TrainingConfig
@@ -30,7 +32,10 @@ from infant_fer.training.watching import MapsPerEpoch, WatchedFace
 MAX_GRADIENT_NORM = 5.0
 NUMBERED_LAYER = re.compile(r".*?\.(?:layers?|blocks|stages)\.\d+\.")  # from the start of a parameter's name
 ENSEMBLE_MEMBER = re.compile(r"^(?:readers|members)\.\d+\.")
-HEADS = frozenset(("classifier", "head", *INFANT_FACE_HEADS))
+AUXILIARY = "auxiliary"  # a model's attribute while it trains: the linear head of a second task
+(AUXILIARY_TARGET,) = ITEM_HEADS
+AUXILIARY_WEIGHT = 0.5  # of its loss beside that of the classes; not tuned
+HEADS = frozenset(("classifier", "head", AUXILIARY, *INFANT_FACE_HEADS))
 TIMM_HEAD = "timm_model.fc."  # of timm's residual networks; elsewhere "fc" is a layer inside a block
 
 
@@ -88,6 +93,14 @@ def is_head(name: str) -> bool:
 def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the mean cross-entropy of (B, C) logits with (B, C) distributions; a row of zeros is unknown, not counted."""
     return -(target * logits.float().log_softmax(1)).sum() / target.sum().clamp_min(1)
+
+
+def known_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean binary cross-entropy of (N, C) logits over the targets that are not NaN; 0 without any."""
+    known = ~target.isnan()
+    if not known.any():
+        return logits.sum() * 0
+    return F.binary_cross_entropy_with_logits(logits[known], target[known])
 
 
 def cosine_factor(done: int, steps: int, warmup: float) -> float:
@@ -174,7 +187,8 @@ def _run_step(
         raise DatasetError(
             f"{base.name} reads landmarks, which would not move with the picture: use augmentation={' or '.join(UNMOVED)} and no mixing."
         )
-    seen_again = np.random.default_rng(0).permutation(len(train))[:SEEN_AGAIN]
+    of_a_class = np.flatnonzero(train.images.target.sum(1) > 0)
+    seen_again = np.random.default_rng(0).permutation(of_a_class)[:SEEN_AGAIN]
     trainer = ExpressionTrainer(
         settings,
         model=base.model,
@@ -212,13 +226,27 @@ class ExpressionTrainer(Trainer):
             self.add_callback(_Averaging(self.average))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return the mean cross-entropy with distributions, smoothed and weighted by class."""
-        outputs = model(**{name: values for name, values in inputs.items() if name != "labels"})
-        smoothing = self.settings.label_smoothing
-        target = inputs["labels"] * (1 - smoothing) + smoothing / inputs["labels"].shape[1]
-        weighted = target * self.class_weights.to(target.device)
-        loss = -(weighted * outputs.logits.float().log_softmax(1)).sum(1).mean()
+        """Return the mean cross-entropy with distributions, smoothed and weighted by class, and that of a second task.
+
+        Rows whose class is unknown, a target of zeros, count for the second task alone.
+        """
+        seen = {name: values for name, values in inputs.items() if name not in ("labels", AUXILIARY_TARGET)}
+        second = AUXILIARY_TARGET in inputs and model.training
+        with recorded(model) if second else nullcontext() as recorder:
+            outputs = model(**seen)
+        loss = self._class_loss(outputs.logits, inputs["labels"])
+        if second:
+            logits = getattr(model, AUXILIARY)(recorder.heads()["features"])
+            loss = loss + AUXILIARY_WEIGHT * known_cross_entropy(logits.float(), inputs[AUXILIARY_TARGET])
         return (loss, outputs) if return_outputs else loss
+
+    def _class_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        smoothing = self.settings.label_smoothing
+        target = labels * (1 - smoothing) + smoothing / labels.shape[1]
+        weighted = target * self.class_weights.to(target.device)
+        losses = -(weighted * logits.float().log_softmax(1)).sum(1)
+        known = labels.sum(1) > 0
+        return losses[known].mean() if known.any() else losses.sum() * 0
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return loss, logits (B, C) and targets (B, C) of one batch."""

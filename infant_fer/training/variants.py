@@ -12,7 +12,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation.comparison import unique_name
 from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, figures
 from infant_fer.metrics import Proportion
-from infant_fer.training.config import CHOICES, ExperimentConfig, TrainingConfig, balanced, with_changes
+from infant_fer.training.config import CHOICES, ExperimentConfig, TrainingConfig, balanced, with_auxiliary, with_changes
 from infant_fer.training.experiment import ExperimentResult, run
 from infant_fer.training.provenance import publishable
 
@@ -24,7 +24,7 @@ COLUMNS = {
     "macro F1": "macro F1",
 }
 HEAD = ("", "split", "accuracy with 95 % interval", *COLUMNS, "minutes")
-VARIED = ("base", "size", "seed", "teacher", "crops", "balance")  # what --vary takes beside the settings
+VARIED = ("base", "size", "seed", "teacher", "crops", "balance", "aux")  # what --vary takes beside the settings
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def compare(
 def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfig:
     if name == "balance":
         return balanced(config, value)
+    if name == "aux":
+        return with_auxiliary(config, value)
     if name == "crops":
         if value not in ("aligned", "whole"):
             raise DatasetError(f"crops can be aligned or whole; {value!r} was given.")

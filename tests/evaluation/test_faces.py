@@ -1,7 +1,9 @@
 """What many faces have in common: triangles by hand, mean faces, two alignments, emotions on the plane."""
 
+import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from infant_fer.evaluation.triangles import FaceTriangles, aligned_points, draw_
 from infant_fer.face import LANDMARK_COUNT, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS, anchors
 from infant_fer.labels import AFFECTS, EMOTIONS
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
-from tests.drawn_data import drawn_face, face_dataset
+from tests.drawn_data import EXAMPLES, drawn_face, face_dataset
 from tests.tiny_checkpoints import save_tiny
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -97,3 +99,39 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+SHOWN = {"smile": "positive", "laugh": "positive", "neutral": "neutral", "cry": "negative", "pout": "negative"}
+
+
+def pictures(folder):
+    """Write a table of rendered faces, each as it is, mirrored, darker and turned: half of the infants are train, half dev."""
+    lines = ["file,label,subject,split"]
+    for name, label in SHOWN.items():
+        photo = cv2.imread(str(EXAMPLES / f"{name}.jpg"))
+        height, width = photo.shape[:2]
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), 8, 0.9)
+        variants = [photo, photo[:, ::-1], (photo * 0.8).astype(np.uint8), cv2.warpAffine(photo, turn, (width, height))]
+        for number, picture in enumerate(variants):
+            cv2.imwrite(str(folder / f"{name}{number}.png"), picture)
+            lines.append(f"{name}{number}.png,{label},{name}{number},{('train', 'dev')[number % 2]}")
+    (folder / "table.csv").write_text("\n".join(lines))
+    return folder / "table.csv"
+
+
+@pytest.mark.slow
+def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["--data", str(pictures(tmp_path)), "--out", str(out), "--cache", str(tmp_path / "cache")]
+    assert main([*command, "--checkpoint", "checkpoints/infant-fer-mobile"]) == 0
+    assert {file.name for file in out.iterdir()} == {"mean_face.png", "triangles.png", "emotions.png", "faces.json"}
+    for file in out.glob("*.png"):
+        assert cv2.imread(str(file)).std() > 5
+    found = json.loads((out / "faces.json").read_text())
+    assert found["triangles"]["accuracy"]["n"] == 10
+    assert found["triangles"]["accuracy"]["value"] > 0.5  # dev is a mirror image, or turned, of train
+    assert sum(each["n"] for each in found["emotions"].values()) == 10
+    assert max(found["emotions"], key=lambda name: found["emotions"][name]["valence"]) == "happy"
+    assert "triangles alone, dev: " in capsys.readouterr().out
+    assert main([*command, "--part", "test"]) == 1
+    assert "No face was found in a picture of the split 'test'" in capsys.readouterr().err

@@ -9,33 +9,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import ViTImageProcessorPil
 
 from infant_fer.classifier import forward_crops
-from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.face import BLENDSHAPES
-from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.infant_face import InfantFaceModel
+from infant_fer.training.action_units import observed_action_units
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData
 from infant_fer.training.infant_face.rendered import RenderedFaces
-from infant_fer.training.trainer import soft_cross_entropy
+from infant_fer.training.trainer import known_cross_entropy, soft_cross_entropy
 
 LINEAR_HEADS = ("action_units",)  # no fine-tuning learns them, so they are fitted again to features that it changed
 VOTED_FACES = 6000  # of FER+: enough for a linear layer, and minutes less than all
 RIDGE = 1e-3  # on the weights of standardized features, in the mean loss
 STEPS = 80  # of L-BFGS
-# MediaPipe's blendshapes that respond on infants, but jawOpen, which reads too little in laughing and crying ones, and
-# mouthShrugLower, with which the head did not find AU17 in renders (correlation -0.07).
-UNIT_OF_BLENDSHAPE = {
-    "browInnerUp": "AU1", "browDown": "AU4", "mouthSmile": "AU12", "eyeBlink": "AU43",
-}  # fmt: skip
-SMILE_OF_POSITIVE = 0.6  # least AU12 of a face that its raters call positive
-ABSENT = {
-    "positive": ("AU9", "AU15"),
-    "neutral": ("AU9", "AU12", "AU15", "AU20"),
-    "negative": ("AU12",),
-}  # by the raters' affect
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -74,32 +60,6 @@ def add_head(model: InfantFaceModel, name: str, seen: np.ndarray, target: np.nda
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
         start += width
-
-
-def observed_action_units(faces: AlignedDataset) -> np.ndarray:
-    """Return (N, len(ACTION_UNITS)) float32 in 0..1 of real faces, NaN where nothing responds to a unit.
-
-    From blendshapes (the stronger side) where a face was found, and from the raters: a positive face smiles, what is ABSENT
-    by the affect is 0, closed eyes are AU43.
-    """
-    units = np.full((len(faces), len(ACTION_UNITS)), np.nan, np.float32)
-    column = {unit: index for index, unit in enumerate(ACTION_UNITS)}
-    for name, unit in UNIT_OF_BLENDSHAPE.items():
-        sides = [index for index, shape in enumerate(BLENDSHAPES) if shape.startswith(name)]
-        units[faces.found, column[unit]] = faces.geometry[faces.found][:, sides].max(1)
-    for affect, absent in ABSENT.items():
-        shown = faces.images.truth == AFFECTS.index(affect)
-        units[np.ix_(shown, [column[unit] for unit in absent])] = 0
-    positive, smile = faces.images.truth == AFFECTS.index("positive"), column["AU12"]
-    units[positive, smile] = np.fmax(units[positive, smile], SMILE_OF_POSITIVE)
-    units[faces.images.heads["eyes_closed"] == 1, column["AU43"]] = 1
-    return units.clip(0, 1)
-
-
-def known_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean binary cross-entropy of (N, C) logits over the targets that are not NaN."""
-    known = ~target.isnan()
-    return F.binary_cross_entropy_with_logits(logits[known], target[known])
 
 
 def _fitted(seen: torch.Tensor, target: torch.Tensor, loss: Loss) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,15 +13,15 @@ from infant_fer.images import load_image
 from infant_fer.labels import ACTION_UNITS, AFFECTS, meters
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.action_units import observed_action_units
 from infant_fer.training.infant_face.data import RecipeData
 from infant_fer.training.infant_face.linear_heads import (
     add_head,
     add_missing_heads,
     features,
-    known_cross_entropy,
-    observed_action_units,
 )
 from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.trainer import known_cross_entropy
 from tests.drawn_data import EXAMPLES, drawn_face, face_dataset
 
 COLUMN = {unit: index for index, unit in enumerate(ACTION_UNITS)}
