@@ -89,7 +89,7 @@ class CrossValidation:
 
 def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     """Train and measure; nothing is written but the run's folder. Raises InfantFERError with one sentence."""
-    start = time.monotonic()
+    start, processor_start = time.monotonic(), time.process_time()
     base, dataset = _model_and_data(config, log)
     watched = watched_faces(config.watch, base.crop, config.data.crops == "whole")
     splits, across = _checked_splits(dataset, config, log)
@@ -116,6 +116,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     name = "test" if "test" in held_out else "dev"
     train, measured = dataset.rows(splits == "train"), held_out[name]
     description["minutes"] = round((time.monotonic() - start) / 60, 1)
+    description["processor minutes"] = round((time.process_time() - processor_start) / 60, 1)  # of a shared machine, too
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
         curve[len(train.images)] = predictions[name].accuracy
