@@ -68,7 +68,7 @@ def _affects(images: LabeledImages) -> np.ndarray:
     """Return (N,) str: the affect that each label stands for, "" where none is known; surprise is no neutral face here."""
     names = [name if name in AFFECTS else EMOTION_TO_AFFECT[name] for name in images.labels]
     names = ["" if label == "surprise" else name for label, name in zip(images.labels, names, strict=True)]
-    return np.where(images.truth >= 0, np.array(names)[images.truth], "")
+    return np.where(images.truth >= 0, np.array(names)[np.maximum(images.truth, 0)], "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ def _correlations(base: PretrainedModel, faces: AlignedDataset) -> dict:
     with torch.inference_mode():
         logits = getattr(base.model, AUXILIARY)(features.to(base.model.device)).cpu().numpy()
     target = faces.images.heads[AUXILIARY_TARGET]
-    varied = [unit for unit in range(len(ACTION_UNITS)) if np.nanstd(target[:, unit]) > 0]
+    varied = np.flatnonzero(~np.isnan(_per_unit(logits, target)))
     per_unit = _per_unit(logits[:, varied], target[:, varied])
     infants, number = np.unique(faces.images.subject, return_inverse=True)
     rows_of = [np.flatnonzero(number == index) for index in range(len(infants))]

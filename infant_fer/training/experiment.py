@@ -116,7 +116,9 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     name = "test" if "test" in held_out else "dev"
     train, measured = dataset.rows(splits == "train"), held_out[name]
     description["minutes"] = round((time.monotonic() - start) / 60, 1)
-    description["processor minutes"] = round((time.process_time() - processor_start) / 60, 1)  # of a shared machine, too
+    description["processor minutes"] = round(
+        (time.process_time() - processor_start) / 60, 1
+    )  # of a shared machine, too
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
         curve[len(train.images)] = predictions[name].accuracy

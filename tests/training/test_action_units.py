@@ -110,8 +110,9 @@ def _trainer(base, train, settings, folder) -> ExpressionTrainer:
     from infant_fer.training.batches import Collator
 
     arguments = trainer._arguments(settings, folder, 0, len(train))
+    collator = Collator(base.processor)
     return ExpressionTrainer(
-        settings, model=base.model, args=arguments, train_dataset=train, data_collator=Collator(base.processor)
+        settings, model=base.model, args=arguments, train_dataset=train, eval_dataset=train, data_collator=collator
     )
 
 
