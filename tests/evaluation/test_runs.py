@@ -18,12 +18,13 @@ from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import OutputError
-from infant_fer.labels import AFFECTS
+from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import artifacts
+from infant_fer.training import action_units, artifacts
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
+from infant_fer.training.infant_face.rendered import RenderedFaces
 from tests.drawn_data import store_faces
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit
@@ -127,6 +128,31 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
     assert not (old / "whole" / "checkpoint-99").exists()  # else a later --resume would go on with an older run
+
+
+@pytest.mark.slow
+def test_action_units_beside_the_classes_and_without(labelled, cache, monkeypatch, tmp_path):
+    """The option through the command line; the faces stand for renders, with a unit that is their brightness."""
+    crops = read_labeled_images(labelled)
+    luminance = np.stack([cv2.resize(cv2.imread(member, cv2.IMREAD_GRAYSCALE), (96, 96)) for member in crops.members])
+    units = np.repeat(luminance.mean((1, 2), keepdims=True)[:, 0] / 255, len(ACTION_UNITS), 1).astype(np.float32)
+    renders = RenderedFaces(luminance, np.zeros_like(luminance), units, np.arange(len(units)))
+    monkeypatch.setattr(action_units, "rendered_faces", lambda count, covered, cache: renders)
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", labelled, "--size", 32, "--cache", cache, "--recipe", "iface", "--base", "random:tiny"]
+    words += ["--epochs", 1, "--set", "head_epochs=1", "batch=8", "--output", tmp_path / "units"]
+    assert call(monkeypatch, train_script, *words, "--vary", "aux=none,action-units") == 0
+    run = json.loads((tmp_path / "units" / "metrics.json").read_text())["run"]
+    assert set(run["compared"]) == {"aux=none", "aux=action-units"}
+    assert call(monkeypatch, train_script, *words, "--aux", "action-units") == 0
+    run = json.loads((tmp_path / "units" / "metrics.json").read_text())["run"]
+    assert run["action units"]["renders"]["n"] == 8  # every fifth of 36
+    assert -1 <= run["action units"]["dev"]["mean correlation"] <= 1
+    assert run["processor minutes"] >= 0
+    card = (tmp_path / "units" / "README.md").read_text()
+    assert "also from 28 renders; the weights hold no head for them" in card
+    assert AffectClassifier.from_pretrained(tmp_path / "units", device="cpu").labels == AFFECTS
+    assert call(monkeypatch, train_script, *words, "--aux", "ages") == 1
 
 
 @pytest.mark.slow
