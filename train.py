@@ -86,7 +86,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--base",
         help="pretrained model: folder, Hub id, timm:NAME, or random:SHAPE such as random:resnet18; recipe infant_face: the folder "
-        "of the backbone, by default that of the research data, or random for its architecture alone",
+        "of the backbone, by default that of the research data",
     )
     start.add_argument(
         "--compare",
@@ -94,7 +94,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
         metavar="BASE",
         help="train several bases with the same settings and keep the best on dev",
     )
-    start.add_argument(
+    parser.add_argument(
         "--vary",
         metavar="NAME=A,B,C",
         help="train variants of one setting alike, print one table and keep the best on dev, such as mixing=none,cutmix",

@@ -149,7 +149,9 @@ def _correlations(base: PretrainedModel, faces: AlignedDataset) -> dict:
     random, means = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         rows = np.concatenate([rows_of[index] for index in random.integers(len(infants), size=len(infants))])
-        means.append(np.nanmean(_per_unit(logits[rows][:, varied], target[rows][:, varied])))
+        drawn = _per_unit(logits[rows][:, varied], target[rows][:, varied])
+        if not np.isnan(drawn).all():  # few infants: none of the units varied in the draw
+            means.append(np.nanmean(drawn))
     low, high = np.quantile(means, (0.025, 0.975))
     return {
         "mean correlation": float(per_unit.mean()),

@@ -122,8 +122,8 @@ def pictures(folder):
 @pytest.mark.slow
 def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["--data", str(pictures(tmp_path)), "--out", str(out), "--cache", str(tmp_path / "cache")]
-    assert main([*command, "--checkpoint", "checkpoints/infant-fer-mobile"]) == 0
+    command = ["--data", str(pictures(tmp_path)), "--cache", str(tmp_path / "cache"), "--out"]
+    assert main([*command, str(out), "--checkpoint", "checkpoints/infant-fer-mobile"]) == 0
     assert {file.name for file in out.iterdir()} == {"mean_face.png", "triangles.png", "emotions.png", "faces.json"}
     for file in out.glob("*.png"):
         assert cv2.imread(str(file)).std() > 5
@@ -133,5 +133,5 @@ def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
     assert sum(each["n"] for each in found["emotions"].values()) == 10
     assert max(found["emotions"], key=lambda name: found["emotions"][name]["valence"]) == "happy"
     assert "triangles alone, dev: " in capsys.readouterr().out
-    assert main([*command, "--part", "test"]) == 1
+    assert main([*command, str(tmp_path / "other"), "--part", "test"]) == 1
     assert "No face was found in a picture of the split 'test'" in capsys.readouterr().err

@@ -153,6 +153,7 @@ def test_action_units_beside_the_classes_and_without(labelled, cache, monkeypatc
     assert "also from 28 renders; the weights hold no head for them" in card
     assert AffectClassifier.from_pretrained(tmp_path / "units", device="cpu").labels == AFFECTS
     assert call(monkeypatch, train_script, *words, "--aux", "ages") == 1
+    assert call(monkeypatch, train_script, *words, "--vary", "base=random:tiny,random:resnet18") == 1  # beside --base
 
 
 @pytest.mark.slow

@@ -16,21 +16,24 @@ from tests.drawn_data import face_dataset
 
 LABELS = ("positive", "neutral", "negative")
 CROP = CropSpec(96)
-NOSE_TIP = 1
-LOWER = 6.0  # px in the crop that the nose tip of negative faces lies lower
+NOSE = (1, 2, 3, 4, 5)  # landmarks that stand for a nose here: its tip and four points around it
+TIP, AROUND = np.array([48.0, 50.0]), np.array([[0, 0], [-6, -6], [6, -6], [-6, 6], [6, 6]])
+LOWER = 6.0  # px in the crop that the nose of negative faces lies lower
 
 
 def faces(counts: tuple[int, int, int]):
-    """Return train faces with a white dot at the nose tip, and one dev face of each class; the anchors are at the template."""
+    """Return train faces with a white dot at the nose's tip, and one dev face of each class; the anchors are at the template."""
     truth = np.concatenate([np.repeat(np.arange(3), counts), np.arange(3)])
     random = np.random.default_rng(0)
-    points = np.tile(random.uniform(20, 76, (LANDMARK_COUNT, 2)), (len(truth), 1, 1))
+    elsewhere = random.uniform(10, 86, (8 * LANDMARK_COUNT, 2))
+    elsewhere = elsewhere[np.abs(elsewhere - TIP).max(1) > 16][:LANDMARK_COUNT]
+    points = np.tile(elsewhere, (len(truth), 1, 1))
     for corners, at in zip((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS), CROP.anchors_px, strict=True):
         points[:, list(corners)] = at + np.array([[-5.0, 0], [5, 0]])
-    points[:, NOSE_TIP] = (48, 50)
-    points[truth == 2, NOSE_TIP, 1] += LOWER
+    points[:, NOSE] = TIP + AROUND
+    points[np.ix_(truth == 2, NOSE, [1])] += LOWER
     crops = np.zeros((len(truth), 96, 96, 3), np.uint8)
-    for crop, place in zip(crops, points[:, NOSE_TIP], strict=True):
+    for crop, place in zip(crops, points[:, NOSE[0]], strict=True):
         cv2.circle(crop, tuple(int(value) for value in place), 3, (255, 255, 255), -1)
     dataset = face_dataset(crops, np.ones((len(truth), 285)), one_hot(truth, 3))
     photo = points * 2 + 40  # another scale and place in the photo
@@ -46,17 +49,18 @@ def lightest(crop: np.ndarray) -> np.ndarray:
 
 def test_landmarks_of_the_photo_are_found_again_in_the_crop():
     dataset, _ = faces((1, 1, 1))
-    np.testing.assert_allclose(mesh_in_crops(dataset.landmarks_px, CROP)[0, NOSE_TIP], (48, 50), atol=1e-3)
+    np.testing.assert_allclose(mesh_in_crops(dataset.landmarks_px, CROP)[0, NOSE[0]], TIP, atol=1e-3)
 
 
 def test_a_picture_moves_with_its_points_and_its_border_stays():
-    points = np.array([[48.0, 50.0], [48.0, 70.0], [30.0, 40.0], [66.0, 40.0]])
+    points = np.concatenate([TIP + AROUND, [[48.0, 80.0], [20.0, 40.0], [76.0, 40.0]]])
     crop = np.zeros((96, 96, 3), np.uint8)
     cv2.circle(crop, (48, 50), 3, (255, 255, 255), -1)
     crop[0] = 200
-    np.testing.assert_array_equal(warped(crop, points, np.zeros((4, 2))), crop)
-    moved = warped(crop, points, np.array([[0, 6.0], [0, 0], [0, 0], [0, 0]]))
-    np.testing.assert_allclose(lightest(moved[10:]), (48, 46), atol=0.6)
+    shift = np.array([[0, LOWER]] * 5 + [[0, 0]] * 3)
+    np.testing.assert_array_equal(warped(crop, points, 0 * shift), crop)
+    moved = warped(crop, points, shift)
+    np.testing.assert_allclose(lightest(moved[10:]), TIP + (0, LOWER - 10), atol=0.2)
     assert (moved[0] == 200).all()
 
 
