@@ -60,7 +60,7 @@ def test_a_picture_moves_with_its_points_and_its_border_stays():
     shift = np.array([[0, LOWER]] * 5 + [[0, 0]] * 3)
     np.testing.assert_array_equal(warped(crop, points, 0 * shift), crop)
     moved = warped(crop, points, shift)
-    np.testing.assert_allclose(lightest(moved[10:]), TIP + (0, LOWER - 10), atol=0.2)
+    np.testing.assert_allclose(lightest(moved[10:]), np.add(TIP, (0, LOWER - 10)), atol=0.2)
     assert (moved[0] == 200).all()
 
 
