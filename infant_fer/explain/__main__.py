@@ -123,7 +123,7 @@ def page(measured: list[MeasuredMap]) -> str:
         curves = Figure.of_png(
             plots.deletion_curves(each.faithfulness.curves, saliency.target), "Deletion and insertion."
         )
-        warning = not each.faithfulness.better_than_random
+        warning = each.faithfulness.can_be_tested and not each.faithfulness.better_than_random
         details.append(Section(titles[-1], [Text(each.faithfulness.sentence(), warning), *signed, curves, drops]))
     numbers = agreement([each.explanation.saliency.values for each in measured])
     rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in zip(titles, numbers, strict=True)]

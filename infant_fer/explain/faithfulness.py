@@ -17,6 +17,7 @@ from infant_fer.locales import Message
 CELLS = 16  # of a side; one is 6 px in a crop of 96, less than the width of an eye
 STEPS = 20
 CURVES = ("hiding what the map marks", "showing what the map marks", "hiding at random", "hiding edges")
+LEAST_ANSWER = 0.2  # probability of the class below which there is too little that hiding could lower
 SAID_SHARE = 0.1  # of the picture, the tenth of which the sentence tells
 
 
@@ -57,6 +58,11 @@ class Faithfulness:
         return self.deletion.area < self.random_deletion.area
 
     @property
+    def can_be_tested(self) -> bool:
+        """Return whether the whole crop is read as `target` at all: hiding cannot lower what is near 0 already."""
+        return self.deletion.at(0.0) >= LEAST_ANSWER
+
+    @property
     def margin(self) -> float:
         """Return by what share the map's deletion area is below the random one; below 0 where it is larger."""
         return 1 - self.deletion.area / self.random_deletion.area if self.random_deletion.area > 0 else 0.0
@@ -71,6 +77,13 @@ class Faithfulness:
             marked=self.deletion.at(SAID_SHARE) * 100,
             random=self.random_deletion.at(SAID_SHARE) * 100,
         )
+        if not self.can_be_tested:
+            return Message.joined(
+                start,
+                Message(
+                    "'{target}' has too little probability here for hiding to test its map.", target=(self.target,)
+                ),
+            )
         if not self.better_than_random:
             return Message.joined(start, Message("This map is no better than a random one."))
         if self.deletion.area >= self.edge_deletion.area:

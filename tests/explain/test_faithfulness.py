@@ -46,6 +46,22 @@ def reads(part: str, parts: np.ndarray, crop_rgb: np.ndarray):
     return answer
 
 
+def test_the_map_of_a_class_that_the_face_is_not_read_as_is_not_called_false():
+    """A class at 5 % has nothing that hiding could lower; the area is the same for every order."""
+    crop_rgb, values = picture(), np.linspace(0, 1, SIZE * SIZE).reshape(SIZE, SIZE)
+
+    def answer(share: float):
+        return lambda crops: np.full(len(crops), share)
+
+    improbable = faithfulness(values, crop_rgb, answer(0.05), "neutral")
+    assert not improbable.can_be_tested
+    assert "'neutral' has too little probability here for hiding" in str(improbable.sentence())
+    assert "no better than a random one" not in str(improbable.sentence())
+    probable = faithfulness(values, crop_rgb, answer(0.9), "neutral")
+    assert probable.can_be_tested
+    assert "no better than a random one" in str(probable.sentence())
+
+
 def test_deletion_and_insertion_areas_by_hand():
     """The answer is the share of the upper half that is unchanged; a map that marks it, one that does not."""
     crop_rgb = np.zeros((SIZE, SIZE, 3), np.uint8)

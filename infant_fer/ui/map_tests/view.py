@@ -216,6 +216,7 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language:
                 "sentence": each.faithfulness.sentence(),
                 "area": each.faithfulness.deletion.area,
                 "random": each.faithfulness.random_deletion.area,
+                "tested": each.faithfulness.can_be_tested,
                 "better": each.faithfulness.better_than_random,
             }
         )
