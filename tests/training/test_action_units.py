@@ -26,12 +26,11 @@ QUICK = TrainingConfig(epochs=8, batch=16, learning_rate=3e-3, precision="float3
 
 
 def renders(count: int = 60) -> RenderedFaces:
-    """Return stand-ins for renders: AU26 is how bright the lower half is, AU4 the upper one; all others are 0."""
+    """Return stand-ins for renders: AU26 is how bright the picture is, AU4 how strong its stripes are; all others are 0."""
     random = np.random.default_rng(0)
     strengths = random.uniform(0, 1, (count, 2))
-    luminance = np.full((count, 96, 96), 60.0)
-    luminance[:, 48:] += 150 * strengths[:, :1, None]
-    luminance[:, :48] += 150 * strengths[:, 1:, None]
+    stripes = np.where(np.arange(96) // 12 % 2, 1.0, -1.0)
+    luminance = 70 + 110 * strengths[:, :1, None] + 60 * strengths[:, 1:, None] * stripes + np.zeros((96, 1))
     units = np.zeros((count, len(ACTION_UNITS)), np.float32)
     units[:, [ACTION_UNITS.index("AU26"), ACTION_UNITS.index("AU4")]] = strengths
     return RenderedFaces(
