@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from infant_fer.images import load_image
+from benchmarks.refusals import ANIMALS_AND_OBJECTS, ENLARGED, SMALL_PX, of_packages, smaller
+from infant_fer.images import load_image, load_photo
 from tests.conftest import EXAMPLES
 
 
@@ -35,6 +36,15 @@ def test_faces_of_twelve_pixels_get_no_plain_answer(analyzer, name):
     enlarged = [cv2.resize(small, None, fx=16, fy=16, interpolation=how) for how in (cv2.INTER_CUBIC, cv2.INTER_LINEAR)]
     for tiny in (small, scene, *enlarged):
         assert "answer" not in verdicts(analyzer, tiny)
+
+
+def test_the_measured_pictures_are_as_small_as_they_say(analyzer):
+    photo = load_photo(EXAMPLES / "smile.jpg")
+    (small,), (large,) = smaller(analyzer, [photo]), smaller(analyzer, [photo], ENLARGED)
+    whole = analyzer.analyze(photo).faces[0].face.height_px
+    assert small.rgb.shape[0] == pytest.approx(photo.rgb.shape[0] * SMALL_PX / whole, abs=1)
+    assert large.rgb.shape[:2] == tuple(side * ENLARGED for side in small.rgb.shape[:2])
+    assert len(list(of_packages(ANIMALS_AND_OBJECTS))) == sum(map(len, ANIMALS_AND_OBJECTS.values()))
 
 
 def test_a_sharp_face_in_little_light_is_not_called_blurred(analyzer):
