@@ -97,15 +97,9 @@ def texts() -> set[str]:
     tables += [(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg") if path.stem not in layout.EXAMPLE_TITLES)]
     tables += [(f"{affect.capitalize()} expression" for affect in AFFECTS), *about_tab.PARTS, CURVES, MOMENT_WORDS]
     tables += [STATES, (each.words for each in MOVEMENTS), (name.capitalize() for name in EXPRESSIONS), OCCLUDERS]
-    tables += [
-        (unit for units in PART_UNITS.values() for unit in units),
-        lab_tab.EXERCISES,
-        (method.title for method in METHODS.values()),
-    ]
-    tables += [
-        (method.reading for method in METHODS.values()),
-        ("stronger", "weaker", "infant", "not an infant", "unknown"),
-    ]
+    tables += [(unit for units in PART_UNITS.values() for unit in units), lab_tab.EXERCISES]
+    tables += [(method.title for method in METHODS.values()), (method.reading for method in METHODS.values())]
+    tables += [("stronger", "weaker", "infant", "not an infant", "unknown")]
     single = {LIMITS, OUTSIDE_WARNING, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
     single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
