@@ -121,6 +121,14 @@ window.infantFerSeveral = (() => {
     if (kind === "drop") choose([...event.dataTransfer.files]);
   });
 
+  // What was read in the Photo tab before this one is opened for the first time.
+  new MutationObserver(() => {
+    const grid = $(".several-grid");
+    if (!grid || grid.dataset.drawn) return;
+    grid.dataset.drawn = "yes";
+    draw();
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   // The photos of a zip archive, read in the browser (PKWARE's APPNOTE 6.3.10): the server never sees an archive.
   const unzipped = async (archive) => {
     const view = new DataView(await archive.arrayBuffer());

@@ -108,6 +108,14 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     assert page.faults == []
 
 
+def test_a_photo_that_was_read_before_stands_in_the_list(visit):
+    page = visit()
+    page.click("#example-smile")
+    wait_for_map(page)  # the list has its reading by now
+    open_tab(page, "Several")
+    page.wait_for_selector(".several-grid .card >> text=Positive expression")
+
+
 def test_the_live_camera_starts_with_one_click_and_records(visit):
     page = visit()
     open_tab(page, "Live")
