@@ -135,3 +135,10 @@ def test_pictures_that_move_are_refused_where_landmarks_do_not(tmp_path):
     for change in ({"augmentation": "light"}, {"mixing": "cutmix"}):
         with pytest.raises(DatasetError, match="landmarks, which would not move"):
             fit(base, faces, faces, replace(TrainingConfig(epochs=1), **change), FitRun(tmp_path, 0))
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiple of 16 px wide; 90 were given"):
+        TwoStreamConfig(image_size=90)
+    with pytest.raises(ValueError, match="130 features cannot be shared by 4 heads"):
+        PartTokensConfig(hidden_size=130)
