@@ -248,10 +248,10 @@ class AlignedDataset(Dataset):
             one,
             archives=one.archives + two.archives,
             members=one.members + two.members,
-            **{
-                name: np.concatenate([getattr(each, name) for each in (one, two)])
-                for name in ("truth", "target", "subject", "split")
-            },
+            truth=np.concatenate([one.truth, two.truth]),
+            target=np.concatenate([one.target, two.target]),
+            subject=np.concatenate([one.subject, two.subject]),
+            split=np.concatenate([one.split, two.split]),
             subgroups={name: np.concatenate([each, two.subgroups[name]]) for name, each in one.subgroups.items()},
             heads={name: np.concatenate([each, two.heads[name]]) for name, each in one.heads.items()},
         )

@@ -235,7 +235,7 @@ class ExpressionTrainer(Trainer):
         with recorded(model) if second else nullcontext() as recorder:
             outputs = model(**seen)
         loss = self._class_loss(outputs.logits, inputs["labels"])
-        if second:
+        if recorder is not None:
             logits = getattr(model, AUXILIARY)(recorder.heads()["features"])
             loss = loss + AUXILIARY_WEIGHT * known_cross_entropy(logits.float(), inputs[AUXILIARY_TARGET])
         return (loss, outputs) if return_outputs else loss

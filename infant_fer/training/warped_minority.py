@@ -85,7 +85,7 @@ def warped(crop_rgb: np.ndarray, points_px: np.ndarray, shift_px: np.ndarray) ->
     y, x = np.mgrid[:size, :size]
     moved = LinearNDInterpolator(after, back, fill_value=0.0)(np.stack([x, y], -1).reshape(-1, 2))
     source = (np.stack([x, y], -1) + moved.reshape(size, size, 2)).astype(np.float32)
-    return cv2.remap(crop_rgb, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(crop_rgb, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _of_label(donors: AlignedDataset, crops: np.ndarray, label: int) -> AlignedDataset:
