@@ -116,6 +116,8 @@ async def measure(url: str, process: psutil.Process, visitors: int, seconds: flo
         await attack(url, PHOTO)
         opened = [await seconds_to_open(client) for _ in range(20)]
         attacked = await alone(client, photo)
+        memory_attacked = await memory_at_rest(process)
+        rested = await alone(client, photo)
     return {
         "one visitor, photo to answer (baseline), ms": before * 1000,
         **crowd_figures(crowd, visitors, seconds, before),
@@ -128,8 +130,9 @@ async def measure(url: str, process: psutil.Process, visitors: int, seconds: flo
         "cores that the page had there": live_cores,
         "after all attacks: the page opens in, median of 20, ms": median(opened) * 1000,
         "after all attacks: one visitor, photo to answer, ms": attacked * 1000,
+        f"the same {REST_SECONDS:.0f} s later, ms": rested * 1000,
         "memory after one visitor, after all have left, after the attacks, MiB": ", ".join(
-            f"{bytes_used / 2**20:.0f}" for bytes_used in (memory, memory_left, await memory_at_rest(process))
+            f"{bytes_used / 2**20:.0f}" for bytes_used in (memory, memory_left, memory_attacked)
         ),
     }
 
