@@ -27,7 +27,8 @@ def run_audit(options: argparse.Namespace) -> None:
     seeds = infants(options.infants, options.seed)
     pictures = matched_sets(seeds, options.expressions, options.factors)
 
-    from infant_fer.audit.effects import audit_readings  # torch takes seconds to load; wrong options are refused before
+    # torch takes seconds to load; wrong options are refused before
+    from infant_fer.audit.effects import Audit, audit_readings
     from infant_fer.audit.reading import is_kept_folder, read_all
     from infant_fer.audit.report import audit_page, audit_plot, audit_text, with_audit
     from infant_fer.checkpoints.safety import CARD
@@ -43,18 +44,19 @@ def run_audit(options: argparse.Namespace) -> None:
         check_output_file(options.plot, picture=True)
     if options.keep:
         check_output_folder(options.keep, is_kept_folder)
-    audit = audit_readings(checkpoint.name, read_all(pictures, checkpoint.path, options.keep), options.seed)
+    record = audit_readings(checkpoint.name, read_all(pictures, checkpoint.path, options.keep), options.seed).to_dict()
+    audit = Audit.from_dict(record)  # rounded as in the JSON, so that card and record agree
     print(audit_text(audit))
-    record = json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     if options.json:
-        write_atomically(options.json, record)
+        write_atomically(options.json, text)
     if options.plot:
         write_atomically(options.plot, audit_plot(audit))
     if options.html:
         write_atomically(options.html, audit_page(audit, Picture(seeds[0], options.expressions[-1])))
     if options.card:
         record_file, card = card_files
-        write_atomically(record_file, record)
+        write_atomically(record_file, text)
         write_atomically(card, with_audit(card.read_text("utf-8") if card.is_file() else "", audit))
 
 
