@@ -1,7 +1,7 @@
 """How do action units teach a network beside the classes? Targets of real faces and renders, and a second head while it trains.
 
 Nobody has labelled the action units of real infants. MediaPipe's blendshapes and the raters' affect stand for some of them;
-the strengths in renders are known. The head is linear, on the features from which the classes are told (Caruana 1997); it is
+the strengths in renders are known. The head is linear, on the features from which the classes are predicted (Caruana 1997); it is
 taken off again, so the checkpoint is one of its family as without it.
 """
 
