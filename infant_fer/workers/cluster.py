@@ -160,8 +160,13 @@ def _connected(address: str) -> Iterator[Any]:
             _check_reachable(address)
             ray.init(address=None if address == "auto" else address, log_to_driver=False, logging_level=logging.ERROR,
                      include_dashboard=False)  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            raise ClusterError(f"No Ray cluster answers at {address}: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # ray raises a bare Exception where its own processes do not start in time
+            what = (
+                "No Ray cluster could be joined or started here"
+                if address == "auto"
+                else f"No Ray cluster answers at {address}"
+            )
+            raise ClusterError(f"{what}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
     try:
         yield ray
     finally:

@@ -147,6 +147,20 @@ def test_an_address_without_a_cluster_is_one_sentence():
         list(spread(Job(refuse, add, add), [1], cluster="127.0.0.1:9"))
 
 
+@needs_ray
+def test_a_node_that_does_not_start_is_one_sentence(monkeypatch):
+    import ray
+
+    def init(**options):
+        raise Exception("The current node timed out during startup.\nSee the logs.")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        ClusterError, match=r"^No Ray cluster could be joined or started here: The current node timed out.*startup\.$"
+    ):
+        list(spread(Job(refuse, add, add), [1], cluster="auto"))
+
+
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install -r requirements-cluster\.txt"):
