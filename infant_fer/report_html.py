@@ -94,7 +94,7 @@ def shares_html(explanation: Explanation | None, language: str = "en") -> Markup
     details = [
         METHODS[saliency.method].title,
         samples if requested > 1 else _("one pass"),
-        *(f"{name} {value}" for name, value in saliency.options.items()),
+        *(f"{_(name)} {value}" for name, value in saliency.options.items()),
         _("{precision} on {device}", precision=saliency.precision, device=saliency.device),
     ]
     ranked = sorted(explanation.density_ratio.items(), key=lambda item: -item[1])
@@ -122,7 +122,8 @@ def report_page(report: Report, number: int = 1, language: str = "en", note: str
 def report_document(body: str, language: str = "en") -> Markup:
     """Return a self-contained document of report sections (HTML), with how to cite the program at its end."""
     citation = render("citation.html.j2", language, version=__version__, today=f"{datetime.now(UTC):%Y-%m-%d}")
-    return document(TITLE, Markup(body) + citation, STYLE + str(render("report_page.css")), language)
+    style = STYLE + str(render("report_page.css"))
+    return document(translator(language)(TITLE), Markup(body) + citation, style, language)
 
 
 def summary_html(results: Sequence[tuple[str, str | None, str | None]], language: str = "en") -> Markup:
@@ -180,5 +181,4 @@ def _settings(report: Report, language: str) -> dict[str, str]:
 def _box_words(face: FaceReport, scale: float, _: Translate) -> str:
     left, top, right, bottom = (round(value * scale) for value in face.face.box_xyxy)
     place = _("from ({left}, {top}) to ({right}, {bottom})", left=left, top=top, right=right, bottom=bottom)
-    reasons = ", ".join(reason.code for reason in face.assessment.reasons)
-    return f"{place}; {_('verdict')}: {_(face.assessment.verdict)}{f' ({reasons})' if reasons else ''}"
+    return f"{place}; {_('verdict')}: {_(face.assessment.verdict)}"  # the answer has said the reasons

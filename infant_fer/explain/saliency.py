@@ -152,6 +152,11 @@ class Method(ABC):
         names = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in options.items() if name in names})
 
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """Return the names of the options that are recorded with a map, besides its samples."""
+        return tuple(each.name for each in fields(cls) if each.repr and each.name != "samples")
+
     def saliency_map(
         self,
         score: Score,
@@ -161,7 +166,7 @@ class Method(ABC):
         signed: np.ndarray | None = None,
     ) -> SaliencyMap:
         """Return the map of an (S, S) magnitude and, where there is one, (S, S) signed evidence, with how it came about."""
-        options = {each.name: getattr(self, each.name) for each in fields(self) if each.repr and each.name != "samples"}
+        options = {name: getattr(self, name) for name in self.option_names()}
         requested_samples = samples if requested_samples is None else requested_samples
         return SaliencyMap(
             scaled(magnitude),

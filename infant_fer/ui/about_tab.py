@@ -8,7 +8,9 @@ import gradio as gr
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.registry import CheckpointRegistry
+from infant_fer.locales import translator
 from infant_fer.ui.languages import label as t
+from infant_fer.ui.languages import language_of
 
 # Three short parts; the catalogues have them whole.
 PARTS = (
@@ -47,17 +49,16 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
         gr.Markdown(t(text), elem_classes="about-text")
     with gr.Accordion(t("Model card of the chosen checkpoint"), open=True):
         gr.Markdown(t(IN_ENGLISH))
-        card = gr.Markdown(_card(registry.analyzer(registry.default)), elem_id="card")
+        card = gr.Markdown(_card(registry.analyzer(registry.default)) or t(NO_CARD), elem_id="card")
 
-    def on_checkpoint(name: str) -> str:
-        return _card(registry.loaded(name))
+    def on_checkpoint(name: str, request: gr.Request) -> str:
+        analyzer, _ = registry.loaded(name), translator(language_of(request))
+        return _(NOT_LOADED) if analyzer is None else _card(analyzer) or _(NO_CARD)
 
     loaded.then(on_checkpoint, [checkpoint], [card], show_progress="hidden", api_visibility="private")
 
 
-def _card(analyzer: Analyzer | None) -> str:
-    """Return a loaded checkpoint's README without its YAML front matter, its tables folded."""
-    if analyzer is None:
-        return NOT_LOADED
+def _card(analyzer: Analyzer) -> str:
+    """Return a loaded checkpoint's README without its YAML front matter, its tables folded; empty where it has none."""
     card = re.sub(r"\A---\n.*?\n---\n", "", analyzer.classifier.card, flags=re.DOTALL).strip()
-    return TABLE.sub(r"<details><summary>Table</summary>\n\n\1\n</details>\n\n", card) or NO_CARD
+    return TABLE.sub(r"<details><summary>Table</summary>\n\n\1\n</details>\n\n", card)

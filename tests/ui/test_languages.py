@@ -22,7 +22,7 @@ from infant_fer.labels import AFFECTS, AGE_GROUPS, METERS
 from infant_fer.locales import LANGUAGES, Message, catalogue, preferred_language, translator
 from infant_fer.regions import PART_UNITS, PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_WARNING
-from infant_fer.report_html import EMOTION_WORDS, answer_html
+from infant_fer.report_html import EMOTION_WORDS, TITLE, answer_html
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MOVEMENTS, LabSettings
 from infant_fer.synthetic.occluders import OCCLUDERS
@@ -100,7 +100,8 @@ def texts() -> set[str]:
     tables += [(unit for units in PART_UNITS.values() for unit in units), lab_tab.EXERCISES]
     tables += [(method.title for method in METHODS.values()), (method.reading for method in METHODS.values())]
     tables += [("stronger", "weaker", "infant", "not an infant", "unknown")]
-    single = {LIMITS, OUTSIDE_WARNING, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
+    tables += [method.option_names() for method in METHODS.values()]
+    single = {LIMITS, OUTSIDE_WARNING, TITLE, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
     single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
     single |= {
@@ -140,6 +141,8 @@ def texts() -> set[str]:
         view.NOTHING_YET,
         clip_tab.TOO_SLOW,
         about_tab.IN_ENGLISH,
+        about_tab.NO_CARD,
+        about_tab.NOT_LOADED,
         NO_LAB,
         NO_LAB_TITLE,
         several_tab.NO_LONGER_KEPT,

@@ -119,7 +119,7 @@ def _lay_out_cover() -> _Cover:
 
 def _lay_out_map() -> _Map:
     with gr.Row():
-        methods = [(method.title, name) for name, method in METHODS.items()]
+        methods = [(t(method.title), name) for name, method in METHODS.items()]
         method = gr.Dropdown(methods, value="smoothgrad", label=t("Map to test"), min_width=160, elem_id="test-method")
         target = gr.Dropdown(
             choices((PREDICTED, *AFFECTS)),
@@ -216,7 +216,7 @@ def _wire_comparison(
 ) -> None:
     gr.Markdown(f"### 5. {t('Ask several methods')}")
     gr.Markdown(t(SEVERAL_METHODS))
-    methods = [(method.title, name) for name, method in METHODS.items()]
+    methods = [(t(method.title), name) for name, method in METHODS.items()]
     chosen = gr.CheckboxGroup(methods, value=list(USUAL_METHODS), label=t("Methods"), elem_id="test-methods")
     targets = gr.CheckboxGroup(
         choices((PREDICTED, *AFFECTS)),

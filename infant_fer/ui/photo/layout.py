@@ -178,7 +178,7 @@ def lay_out_settings(registry: CheckpointRegistry) -> Settings:
         with gr.Row():
             targets = [(t(name), name) for name in (PREDICTED, *AFFECTS)]
             target = gr.Dropdown(targets, value=PREDICTED, label=t("Class to explain"), elem_id="target")
-            methods = [(method.title, name) for name, method in METHODS.items()]
+            methods = [(t(method.title), name) for name, method in METHODS.items()]
             method = gr.Dropdown(methods, value=usual.method, label=t("Method"), elem_id="method")
         with gr.Row():
             samples = gr.Slider(5, 200, usual.samples, step=5, label=t("Noise samples"), elem_id="samples")
