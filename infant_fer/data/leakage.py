@@ -102,20 +102,20 @@ def refuse_leaks(found: Leaks, allowed: bool) -> None:
         )
 
 
-def unlike(luminance: torch.Tensor, held_out: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
+def unlike(luminance: torch.Tensor, held_out: torch.Tensor) -> np.ndarray:
     """Return which of the (N, S, S) crops, (N,) bool, are no near-duplicate of (M, S, S) held-out ones, mirrored or not."""
     wanted = torch.cat([thumbnails(held_out), thumbnails(held_out.flip(-1))])
     nearest = [(chunk @ wanted.T).amax(1) for chunk in thumbnails(luminance).split(4096)]
-    return (torch.cat(nearest) < limit).numpy()
+    return (torch.cat(nearest) < NEAR_DUPLICATE).numpy()
 
 
-def near_pairs(luminance: torch.Tensor, limit: float = NEAR_DUPLICATE) -> np.ndarray:
+def near_pairs(luminance: torch.Tensor) -> np.ndarray:
     """Return the (P, 2) int pairs i < j of (N, S, S) crops that show one photograph, mirrored or not."""
     count = len(luminance)
     rows = torch.cat([thumbnails(luminance), thumbnails(luminance.flip(-1))])
     found = [torch.zeros((0, 2), dtype=torch.long)]
     for start in range(0, count, 2048):
-        first, second = torch.where(rows[start : min(start + 2048, count)] @ rows.T >= limit)
+        first, second = torch.where(rows[start : min(start + 2048, count)] @ rows.T >= NEAR_DUPLICATE)
         pairs = torch.stack([first + start, second % count], 1)
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return torch.cat(found).unique(dim=0).numpy()

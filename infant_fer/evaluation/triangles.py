@@ -59,19 +59,17 @@ def aligned_points(landmarks_px: np.ndarray) -> np.ndarray:
     return np.stack(moved)
 
 
-def triangle_predictions(
-    train: AlignedDataset, measured: AlignedDataset, neutral_label: str = "neutral"
-) -> tuple[FaceTriangles, Predictions]:
+def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tuple[FaceTriangles, Predictions]:
     """Fit a logistic regression on the triangles of the train faces; return the triangles and its answers for `measured`.
 
-    All faces must have been found. The neutral face is the mean of the train faces of that label.
+    All faces must have been found. The neutral face is the mean of the train faces of the label "neutral".
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     seen = aligned_points(train.landmarks_px)
-    triangles = FaceTriangles.of(seen[train.images.truth == train.images.labels.index(neutral_label)].mean(0))
+    triangles = FaceTriangles.of(seen[train.images.truth == train.images.labels.index("neutral")].mean(0))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=2000))
     model.fit(triangles.features(seen), train.images.truth)
     given = model.predict_proba(triangles.features(aligned_points(measured.landmarks_px)))

@@ -48,9 +48,7 @@ class TrustFaces:
         return self.infants.rows(self.infants.images.split == split_name)
 
 
-def read_faces(
-    checkpoint: LoadedCheckpoint, table: Path, others: Path | None, cache: Path, log: Callable[[str], None] = print
-) -> TrustFaces:
+def read_faces(checkpoint: LoadedCheckpoint, table: Path, others: Path | None, cache: Path) -> TrustFaces:
     """Read what train.py takes as --data, split as the checkpoint's training did, and perhaps faces that are no infants'.
 
     The research data infants.csv come with their own splits, unusable rows and older faces. Raises DatasetError.
@@ -60,14 +58,14 @@ def read_faces(
     if not research:
         recorded = read_split(checkpoint.folder, images)
         images = replace(images, split=split(images, "given") if recorded is None else recorded)
-    infants = align_images(images, checkpoint.crop, cache, log=log)
+    infants = align_images(images, checkpoint.crop, cache)
     if others is not None:
         other_images = read_others(others)
     elif research:
         other_images = read_older(table.parent)
     else:
         return TrustFaces(infants.rows(infants.found), None)
-    aligned = align_images(other_images, checkpoint.crop, cache, adults=True, log=log)
+    aligned = align_images(other_images, checkpoint.crop, cache, adults=True)
     return TrustFaces(infants.rows(infants.found), aligned.rows(aligned.found))
 
 

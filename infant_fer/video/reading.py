@@ -80,8 +80,6 @@ class Frame:
 class ClipInfo:
     """What the container says of itself; any of it may be wrong in a damaged file."""
 
-    codec: str
-    size_wh: tuple[int, int]  # before rotation
     fps: float | None
     duration_s: float | None
 
@@ -110,8 +108,6 @@ class ClipReader:
         start = self._container.start_time
         self._start_s = start / av.time_base if start else 0.0
         self.info = ClipInfo(
-            self._stream.codec_context.name,
-            (self._stream.codec_context.width, self._stream.codec_context.height),
             float(self._stream.average_rate) if self._stream.average_rate else None,
             self._container.duration / av.time_base if self._container.duration else None,
         )

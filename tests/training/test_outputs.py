@@ -117,11 +117,11 @@ def _die(number, context):
 
 @pytest.mark.slow
 def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe_run, "_train_member", _die)
+    monkeypatch.setattr(recipe_run, "_train_apart", _die)
     context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe(), 0, tmp_path, False)
     threads = torch.get_num_threads()
     with pytest.raises(TrainingError, match="--resume goes on") as caught:
-        recipe_run.train_members(context)
+        recipe_run.train_members(context, data=None)  # a process reads its own
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == threads
 

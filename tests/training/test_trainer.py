@@ -30,8 +30,9 @@ from infant_fer.training.config import (
     recipe_names,
     with_changes,
 )
+from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import FitRun, fit, parameter_groups
+from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
 from tests.tiny_checkpoints import FAMILIES, edit, save_tiny
 

@@ -19,7 +19,7 @@ from infant_fer.training.infant_face.config import FinetuningConfig, GeometryCon
 from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
 from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.variation import Cutouts, varied
-from infant_fer.training.trainer import (
+from infant_fer.training.optimization import (
     averaged_model,
     cosine_factor,
     image_stream_trainable,

@@ -21,7 +21,7 @@ from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import PretrainingConfig
 from infant_fer.training.infant_face.data import as_input, outputs
-from infant_fer.training.trainer import (
+from infant_fer.training.optimization import (
     averaged_model,
     cosine_factor,
     image_stream_trainable,

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any, cast
@@ -65,11 +64,11 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     given = _given_members(config)
     _check_bases(context)
     _covers(context)  # rendered once, before the processes of the members
-    if config.only_member is not None:
-        _train_member(config.only_member - 1, context)
-        return {}
     data = load(config.data, config.cache, log)
-    members = [*given, *train_members(context, len(_families(given)))]
+    if config.only_member is not None:
+        _train_member(config.only_member - 1, context, data)
+        return {}
+    members = [*given, *train_members(context, data, len(_families(given)))]
     if config.learning.student is not None and teacher is not None:
         members = [_train_student(config.learning.student, teacher, data, context)]
     for member in members:
@@ -172,50 +171,63 @@ def _check_bases(context: TrainingContext) -> None:
             raise TrainingError(f"{base} holds no pretrained {member.family}; name its folder with --base.")
 
 
-def train_members(context: TrainingContext, first: int = 0) -> list[TrainedMember]:
-    """Train the members from index `first` on side by side with an equal share of the cores each.
+def train_members(context: TrainingContext, data: RecipeData, first: int = 0) -> list[TrainedMember]:
+    """Train the members from index `first` on; several that are not finished, side by side with an equal share of the cores.
 
-    The faces must be in the cache already. Raises TrainingError when one of the processes dies.
+    Raises TrainingError when one of the processes dies.
     """
     numbers = range(first, len(context.learning.members))
+    unfinished = list(numbers)
+    if context.resume:  # without a process for what is finished
+        unfinished = [n for n in numbers if not context.is_kept(step_name(n), _settings(n, context, data))]
+    if len(unfinished) > 1:
+        _train_side_by_side(unfinished, context)
+    elif unfinished:
+        _train_member(unfinished[0], context, data)
+    return [context.read(step_name(number)) for number in numbers]
+
+
+def _train_side_by_side(numbers: list[int], context: TrainingContext) -> None:
     spawn = multiprocessing.get_context("spawn")
-    if not numbers:
-        return []
     try:
         with ProcessPoolExecutor(len(numbers), spawn, _share_cores, (len(numbers),)) as pool:
-            list(pool.map(_train_member, numbers, repeat(context)))
+            list(pool.map(_train_apart, numbers, repeat(context)))
     except BrokenProcessPool as error:
         raise TrainingError(
             "The process of a network ended without a word, for example because memory ran out. "
             "The same command with --resume goes on from the finished steps."
         ) from error
-    return [context.read(step_name(number)) for number in numbers]
 
 
 def _share_cores(processes: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
-@cache
-def _load_once(data: Path, faces: Path) -> RecipeData:
-    return load(data, faces, log=lambda _: None)
+def _train_apart(number: int, context: TrainingContext) -> None:
+    """Train a member in a process of its own; the faces are in the cache already."""
+    _train_member(number, context, load(context.data, context.cache, log=lambda _: None))
 
 
-def _train_member(number: int, context: TrainingContext) -> None:
+def _settings(number: int, context: TrainingContext, data: RecipeData) -> dict:
+    """Return what the weights of a fine-tuned member depend on."""
+    member = context.learning.members[number]
+    sets = data.training_sets(voted=member.fine_tuning.votes_weight > 0)
+    return {"data": digest(*sets), "seed": context.seed + number, "member": settings_of(member)} | context.start
+
+
+def _train_member(number: int, context: TrainingContext, data: RecipeData) -> None:
     member, seed = context.learning.members[number], context.seed + number
     fine_tuning = member.fine_tuning
-    data = _load_once(context.data, context.cache)
     sets = data.training_sets(voted=fine_tuning.votes_weight > 0)
 
     def fine_tune() -> TrainedMember:
-        start = _pretrained(number, len(member.pretraining), context)
+        start = _pretrained(number, len(member.pretraining), context, data)
         began, network = time.monotonic(), start.model.to(accelerator())
         faces = sets._replace(fer=distill_emotions(network, sets.fer)) if fine_tuning.distill else sets
         model = finetune(network, faces, fine_tuning, seed, log_for(number), number, _covers(context))
         return TrainedMember(model, start.minutes + minutes_since(began))
 
-    settings = {"data": digest(*sets), "seed": seed, "member": settings_of(member)} | context.start
-    context.reused_or_trained(step_name(number), settings, fine_tune)
+    context.reused_or_trained(step_name(number), _settings(number, context, data), fine_tune)
 
 
 def _covers(context: TrainingContext) -> RenderedFaces | None:
@@ -230,13 +242,9 @@ def _bare_renders(context: TrainingContext) -> RenderedFaces | None:
     return rendered_faces(count, False, context.cache) if count else None
 
 
-def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMember:
+def _pretrained(number: int, rounds: int, context: TrainingContext, data: RecipeData) -> TrainedMember:
     """Return the member after so many rounds on FER2013; 0 rounds give random weights or the pretrained backbone."""
-    member, seed, data = (
-        context.learning.members[number],
-        context.seed + number,
-        _load_once(context.data, context.cache),
-    )
+    member, seed = context.learning.members[number], context.seed + number
     finished = member.pretraining[:rounds]
     if not finished:
         torch.manual_seed(seed)
@@ -246,7 +254,7 @@ def _pretrained(number: int, rounds: int, context: TrainingContext) -> TrainedMe
     train_rows = data.emotion_rows(voted)
 
     def train_round() -> TrainedMember:
-        start, began = _pretrained(number, rounds - 1, context), time.monotonic()
+        start, began = _pretrained(number, rounds - 1, context, data), time.monotonic()
         images = data.fer.images
         dev = (images.subgroups["official split"] if voted else images.split) == "dev"
         network, train_set = start.model.to(accelerator()), emotion_set(train_rows)

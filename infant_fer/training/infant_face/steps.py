@@ -63,10 +63,17 @@ class TrainingContext:
         """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
         return None if member.base is None else self.base or self.data / BASES / member.base
 
+    def is_kept(self, step: str, settings: dict) -> bool:
+        """Return whether the step of an earlier run may be reused: the run is to be resumed, and the settings are the same."""
+        file = self.folder / step / SETTINGS_FILE
+        if not self.resume or not file.is_file():
+            return False
+        return json.loads(file.read_text("utf-8"))["settings"] == json.loads(json.dumps(settings))
+
     def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
         """Return the step of an earlier run with the same settings, or train and keep it."""
-        file, settings = self.folder / step / SETTINGS_FILE, json.loads(json.dumps(settings))
-        if not self.resume or not file.is_file() or json.loads(file.read_text("utf-8"))["settings"] != settings:
+        if not self.is_kept(step, settings):
+            file = self.folder / step / SETTINGS_FILE
             file.unlink(missing_ok=True)  # weights without it are not reused
             member = train()
             member.model.save_pretrained(file.parent)

@@ -31,9 +31,9 @@ NOTHING_YET = "There is nothing to show yet. Choose a photo with a face first."
 SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
 
 
-def waiting_html(words: str | None = None) -> str:
+def waiting_html() -> str:
     """Return what stands in the answer's place before there is a photo; the browser translates it."""
-    return f'<div class="ife waiting"><p>{t(words or WAITING)}</p></div>'
+    return f'<div class="ife waiting"><p>{t(WAITING)}</p></div>'
 
 
 def user_error(error: InfantFERError | str) -> gr.Error:

@@ -18,7 +18,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel, lum
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, as_input, outputs
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
-from infant_fer.training.trainer import averaged_model, cosine_factor, soft_cross_entropy
+from infant_fer.training.optimization import averaged_model, cosine_factor, soft_cross_entropy
 from tests.drawn_data import face_dataset
 
 AFFECT = "readers.0.affect.weight"

@@ -21,7 +21,7 @@ from infant_fer.training.infant_face.linear_heads import (
     features,
 )
 from infant_fer.training.infant_face.rendered import RenderedFaces
-from infant_fer.training.trainer import known_cross_entropy
+from infant_fer.training.optimization import known_cross_entropy
 from tests.drawn_data import EXAMPLES, drawn_face, face_dataset
 
 COLUMN = {unit: index for index, unit in enumerate(ACTION_UNITS)}

@@ -33,7 +33,7 @@ from infant_fer.training.infant_face.data import PROCESSOR, load, read_fer2013, 
 from infant_fer.training.infant_face.run import _new_network as new_network
 from infant_fer.training.infant_face.run import run
 from infant_fer.training.infant_face.steps import TrainingContext
-from infant_fer.training.trainer import image_stream_trainable, parameter_groups
+from infant_fer.training.optimization import image_stream_trainable, parameter_groups
 from tests.drawn_data import (
     infant_rows,
     named_pictures,

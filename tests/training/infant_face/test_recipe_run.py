@@ -241,11 +241,12 @@ def test_the_test_rows_can_be_left_alone(resumed):
     assert "Figures on the dev rows" in (resumed.config.output / "README.md").read_text("utf-8")
 
 
-def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed):
+def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed, data_folder):
     assert resumed.results["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
     assert step_times(resumed.config) == resumed.before
     other = replace(LEARNING, members=(replace(MEMBER, fine_tuning=replace(SHORT, learning_rate=5e-4)),) * 2)
-    train_members(TrainingContext.of(replace(resumed.config, learning=other)))
+    data = load(data_folder, data_folder / "cache", log=lambda _: None)
+    train_members(TrainingContext.of(replace(resumed.config, learning=other)), data)
     after = step_times(resumed.config)
     assert [step for step in STEPS if all(a != b for a, b in zip(after[step], resumed.before[step], strict=True))] == [
         "fine-tuned"
