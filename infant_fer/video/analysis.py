@@ -124,13 +124,14 @@ class ClipAnalysis:
         self._analyzer, self._settings = analyzer, settings
         self._reader = ClipReader(Path(source) if isinstance(source, str) else source, settings.clip)
         self._numbers = PersonNumbers(settings.max_persons)
+        self._tracker: FaceTracker | None = None  # of the clip that is read
         self._known = 1  # persons with rows; the first has them from the start
         self._kept = FrameTable()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what concerns the whole clip."""
-        left_out = self._numbers.left_out
+        left_out = self._numbers.left_out + (self._tracker.left_out if self._tracker else 0)
         more = Message(
             "There were more than {persons} persons; {faces} further faces were left out.",
             persons=self._settings.max_persons,
@@ -180,7 +181,9 @@ class ClipAnalysis:
         detector = self._analyzer.face_detector
         if not isinstance(detector, FollowingDetector):
             raise ClipError("The face detector reads photos alone; for clips it needs the method find_near.")
-        tracker = FaceTracker(detector, self._settings.max_persons)
+        rates = [rate for rate in (self._settings.clip.fps, self._reader.info.fps) if rate]
+        tracker = FaceTracker(detector, self._settings.max_persons, 1 / min(rates) if rates else 0.0)
+        self._tracker = tracker
         crop = self._analyzer.classifier.crop
         with closing(frames) as upright:
             for frame in upright:

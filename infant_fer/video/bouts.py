@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +23,7 @@ from infant_fer.video.timeline import (
 )
 
 FOREGROUND = ("positive", "negative")  # what the PLAY manual codes; neutral is the background between such bouts
+HOLD_STEPS = 1.5  # a frame that comes this much late is the next one still, and not a jump of the time
 INFANT_SHARE = 0.5  # of the frames seen, in which the face is an infant's to the checkpoint
 
 
@@ -35,7 +36,8 @@ class BoutRules:
     margin: float = 0.1  # hysteresis: another affect must be more likely by this much to replace the present one
     min_bout_s: float = 0.034  # one frame at 30 frames a second; shorter readings belong to the bout before
     join_gap_s: float = 0.167  # bouts of one affect with a shorter gap between them are one
-    max_hold_s: float = 1.0  # a frame stands for the time to the next one, at most this long; then nothing is seen
+    max_hold_s: float = 1.0  # a frame stands for the time to the next one, at most this long; then nothing is seen.
+    # Where frames are sampled more seldom, it is HOLD_STEPS times their median distance.
 
     def __post_init__(self) -> None:
         """Raise ValueError for a negative time or margin."""
@@ -57,6 +59,7 @@ def build_timeline(
     moments = np.unique(times)
     step = float(np.median(np.diff(moments))) if len(moments) > 1 else 0.0
     duration = float(moments[-1]) + step if len(moments) else 0.0
+    held = replace(rules, max_hold_s=max(rules.max_hold_s, HOLD_STEPS * step))
     shown = np.full((len(frames), len(AFFECTS)), np.nan)
     intervals: list[Interval] = []
     people: list[PersonSummary] = []
@@ -64,12 +67,12 @@ def build_timeline(
         rows = np.flatnonzero(persons == person)
         reading = _PersonReadings(frames, rows, step)
         shown[rows] = smoothed(reading.times, reading.probabilities, rules.smoothing_s)
-        bouts = person_intervals(reading, person, rules)
+        bouts = person_intervals(reading, person, held)
         intervals += bouts
         people.append(_person_summary(person, reading, bouts, events, duration))
     frames.set_smoothed(shown)
     intervals.sort(key=lambda interval: (interval.onset_s, interval.person))
-    fps = len(moments) / duration if duration else 0.0
+    fps = len(moments) / (duration - float(moments[0])) if duration else 0.0
     summary = Summary(
         source=source,
         checkpoint=checkpoint,
@@ -195,22 +198,26 @@ def _joined(runs: list[_Run], rules: BoutRules) -> list[_Run]:
             kept.append(run)
     joined: list[_Run] = []
     for run in kept:
-        while len(joined) > 1 and _joins(joined[-2], joined[-1], run, rules.join_gap_s):
-            joined.pop()
-            earlier = joined.pop()
+        place = _same_bout(joined, run, rules.join_gap_s)
+        if place is not None:
+            earlier = joined[place]
+            del joined[place:]
             run = _Run(earlier.onset, run.offset, run.label, earlier.first, run.last)
         joined.append(run)
     return joined
 
 
-def _joins(before: _Run, gap: _Run, after: _Run, join_gap_s: float) -> bool:
-    """Return whether two bouts of one affect are one: a short gap without a bout of the opposite kind between them."""
-    return (
-        before.label == after.label
-        and before.label in AFFECTS
-        and gap.offset - gap.onset < join_gap_s
-        and gap.label not in FOREGROUND
-    )
+def _same_bout(before: Sequence[_Run], run: _Run, join_gap_s: float) -> int | None:
+    """Return the place of the earlier bout that `run` continues: of its affect, before a short gap without FOREGROUND."""
+    for place in range(len(before) - 1, -1, -1):
+        earlier = before[place]
+        if run.label not in AFFECTS or run.onset - earlier.offset >= join_gap_s:
+            return None
+        if earlier.label == run.label:
+            return place
+        if earlier.label in FOREGROUND:
+            return None
+    return None
 
 
 def _person_summary(

@@ -27,6 +27,7 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 CODECS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,mpeg2video,mpeg1video,h263,prores,dvvideo,ffv1"
 MAX_STREAMS = 32
 FAULTS_IN_A_ROW = 250  # damaged packets; ten seconds at 25 frames a second
+MATROSKA_TICK_S = 0.001  # resolution of the times in most Matroska and WebM files
 BROKEN_OFF_S = 1.0  # by which a clip may end before the length in its header: the last frame may be shown for long
 HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG), ITU-T H.273
 
@@ -118,9 +119,10 @@ class ClipReader:
         self._close()
 
     def frames(self) -> Generator[Frame]:
-        """Yield the frames in the order of their times."""
+        """Yield the frames in the order of their times. Raises ClipError where there is none between start and end."""
         step = 1 / self.settings.fps if self.settings.fps else 0.0
-        due, n_decoded, n_uneven, last = self.settings.start_s, 0, 0, -1.0
+        slack = max(min(MATROSKA_TICK_S, step / 4), 1e-6)  # by which a rounded time may lie before its moment
+        due, n_decoded, n_read, n_uneven, last = self.settings.start_s, 0, 0, 0, -1.0
         for frame, time_s in self._decoded():
             n_decoded += 1
             if time_s <= last:
@@ -131,18 +133,19 @@ class ClipReader:
                 break
             if self._too_long(time_s):
                 break
-            if time_s < due - 1e-6:
+            if time_s < due - slack:
                 continue
             if step:
-                due += step * max(1, int((time_s - due) / step + 1e-6) + 1)
+                due += step * (int((time_s - due + slack) / step) + 1)
+            n_read += 1
             yield self._upright(frame, time_s)
         else:
             if not n_uneven:
                 self._note_missing_end(last)
         if n_uneven:
             self.notes.append(UNEVEN)
-        if not n_decoded:
-            raise ClipError(NO_FRAMES)
+        if not n_read:
+            raise ClipError(self._nothing_there() if n_decoded else NO_FRAMES)
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame, float]]:
         """Yield every frame from a key frame before the start on, with its time; faults are counted and noted."""
@@ -178,6 +181,10 @@ class ClipReader:
                     time=broken_at,
                 )
             )
+
+    def _nothing_there(self) -> str:
+        end = "" if self.settings.end_s is None else f" to {self.settings.end_s:g} s"
+        return f"The clip has no frame from {self.settings.start_s:g} s{end}. Choose a part that lies within it."
 
     def _note_missing_end(self, last_s: float) -> None:
         """Note that the frames end before the header says, as in a file that was cut or damaged; demuxers pass over that."""

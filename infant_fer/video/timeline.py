@@ -273,7 +273,11 @@ class Timeline:
         """Return the number of the infant seen longest; the person seen longest when the checkpoint knows no infants."""
         roles = {each["person"]: each for each in self.summary["persons"]}
         chosen = [number for number, each in roles.items() if each["role"] != "not an infant"]
-        return max(chosen, key=lambda number: (roles[number]["seen_share"], -number), default=None)
+        return max(chosen, key=lambda number: (_seen_s(roles[number]), -number), default=None)
+
+
+def _seen_s(person: PersonSummary) -> float:
+    return person["seen_share"] * person["duration_s"]
 
 
 def _verdict_code(reading: FrameReading) -> int:

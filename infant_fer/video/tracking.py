@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -15,14 +16,11 @@ from infant_fer.face_search import distinct
 
 KEY_SECONDS = 0.4  # between detections in the whole frame while everybody who is followed is in sight
 SEARCH_SECONDS = 5.0  # between thorough searches, a second or two each, while nobody is in sight
-COAST_SECONDS = 1.0  # a face that is not seen for longer ends its track
+COAST_SECONDS = 1.0  # a face that is not seen for longer ends its track,
+COAST_STEPS = 2.5  # unless so many steps between sampled frames take longer
 VELOCITY_SECONDS = 0.12  # time constant of the velocity
 LEAD_SECONDS = 0.4  # the velocity is trusted for this long
-GATE, GATE_GROWTH, MAX_GATE = (
-    1.2,
-    2.0,
-    3.0,
-)  # largest cost of an assignment; grows by the second while a face is not seen
+GATE, GATE_GROWTH, MAX_GATE = 1.2, 2.0, 3.0  # largest cost of an assignment, its growth a second unseen, and its limit
 NO_MATCH = 1e6
 MIN_SIGHTINGS = 3  # frames in which a face must be seen before it counts as a person's
 CLEAR_ROLE = 0.7  # mean probability of an infant (or of none) beyond which a track's role is clear
@@ -75,24 +73,33 @@ class FaceTracker:
 
     Every followed face is detected near the place where its motion leads, rotated upright; the whole frame is searched in
     regular steps and when somebody is missing. Faces and tracks are assigned so that the sum of distances is least
-    (Kuhn 1955). Deterministic: no step depends on the computer's speed.
+    (Kuhn 1955). `step_s` is the usual time between two frames. Deterministic: no step depends on the computer's speed.
     """
 
-    def __init__(self, detector: FollowingDetector, max_faces: int):
+    def __init__(self, detector: FollowingDetector, max_faces: int, step_s: float = 0.0):
         self._detector, self._max_faces = detector, max_faces
+        self._coast_s = max(COAST_SECONDS, COAST_STEPS * step_s)
         self._tracks: list[_Track] = []
         self._next_number = 1
         self._looked_at = self._searched_at = -math.inf
+        self._surplus: Counter[int] = Counter()  # frames in which at least so many faces were not followed
+
+    @property
+    def left_out(self) -> int:
+        """Return how many faces at once were not followed, in MIN_SIGHTINGS frames or more, for lack of tracks."""
+        return max((count for count, frames in self._surplus.items() if frames >= MIN_SIGHTINGS), default=0)
 
     def update(self, time_s: float, frame_rgb: np.ndarray) -> list[tuple[int, Face]]:
         """Return the track's number and the face for each face in this frame; a track that is not seen is left out."""
-        self._tracks = [track for track in self._tracks if time_s - track.seen_at <= COAST_SECONDS]
+        self._tracks = [track for track in self._tracks if time_s - track.seen_at <= self._coast_s]
         faces = self._faces(time_s, frame_rgb)
         assigned = self._assign(time_s, faces)
-        for index, face in enumerate(faces):
-            if index not in assigned and len(self._tracks) < self._max_faces:
-                self._tracks.append(_Track(self._next_number, face, time_s))
-                self._next_number += 1
+        new = [face for index, face in enumerate(faces) if index not in assigned]
+        free = self._max_faces - len(self._tracks)
+        for face in new[:free]:
+            self._tracks.append(_Track(self._next_number, face, time_s))
+            self._next_number += 1
+        self._surplus.update(range(1, len(new) - free + 1))
         return [(track.number, track.face) for track in self._tracks if track.seen_at == time_s]
 
     def _faces(self, time_s: float, frame_rgb: np.ndarray) -> list[Face]:
@@ -153,6 +160,9 @@ class _NewTrack:
     sightings: int = 0
     infant: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
+    def is_recent(self, time_s: float) -> bool:
+        return time_s - self.first_s <= 2 * COAST_SECONDS or self.frames <= 2 * MIN_SIGHTINGS
+
 
 class PersonNumbers:
     """Give tracks the numbers of persons, from 1 in the order of first sight, window by window.
@@ -191,12 +201,14 @@ class PersonNumbers:
         for track, new in sorted(self._new.items(), key=lambda item: (item[1].first_s, item[0])):
             if new.sightings >= MIN_SIGHTINGS or (last and new.sightings == new.frames):
                 del self._new[track]
-                self._number(track, new)
+                if (person := self._person_of(track, new)) is not None:
+                    by_track[track] = person
         end = window[-1][0]
-        self._new = {track: new for track, new in self._new.items() if end - new.first_s <= 2 * COAST_SECONDS}
-        return {person.track: person.number for person in self._persons if person.track in seen}
+        self._new = {track: new for track, new in self._new.items() if new.is_recent(end)}
+        return {track: person.number for track, person in by_track.items() if track in seen}
 
-    def _number(self, track: int, new: _NewTrack) -> None:
+    def _person_of(self, track: int, new: _NewTrack) -> _Person | None:
+        """Return the lost or new person that a track shows; None when there are too many."""
         role = _role(new.infant)
         lost = [person for person in self._persons if person.seen_at < new.first_s]
         fitting = [person for person in lost if None in (role, _role(person.infant)) or role == _role(person.infant)]
@@ -210,9 +222,10 @@ class PersonNumbers:
         else:
             self.left_out += 1
             self._refused.add(track)
-            return
+            return None
         person.track, person.box_xyxy, person.seen_at = track, new.box_xyxy, new.seen_at
         person.infant = [sum(pair) for pair in zip(person.infant, new.infant, strict=True)]
+        return person
 
 
 def _role(infant: Sequence[float]) -> bool | None:

@@ -52,6 +52,12 @@ def test_bouts_of_one_affect_are_joined_across_a_gap_shorter_than_the_rule_only(
     assert spans(timeline("ppoopp")) == [(0, 0.2, "positive"), (0.2, 0.4, "neutral"), (0.4, 0.6, "positive")]
 
 
+def test_a_gap_of_several_states_is_as_long_as_all_of_them():
+    assert spans(timeline("pppo?.ppp", step=0.05)) == [(0, 0.45, "positive")]
+    assert [label for *_, label in spans(timeline("pppo??.ppp", step=0.05))][1:-1] == ["neutral", CANNOT_SAY, NOT_SEEN]
+    assert [label for *_, label in spans(timeline("pppn.ppp", step=0.05))].count("positive") == 2
+
+
 def test_a_joined_bout_says_which_share_of_it_was_seen():
     (bout,) = timeline("pp.pp").intervals
     assert bout.seen_share == pytest.approx(0.8)
@@ -83,6 +89,20 @@ def test_a_long_jump_of_the_timestamps_is_time_in_which_nothing_was_seen():
         table.append(reading(time_s, "p"))
     result = build_timeline("c", table, SHARP)
     assert spans(result) == [(0, 2, "positive"), (2, 6, NOT_SEEN), (6, 7, "positive")]
+
+
+def test_a_frame_that_is_sampled_seldom_stands_for_the_time_to_the_next_one():
+    result = timeline("ppoo.", step=5.0)
+    assert spans(result) == [(0, 10, "positive"), (10, 20, "neutral"), (20, 25, NOT_SEEN)]
+    assert result.summary["persons"][0]["seen_share"] == pytest.approx(0.8)
+
+
+def test_a_part_of_a_clip_has_the_rate_of_its_frames():
+    table = FrameTable()
+    for place in range(50):
+        table.append(reading(60 + place / 25, "p"))
+    result = build_timeline("c", table, SHARP)
+    assert (result.fps, result.duration_s) == (pytest.approx(25), pytest.approx(62))
 
 
 def test_smoothing_has_no_lag_and_leaves_out_what_was_not_read():
@@ -122,6 +142,16 @@ def test_the_infant_is_told_from_an_adult_by_the_head_alone():
     assert [each["role"] for each in result.summary["persons"]] == ["not an infant", "infant"]
     assert result.infant == 2
     assert {each.person for each in result.person(2).frames} == {2}
+
+
+def test_of_two_infants_the_one_seen_longest_is_meant():
+    """Another one comes into sight for the last tenth, of which nothing is missed."""
+    table = FrameTable()
+    for place in range(20):
+        table.append(reading(place * 0.1, "." if place == 5 else "p", person=1, infant=0.9))
+        if place >= 18:
+            table.append(reading(place * 0.1, "n", person=2, infant=0.9))
+    assert build_timeline("c", table, SHARP).infant == 1
 
 
 def test_a_table_gives_back_what_was_put_in():

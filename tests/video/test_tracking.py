@@ -93,6 +93,30 @@ def test_a_face_that_is_hidden_for_a_moment_keeps_its_track_and_a_longer_one_doe
     assert {track for tracks in long for track in tracks} == {1, 2}
 
 
+@pytest.mark.parametrize("step", [1.001, 5.0])
+def test_a_face_that_is_sampled_seldom_keeps_its_track_and_its_number(step):
+    """Sampled once a second, an NTSC clip has its frames 1.001 s apart."""
+    detector, persons = KnownFaces(), PersonNumbers(3)
+    tracker = FaceTracker(detector, 3, step)
+    window = []
+    for number in range(6):
+        detector.faces = [face(300, 200, 100)] if number != 3 else []
+        tracks = [track for track, _ in tracker.update(number * step, FRAME)]
+        window.append((number * step, sightings(*((track, 250, 0.9) for track in tracks))))
+    assert {seen.track for _, seen_now in window for seen in seen_now} == {1}
+    assert persons.assign(window[:2]) == {}
+    assert persons.assign(window[2:]) == {1: 1}
+
+
+def test_faces_for_which_there_is_no_track_are_counted():
+    detector = KnownFaces()
+    tracker = FaceTracker(detector, 1)
+    for number, count in enumerate((3, 2, 2, 4, 1)):
+        detector.faces = [face(100 + 150 * place, 200, 80) for place in range(count)]
+        tracker.update(0.5 * number, FRAME)
+        assert tracker.left_out == (0 if number < 2 else 1)
+
+
 def test_the_whole_frame_is_searched_in_steps_and_when_somebody_is_missing():
     _, steady = followed([lambda number: face(300, 200, 100)], 50)
     assert steady.n_whole == pytest.approx(50 * STEP / 0.4, abs=2)
@@ -130,6 +154,15 @@ def test_a_new_track_continues_the_lost_person_of_its_kind_and_not_the_other():
     assert numbers.assign(back) == {3: 1}, "an infant at the adult's place is the infant"
     adult = [(4 + 0.04 * n, sightings((3, 310, 0.95), (4, 0, 0.05))) for n in range(5)]
     assert numbers.assign(adult) == {3: 1, 4: 2}
+
+
+def test_a_person_who_changes_tracks_within_a_window_is_seen_before_and_after():
+    """After a cut the same infant has another track."""
+    window = [(0.04 * n, sightings((1, 0, 0.9) if n < 5 else (2, 300, 0.9))) for n in range(16)]
+    assert PersonNumbers(3).assign(window) == {1: 1, 2: 1}
+    numbers = PersonNumbers(3)
+    assert numbers.assign(window[:4]) == {1: 1}
+    assert numbers.assign(window[4:]) == {1: 1, 2: 1}
 
 
 def test_a_person_in_sight_is_not_continued_by_a_further_track():

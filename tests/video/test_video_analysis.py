@@ -153,6 +153,22 @@ def test_no_frame_outlives_its_turn(clip, analyzer, monkeypatch):
     assert 1 <= most <= 2
 
 
+def test_a_clip_that_is_sampled_seldom_is_read(analyzer):
+    """Of an NTSC clip, one frame a second comes every 1.001 s."""
+    clip = encoded([placed([(portrait("smile"), 40, 20)])] * 5, "matroska", times_ms=[n * 1001 for n in range(5)])
+    timeline = analyze_video(io.BytesIO(clip), analyzer, VideoSettings(ClipSettings(fps=1)), name="c")
+    assert [reading.seen for reading in timeline.frames] == [True] * 5
+    assert [each.label for each in timeline.intervals] == ["positive"]
+
+
+def test_persons_beyond_those_followed_are_noted(analyzer):
+    smile, cry = portrait("smile", 150), portrait("cry", 150)
+    clip = encoded([placed([(smile, 5, 40), (cry, 165, 40)])] * 30)
+    timeline = analyze_video(io.BytesIO(clip), analyzer, VideoSettings(max_persons=1), name="c")
+    assert timeline.persons == (1,)
+    assert timeline.summary["notes"] == ["There were more than 1 persons; 1 further faces were left out."]
+
+
 def test_a_clip_without_a_face_has_one_person_who_is_not_seen(analyzer):
     timeline = analyze_video(io.BytesIO(encoded([placed([])] * 3)), analyzer, name="c")
     assert [reading.seen for reading in timeline.frames] == [False] * 3

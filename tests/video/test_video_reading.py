@@ -71,6 +71,22 @@ def test_sampling_takes_the_first_frame_at_or_after_each_moment():
     assert times == [0.0, 0.5, 2.0]
 
 
+def test_times_that_are_rounded_to_milliseconds_lose_no_frame():
+    clip = encoded(plain(30), "webm", "libvpx-vp9", times_ms=[round(number * 1000 / 30) for number in range(30)])
+    every, _, _ = read(clip)
+    assert read(clip, fps=30)[0] == every
+    assert read(clip, fps=15)[0] == every[::2]
+    assert read(clip, fps=7.5)[0] == every[::4]
+
+
+def test_a_part_without_a_frame_is_said():
+    clip = encoded(plain(20))
+    with pytest.raises(ClipError, match=r"no frame from 5 s\. Choose a part"):
+        read(clip, start_s=5.0)
+    with pytest.raises(ClipError, match=r"no frame from 0\.01 s to 0\.03 s"):
+        read(clip, start_s=0.01, end_s=0.03)
+
+
 def test_a_part_is_read_by_its_times():
     clip = encoded(plain(100), options={"g": "10"})
     times, _, _ = read(clip, start_s=1.0, end_s=1.5)
