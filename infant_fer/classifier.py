@@ -31,8 +31,6 @@ from infant_fer.labels import (
 from infant_fer.metrics import entropy
 from infant_fer.models.features import fingerprint, recorded
 from infant_fer.models.geometry import geometry_features
-from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.models.two_stream import TwoStreamModel
 from infant_fer.trust.store import TrustData
 
 
@@ -308,9 +306,7 @@ def _mean_over_views(values: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _takes_geometry(model: torch.nn.Module) -> bool:
-    if isinstance(model, TwoStreamModel):
-        return model.takes_geometry
-    return isinstance(model, InfantFaceModel) and model.geometry is not None
+    return getattr(model, "takes_geometry", False)
 
 
 def _optional_heads(heads: dict[str, torch.Tensor], chosen: int) -> dict:

@@ -40,8 +40,8 @@ class HeadPose:
 class Face:
     """One face of one photo, in the photo's frame.
 
-    landmarks_px: (478, 2) float32, x right and y down in pixels. blendshapes: MediaPipe's 51 scores in 0..1 by name
-    (without "_neutral"), proxies of some action units.
+    landmarks_px: (478, 2) float32, x right and y down in pixels. blendshapes: MediaPipe's scores in 0..1 by the names of
+    BLENDSHAPES, all of them, proxies of some action units.
     """
 
     landmarks_px: np.ndarray

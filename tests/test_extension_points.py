@@ -16,7 +16,7 @@ from infant_fer.batch import writers
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.explain import METHODS, saliency
 from infant_fer.face import (
-    BLENDSHAPE_COUNT,
+    BLENDSHAPES,
     LANDMARK_COUNT,
     LEFT_EYE_CORNERS,
     MOUTH_CORNERS,
@@ -35,7 +35,6 @@ from infant_fer.video.timeline import FrameReading, FrameTable
 from tests.conftest import EXAMPLES, ROOT
 
 SMILE = EXAMPLES / "smile.jpg"
-BLENDSHAPES = [f"blendshape{number}" for number in range(BLENDSHAPE_COUNT)]
 
 
 def test_an_attribution_method_is_a_class_and_an_entry(analyzer, monkeypatch):

@@ -57,20 +57,39 @@ class EnsembleModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Leave initialization to the members."""
 
-    def forward(self, pixel_values: torch.Tensor, **_) -> ImageClassifierOutput:
+    @property
+    def takes_geometry(self) -> bool:
+        """Return whether a member has a use for models.geometry's features."""
+        return any(getattr(member, "takes_geometry", False) for member in self.members)
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        geometry: torch.Tensor | None = None,
+        found: torch.Tensor | None = None,
+        **_,
+    ) -> ImageClassifierOutput:
         """Return (B, C) logits for (B, 3, S, S) crops: the logarithm of the members' weighted mean probabilities.
 
         The crops are normalized, or, for unlike members, in 0..1: each member has a size and a normalization of its own.
+        (B, G) `geometry` and (B,) bool `found` go to the members that use them.
         """
         logits = [
-            member(pixel_values=self._input(pixel_values, index)).logits.float() / _temperature(member.config)
-            for index, member in enumerate(self.members)
+            self._member_logits(index, self._input(pixel_values, index), {"geometry": geometry, "found": found})
+            for index in range(len(self.members))
         ]
         log_probabilities = torch.stack(logits).log_softmax(2)  # (M, B, C)
         if self.config.class_weights is None:
             return ImageClassifierOutput(logits=log_probabilities.logsumexp(0) - torch.tensor(len(logits)).log())
         weights = log_probabilities.new_tensor(self.config.class_weights)[:, None]  # (M, 1, C)
         return ImageClassifierOutput(logits=(log_probabilities + weights.log()).logsumexp(0).log_softmax(1))
+
+    def _member_logits(
+        self, index: int, pixel_values: torch.Tensor, streams: dict[str, torch.Tensor | None]
+    ) -> torch.Tensor:
+        member = self.members[index]
+        used = streams if getattr(member, "takes_geometry", False) else {}
+        return member(pixel_values=pixel_values, **used).logits.float() / _temperature(member.config)
 
     def _input(self, pixel_values: torch.Tensor, index: int) -> torch.Tensor:
         if not self.config.unlike:

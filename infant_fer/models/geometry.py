@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from infant_fer.alignment import TEMPLATE, similarity
-from infant_fer.face import BLENDSHAPE_COUNT, Face
+from infant_fer.face import BLENDSHAPE_COUNT, BLENDSHAPES, Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 POINTS = (
@@ -30,6 +30,5 @@ def geometry_features(face: Face) -> np.ndarray:
     points = face.landmarks_px @ matrix[:, :2].T + matrix[:, 2]
     edges = [np.linalg.norm(points[a] - points[b]) for a, b in EDGES]
     pose = np.array([face.pose.yaw, face.pose.pitch]) / POSE_UNIT
-    return np.concatenate([list(face.blendshapes.values()), points[list(POINTS)].ravel(), edges, pose]).astype(
-        np.float32
-    )
+    shapes = [face.blendshapes[name] for name in BLENDSHAPES]  # by name: another detector may give another order
+    return np.concatenate([shapes, points[list(POINTS)].ravel(), edges, pose]).astype(np.float32)

@@ -134,6 +134,11 @@ class InfantFaceModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Keep torch's own initialization; the model is trained from scratch."""
 
+    @property
+    def takes_geometry(self) -> bool:
+        """Return whether `forward` has a use for models.geometry's features."""
+        return self.geometry is not None
+
     def heads_without_weights(self, missing: Collection[str]) -> list[str]:
         """Return the names of the optional heads among whose weights some are `missing` (names in the state dict)."""
         return [

@@ -1,6 +1,7 @@
 """The project's own architecture: heads, late fusion, what the streams must not notice, saving and loading."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import torch
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from infant_fer.alignment import TEMPLATE
-from infant_fer.face import BLENDSHAPE_COUNT, LEFT_EYE_CORNERS, MOUTH_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
+from infant_fer.face import (
+    BLENDSHAPE_COUNT,
+    BLENDSHAPES,
+    LEFT_EYE_CORNERS,
+    MOUTH_CORNERS,
+    RIGHT_EYE_CORNERS,
+    Face,
+    HeadPose,
+)
 from infant_fer.models.geometry import EDGES, POINTS, geometry_features
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 
@@ -180,7 +189,7 @@ def random_face(seed: int = 0) -> Face:
     points = random.normal(0, 0.5, (478, 2)).astype(np.float32)
     for corners, point in zip((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS, MOUTH_CORNERS), TEMPLATE, strict=True):
         points[list(corners)] = point + np.array([[-0.15, 0], [0.15, 0]])
-    blendshapes = {f"shape {number}": float(random.random()) for number in range(BLENDSHAPE_COUNT)}
+    blendshapes = {name: float(random.random()) for name in BLENDSHAPES}
     return Face(points * 80 + 200, blendshapes, HeadPose(yaw=15, pitch=-30, roll=0))
 
 
@@ -199,6 +208,8 @@ def test_geometry_holds_blendshapes_points_edges_and_pose():
     assert features.dtype == np.float32
     assert features.shape == (points_end + len(EDGES) + 2,)
     np.testing.assert_allclose(features[:BLENDSHAPE_COUNT], list(face.blendshapes.values()), atol=1e-6)
+    other_order = dict(reversed(face.blendshapes.items()))  # as another detector may give them
+    np.testing.assert_array_equal(geometry_features(replace(face, blendshapes=other_order)), features)
     np.testing.assert_allclose(features[-2:], (0.5, -1.0), atol=1e-6)  # 15 and -30 degrees in units of 30
     # The template's unit is the eye-to-mouth distance, 80 px here: corners 24 px apart in each eye and the mouth.
     mouth_width = features[points_end + EDGES.index((61, 291))]

@@ -14,6 +14,7 @@ from infant_fer.evaluation.predictions import predict
 from infant_fer.explain import METHODS
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS
+from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
 from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
 from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window_means
@@ -113,6 +114,20 @@ def test_landmarks_matter_where_they_are_found_and_only_there():
     torch.testing.assert_close(same, mixed)
     alone = TwoStreamModel(TwoStreamConfig(landmarks=False)).eval()
     assert not alone.takes_geometry
+
+
+def test_averaged_folds_read_landmarks_as_each_fold_does(tmp_path):
+    torch.manual_seed(0)
+    folds, faces = [load_pretrained("random:two-stream", AFFECTS, 96) for _ in range(2)], drawn(4)
+    faces = replace(faces, found=np.array([True, True, True, False]))
+    expected = np.mean([predict(each.model, each.processor, faces).probabilities for each in folds], 0)
+    ensemble_of([each.model for each in folds]).save_pretrained(tmp_path)
+    folds[0].processor.save_pretrained(tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    found = predict(loaded.model, loaded.processor, faces).probabilities
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    unseen = predict(loaded.model, loaded.processor, replace(faces, found=np.zeros(4, bool))).probabilities
+    assert np.abs(unseen - found)[:3].max() > 1e-3
 
 
 def test_landmarks_are_where_alignment_puts_them():
