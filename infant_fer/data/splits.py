@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from infant_fer.data.labeled_images import LabeledImages, own_subjects
+from infant_fer.data.labeled_images import UNREADABLE, LabeledImages, own_subjects
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
 
@@ -27,7 +27,7 @@ THESIS_CLASSES = {
 METHODS = ("given", "subject", "thesis", "thesis-classes", "holdout", "frames")
 SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, its subject, and its split
 FREE_SHARE = 3  # an exact split's last pictures are chosen among so many times as many, by integer programming
-TENTHS = 10  # of the subjects: 7 train, 1.5 each held out, rounded by whole subjects
+DEV_PIECES = 10  # of the pictures that are not test, one of so many equal pieces is dev
 
 
 def split(images: LabeledImages, method: str, seed: int = 0) -> np.ndarray:
@@ -172,7 +172,7 @@ def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Ite
         for train, test in drawn.split(images.truth, images.truth, images.subject):
             splits = np.full(len(images), "train", "<U5")
             splits[test] = "test"
-            splits[train[_held_out(images.rows(train), TENTHS, seed + repeat)]] = "dev"
+            splits[train[_held_out(images.rows(train), DEV_PIECES, seed + repeat)]] = "dev"
             yield splits
 
 
@@ -204,14 +204,15 @@ def check_classes(images: LabeledImages, splits: np.ndarray, where: str = "") ->
 def write_split(folder: Path, images: LabeledImages, splits: np.ndarray) -> None:
     """Write sha256, subject and split of every picture that has one into SPLIT_FILE; a picture is known by its bytes.
 
-    The subjects are numbered: the data set's own names for its infants stay private.
+    The subjects are numbered: the data set's own names for its infants stay private. Faces that no file holds, such as
+    warped ones, are left out.
     """
     numbers = np.unique(images.subject, return_inverse=True)[1] + 1
     rows = zip(images.digests(), numbers.tolist(), splits, strict=True)
     with (folder / SPLIT_FILE).open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("sha256", "subject", "split"))
-        table.writerows(sorted(row for row in rows if row[2]))
+        table.writerows(sorted(row for row in rows if row[2] and not row[0].startswith(UNREADABLE)))
 
 
 def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
@@ -239,7 +240,7 @@ def _given(images: LabeledImages, seed: int) -> np.ndarray:
 def _with_dev(images: LabeledImages, splits: np.ndarray, seed: int) -> np.ndarray:
     """Return the splits with a tenth of the train pictures, whole subjects, as dev."""
     splits, train = splits.copy(), np.flatnonzero(splits == "train")
-    splits[train[_held_out(images.rows(train), TENTHS, seed)]] = "dev"
+    splits[train[_held_out(images.rows(train), DEV_PIECES, seed)]] = "dev"
     return splits
 
 

@@ -19,7 +19,7 @@ from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predictions_of
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
-from infant_fer.models.ensemble import vote_of
+from infant_fer.models.ensemble import EnsembleModel, vote_of
 from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.trust.figures import MeasuredFaces, assessments, figures
@@ -179,7 +179,8 @@ def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, 
 def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) -> None:
     """Write the ensemble of an evaluation, of any architectures, as one checkpoint that the app loads.
 
-    Raises DatasetError when the checkpoints cannot be one: other classes or margins, or no plain classifier of crops.
+    Raises DatasetError when the checkpoints cannot be one: other classes or margins, an ensemble, or no plain classifier of
+    crops.
     """
     from infant_fer.training.artifacts import write_checkpoint
 
@@ -190,7 +191,9 @@ def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) 
             raise DatasetError(
                 f"{each.name} names {', '.join(each.labels)}; all members need the same classes in one order."
             )
-        if each.crop.margin != first.crop.margin or isinstance(each.model, InfantFaceModel):
+        if isinstance(each.model, (EnsembleModel, InfantFaceModel)):
+            raise DatasetError(f"{each.name} has several networks or streams itself; only single networks can vote.")
+        if each.crop.margin != first.crop.margin:
             raise DatasetError(
                 f"{each.name} sees other crops than {first.name}; only checkpoints of one margin can vote."
             )

@@ -285,14 +285,19 @@ def thesis_spread(predictions: Predictions, draws: int = 50) -> dict[str, float]
     """Return what 25 test pictures can tell: the spread of the accuracy over the test parts of `draws` thesis splits.
 
     Each part has 25 pictures of whole infants in the data set's proportions of the classes. All are of the same
-    predictions, so the spread is that of the draw alone. None for fewer pictures than such a split needs.
+    predictions, so the spread is that of the draw alone. None where no such split exists: for too few pictures, or infants
+    with too many each.
     """
     from infant_fer.data.splits import THESIS_SIZES, exact_split
 
     if len(predictions.truth) < sum(THESIS_SIZES.values()):
         return None
     right = predictions.predicted == predictions.truth
-    drawn = [exact_split(predictions.truth, predictions.subject, THESIS_SIZES, seed) == "test" for seed in range(draws)]
+    try:
+        splits = [exact_split(predictions.truth, predictions.subject, THESIS_SIZES, seed) for seed in range(draws)]
+    except DatasetError:
+        return None
+    drawn = [each == "test" for each in splits]
     accuracies = np.array([right[rows].mean() for rows in drawn])
     return {
         "splits": draws,

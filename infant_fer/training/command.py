@@ -15,6 +15,7 @@ from infant_fer.training.config import (
     ExperimentConfig,
     FoldsConfig,
     balanced,
+    consistent,
     read_recipe,
     recipe_names,
     with_auxiliary,
@@ -92,7 +93,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         command=command,
     )
     config = balanced(config, options.balance) if options.balance else config
-    return with_auxiliary(config, options.aux) if options.aux else config
+    return with_auxiliary(config, options.aux) if options.aux else consistent(config)
 
 
 def _fine_tune(options: Namespace, config: ExperimentConfig) -> None:

@@ -23,6 +23,7 @@ CHOICES = {
     "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
 }
+BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}  # of --set
 AUXILIARY_TASKS = ("none", "action-units")  # what --aux takes
 BALANCES = {  # what --balance sets
     "none": {"sampler": "plain", "class_weights": False},
@@ -156,8 +157,8 @@ def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig
         if name not in types or not equals:
             raise DatasetError(f"{change!r} is no setting; write NAME=VALUE with one of {', '.join(types)}.")
         try:
-            value = text.lower() in ("1", "true", "yes") if types[name] is bool else types[name](text)
-        except ValueError:
+            value = BOOLEANS[text.lower()] if types[name] is bool else types[name](text)
+        except (KeyError, ValueError):
             raise DatasetError(f"{name} must be a {types[name].__name__}; {text!r} was given.") from None
         settings = replace(settings, **{name: value})  # type: ignore[arg-type]
     return validated(settings)
@@ -167,28 +168,36 @@ def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
     """Return the config with classes balanced as BALANCES says, or by FILLED_WITH, such as synthetic:CLASS. Raises DatasetError."""
     kind, _, label = how.partition(":")
     if kind in FILLED_WITH and label:
-        if config.folds.count or config.data.crops == "whole":
-            raise DatasetError(
-                f"--balance {kind} adds aligned faces to train alone: leave out --folds and --crops whole."
-            )
-        return replace(config, **{FILLED_WITH[kind]: canonical_label(label)})  # type: ignore[arg-type]
+        return consistent(replace(config, **{FILLED_WITH[kind]: canonical_label(label)}))  # type: ignore[arg-type]
     if how not in BALANCES:
         filled = " and ".join(f"{kind}:CLASS" for kind in FILLED_WITH)
         raise DatasetError(f"There is no balance {how!r}; there are {', '.join(BALANCES)}, {filled}.")
-    return replace(config, settings=replace(config.settings, **BALANCES[how]))  # type: ignore[arg-type]
+    return consistent(replace(config, settings=replace(config.settings, **BALANCES[how])))  # type: ignore[arg-type]
 
 
 def with_auxiliary(config: ExperimentConfig, task: str) -> ExperimentConfig:
     """Return the config with a second task of AUXILIARY_TASKS, or none. Raises DatasetError."""
     if task not in AUXILIARY_TASKS:
         raise DatasetError(f"There is no second task {task!r}; there are {', '.join(AUXILIARY_TASKS)}.")
-    settings = config.settings
-    if task != "none" and (settings.mixing or settings.sampler != "plain" or config.folds.count or config.size_curve):
+    return consistent(replace(config, aux="" if task == "none" else task))
+
+
+def consistent(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the config unchanged. Raises DatasetError when its parts exclude each other."""
+    settings, folds = config.settings, config.folds
+    if folds.count < 0 or folds.count == 1 or folds.repeats < 1:
+        raise DatasetError("--folds needs at least 2 folds, and --repeats at least 1.")
+    for kind, field_name in FILLED_WITH.items():
+        if getattr(config, field_name) and (folds.count or config.data.crops == "whole"):
+            raise DatasetError(
+                f"--balance {kind} adds aligned faces to train alone: leave out --folds and --crops whole."
+            )
+    if config.aux and (settings.mixing or settings.sampler != "plain" or folds.count or config.size_curve):
         raise DatasetError(
             "--aux adds renders without a class to train: leave out mixing, --balance weighted and undersampled, --folds "
             "and --size-curve."
         )
-    return replace(config, aux="" if task == "none" else task)
+    return config
 
 
 def validated(settings: TrainingConfig) -> TrainingConfig:

@@ -190,8 +190,13 @@ def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel
     affect_of_labels(images.labels)  # else the finished checkpoint could not be loaded
     base = _seeded_base(config, images.labels)
     log(f"base: {base}")
-    if config.teacher:
-        _teacher(config.teacher, images.labels)  # refused before the work, not at the first fit
+    if config.teacher:  # refused before the work, not at the first fit
+        teacher = _teacher(config.teacher, images.labels)
+        if config.warped and teacher.crop != base.crop:
+            raise DatasetError(
+                f"Warped faces exist in crops of {base.crop} alone, and {teacher.name} sees {teacher.crop}. "
+                "Use a teacher with the same crop, or another --balance."
+            )
     faces = _faces(images, base.crop, config, log)
     if data.crops == "whole":
         return base, with_joined_subjects(faces, log)
@@ -207,7 +212,10 @@ def _faces(images: LabeledImages, crop: CropSpec, config: ExperimentConfig, log:
 
 def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
     torch.manual_seed(config.seed)  # new heads and random weights are drawn
-    return load_pretrained(config.base, labels, config.size)
+    base = load_pretrained(config.base, labels, config.size)
+    if getattr(base.model.config, "logit_temperature", None):
+        base.model.config.logit_temperature = 1.0  # the base's was fitted to its weights before this training
+    return base
 
 
 def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log) -> tuple[np.ndarray, Leaks]:

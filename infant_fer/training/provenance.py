@@ -18,7 +18,7 @@ import torch
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.leakage import Leaks
 from infant_fer.errors import DatasetError
-from infant_fer.files import check_output_folder
+from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.pretrained import PretrainedModel
 
@@ -143,4 +143,4 @@ def start_run(folder: Path, description: dict, resume: bool) -> None:
         check_output_folder(folder, lambda place: (place / STARTED_FILE).is_file())
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(description, indent=1), "utf-8")
+    write_atomically(file, json.dumps(description, indent=1))

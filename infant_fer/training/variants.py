@@ -12,7 +12,15 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation.comparison import unique_name
 from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, figures
 from infant_fer.metrics import Proportion
-from infant_fer.training.config import CHOICES, ExperimentConfig, TrainingConfig, balanced, with_auxiliary, with_changes
+from infant_fer.training.config import (
+    CHOICES,
+    ExperimentConfig,
+    TrainingConfig,
+    balanced,
+    consistent,
+    with_auxiliary,
+    with_changes,
+)
 from infant_fer.training.experiment import ExperimentResult, run
 from infant_fer.training.provenance import publishable
 
@@ -73,7 +81,7 @@ def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -
     for value in values:
         shown = unique_name(f"{name}{equals}{publishable(value)}" if equals else publishable(value), found)
         output = config.output.with_name(f"{config.output.name}-{re.sub(r'[^A-Za-z0-9._=]+', '-', shown)}")
-        found[shown] = replace(_changed(config, name, value), output=output)
+        found[shown] = consistent(replace(_changed(config, name, value), output=output))
     return found
 
 

@@ -101,6 +101,14 @@ def test_the_file_of_a_split_names_no_infant_and_is_read_back(tmp_path):
     assert read_split(tmp_path, set_).tolist() == ["train", "test", ""]
 
 
+def test_faces_without_a_file_are_not_in_the_file_of_a_split(tmp_path):
+    """A warped face has no bytes by which it could be known."""
+    (tmp_path / "a").write_text("a")
+    set_ = pictures([0, 1], contents=[str(tmp_path / "a"), str(tmp_path / "a (warped 0)")])
+    write_split(tmp_path, set_, np.array(["train", "train"]))
+    assert (tmp_path / "split.csv").read_text().splitlines()[1:] == [f"{hashlib.sha256(b'a').hexdigest()},1,train"]
+
+
 def test_by_subject_no_infant_crosses_the_parts():
     set_ = city()
     splits = split(set_, "subject", seed=1)

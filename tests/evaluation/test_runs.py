@@ -194,6 +194,8 @@ def test_the_report_is_whole_and_loads_nothing(finished):
         (["--base", "random:giant"], "no shape 'giant'"),
         (["--split", "thesis"], "150 pictures"),
         (["--folds", "30"], "Use fewer folds"),
+        (["--folds", "1"], "at least 2 folds"),
+        (["--folds", "3", "--average-folds", "--repeats", "0"], "--repeats at least 1"),
         (["--classes", "positive", "negative"], "give no neutral class"),
     ],
 )
@@ -231,7 +233,7 @@ def test_evaluation_splits_the_images_as_the_training_did(finished, labelled, ca
 def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
-    others = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32))}
+    others = {"members": 2, "geometry_size": GEOMETRY_SIZE, "face_crop": asdict(CropSpec(32)), "logit_temperature": 2.0}
     InfantFaceModel(InfantFaceConfig(**sizes, **others)).save_pretrained(tmp_path / "base")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "base")
     words = ["--data", labelled, "--base", tmp_path / "base", "--split", "subject", "--cache", cache]
@@ -240,8 +242,19 @@ def test_the_embedded_kind_of_model_can_be_fine_tuned(labelled, cache, monkeypat
     model = AffectClassifier.from_pretrained(tmp_path / "mine", device="cpu")._model
     assert model.geometry is None
     assert model.config.members == 2
+    assert model.config.logit_temperature == 1  # the base's was fitted to other weights
     assert call(monkeypatch, train_script, *words, "--classes", "positive", "negative") == 1
     assert "give no neutral class" in capsys.readouterr().err
+
+
+def test_warped_faces_have_a_teacher_that_sees_the_same_crop(labelled, cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    teacher = save_tiny(tmp_path / "teacher", labels=AFFECTS)
+    edit(teacher / "config.json", face_crop={"size": 32, "margin": 0.3})
+    words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--recipe", "mobile", "--cache", cache]
+    words += ["--balance", "warped:positive", "--teacher", teacher, "--output", tmp_path / "out"]
+    assert call(monkeypatch, train_script, *words) == 1
+    assert "Use a teacher with the same crop" in capsys.readouterr().err
 
 
 def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):

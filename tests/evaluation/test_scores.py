@@ -1,6 +1,7 @@
 """Scores known by hand, the overfitting verdict and the plots."""
 
 import json
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -137,6 +138,8 @@ def test_25_pictures_tell_little():
     assert abs(spread["mean"] - right.mean()) < 0.06
     assert 0.04 < spread["standard deviation"] < 0.13  # binomial: 0.08
     assert thesis_spread(measured.rows(np.arange(600) < 149)) is None
+    two_infants = replace(measured, subject=np.arange(600) % 2)  # three splits cannot keep two infants whole
+    assert thesis_spread(two_infants) is None
 
 
 def test_the_epochs_of_both_steps_come_from_the_history():

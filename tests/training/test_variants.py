@@ -11,7 +11,15 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.training import variants as module
 from infant_fer.training.artifacts import _compared
-from infant_fer.training.config import DataConfig, ExperimentConfig, TrainingConfig, balanced
+from infant_fer.training.config import (
+    DataConfig,
+    ExperimentConfig,
+    FoldsConfig,
+    TrainingConfig,
+    balanced,
+    with_auxiliary,
+    with_changes,
+)
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.variants import HEAD, Candidate, compare, variants
 
@@ -71,6 +79,28 @@ def test_folders_of_one_name_stay_apart_and_no_path_is_shown():
 def test_what_cannot_be_varied_is_said_before_the_work(words, message):
     with pytest.raises(DatasetError, match=re.escape(message)):
         variants(CONFIG, [], words)
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "message"),
+    [
+        (with_auxiliary(CONFIG, "action-units"), "mixing=none,cutmix", "--aux adds renders"),
+        (with_auxiliary(CONFIG, "action-units"), "balance=none,weighted", "--aux adds renders"),
+        (replace(CONFIG, size_curve=True), "aux=none,action-units", "--aux adds renders"),
+        (balanced(CONFIG, "warped:positive"), "crops=aligned,whole", "--balance warped adds aligned faces"),
+        (replace(CONFIG, folds=FoldsConfig(2)), "balance=none,synthetic:positive", "--balance synthetic adds"),
+    ],
+)
+def test_a_variant_may_not_contradict_the_rest_of_the_run(config, words, message):
+    with pytest.raises(DatasetError, match=message):
+        variants(config, [], words)
+
+
+def test_a_setting_that_is_true_or_false_takes_no_other_word():
+    found = with_changes(TrainingConfig(), ["soft_labels=No", "class_weights=true"])
+    assert (found.soft_labels, found.class_weights) == (False, True)
+    with pytest.raises(DatasetError, match="soft_labels must be a bool; 'ture' was given"):
+        with_changes(TrainingConfig(), ["soft_labels=ture"])
 
 
 def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):

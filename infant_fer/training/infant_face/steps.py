@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from infant_fer.files import write_atomically
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig
@@ -77,7 +78,7 @@ class TrainingContext:
             file.unlink(missing_ok=True)  # weights without it are not reused
             member = train()
             member.model.save_pretrained(file.parent)
-            file.write_text(json.dumps({"settings": settings, "minutes": member.minutes}, indent=1), "utf-8")
+            write_atomically(file, json.dumps({"settings": settings, "minutes": member.minutes}, indent=1))
         return self.read(step)
 
     def read(self, step: str) -> TrainedMember:
