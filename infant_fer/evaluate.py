@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
+    _check_methods(options.maps or ())
     card = _card_files(options) if options.card else ()
     for output in filter(None, (options.json, options.report, *card)):
         check_output_file(output, inputs=(Path(options.data), *options.pictures))
@@ -50,13 +52,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     p_values = mcnemar(first, evaluation.predictions)
     for number, (name, predictions) in enumerate(evaluation.predictions.items()):
         print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
-    spread = thesis_spread(first) if options.spread else None
-    if spread:
-        print(
-            f"over {spread['splits']} splits with {spread['test pictures']} test pictures: mean {spread['mean'] * 100:.1f} %, "
-            f"standard deviation {spread['standard deviation'] * 100:.1f}, "
-            f"{spread['lowest'] * 100:.0f} to {spread['highest'] * 100:.0f} %"
-        )
+    if options.spread:
+        print(_spread_words(thesis_spread(first)))
     maps = _split_maps(options, evaluation) if options.maps else None
     if options.json:
         figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
@@ -74,18 +71,33 @@ def _evaluate(options: argparse.Namespace) -> None:
         _print_heads(options)
 
 
+def _spread_words(spread: dict[str, float] | None) -> str:
+    if spread is None:
+        return "no spread: these pictures have no split of 100 / 25 / 25 that keeps every infant in one split"
+    return (
+        f"over {spread['splits']} splits with {spread['test pictures']} test pictures: mean {spread['mean'] * 100:.1f} %, "
+        f"standard deviation {spread['standard deviation'] * 100:.1f}, "
+        f"{spread['lowest'] * 100:.0f} to {spread['highest'] * 100:.0f} %"
+    )
+
+
+def _check_methods(names: Sequence[str]) -> None:
+    """Raise CheckpointError for a name that is no attribution method."""
+    from infant_fer.explain import METHODS
+
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
+
+
 def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMaps:
     """Explain the measured split with the first checkpoint and print the finding."""
     from infant_fer.checkpoints.sources import face_bundle
     from infant_fer.classifier import AffectClassifier
     from infant_fer.evaluation.map_report import finding, write_maps
     from infant_fer.evaluation.split_maps import split_maps
-    from infant_fer.explain import METHODS
     from infant_fer.face_detection import FaceDetector
 
-    unknown = [name for name in options.maps if name not in METHODS]
-    if unknown:
-        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
     classifier, finder = AffectClassifier.from_pretrained(options.checkpoints[0]), FaceDetector(face_bundle())
     first = next(iter(evaluation.predictions.values()))
     maps = split_maps(classifier, finder, first, evaluation.crops, options.maps, limit=options.maps_limit)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.splits import split
-from infant_fer.errors import DatasetError, InfantFERError
+from infant_fer.errors import DatasetError, exit_status
 from infant_fer.evaluation.plots import png
 from infant_fer.evaluation.triangles import aligned_points, draw_triangles, triangle_predictions
 from infant_fer.face import anchors
@@ -36,13 +38,7 @@ LEAST_FACES = 10  # of an average; fewer could be recognised in it
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the figures; return 1 after one sentence when something cannot be used."""
-    options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except InfantFERError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(partial(_run, _parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,9 +55,10 @@ def _run(options: argparse.Namespace) -> None:
     check_output_folder(options.out)
     checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
     images = read_labeled_images(options.data, cache=options.cache)
-    splits = split(images, "given" if (images.split != "").any() else "subject")
+    images = replace(images, split=split(images, "given" if (images.split != "").any() else "subject"))
     dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
-    train, measured = (dataset.rows(dataset.found & (splits == name)) for name in ("train", options.part))
+    dataset = dataset.rows(dataset.found)  # of the pictures that can be read
+    train, measured = (dataset.rows(dataset.images.split == name) for name in ("train", options.part))
     for name, rows in (("train", train), (options.part, measured)):
         if not len(rows):
             raise DatasetError(f"No face was found in a picture of the split {name!r}, so there is nothing to draw.")

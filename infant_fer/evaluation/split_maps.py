@@ -210,7 +210,7 @@ def split_maps(
 
     The class explained is the image stream's answer. `limit` draws so many pictures, always the same. Hidden crops are not
     mirrored, so that a picture takes seconds. Raises DatasetError when no picture has a mesh, or the classes are none of
-    AFFECTS.
+    AFFECTS, and ExplanationError when no method applies to the checkpoint.
     """
     if not set(measured.labels) <= set(AFFECTS):
         raise DatasetError(f"Maps of a split need the classes {', '.join(AFFECTS)}.")
@@ -221,6 +221,8 @@ def split_maps(
         if landmarks is not None:
             truth, infant = measured.labels[measured.truth[index]], str(measured.subject[index])
             explained = _explain(classifier, crops[index], landmarks, methods, samples, unavailable)
+            if len(unavailable) == len(set(methods)):
+                raise ExplanationError("None of the methods applies. " + " ".join(unavailable.values()))
             pictures.append(PictureMaps(int(index), infant, truth, *explained))
     if not pictures:
         raise DatasetError(

@@ -105,7 +105,9 @@ SHOWN = {"smile": "positive", "laugh": "positive", "neutral": "neutral", "cry": 
 
 
 def pictures(folder):
-    """Write a table of rendered faces, each as it is, mirrored, darker and turned: half of the infants are train, half dev."""
+    """Write a table of rendered faces, each as it is, mirrored, darker and turned: half of the infants are train, half dev.
+
+    A further file, before the others, is no picture."""
     lines = ["file,label,subject,split"]
     for name, label in SHOWN.items():
         photo = cv2.imread(str(EXAMPLES / f"{name}.jpg"))
@@ -115,6 +117,8 @@ def pictures(folder):
         for number, picture in enumerate(variants):
             cv2.imwrite(str(folder / f"{name}{number}.png"), picture)
             lines.append(f"{name}{number}.png,{label},{name}{number},{('train', 'dev')[number % 2]}")
+    (folder / "broken.png").write_bytes(b"no picture")
+    lines.insert(1, "broken.png,neutral,b,train")
     (folder / "table.csv").write_text("\n".join(lines))
     return folder / "table.csv"
 

@@ -13,8 +13,10 @@ from infant_fer.evaluate import main
 from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_sentence, read_maps, with_maps, write_maps
 from infant_fer.evaluation.split_maps import Mean, PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
+from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
 from tests.conftest import EXAMPLES
+from tests.tiny_checkpoints import save_tiny
 
 SHARES = np.array([0.0, 1.0])
 
@@ -165,5 +167,9 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     assert main(["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--maps", "voodoo",
                  "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
     assert "There is no method 'voodoo'" in capsys.readouterr().err
+    convolutions = str(save_tiny(tmp_path / "resnet", "resnet", AFFECTS))
+    assert main([convolutions, "--data", str(data), "--part", "all", "--maps", "rollout",
+                 "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
+    assert "None of the methods applies. " in capsys.readouterr().err
     assert main([str(folder), "--data", str(data), "--part", "all", "--card"]) == 1
     assert "--card writes the figures of --maps" in capsys.readouterr().err
