@@ -24,7 +24,7 @@ from infant_fer.synthetic.portrait import render
 from infant_fer.synthetic.scene import sample_light, sample_view
 from infant_fer.workers import Job, spread
 
-MANIFEST, ROWS = "manifest.csv", "rows"  # what a job writes beside its pictures
+MANIFEST, ROWS, JOB = "manifest.csv", "rows", "job.json"  # what a job writes beside its pictures
 COLUMNS = ("file", "seed", "subject", "expression", "affect")
 JSON_COLUMNS = ("actions", "landmarks_px", "tears", "occluder", "infant", "view", "light")
 PER_INFANT = 5  # portraits of one infant
@@ -45,7 +45,7 @@ class RenderJob:
 
 
 def run_job(job: RenderJob, count: int) -> None:
-    """Render the portraits 0 to `count` - 1 that are not there yet on all cores, then write the manifest atomically.
+    """Render the portraits 0 to `count` - 1 that are not there yet on all cores, then write the manifest of these atomically.
 
     Raises OutputError for a folder that holds anything but portraits, SyntheticError for portraits of another job.
     """
@@ -121,8 +121,21 @@ def _holds_portraits(folder: Path) -> bool:
 
 
 def _check_same_job(job: RenderJob) -> None:
-    """Raise SyntheticError when the folder's portraits have another seed or size, so that two jobs are never mixed."""
-    for file in sorted((job.folder / ROWS).glob("*.json"))[:1]:
+    """Record the job's parameters in a folder without portraits; else raise SyntheticError unless its portraits have the same.
+
+    Of portraits from before there was a record, the first one tells seed and size.
+    """
+    record, parameters = job.folder / JOB, json.loads(json.dumps({**asdict(job), "folder": None}))
+    portraits = sorted((job.folder / ROWS).glob("*.json"))
+    if not portraits:
+        write_atomically(record, json.dumps(parameters))
+    elif record.is_file():
+        before = json.loads(record.read_text("utf-8"))
+        if other := [name for name, value in parameters.items() if before.get(name) != value]:
+            raise SyntheticError(
+                f"{job.folder} holds portraits with another {', another '.join(other)}. Give a new folder, or the same options."
+            )
+    for file in portraits[:1]:
         seed, picture = _read_row(file)["seed"] - int(file.stem), cv2.imread(str(job.folder / f"{file.stem}.png"))
         if seed != job.seed or (picture is not None and len(picture) != job.size):
             size = "" if picture is None else f" and of {len(picture)} px"

@@ -98,6 +98,23 @@ def test_two_jobs_are_never_mixed(tmp_path, other):
         render_jobs.run_job(replace(job, **other), 1)
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [({"expressions": ("cry",)}, "expressions"), ({"turned": 0.0}, "turned"), ({"covered": 1.0}, "covered")],
+)
+def test_a_folder_has_portraits_of_the_same_options_only(tmp_path, other, named):
+    folder = tmp_path / "portraits"
+    (folder / "rows").mkdir(parents=True)
+    job = render_jobs.RenderJob(folder, 7, 64, 1.0, 0.25, ("smile",))
+    render_jobs.run_job(job, 0)  # records its options
+    job_with_a_portrait(tmp_path / "older")
+    for file in ("000000.png", "rows/000000.json"):
+        (tmp_path / "older" / file).rename(folder / file)
+    render_jobs.run_job(job, 1)
+    with pytest.raises(SyntheticError, match=f"another {named}. Give a new folder"):
+        render_jobs.run_job(replace(job, **other), 1)
+
+
 def die(_: None, number: int) -> None:
     os._exit(number)
 
