@@ -64,30 +64,31 @@ def measure(
 
     With `covers`, renders with an object before the face, also how well a covered mouth is noticed.
     """
-    output, split = outputs(model, data.infants), str(data.infants.images.split[chosen][0])
-    measured = _affect_predictions(output, model.config.logit_temperature, data, chosen)
+    infants = data.infants.rows(chosen)
+    output, split = outputs(model, infants), str(infants.images.split[0])
+    measured = _affect_predictions(output, model.config.logit_temperature, infants, data)
     this = measured[THIS]
     return {
         "accuracy": {name: _by_source(predictions) for name, predictions in measured.items()},
         "recall": _recalls(this),
         "heads": {
             **{name: value for name, value in figures(this).items() if name in AFFECT_FIGURES},
-            **_concordances(output, data, chosen),
-            **_usable_aucs(model, output, data, split),
-            **_covered_auc(model, data.infants.rows(chosen), covers),
+            **_concordances(output, infants.images),
+            **_usable_aucs(model, output, infants.images, data.older.rows(data.older.images.split == split)),
+            **_covered_auc(model, infants, covers),
         },
-        **_hard_negatives(this, data.infants.images.rows(chosen & (data.infants.images.truth != UNKNOWN))),
+        **_hard_negatives(this, infants.images.rows(infants.images.truth != UNKNOWN)),
         **_fer2013_accuracies(model, data, split),
         "McNemar p": mcnemar(this, measured),
     }
 
 
 def _affect_predictions(
-    output: InfantFaceOutput, temperature: float, data: RecipeData, chosen: np.ndarray
+    output: InfantFaceOutput, temperature: float, infants: AlignedDataset, data: RecipeData
 ) -> dict[str, Predictions]:
-    """Return the affect predictions of the fused model, its streams and the baselines for the labeled infants in an (N,) mask."""
-    images, labeled = data.infants.images, data.infants.images.truth != UNKNOWN
-    rows, train = chosen & labeled, data.infants.rows(labeled & (images.split == "train"))
+    """Return the affect predictions of the fused model, its streams and the baselines for those of the (N,) infants with a label."""
+    images, trained = infants.images, data.infants.images
+    labeled = images.truth != UNKNOWN
     logits = {
         THIS: output.logits,
         "image stream alone": output.image_logits,
@@ -96,8 +97,9 @@ def _affect_predictions(
     probabilities = {name: softmax(each.double().numpy() / temperature, axis=1) for name, each in logits.items()}
     ages = np.array([*AGE_GROUPS, "unknown"])[images.heads["age"].clip(-1)]  # UNKNOWN becomes -1, the last name
     named = replace(images, subgroups={**images.subgroups, "age group": ages})
-    measured = replace(data.infants, images=named).rows(rows)
-    predictions = {name: Predictions.of(measured.images, each[rows]) for name, each in probabilities.items()}
+    measured = replace(infants, images=named).rows(labeled)
+    predictions = {name: Predictions.of(measured.images, each[labeled]) for name, each in probabilities.items()}
+    train = data.infants.rows((trained.truth != UNKNOWN) & (trained.split == "train"))
     return predictions | baselines(train, measured)
 
 
@@ -113,11 +115,10 @@ def _recalls(predictions: Predictions) -> dict[str, Proportion]:
     return recalls | {f"age group {name}": ages[name] for name in AGE_GROUPS if name in ages}
 
 
-def _concordances(output: InfantFaceOutput, data: RecipeData, chosen: np.ndarray) -> dict[str, float]:
+def _concordances(output: InfantFaceOutput, images: LabeledImages) -> dict[str, float]:
     """Return Lin's concordance of valence and arousal over the usable faces that have them."""
-    heads = data.infants.images.heads
-    truth = heads["valence_arousal"]
-    known = chosen & ~np.isnan(truth[:, 0]) & (heads["usable"] == 1)
+    truth = images.heads["valence_arousal"]
+    known = ~np.isnan(truth[:, 0]) & (images.heads["usable"] == 1)
     predicted = output.valence_arousal.numpy()[known]
     return {
         f"concordance of {name}": metrics.concordance(predicted[:, column], truth[known, column])
@@ -125,16 +126,17 @@ def _concordances(output: InfantFaceOutput, data: RecipeData, chosen: np.ndarray
     }
 
 
-def _usable_aucs(model: InfantFaceModel, output: InfantFaceOutput, data: RecipeData, split: str) -> dict[str, float]:
+def _usable_aucs(
+    model: InfantFaceModel, output: InfantFaceOutput, images: LabeledImages, older: AlignedDataset
+) -> dict[str, float]:
     """Return AUCs of usable infants against unusable rows and older faces: above eight years, and of four to eight."""
-    infants, older = (each.images.split == split for each in (data.infants, data.older))
-    usable_scores, usable = output.usable_logit.numpy()[infants], data.infants.images.heads["usable"][infants]
-    over_eight = data.older.images.heads["usable"] == 0
+    over_eight = older.images.heads["usable"] == 0
     aucs = {}
-    for name, chosen in (("over 8", older & over_eight), ("of 4 to 8", older & ~over_eight)):
-        others = outputs(model, data.older.rows(chosen)).usable_logit.numpy()
+    for name, chosen in (("over 8", over_eight), ("of 4 to 8", ~over_eight)):
+        others = outputs(model, older.rows(chosen)).usable_logit.numpy()
         aucs[f"AUC usable infant's face against unusable ones and faces {name}"] = metrics.auc(
-            np.concatenate([usable_scores, others]), np.concatenate([usable, np.zeros(len(others))])
+            np.concatenate([output.usable_logit.numpy(), others]),
+            np.concatenate([images.heads["usable"], np.zeros(len(others))]),
         )
     return aucs
 
