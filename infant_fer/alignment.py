@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from infant_fer.face import Face
+from infant_fer.face import Face, anchors
 
 # Right eye, left eye, mouth, in units of the eye-to-mouth distance, about the crop's centre: a frontal mesh
 # reaches from 0.8 above the eyes to 0.6 below the mouth, so its middle lies 0.4 below the eyes.
@@ -78,6 +78,18 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     cos, sin = (a * b).sum() / norm, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / norm
     linear = np.array([[cos, -sin], [sin, cos]])
     return np.hstack([linear, (target.mean(0) - linear @ source.mean(0))[:, None]])
+
+
+def aligned_landmarks(landmarks_px: np.ndarray, target: np.ndarray, irises: bool = False) -> np.ndarray:
+    """Return (N, 478, 2): landmarks of N faces, each moved by the similarity that brings eyes and mouth to `target`.
+
+    `target` is (3, 2) as CropSpec.anchors_px, for crop pixels, or TEMPLATE; `irises` as in face.anchors.
+    """
+    moved = []
+    for face in landmarks_px:
+        matrix = similarity(anchors(face, irises), target)
+        moved.append(face @ matrix[:, :2].T + matrix[:, 2])
+    return np.stack(moved)
 
 
 def cut_out(photo_rgb: np.ndarray, matrix: np.ndarray, size: int) -> AlignedFace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +39,8 @@ def read_published(folder: Path, classes: Sequence[str] | None = None) -> Labele
 
 
 def _affectnet(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
-    """Read `annotations/ID_exp.npy` (class), `_val` and `_aro` (valence, arousal) with `images/ID.jpg`."""
-    files, words, splits, affects, other = [], [], [], [], 0
+    """Read `annotations/ID_exp.npy` (class) with `images/ID.jpg`."""
+    files, words, splits, other = [], [], [], 0
     for name, split in AFFECTNET_SETS.items():
         for annotation in sorted((folder / name / "annotations").glob("*_exp.npy")):
             number = annotation.name.removesuffix("_exp.npy")
@@ -51,10 +51,8 @@ def _affectnet(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
             files.append(_picture(folder / name / "images", number))
             words.append(AFFECTNET[index])
             splits.append(split)
-            affects.append([_number(annotation.with_name(f"{number}_{kind}.npy")) for kind in ("val", "aro")])
-    heads = {"valence_arousal": np.array(affects, np.float32).reshape(-1, 2)}
     left_out = (f"{other} pictures without one of the eight classes",) if other else ()
-    return _labeled(folder, _Listed(files, words, splits, left_out, heads=heads), classes)
+    return _labeled(folder, _Listed(files, words, splits, left_out), classes)
 
 
 def _raf_db(folder: Path, table: Path, classes: Sequence[str] | None) -> LabeledImages:
@@ -77,10 +75,9 @@ def _raf_db(folder: Path, table: Path, classes: Sequence[str] | None) -> Labeled
 
 
 def _fer_plus(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
-    """Read the votes with the pictures of FER2013Train, FER2013Valid and FER2013Test.
+    """Read the votes with the pictures of FER2013Train, FER2013Valid and FER2013Test; see vote_distributions.
 
-    As its authors prepare it, single votes do not count, and pictures of which most raters say unknown or no face are
-    left out.
+    Pictures without a distribution are left out.
     """
     files, splits, votes, other = [], [], [], 0
     with (folder / FER_PLUS_TABLE).open(newline="", encoding="utf-8-sig") as stream:
@@ -90,16 +87,26 @@ def _fer_plus(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
                 place, split = FER_PLUS_SETS[row["Usage"]]
             except (KeyError, TypeError, ValueError):
                 raise DatasetError(f"Line {number} of {folder / FER_PLUS_TABLE} is no row of FER+.") from None
-            counts[counts <= 1] = 0
-            if not row["Image name"] or counts.argmax() >= len(FER_PLUS_COLUMNS) or not counts.any():
+            shares = vote_distributions(counts[None, : len(FER_PLUS_COLUMNS)], counts[None, len(FER_PLUS_COLUMNS) :])[0]
+            if not row["Image name"] or not shares.any():
                 other += 1
                 continue
             files.append(folder / place / row["Image name"])
             splits.append(split)
-            votes.append(counts[: len(FER_PLUS_COLUMNS)])
+            votes.append(shares)
     words = [VOTED_EMOTIONS[each.argmax()] for each in votes]
     left_out = (f"{other} pictures without an emotion by most raters",) if other else ()
     return _labeled(folder, _Listed(files, words, splits, left_out, np.array(votes, np.float32)), classes)
+
+
+def vote_distributions(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (N, 8) float32 distributions of FER+'s (N, 8) votes, in the order of VOTED_EMOTIONS; `others` (N, 2) are no emotion.
+
+    As Barsoum et al. (2016) prepare them: single votes are dropped, and a picture that most raters call unknown or no face
+    (`others`) has zeros.
+    """
+    counts = np.where((counts > 1) & (counts.max(1) >= others.max(1))[:, None], counts, 0)
+    return (counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,6 @@ class _Listed:
     splits: list[str]
     left_out: tuple[str, ...] = ()
     votes: np.ndarray | None = None  # (N, 8) in the order of VOTED_EMOTIONS
-    heads: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _labeled(folder: Path, listed: _Listed, classes: Sequence[str] | None) -> LabeledImages:
@@ -138,7 +144,6 @@ def _labeled(folder: Path, listed: _Listed, classes: Sequence[str] | None) -> La
         split=np.array(listed.splits, "<U5"),
         subgroups={},
         left_out=listed.left_out + (() if kept.all() else (f"{(~kept).sum()} pictures of other labels",)),
-        heads=listed.heads,
     )
     return everything.rows(kept)
 

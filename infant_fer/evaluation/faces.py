@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from infant_fer.alignment import TEMPLATE, CropSpec, similarity
+from infant_fer.alignment import TEMPLATE, CropSpec, aligned_landmarks
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from infant_fer.classifier import forward_crops
 from infant_fer.data.datasets import read_labeled_images
@@ -28,7 +28,6 @@ from infant_fer.data.splits import split
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.evaluation.plots import png
 from infant_fer.evaluation.triangles import aligned_points, draw_triangles, triangle_predictions
-from infant_fer.face import anchors
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.labels import EMOTIONS
 from infant_fer.regions import OUTLINES
@@ -126,11 +125,7 @@ def alignment_spread(landmarks_px: np.ndarray, irises: bool = False) -> float:
     similarity on the eyes' corners, or irises, and the mouth's corners, and scaled so that brow to chin is alike.
     """
     outline = sorted({index for paths in OUTLINES.values() for path in paths for index in path})
-    moved = []
-    for face in landmarks_px:
-        matrix = similarity(anchors(face, irises), TEMPLATE)
-        moved.append(face[outline] @ matrix[:, :2].T + matrix[:, 2])
-    points = np.stack(moved)
+    points = aligned_landmarks(landmarks_px, TEMPLATE, irises)[:, outline]
     points /= np.ptp(points.mean(0)[:, 1])  # the two alignments scale a little differently
     return float(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.classifier import AffectClassifier
+from infant_fer.evaluation.plots import png
 from infant_fer.explain.gradients import SmoothGrad
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
@@ -65,10 +64,7 @@ def draw_mean_maps(maps: list[MeanMap]) -> bytes:
             axes.plot(*each.landmarks_px[list(path)].T, color="white", linewidth=0.8)
         axes.set(title=f"{each.affect} (n = {each.n})", xlim=(0, len(each.values)), ylim=(len(each.values), 0))
         axes.set_axis_off()
-    FigureCanvasAgg(figure)
-    stream = BytesIO()
-    figure.savefig(stream, format="png", dpi=120, facecolor="white")
-    return stream.getvalue()
+    return png(figure)
 
 
 def mesh_in_crop(finder: FaceDetector, crop_rgb: np.ndarray) -> np.ndarray | None:

@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial import Delaunay
 
-from infant_fer.alignment import TEMPLATE, similarity
+from infant_fer.alignment import TEMPLATE, aligned_landmarks
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.evaluation.plots import png
 from infant_fer.evaluation.predictions import Predictions
-from infant_fer.face import anchors
 from infant_fer.models.geometry import POINTS
 
 SHOWN_CHANGE = 0.3  # |log₂| of an area's change at the ends of the colour scale
@@ -52,11 +51,7 @@ class FaceTriangles:
 
 def aligned_points(landmarks_px: np.ndarray) -> np.ndarray:
     """Return (N, P, 2): geometry.POINTS of (N, 478, 2) landmarks, moved into the frame of alignment.TEMPLATE."""
-    moved = []
-    for face in landmarks_px:
-        matrix = similarity(anchors(face), TEMPLATE)
-        moved.append(face[list(POINTS)] @ matrix[:, :2].T + matrix[:, 2])
-    return np.stack(moved)
+    return aligned_landmarks(landmarks_px, TEMPLATE)[:, list(POINTS)]
 
 
 def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tuple[FaceTriangles, Predictions]:

@@ -1,0 +1,1 @@
+"""The project's own architectures, as transformers' PreTrainedModel, and the features they compute."""

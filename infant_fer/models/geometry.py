@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from infant_fer.alignment import TEMPLATE, similarity
+from infant_fer.alignment import TEMPLATE, aligned_landmarks
 from infant_fer.face import BLENDSHAPE_COUNT, BLENDSHAPES, Face
 from infant_fer.regions import INNER_LIPS, LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
@@ -26,8 +26,7 @@ def geometry_features(face: Face) -> np.ndarray:
 
     The frame is that of alignment.TEMPLATE, so place, size and roll of the face in the photo do not matter.
     """
-    matrix = similarity(face.anchors_px, TEMPLATE)
-    points = face.landmarks_px @ matrix[:, :2].T + matrix[:, 2]
+    (points,) = aligned_landmarks(face.landmarks_px[None], TEMPLATE)
     edges = [np.linalg.norm(points[a] - points[b]) for a, b in EDGES]
     pose = np.array([face.pose.yaw, face.pose.pitch]) / POSE_UNIT
     shapes = [face.blendshapes[name] for name in BLENDSHAPES]  # by name: another detector may give another order

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Sampler
 
 from infant_fer.data.labeled_images import ITEM_HEADS
+from infant_fer.models.image_streams import LUMINANCE
 
 MAX_ROTATION = 0.35  # radians; alignment has removed most of it
 MAX_LOG_SCALE, MAX_LOG_ASPECT, MAX_SHIFT = 0.2, 0.08, 0.12  # shift in half crops
@@ -21,7 +22,6 @@ NOISE_SHARE, MAX_NOISE = 0.4, 0.12
 PEPPER_SHARE, MAX_PEPPER = 0.12, 0.06
 COVER_SHARES = (0.35, 0.15)  # a first and a second disc or bar
 MAX_LOG_SATURATION, MAX_HUE = 0.5, 0.15  # radians about the grey axis
-LUMINANCE = (0.299, 0.587, 0.114)
 JITTER = 0.4  # share of the limits above in the mild kind
 
 

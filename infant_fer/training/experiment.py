@@ -25,11 +25,10 @@ from infant_fer.models.ensemble import MOST_MEMBERS, ensemble_of
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
+from infant_fer.training.minority import with_renders, with_warped
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
-from infant_fer.training.rendered_minority import with_renders
 from infant_fer.training.trainer import FitRun, fit
-from infant_fer.training.warped_minority import with_warped
 from infant_fer.training.watching import WatchedFace, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.store import TrustData

@@ -9,24 +9,22 @@ from infant_fer.data.datasets import label_in_name, read_labeled_images
 from infant_fer.errors import DatasetError
 
 
-def annotated(folder, number: int, label: int, valence: float = 0.5):
+def annotated(folder, number: int, label: int):
     for name in ("annotations", "images"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "images" / f"{number}.jpg").write_bytes(b"%d" % number)
-    for kind, value in (("exp", str(label)), ("val", str(valence)), ("aro", "-0.25")):
-        np.save(folder / "annotations" / f"{number}_{kind}.npy", np.array(value))
+    np.save(folder / "annotations" / f"{number}_exp.npy", np.array(str(label)))
     np.save(folder / "annotations" / f"{number}_lnd.npy", np.zeros(136))
 
 
 def test_affectnet_as_published(tmp_path):
     for number, label in enumerate((1, 0, 7, 9)):
-        annotated(tmp_path / "train_set", number, label, 0.1 * number)
+        annotated(tmp_path / "train_set", number, label)
     annotated(tmp_path / "val_set", 10, 6)
     images = read_labeled_images(tmp_path)
     assert images.labels == ("neutral", "happy", "angry", "contempt")
     assert [images.labels[each] for each in images.truth] == ["happy", "neutral", "contempt", "angry"]
     assert images.split.tolist() == ["train", "train", "train", "test"]
-    np.testing.assert_allclose(images.heads["valence_arousal"], [[0, -0.25], [0.1, -0.25], [0.2, -0.25], [0.5, -0.25]])
     assert images.left_out == ("1 pictures without one of the eight classes",)
     assert not images.subjects_known
     some = read_labeled_images(tmp_path, ["happy", "angry"])

@@ -8,9 +8,9 @@ import pytest
 from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import one_hot
 from infant_fer.errors import DatasetError
-from infant_fer.training import rendered_minority
+from infant_fer.training import minority
 from infant_fer.training.config import DataConfig, ExperimentConfig, FoldsConfig, balanced
-from infant_fer.training.rendered_minority import with_renders
+from infant_fer.training.minority import with_renders
 from tests.drawn_data import face_dataset
 
 LABELS = ("happy", "sad", "disgust")
@@ -45,7 +45,7 @@ def test_renders_bring_a_class_to_the_median_of_the_others(tmp_path):
 
 
 def test_a_class_that_is_large_already_gets_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered_minority, "run_job", lambda *_: pytest.fail("rendered"))
+    monkeypatch.setattr(minority, "run_job", lambda *_: pytest.fail("rendered"))
     dataset, splits = faces({"happy": 2, "sad": 3, "disgust": 3})
     more, new_splits = with_renders(dataset, splits, "disgust", CROP, tmp_path, lambda line: None)
     assert more is dataset

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from infant_fer.alignment import CropSpec
+from infant_fer.alignment import CropSpec, aligned_landmarks
 from infant_fer.data.labeled_images import one_hot
 from infant_fer.errors import DatasetError
 from infant_fer.face import LANDMARK_COUNT, LEFT_EYE_CORNERS, MOUTH_CORNERS, RIGHT_EYE_CORNERS
 from infant_fer.training.config import DataConfig, ExperimentConfig, FoldsConfig, balanced
-from infant_fer.training.warped_minority import mesh_in_crops, warped, with_warped
+from infant_fer.training.minority import warped, with_warped
 from tests.drawn_data import face_dataset
 
 LABELS = ("positive", "neutral", "negative")
@@ -49,7 +49,7 @@ def lightest(crop: np.ndarray) -> np.ndarray:
 
 def test_landmarks_of_the_photo_are_found_again_in_the_crop():
     dataset, _ = faces((1, 1, 1))
-    np.testing.assert_allclose(mesh_in_crops(dataset.landmarks_px, CROP)[0, NOSE[0]], TIP, atol=1e-3)
+    np.testing.assert_allclose(aligned_landmarks(dataset.landmarks_px, CROP.anchors_px)[0, NOSE[0]], TIP, atol=1e-3)
 
 
 def test_a_picture_moves_with_its_points_and_its_border_stays():
@@ -93,6 +93,12 @@ def test_a_large_class_gets_none_and_a_tiny_one_has_no_mean():
     dataset, splits = faces((30, 30, 9))
     with pytest.raises(DatasetError, match="needs 10 train faces of each"):
         with_warped(dataset, splits, "negative", CROP, log=lambda line: None)
+
+
+def test_a_class_that_the_data_lack_is_said_in_one_sentence():
+    dataset, splits = faces((12, 12, 12))
+    with pytest.raises(DatasetError, match="no class 'disgust' to fill; there are positive, neutral, negative"):
+        with_warped(dataset, splits, "disgust", CROP, log=lambda line: None)
 
 
 def test_the_option_goes_with_aligned_crops_and_without_folds():

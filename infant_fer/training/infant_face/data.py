@@ -21,6 +21,7 @@ from infant_fer.classifier import forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages, archive_members, own_subjects
 from infant_fer.data.leakage import unlike
+from infant_fer.data.published import vote_distributions
 from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS, canonical_label
@@ -210,8 +211,7 @@ def read_fer2013(folder: Path) -> LabeledImages:
 def _votes(table: Path, members: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the (N, 8) float32 distributions of FER+ and the (N,) official splits of pictures, empty where it has none.
 
-    As Barsoum et al. (2016) prepare them: single votes are dropped, and pictures that most raters call unknown or no
-    face have no distribution. Raises DatasetError.
+    See vote_distributions. Raises DatasetError.
     """
     votes, official = np.zeros((len(members), len(VOTED_EMOTIONS)), np.float32), np.full(len(members), "", "<U5")
     if not table.is_file():
@@ -224,9 +224,8 @@ def _votes(table: Path, members: list[str]) -> tuple[np.ndarray, np.ndarray]:
     rows = rows.loc[np.array(members)[named]].reset_index()
     official[named] = rows[columns["usage"]].map(OFFICIAL_SPLITS).fillna("")
     counts = np.stack([_numbers(rows, columns[name], table.name) for name in VOTED_EMOTIONS], 1)
-    others = np.stack([_numbers(rows, columns[name], table.name) for name in ("unknown", "nf")], 1).max(1)
-    counts = np.where((counts > 1) & (counts.max(1) >= others)[:, None], counts, 0)
-    votes[named] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    others = np.stack([_numbers(rows, columns[name], table.name) for name in ("unknown", "nf")], 1)
+    votes[named] = vote_distributions(counts, others)
     return votes, official
 
 

@@ -1,17 +1,35 @@
-"""How does an ensemble become one small network? A narrower copy of its own MobileNet learns the ensemble's answers.
+"""How does a network learn an ensemble's answers? A small student alone, or each finished network again, to be steadier.
 
-Hinton, Vinyals and Dean (2015, arXiv 1503.02531); the targets are half the raters', half the teacher's.
+Hinton, Vinyals and Dean (2015, arXiv 1503.02531); the targets are half the raters', half the teacher's. The student starts as a
+narrower copy of the teacher's MobileNet. A refined network sees faces lit, turned and covered as variation.py does it, and learns
+the answers to the unchanged ones.
 """
 
 from __future__ import annotations
+
+import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
 
 from infant_fer.errors import TrainingError
 from infant_fer.models.image_streams import LAST_WIDTH
-from infant_fer.models.infant_face import ImageReader, InfantFaceConfig, InfantFaceModel
-from infant_fer.training.infant_face.data import TrainingSets, outputs
+from infant_fer.models.infant_face import ImageReader, InfantFaceConfig, InfantFaceModel, separated
+from infant_fer.training.infant_face.config import FinetuningConfig
+from infant_fer.training.infant_face.data import RecipeData, TrainingSets, digest, outputs
+from infant_fer.training.infant_face.finetuning import distill_emotions, finetune
+from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS
+from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.infant_face.steps import (
+    TrainedMember,
+    TrainingContext,
+    log_for,
+    minutes_since,
+    step_name,
+    weights_digest,
+)
+from infant_fer.training.provenance import accelerator
 
 FAMILY = "mobilenet"
 TEACHER_SHARE = 0.5  # of a target
@@ -75,6 +93,53 @@ def _mixed(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return (N, C) float32: TEACHER_SHARE of the teacher where there are votes, zeros elsewhere."""
     known = votes.sum(1, keepdims=True) > 0
     return (known * ((1 - TEACHER_SHARE) * votes + TEACHER_SHARE * probabilities)).astype(np.float32)
+
+
+def refined(
+    ensemble: InfantFaceModel,
+    members: list[TrainedMember],
+    data: RecipeData,
+    context: TrainingContext,
+    covers: RenderedFaces | None,
+    teacher: InfantFaceModel | None = None,
+) -> list[TrainedMember]:
+    """Return every network of `ensemble` by itself, those whose family has a refinement after it.
+
+    They learn the answers of `teacher`, by default of the ensemble itself. `members` are the finished networks that the
+    ensemble was made of. Minutes are per network; those of a checkpoint that holds several count for its first.
+    """
+    spent = [minutes for each in members for minutes in (each.minutes, *[0.0] * (each.model.config.members - 1))]
+    refinements = [member.refinement for member in context.learning.members]
+    return [
+        TrainedMember(network, minutes) if settings is None
+        else _refined(network, number, settings, minutes, (teacher or ensemble, data, context, covers))
+        for number, (network, settings, minutes) in enumerate(zip(separated(ensemble), refinements, spent, strict=True))
+    ]  # fmt: skip
+
+
+def _refined(
+    network: InfantFaceModel,
+    number: int,
+    settings: FinetuningConfig,
+    spent: float,
+    material: tuple[InfantFaceModel, RecipeData, TrainingContext, RenderedFaces | None],
+) -> TrainedMember:
+    teacher, data, context, covers = material
+    sets, seed = data.training_sets(voted=settings.votes_weight > 0), context.seed + number
+
+    def refine() -> TrainedMember:
+        began = time.monotonic()
+        network.remove_heads([name for name in LINEAR_HEADS if name in network.config.heads])
+        teacher.to(accelerator())
+        faces = taught(sets, teacher)
+        if settings.distill:
+            faces = faces._replace(fer=distill_emotions(teacher, faces.fer))
+        student = network.to(accelerator()).requires_grad_(True)
+        model = finetune(student, faces, settings, seed, log_for(number), number, covers)
+        return TrainedMember(model, round(spent + minutes_since(began), 1))
+
+    wanted = {"data": digest(*sets), "seed": seed, "ensemble": weights_digest(teacher), "refinement": asdict(settings)}
+    return context.reused_or_trained(step_name(number, "refined"), wanted, refine)
 
 
 def rounded_to_half(model: InfantFaceModel) -> InfantFaceModel:

@@ -33,12 +33,11 @@ from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face.config import MemberConfig, RunConfig, StudentConfig
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
-from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
+from infant_fer.training.infant_face.distillation import narrowed_student, refined, rounded_to_half, taught
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS, add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
-from infant_fer.training.infant_face.refinement import refined
 from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.infant_face.steps import (
     TrainedMember,
