@@ -23,7 +23,7 @@ from transformers.utils import is_timm_available
 
 from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.hub import Progress
-from infant_fer.checkpoints.safety import PROCESSOR, TIMM
+from infant_fer.checkpoints.safety import PROCESSOR, TIMM, TRUST_TENSORS
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import canonical_label
@@ -33,7 +33,6 @@ from infant_fer.models.infant_face import InfantFaceModel
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor
 
-TRUST_TENSORS = "trust.safetensors"
 MAX_PARAMETERS = 1_000_000_000  # ViT-Large has 304 million
 
 logger = logging.getLogger(__name__)

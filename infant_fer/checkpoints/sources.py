@@ -67,8 +67,11 @@ KNOWN = (
 
 
 def embedded() -> list[Path]:
-    """Return the checkpoint folders that ship with the project, the default first."""
-    folders = sorted(file.parent for file in EMBEDDED_ROOT.glob("*/config.json"))
+    """Return the checkpoint folders that ship with the project, the default first.
+
+    Folders whose names begin with a dot are unfinished ones of a training that writes, or that was killed.
+    """
+    folders = sorted(file.parent for file in EMBEDDED_ROOT.glob("[!.]*/config.json"))
     return sorted(folders, key=lambda folder: folder.name != DEFAULT_NAME)
 
 

@@ -241,9 +241,10 @@ def test_embedded_checkpoints_come_default_first(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "EMBEDDED_ROOT", tmp_path)
     assert embedded() == []
     assert "No checkpoint ships" in refusal(resolve)
-    for name in ("another", checkpoints.DEFAULT_NAME, "no_checkpoint"):
+    unfinished = (".0123456789abcdef.part", ".another.earlier")  # of a training that writes, or was killed
+    for name in ("another", checkpoints.DEFAULT_NAME, "no_checkpoint", *unfinished):
         (tmp_path / name).mkdir()
-    for name in ("another", checkpoints.DEFAULT_NAME):
+    for name in ("another", checkpoints.DEFAULT_NAME, *unfinished):
         (tmp_path / name / "config.json").touch()
     assert [path.name for path in embedded()] == [checkpoints.DEFAULT_NAME, "another"]
 
