@@ -15,6 +15,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -114,18 +115,18 @@ def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
         # torch's exporter uses what torch itself deprecates, and says which of three equal names of an axis it keeps.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
         warnings.filterwarnings("ignore", "# The axis name: count", UserWarning)
-        torch.onnx.export(
+        program = torch.onnx.export(
             graph,
             example,
-            folder / FLOAT32,
             input_names=list(INPUTS),
             output_names=graph.names,
             dynamic_shapes=({0: count}, {0: count}, {0: count}),
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
+    exported = cast(torch.onnx.ONNXProgram, program)  # None is returned by the older exporter alone
+    write_atomically(folder / FLOAT32, exported.model_proto.SerializeToString())
     return folder / FLOAT32
 
 
@@ -162,7 +163,7 @@ def quantize(float32: Path) -> Path:
             graph.node.insert(0, helper.make_node("Cast", [stored], [cast], to=onnx.TensorProto.FLOAT))
         node.input[1] = dequantized[name]
     onnx.checker.check_model(model)
-    onnx.save(model, target)
+    write_atomically(target, model.SerializeToString())
     return target
 
 

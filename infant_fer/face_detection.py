@@ -35,7 +35,6 @@ from infant_fer.face_search import (
 
 MAX_FACES = 5
 SMALL_SHARE = 0.2  # of the photo's longer side: next to a face this small there may be others unseen
-NEAR = 2.4  # side of the view in which a followed face is looked for, by its size
 MIN_VIEW_PX = 16
 SAME_FACE = 0.35  # disagreement (by size) of two meshes of one face, one of them slipped
 
@@ -85,15 +84,13 @@ class FaceDetector:
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
         return [self._straightened(photo_rgb, face) for face in beside]
 
-    def find_near(
-        self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float, size: float = NEAR
-    ) -> list[Face]:
+    def find_near(self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float) -> list[Face]:
         """Find the faces round a place where one is expected, such as in the next frame of a clip; none is an empty list.
 
-        Only a square of `size` times the box's longer side is searched, rotated upright when the expected `roll` in degrees
+        Only a square of NEAR times the box's longer side is searched, rotated upright when the expected `roll` in degrees
         is strong: small and lying faces are found in it that a search of the whole frame misses.
         """
-        view = near_view(photo_rgb, box_xyxy, roll, size)
+        view = near_view(photo_rgb, box_xyxy, roll)
         return self._detect(view) if min(view.rgb.shape[:2]) >= MIN_VIEW_PX else []
 
     def _searched(self, photo_rgb: np.ndarray, budget: SearchBudget) -> list[Face]:

@@ -18,7 +18,11 @@ ROTATIONS = (0, 45, 315, 90, 270, 180)  # degrees; infants lie
 WHOLE_SHARES = (1.1, 1.5, 2.2)  # side of the view by the photo's longer side: tight close-ups need a border
 TILE_SHARES = (0.5, 0.34)  # side of a tile by the photo's longer side; tiles overlap by half
 TILT_DEGREES = 30.0  # beyond it the mesh of a view that is not rotated begins to slip
-FOCUS_SHARES, FOCUS_ROTATIONS = (1.7, 2.4), (-20, 0, 20)  # side of a close view by the face's size, and its rotations
+NEAR = 2.4  # side of the view of one face by the face's size, where it is followed or rotated upright
+FOCUS_SHARES, FOCUS_ROTATIONS = (
+    (1.7, NEAR),
+    (-20, 0, 20),
+)  # the same of close views that confirm a find, and their rotations
 
 SAME_PLACE, SAME_SIZE = 0.35, 1.67  # finds of one face: centres within this share of its size, sizes within this ratio
 # Chosen on one half of the scenes (by group): a find is confirmed when a close view agrees to 6 % of the face's size,
@@ -99,15 +103,15 @@ def focus_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) ->
             yield _view(calm, (low + high) / 2, share * float((high - low).max()), rotation - roll, FOCUS_PX)
 
 
-def near_view(photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float, size: float) -> View:
-    """Return the surroundings of a box, `size` times its longer side; turned upright when `roll` is strong, else uncopied.
+def near_view(photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float) -> View:
+    """Return the surroundings of a box, NEAR times its longer side; turned upright when `roll` is strong, else uncopied.
 
     For faces that are followed: the box is where one is expected. The part outside the photo is left out.
     """
     left, top, right, bottom = box_xyxy
     if abs(roll) >= TILT_DEGREES:
         return upright_view(photo_rgb, np.array([[left, top], [right, bottom]], np.float32), roll)
-    half = max(right - left, bottom - top) * size / 2
+    half = max(right - left, bottom - top) * NEAR / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     height, width = photo_rgb.shape[:2]
     start_x, end_x = (int(np.clip(value, 0, width)) for value in (x - half, x + half + 1))
@@ -119,7 +123,7 @@ def near_view(photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float]
 def upright_view(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> View:
     """Return one close view of a face whose head is tilted by `roll` degrees, rotated upright."""
     low, high = landmarks_px.min(0), landmarks_px.max(0)
-    return _view(photo_rgb, (low + high) / 2, FOCUS_SHARES[1] * float((high - low).max()), -roll, FOCUS_PX)
+    return _view(photo_rgb, (low + high) / 2, NEAR * float((high - low).max()), -roll, FOCUS_PX)
 
 
 def grouped(finds: list[np.ndarray]) -> list[list[int]]:
