@@ -17,7 +17,8 @@ from tests.drawn_data import drawn_face, face_dataset
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
-def main(batch: int, out: Path) -> None:
+def dev_losses(batch: int, folder: Path) -> list[float]:
+    """Return the dev loss of every epoch of a training whose steps take `batch` faces in each process."""
     bases.SHAPES["tiny"] = lambda: hf.ViTConfig(image_size=32, patch_size=8, **SIZES)
     torch.manual_seed(0)
     base = bases.load_pretrained("random:tiny", AFFECTS, 32)
@@ -25,10 +26,12 @@ def main(batch: int, out: Path) -> None:
     faces = np.stack([drawn_face(AFFECTS[c], n, 32) for n, c in enumerate(classes)])
     crops = face_dataset(faces, np.zeros((32, 0)), np.eye(3)[classes])
     settings = TrainingConfig(epochs=6, batch=batch, learning_rate=1e-3, warmup=0.0, precision="float32")
-    history = fit(base, crops, crops, settings, FitRun(out.parent / f"run{batch}"))
-    if int(torch.distributed.get_rank()) == 0:
-        out.write_text(json.dumps([entry["eval_dev_loss"] for entry in history if "eval_dev_loss" in entry]))
+    history = fit(base, crops, crops, settings, FitRun(folder))
+    return [entry["eval_dev_loss"] for entry in history if "eval_dev_loss" in entry]
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    out = Path(sys.argv[2])
+    losses = dev_losses(int(sys.argv[1]), out.parent / "run")
+    if int(torch.distributed.get_rank()) == 0:
+        out.write_text(json.dumps(losses))

@@ -180,21 +180,25 @@ def _find_missing(kept: FaceCache, images: ImageStore, digests: np.ndarray) -> N
 
 
 def _find(kept: FaceCache, jobs: list[_Job]) -> None:
+    """Find the faces of all jobs, one alone here, several in a process for every core."""
     spawn = multiprocessing.get_context("spawn")
     try:
         kept.folder.mkdir(parents=True, exist_ok=True)
-        with (
-            tqdm(total=sum(len(job.digests) for job in jobs), unit="face", desc="Finding faces") as progress,
-            ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), spawn, _start_worker, (kept.adults,)) as pool,
-        ):
-            futures = {pool.submit(_fill_shard, job): len(job.digests) for job in jobs}
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    progress.update(futures[future])
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with tqdm(total=sum(len(job.digests) for job in jobs), unit="face", desc="Finding faces") as progress:
+            if len(jobs) == 1:  # done before a process has started
+                _FaceFinder.of(kept.adults).fill(jobs[0])
+                progress.update(len(jobs[0].digests))
+                return
+            workers = min(os.cpu_count() or 1, len(jobs))
+            with ProcessPoolExecutor(workers, spawn, _start_worker, (kept.adults,)) as pool:
+                futures = {pool.submit(_fill_shard, job): len(job.digests) for job in jobs}
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                        progress.update(futures[future])
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
     except BrokenProcessPool:
         raise DatasetError(
             "A process that finds faces ended before its time, perhaps for lack of memory. "
@@ -204,49 +208,61 @@ def _find(kept: FaceCache, jobs: list[_Job]) -> None:
         raise DatasetError(f"The faces could not be kept in {kept.folder}: {error.strerror or error}.") from None
 
 
-# Of a worker, set when it starts.
-_detector: FaceDetector
-_analyzer: Analyzer | None
+@dataclass(frozen=True)
+class _FaceFinder:
+    """What finds the face of a picture: the detector alone, or with the classifier that knows infants."""
+
+    detector: FaceDetector
+    analyzer: Analyzer | None
+
+    @classmethod
+    def of(cls, adults: bool) -> _FaceFinder:
+        detector = FaceDetector()
+        return cls(detector, None if adults else Analyzer(detector, AffectClassifier.from_pretrained(device="cpu")))
+
+    def find(self, photo_rgb: np.ndarray) -> Face | None:
+        if self.analyzer is None:
+            return next(iter(self.detector.find(photo_rgb)), None)
+        return next((read.face for read in self.analyzer.analyze(photo_rgb).faces), None)
+
+    def fill(self, job: _Job) -> None:
+        """Find and align the faces of one shard, and write them; a picture that has gone meanwhile is not written."""
+        spec, count = job.cache.spec, len(job.digests)
+        faces, known = _empty_faces(count), job.known
+        crops = np.zeros((count, spec.size, spec.size, 3), np.uint8)
+        for row in range(count):
+            try:
+                rgb = load_image(job.images.read(row))
+            except (DatasetError, ImageError) as error:
+                faces["fault"][row] = UNREAD if isinstance(error, DatasetError) else str(error)
+                continue
+            faces["fault"][row] = ""
+            if known is not None:
+                face = Face(known["landmarks_px"][row], {}, HeadPose(0, 0, 0)) if known["found"][row] else None
+            elif (face := self.find(rgb)) is not None:
+                faces["landmarks_px"][row], faces["geometry"][row] = face.landmarks_px, geometry_features(face)
+                faces["found"][row] = True
+            crops[row] = (whole_picture(rgb, spec) if face is None else align_face(rgb, face, spec)).crop_rgb
+        read = faces["fault"] != UNREAD
+        if not read.any():
+            return
+        if known is None:
+            columns = {name: array[read] for name, array in faces.items()}
+            job.cache.save("faces", job.digests[read], **columns | {"fault": columns["fault"].astype(str)})
+        job.cache.save("crops", job.digests[read], crops=crops[read])
+
+
+_finder: _FaceFinder  # of a worker, set when it starts
 
 
 def _start_worker(adults: bool) -> None:
-    global _detector, _analyzer
+    global _finder
     torch.set_num_threads(1)  # there is a process for every core
-    _detector = FaceDetector()
-    _analyzer = None if adults else Analyzer(_detector, AffectClassifier.from_pretrained(device="cpu"))
+    _finder = _FaceFinder.of(adults)
 
 
 def _fill_shard(job: _Job) -> None:
-    """Find and align the faces of one shard, and write them; a picture that has gone meanwhile is not written."""
-    spec, count = job.cache.spec, len(job.digests)
-    faces, known = _empty_faces(count), job.known
-    crops = np.zeros((count, spec.size, spec.size, 3), np.uint8)
-    for row in range(count):
-        try:
-            photo_rgb = load_image(job.images.read(row))
-        except (DatasetError, ImageError) as error:
-            faces["fault"][row] = UNREAD if isinstance(error, DatasetError) else str(error)
-            continue
-        faces["fault"][row] = ""
-        if known is not None:
-            face = Face(known["landmarks_px"][row], {}, HeadPose(0, 0, 0)) if known["found"][row] else None
-        elif (face := _found_face(photo_rgb)) is not None:
-            faces["landmarks_px"][row], faces["geometry"][row] = face.landmarks_px, geometry_features(face)
-            faces["found"][row] = True
-        crops[row] = (whole_picture(photo_rgb, spec) if face is None else align_face(photo_rgb, face, spec)).crop_rgb
-    read = faces["fault"] != UNREAD
-    if not read.any():
-        return
-    if known is None:
-        columns = {name: array[read] for name, array in faces.items()}
-        job.cache.save("faces", job.digests[read], **columns | {"fault": columns["fault"].astype(str)})
-    job.cache.save("crops", job.digests[read], crops=crops[read])
-
-
-def _found_face(photo_rgb: np.ndarray) -> Face | None:
-    if _analyzer is None:
-        return next(iter(_detector.find(photo_rgb)), None)
-    return next((read.face for read in _analyzer.analyze(photo_rgb).faces), None)
+    _finder.fill(job)
 
 
 def _load(file: Path, *names: str) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import stat
 from pathlib import Path
@@ -61,6 +62,31 @@ def test_an_interrupted_write_leaves_the_earlier_file(tmp_path, fault):
         interrupted_write(path, "half", fault)
     assert path.read_text() == "earlier"
     assert names(tmp_path) == {"out.json"}
+
+
+def write_often(path: Path, letter: str, times: int) -> None:
+    """Write a file of one letter again and again, and one that all writers write alike."""
+    for _ in range(times):
+        write_atomically(path, letter * 200_000)
+        write_atomically(path.with_name("alike.bin"), b"same" * 50_000)
+
+
+def test_workers_that_write_one_file_at_once_leave_it_whole(tmp_path):
+    """Several processes find the same faces, or copy the same result: a reader sees one of their files, never a mixture."""
+    path, spawn = tmp_path / "shared.txt", multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=write_often, args=(path, letter, 40)) for letter in "abc"]
+    for writer in writers:
+        writer.start()
+    seen = set()
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            text = path.read_text()
+            assert text == text[0] * 200_000
+            seen.add(text[0])
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert seen
+    assert names(tmp_path) == {"shared.txt", "alike.bin"}
+    assert (tmp_path / "alike.bin").read_bytes() == b"same" * 50_000
 
 
 def test_partial_rows_are_kept_beside_an_earlier_file_or_in_its_place(tmp_path):

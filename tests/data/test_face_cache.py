@@ -21,10 +21,6 @@ from infant_fer.models.geometry import GEOMETRY_SIZE
 from tests.drawn_data import EXAMPLES, drawn_face, store_faces, unlabelled, write_zip
 
 
-def no_detector(adults: bool) -> None:
-    """Start a worker that cannot detect anything."""
-
-
 def dies(adults: bool) -> None:
     os._exit(1)
 
@@ -59,7 +55,7 @@ def test_bad_pictures_are_counted_and_named_and_the_rest_goes_on(mixed):
 @pytest.mark.slow
 def test_another_crop_needs_no_other_search(mixed, monkeypatch):
     images, folder, dataset, _ = mixed
-    monkeypatch.setattr(face_cache, "_start_worker", no_detector)
+    monkeypatch.setattr(face_cache._FaceFinder, "find", lambda *_: pytest.fail("searched again"))
     small = align_images(images, CropSpec(48, 0.3), folder / "cache", log=silent)
     face = Face(dataset.landmarks_px[0], {}, HeadPose(0, 0, 0))
     expected = align_face(load_image(EXAMPLES / "smile.jpg"), face, CropSpec(48, 0.3))
@@ -145,13 +141,26 @@ def test_a_damaged_or_missing_bundle_is_told_before_any_worker_starts(tmp_path, 
 @pytest.mark.slow
 def test_a_worker_that_dies_ends_the_search_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(face_cache, "_start_worker", dies)
+    monkeypatch.setattr(face_cache, "SHARD", 1)
+    images = unlabelled([str(EXAMPLES / f"{name}.jpg") for name in ("smile", "cry")])
     with pytest.raises(DatasetError, match="ended before its time"):
-        align_images(unlabelled([str(EXAMPLES / "smile.jpg")]), CropSpec(), tmp_path / "cache")
+        align_images(images, CropSpec(), tmp_path / "cache")
 
 
 @pytest.mark.slow
-def test_pictures_none_of_which_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(face_cache, "_start_worker", no_detector)
+def test_several_processes_find_what_one_finds(tmp_path, monkeypatch):
+    images = unlabelled([str(EXAMPLES / f"{name}.jpg") for name in ("smile", "two_faces", "cry")])
+    alone = align_images(images, CropSpec(), tmp_path / "alone", log=silent)
+    monkeypatch.setattr(face_cache, "SHARD", 1)
+    monkeypatch.setattr(face_cache._FaceFinder, "fill", lambda *_: pytest.fail("found here"))
+    spread = align_images(images, CropSpec(), tmp_path / "spread", log=silent)
+    assert len(list((tmp_path / "spread").glob("*/crops-*.npz"))) == 3
+    for name in ("crops", "geometry", "landmarks_px", "found"):
+        np.testing.assert_array_equal(getattr(spread, name), getattr(alone, name))
+    assert spread.found.all()
+
+
+def test_pictures_none_of_which_can_be_read(tmp_path):
     images = unlabelled([str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])
     with pytest.raises(DatasetError, match=r"None of the 2 pictures could be read\. The first: .*a\.jpg"):
         align_images(images, CropSpec(), tmp_path / "cache", log=silent)

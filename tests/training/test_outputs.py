@@ -118,7 +118,7 @@ def _die(number, context):
 @pytest.mark.slow
 def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_run, "_train_apart", _die)
-    context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe(), 0, tmp_path, False)
+    context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe("pair"), 0, tmp_path, False)
     threads = torch.get_num_threads()
     with pytest.raises(TrainingError, match="--resume goes on") as caught:
         recipe_run.train_members(context, data=None)  # a process reads its own
