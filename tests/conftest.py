@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +19,21 @@ EXAMPLES = ROOT / "examples"
 OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
 
 
+SECONDS = {"slow": 8.0, "browser": 3.0}  # that a test with the marker takes on average; 0.3 without
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests on one worker of pytest-xdist, and all tests of the page on the same one (`--dist loadgroup`)."""
+    """Keep a module's tests on one worker of pytest-xdist, and all tests of the page on the same one (`--dist loadgroup`).
+
+    The longest groups come first (`--no-loadscope-reorder`), so that no worker has a long one left when the others are done.
+    """
+    group_of, seconds = {}, Counter()
     for item in items:
         folder = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("page" if folder == "ui" else item.path.stem))
+        group_of[item] = group = "page" if folder == "ui" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+        seconds[group] += max([SECONDS[mark.name] for mark in item.iter_markers() if mark.name in SECONDS], default=0.3)
+    items.sort(key=lambda item: (-seconds[group_of[item]], group_of[item]))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from infant_fer import batch
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.batch import writers
 from infant_fer.classifier import AffectClassifier, forward_crops
-from infant_fer.explain import METHODS, saliency
+from infant_fer.explain import METHODS
 from infant_fer.face import (
     BLENDSHAPES,
     LANDMARK_COUNT,
@@ -39,7 +39,7 @@ SMILE = EXAMPLES / "smile.jpg"
 
 def test_an_attribution_method_is_a_class_and_an_entry(analyzer, monkeypatch):
     example = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
-    names = {**vars(saliency), "torch": torch, "__name__": "infant_fer.explain.gradient"}
+    names = {"__name__": "infant_fer.explain.gradient"}
     exec(example, names)
     monkeypatch.setitem(METHODS, "gradient", names["InputGradient"])
     report = analyzer.explain(analyzer.analyze(SMILE), settings=ExplanationSettings(method="gradient"))

@@ -28,6 +28,7 @@ from infant_fer.face_detection import FaceDetector
 from infant_fer.files import write_atomically
 from infant_fer.images import load_image
 from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
+from infant_fer.workers import end_with_parent
 
 # Raise these when what they name changes: older caches are then left alone. The choice among several faces depends on
 # the embedded checkpoint's weights too, but not the key: a run may replace them, and must still find its own faces.
@@ -257,6 +258,7 @@ _finder: _FaceFinder  # of a worker, set when it starts
 
 def _start_worker(adults: bool) -> None:
     global _finder
+    end_with_parent()
     torch.set_num_threads(1)  # there is a process for every core
     _finder = _FaceFinder.of(adults)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -121,6 +123,12 @@ def _pool(job: Job, workers: int) -> Iterator[ProcessPoolExecutor]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def end_with_parent() -> None:
+    """End this worker as soon as its parent is gone: after a kill it would wait for more work for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
 _job: Job | None = None
 _loaded: list[Any] = []
 
@@ -128,6 +136,7 @@ _loaded: list[Any] = []
 def _start(job: Job) -> None:
     global _job
     _job = job
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
 
 

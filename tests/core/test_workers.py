@@ -80,6 +80,23 @@ def test_an_item_that_kills_every_worker_is_named_and_the_others_are_done():
     assert [value for value, _ in spread(job, range(1, 7), workers=2)] == [10, -2, 30, 40, 50, 60]
 
 
+KILLED = (
+    "import os, signal\n"
+    "from infant_fer.workers import Job, spread\n"
+    "from tests.core.test_workers import load, lost, times_ten\n"
+    "results = spread(Job(load, times_ten, lost), range(90), workers=2)\n"
+    "print(next(results)[0], flush=True)\n"
+    "os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_killed_command_end_with_it():
+    """Its output is closed, so that `run` returns, when no process is left that has it."""
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "0\n")
+
+
 def test_a_journal_continues_and_drops_what_a_kill_cut_off(tmp_path):
     path = tmp_path / "out.csv.journal"
     with open_journal(path, "a") as journal:

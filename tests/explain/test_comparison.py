@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infant_fer.__main__ import main
-from infant_fer.analyzer import ExplanationSettings
+from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
 from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare, measure
 from infant_fer.explain.faithfulness import STEPS
@@ -17,10 +17,16 @@ from tests.tiny_checkpoints import save_tiny
 SMILE = EXAMPLES / "smile.jpg"
 
 
-def test_maps_are_measured_for_every_class_and_method(analyzer):
-    report = analyzer.analyze(SMILE)
+@pytest.fixture(scope="module")
+def mobile() -> Analyzer:
+    """Return the pipeline with the smallest released checkpoint."""
+    return Analyzer.from_pretrained("checkpoints/infant-fer-mobile", device="cpu")
+
+
+def test_maps_are_measured_for_every_class_and_method(mobile):
+    report = mobile.analyze(SMILE)
     found = list(
-        compare({"c": (analyzer, report)}, 1, ["gradcam", "part_occlusion"], [None, "negative"], ExplanationSettings())
+        compare({"c": (mobile, report)}, 1, ["gradcam", "part_occlusion"], [None, "negative"], ExplanationSettings())
     )
     explained = [(each.explanation.saliency.method, each.explanation.saliency.target) for each in found]
     assert explained == [
@@ -34,26 +40,24 @@ def test_maps_are_measured_for_every_class_and_method(analyzer):
     assert report.faces[0].explanation is None  # the report that was given is left as it was
 
 
-def test_maps_of_one_class_share_what_does_not_depend_on_the_map(analyzer):
+def test_maps_of_one_class_share_what_does_not_depend_on_the_map(mobile):
     """The random order, the edges and the covered parts are computed once a class, and are those of a map alone."""
-    report = analyzer.analyze(SMILE)
+    report = mobile.analyze(SMILE)
     counts: list[int] = []
-    plain = analyzer.classifier.image_probabilities
+    plain = mobile.classifier.image_probabilities
 
     def counted(crops):
         counts.append(len(crops))
         return plain(crops)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(analyzer.classifier, "image_probabilities", counted)
+        patch.setattr(mobile.classifier, "image_probabilities", counted)
         found = list(
-            compare(
-                {"c": (analyzer, report)}, 1, ["gradcam", "layercam"], ["positive", "neutral"], ExplanationSettings()
-            )
+            compare({"c": (mobile, report)}, 1, ["gradcam", "layercam"], ["positive", "neutral"], ExplanationSettings())
         )
     both, one = 4 * (STEPS - 1) + 2, 2 * (STEPS - 1) + 2  # curves with the references, and of a further map
     assert counts == [both, counts[1], one] * 2  # and the face's parts after the first map
-    alone = measure(analyzer, report, 1, ExplanationSettings("layercam", "neutral"))
+    alone = measure(mobile, report, 1, ExplanationSettings("layercam", "neutral"))
     assert found[3].to_dict()["part_drop"] == alone.to_dict()["part_drop"]
     for name in ("deletion_auc", "edge_deletion_auc"):
         assert found[3].faithfulness.to_dict()[name] == pytest.approx(alone.faithfulness.to_dict()[name], abs=1e-3)
@@ -122,7 +126,6 @@ def test_what_cannot_be_explained_is_said_in_one_sentence(arguments, words, caps
 
 
 def test_an_unavailable_map_says_why(tmp_path, analyzer):
-    from infant_fer.analyzer import Analyzer
     from infant_fer.classifier import AffectClassifier
 
     swin = Analyzer(analyzer.face_detector, AffectClassifier.from_pretrained(save_tiny(tmp_path, "swin")))

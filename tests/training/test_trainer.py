@@ -258,8 +258,8 @@ def test_a_head_for_the_same_classes_is_kept(tmp_path):
 
 
 def test_recipes_can_be_read_and_with_changes():
-    generic = {"thesis", "iface", "mobile", "affectnet", "part_tokens", "two_stream"}
-    assert set(recipe_names()) == generic | {"infant_face"}
+    promised = {"thesis", "iface", "mobile", "affectnet", "part_tokens", "two_stream", "infant_face"}
+    assert promised <= set(recipe_names())
     for name in set(recipe_names()) - {"infant_face"}:
         recipe = read_recipe(name)
         assert f"--recipe {name.replace('_', '-')}" in recipe.command

@@ -52,6 +52,7 @@ from infant_fer.training.provenance import accelerator, machine
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData
+from infant_fer.workers import end_with_parent
 
 HELD_OUT_COVERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
 
@@ -199,6 +200,7 @@ def _train_side_by_side(numbers: list[int], context: TrainingContext) -> None:
 
 
 def _share_cores(processes: int) -> None:
+    end_with_parent()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
 
 
