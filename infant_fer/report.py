@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from infant_fer import __version__
-from infant_fer.alignment import AlignedFace
-from infant_fer.classifier import Prediction
-from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.locales import translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.trust.assessment import Assessment, AssessmentJSON
 from infant_fer.trust.rules import CLEAR_PROBABILITY
+
+if TYPE_CHECKING:  # these load torch; a report is plain data
+    from infant_fer.alignment import AlignedFace
+    from infant_fer.classifier import Prediction
+    from infant_fer.explain.saliency import SaliencyMap
 
 LIMITS = (
     "The model names what an expression looks like in one picture. It does not know what an infant feels or needs. "

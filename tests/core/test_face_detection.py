@@ -259,13 +259,15 @@ def test_a_loaded_analyzer_answers_in_a_forked_process():
     done = run_python(
         "import os, signal, sys, torch\n"
         "from infant_fer import Analyzer\n"
+        "from infant_fer.analyzer import ExplanationSettings\n"
+        "few = ExplanationSettings(samples=4)\n"
         "torch.set_num_threads(2)\n"
         "analyzer = Analyzer.from_pretrained(device='cpu')\n"
-        "label = analyzer.explain(analyzer.analyze(sys.argv[1])).faces[0].prediction.label\n"
+        "label = analyzer.explain(analyzer.analyze(sys.argv[1]), settings=few).faces[0].prediction.label\n"
         "child = os.fork()\n"
         "if not child:\n"
         "    signal.alarm(40)\n"
-        "    report = analyzer.explain(analyzer.analyze(sys.argv[1]))\n"
+        "    report = analyzer.explain(analyzer.analyze(sys.argv[1]), settings=few)\n"
         "    os._exit(0 if report.faces[0].prediction.label == label else 1)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(analyzer.analyze(sys.argv[1]).faces))\n",
         str(EXAMPLES / "smile.jpg"),

@@ -27,6 +27,7 @@ def loaded_by(module: str) -> set[str]:
         ("infant_fer.alignment", set(HEAVY) - {"cv2"}),
         ("infant_fer.face_search", set(HEAVY) - {"cv2"}),
         ("infant_fer.regions", set(HEAVY) - {"cv2"}),
+        ("infant_fer.report", set(HEAVY) - {"cv2"}),
         ("infant_fer.classifier", {"mediapipe", "captum", "gradio", "sklearn"}),
         ("infant_fer.metrics", {"torch", "mediapipe", "gradio", "sklearn"}),
         ("infant_fer.audit", {"gradio", "sklearn"}),

@@ -19,6 +19,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.synthetic.__main__ import main as render
 from infant_fer.training import pretrained
 from tests.conftest import EXAMPLES
+from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import tiny_vit
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,24 @@ def test_an_ensemble_is_the_mean_of_different_checkpoints(trained, portraits, ti
     first, second = found["mine"].probabilities, found[tiny.name].probabilities
     assert np.abs(first - second).max() > 0.01
     np.testing.assert_allclose(found["ensemble"].probabilities, (first + second) / 2)
+
+
+def test_a_saved_ensemble_answers_as_it_was_measured(trained, portraits, tmp_path, capsys):
+    second = save_tiny(tmp_path / "second", "resnet", labels=AFFECTS)
+    edit(second / "config.json", face_crop=json.loads((trained / "config.json").read_text("utf-8"))["face_crop"])
+    words = [trained, second, "--data", portraits, "--part", "test", "--cache", trained.parent / "cache"]
+    words = [str(word) for word in (*words, "--save", tmp_path / "vote")]
+    assert evaluate_script.main(words) == 1
+    assert "--save writes an ensemble: add --ensemble" in capsys.readouterr().err
+    assert not (tmp_path / "vote").exists()
+    assert evaluate_script.main([*words, "--ensemble", "classes"]) == 0
+    images, cache = read_labeled_images(portraits), trained.parent / "cache"
+    measured = evaluate([str(trained), str(second)], images, "test", cache, ensemble_weights="classes").predictions
+    saved = evaluate([str(tmp_path / "vote")], images, "test", cache).predictions["vote"]
+    np.testing.assert_allclose(saved.probabilities, measured["ensemble"].probabilities, atol=1e-5)
+    assert np.abs(measured["mine"].probabilities - measured["second"].probabilities).max() > 0.01
+    card = (tmp_path / "vote" / "README.md").read_text("utf-8")
+    assert f"- ensemble: {measured['ensemble'].accuracy}" in card
 
 
 def test_images_that_were_trained_on_are_not_measured_in_silence(trained, portraits, tiny, capsys):

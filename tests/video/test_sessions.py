@@ -145,7 +145,7 @@ def test_a_worker_that_is_killed_changes_no_byte_of_any_session(analyzer, tmp_pa
 def session_clips(folder: Path) -> Path:
     """Write three clips of a portrait, the first one much shorter, into a new folder; return it."""
     folder.mkdir()
-    for name, length in (("a", 3), ("b", 60), ("c", 30)):
+    for name, length in (("a", 3), ("b", 40), ("c", 20)):
         faces = (portrait("smile" if number < length // 2 else "cry") for number in range(length))
         (folder / f"{name}.mp4").write_bytes(encoded(placed([(face, 40, 20)]) for face in faces))
     return folder
