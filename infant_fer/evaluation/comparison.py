@@ -18,6 +18,7 @@ from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predictions_of
+from infant_fer.files import is_own_checkpoint
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.models.ensemble import EnsembleModel, vote_of
 from infant_fer.models.features import fingerprint
@@ -48,7 +49,7 @@ class Evaluation:
     predictions: dict[str, Predictions]  # the first checkpoint's come first, the baselines' last
     crops: np.ndarray  # (N, S, S, 3) uint8, those of the first checkpoint
     split: str  # one of SPLITS
-    warnings: tuple[str, ...]  # sentences on why a figure may flatter
+    warnings: tuple[str, ...]  # sentences on why a figure may flatter, or differ from the training's
     trust: dict[str, dict]  # figures of trust.figures by checkpoint, of those that have trust data
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
@@ -71,7 +72,7 @@ def evaluate(
     recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
     splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
     _refuse_seen(recorded, splits == split_name, split_name)
-    warnings = _warnings(recorded, images.split[splits == split_name], split_name)
+    warnings = _warnings(recorded, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
     predictions: dict[str, Predictions] = {}
     read = [_read(source, replace(images, split=splits), cache) for source in checkpoints]
     for each in read:
@@ -155,7 +156,8 @@ def _refuse_seen(recorded: dict[str, np.ndarray | None], measured: np.ndarray, s
         if seen:
             raise DatasetError(
                 f"{source} was trained on {seen} of the {measured.sum()} images of {split_name!r}. "
-                "Use --part test; without --split the splits are those of the first checkpoint's training."
+                "Use --part test, or checkpoints that were trained with the same splits; without --split the splits are "
+                "those of the first checkpoint's training."
             )
 
 
@@ -173,6 +175,20 @@ def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, 
         f"{len(given_splits)} images{data}, its figures flatter."
         for source, splits in recorded.items()
         if splits is None
+    )
+
+
+def _other_crops(checkpoints: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence for each checkpoint that was trained on whole pictures: all are measured on aligned faces, as the app reads."""
+    folders = [resolve(source).path for source in checkpoints]
+    records = [
+        json.loads((each / "metrics.json").read_text("utf-8")) if is_own_checkpoint(each) else {} for each in folders
+    ]
+    return tuple(
+        f"{folder.name} was trained on whole pictures. It is measured here on aligned faces, as the app reads them, "
+        "so its figures differ from its card's."
+        for folder, record in zip(folders, records, strict=True)
+        if record.get("run", {}).get("crops") == "whole"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_an_ensemble_is_the_mean_of_different_checkpoints(trained, portraits, ti
     first, second = found["mine"].probabilities, found[tiny.name].probabilities
     assert np.abs(first - second).max() > 0.01
     np.testing.assert_allclose(found["ensemble"].probabilities, (first + second) / 2)
+
+
+def test_training_on_whole_pictures_is_said_before_faces_are_measured(trained, portraits, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "portraits")
+    run = json.loads((folder / "metrics.json").read_text("utf-8"))["run"]
+    edit(folder / "metrics.json", run=run | {"crops": "whole"})
+    images, cache = read_labeled_images(portraits), trained.parent / "cache"
+    (warning,) = evaluate([str(trained), str(folder)], images, "test", cache).warnings
+    assert warning.startswith("portraits was trained on whole pictures. It is measured here on aligned faces")
 
 
 def test_a_saved_ensemble_answers_as_it_was_measured(trained, portraits, tmp_path, capsys):

@@ -172,6 +172,7 @@ def test_downloads_parse(visit):
         assert download.value.suggested_filename.startswith(f"smile-{names[kind]}")
     for kind in ("landmarks", "map"):
         assert Image.open(io.BytesIO(saved[kind])).size == Image.open(EXAMPLES / "smile.jpg").size
+    assert saved["landmarks"] != saved["map"]
     report = json.loads(saved["json"])
     assert report["faces"][0]["explanation"]["samples"] == 50
     page.set_content(saved["html"].decode())

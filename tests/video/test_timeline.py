@@ -71,6 +71,8 @@ def test_a_bout_between_two_of_another_affect_is_kept():
 def test_an_affect_shorter_than_the_minimum_belongs_to_the_bout_before_it():
     assert spans(timeline("pppoppp", step=0.01)) == [(0, 0.07, "positive")]
     assert [label for *_, label in spans(timeline("oooopppp", step=0.01))] == ["neutral", "positive"]
+    assert spans(timeline("ppppoonnnn", step=0.01)) == [(0, 0.06, "positive"), (0.06, 0.1, "negative")]
+    assert spans(timeline("pppnnppp", step=0.01)) == [(0, 0.08, "positive")]
 
 
 def test_hysteresis_keeps_the_present_affect_while_another_leads_by_less_than_the_margin():

@@ -15,8 +15,6 @@ from infant_fer.training.infant_face.figures import _hard_negatives as hard_nega
 from infant_fer.training.infant_face.rendered import RenderedFaces
 from tests.drawn_data import drawn_face, face_dataset
 
-NONE = np.zeros((6, 4))
-
 
 def faces(affect: list[int], valence: list[float] | None = None, **heads):
     count = len(affect)

@@ -154,6 +154,9 @@ def test_families_count_alike_and_only_common_heads_stay(bases):
         InfantFaceConfig(members=2, families=["mobilenet"])
     with pytest.raises(ValueError, match="families"):
         InfantFaceConfig(families=["resnet"])
+    for members in (0, 9):
+        with pytest.raises(ValueError, match=f"1 to 8 members; {members} were given"):
+            InfantFaceConfig(members=members)
 
 
 def test_members_of_a_model_become_models_by_themselves(bases):

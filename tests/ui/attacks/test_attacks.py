@@ -220,6 +220,10 @@ def test_another_site_cannot_send_photos_here(server):
         assert client.post(f"{url}gradio_api/upload", files=files, headers=headers).status_code == 403
         assert post(url, "gradio_api/call/analyze", {"data": [AS_URL]}, headers=headers).status_code == 403
     assert post(url, "gradio_api/call/analyze", {"data": []}, headers={"content-type": "text/plain"}).status_code == 415
+    assert (
+        client.post(f"{url}gradio_api/upload", content=b"a photo", headers={"content-type": "image/jpeg"}).status_code
+        == 415
+    )
     assert not list(server[2].rglob("*.jpg"))
 
 
