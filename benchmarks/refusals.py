@@ -1,9 +1,9 @@
 """Measure how many pictures of what is no readable infant get a plain answer: `python -m benchmarks.refusals [--data FOLDER]`.
 
 Every picture goes through the whole pipeline; it counts as answered when any of its faces gets the verdict "answer". Animals,
-objects and adults are pictures that installed packages bring along; blank ones are drawn. FOLDER holds the research data:
-older faces of the dev part of older_faces.zip, drawn faces, dolls and unusable pictures among the dev rows of infants.csv, and its
-dev infants scaled so that brow to chin is 12 px, as they are and enlarged again.
+objects and adults are pictures that installed packages bring along; cartoon faces and blank pictures are drawn. FOLDER holds
+the research data: older faces of the dev part of older_faces.zip, drawn faces, dolls and unusable pictures among the dev rows
+of infants.csv, and its dev infants scaled so that brow to chin is 12 px, as they are and enlarged again.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def groups(analyzer: Analyzer, data: Path | None, limit: int) -> Iterator[tuple[
     """Yield each group's name and pictures; those of the research data only with its folder."""
     yield "animals and objects", of_packages(ANIMALS_AND_OBJECTS)
     yield "adults of packages", of_packages(ADULTS)
+    yield "cartoon faces", cartoons()
     yield "blank pictures", blanks()
     examples = [load_photo(file) for file in sorted((ROOT / "examples").glob("*.jpg"))]
     yield f"rendered infants, {SMALL_PX} px", smaller(analyzer, examples)
@@ -102,6 +103,46 @@ def of_packages(files: dict[str, list[str]]) -> Group:
             file = Path(spec.origin).parent / name
             if file.is_file():
                 yield load_photo(file)
+
+
+def cartoons(count: int = 80, size: int = 480) -> Group:
+    """Yield drawn faces with outlines, round eyes and a smiling, straight, sad or open mouth, in colours of skin or of none."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        image = np.full((size, size, 3), generator.integers(120, 256, 3), np.uint8)
+        skin = np.array([[235, 190, 160], [150, 105, 80], [245, 220, 90], [160, 210, 160]][number % 4])
+        dark = tuple(int(each) for each in skin * 0.35)
+        wide, high = generator.uniform(0.24, 0.3), generator.uniform(0.28, 0.34)
+
+        def at(x: float, y: float, wide=wide, high=high) -> tuple[int, int]:
+            """Return pixels of a place in half widths and half heights of the head."""
+            return round(size * (0.5 + x * wide)), round(size * (0.52 + y * high))
+
+        axes = round(size * wide), round(size * high)
+        cv2.ellipse(image, at(0, 0), axes, 0, 0, 360, skin.tolist(), -1, cv2.LINE_AA)
+        cv2.ellipse(image, at(0, 0), axes, 0, 0, 360, dark, 3, cv2.LINE_AA)
+        eye = round(size * generator.uniform(0.03, 0.055))
+        for side in (-0.42, 0.42):
+            cv2.circle(image, at(side, -0.1), eye, (255, 255, 255), -1, cv2.LINE_AA)
+            cv2.circle(
+                image, at(side, -0.08), round(eye * 0.6), generator.integers(0, 110, 3).tolist(), -1, cv2.LINE_AA
+            )
+            cv2.circle(image, at(side, -0.08), round(eye * 0.3), (10, 10, 10), -1, cv2.LINE_AA)
+            tilt = generator.uniform(-12, 12) * np.sign(side)
+            cv2.ellipse(
+                image, at(side, -0.3), (round(eye * 1.3), round(eye * 0.6)), tilt, 200, 340, dark, 4, cv2.LINE_AA
+            )
+            cv2.circle(image, at(1.3 * side, 0.28), eye, (skin * (1.0, 0.8, 0.8)).tolist(), -1, cv2.LINE_AA)
+        cv2.ellipse(image, at(0, 0.18), (round(eye * 0.5), round(eye * 0.4)), 0, 0, 180, dark, 3, cv2.LINE_AA)
+        mouth = round(size * wide * 0.4), round(size * high * generator.uniform(0.08, 0.22))
+        start, end = [(0, 180), (180, 360), (0, 360), (0, 180)][number // 4 % 4]
+        filled = number // 4 % 4 >= 2  # open
+        place = at(0, 0.5 if start == 0 else 0.62)
+        cv2.ellipse(
+            image, place, mouth, 0, start, end, (140, 40, 50) if filled else dark, -1 if filled else 4, cv2.LINE_AA
+        )
+        shade = np.linspace(1.08, 0.86, size)[None, :, None] * np.linspace(1.05, 0.9, size)[:, None, None]
+        yield _photo(cv2.GaussianBlur(image, (0, 0), generator.uniform(0.5, 2.0)) * shade)
 
 
 def blanks(count: int = 20) -> Group:

@@ -8,8 +8,84 @@ from collections.abc import Iterable
 import gradio as gr
 
 from infant_fer.locales import LANGUAGES, catalogue, preferred_language, translator
+from infant_fer.ui.request_guard import path_below_root
 
-I18N = gr.I18n(en={text: text for text in catalogue("de")}, **{name: dict(catalogue(name)) for name in LANGUAGES[1:]})
+# What Gradio says by keys of its own, which it does not have in every language (one of them in none).
+GRADIO_TEXTS = {
+    "audio.record": "Start camera",
+    "audio.stop": "Stop",
+    "audio.waiting": "One moment",
+    "common.clear": "Clear",
+    "common.complete": "Done.",
+    "common.error": "Error",
+    "common.or": "or",
+    "image.allow_webcam_access": "Please allow the page to use the camera.",
+    "image.drop_to_upload": "Drop a photo here or click to choose one",
+    "image.no_webcam_support": "The camera could not be opened.",
+    "upload_text.click_to_upload": "click to choose one",
+    "upload_text.drop_file": "Drop a clip here",
+}
+# The names that Gradio gives to its buttons in English only; page.js exchanges them.
+GRADIO_NAMES = (
+    "Capture from camera",
+    "Click to Access Webcam",
+    "Empty value",
+    "Exit fullscreen mode",
+    "File upload",
+    "Fullscreen",
+    "More tabs",
+    "Paste from clipboard",
+    "Remove Image",
+    "Reset to default value",
+    "Upload file",
+    "capture photo",
+    "grant webcam access",
+    "select input source",
+    "start recording",
+    "stop recording",
+)
+
+
+def _texts(language: str) -> dict[str, str]:
+    own = {text: text for text in catalogue("de")} if language == "en" else dict(catalogue(language))
+    return own | {key: translator(language)(text) for key, text in GRADIO_TEXTS.items()}
+
+
+I18N = gr.I18n(**{name: _texts(name) for name in LANGUAGES})
+# Gradio's page falls back to English where it has no words of its own in the visitor's language, though I18N has: so what
+# it takes for English is made the visitor's language before it starts.
+FALLBACK_SCRIPT = (
+    b"<script>{ const texts = window.gradio_config?.i18n_translations || {};"
+    b" const name = (navigator.languages || []).map((each) => each.slice(0, 2)).find((each) => each in texts);"
+    b" if (name) texts.en = texts[name]; }</script></head>"
+)
+
+
+class FallbackLanguage:
+    """ASGI middleware: adds FALLBACK_SCRIPT to the page's head."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or path_below_root(scope) != "/":
+            await self.app(scope, receive, send)
+            return
+        start = {}
+
+        async def send_with_script(message):
+            if message["type"] == "http.response.start":
+                start.update(message)  # goes out with the body, whose length it states
+                return
+            if start:
+                message = {**message, "body": message.get("body", b"").replace(b"</head>", FALLBACK_SCRIPT, 1)}
+                length = str(len(message["body"])).encode()
+                headers = [(name, length if name == b"content-length" else value) for name, value in start["headers"]]
+                await send({**start, "headers": headers})
+                start.clear()
+            await send(message)
+
+        await self.app(scope, receive, send_with_script)
 
 
 def label(text: str) -> gr.I18nData:
@@ -74,6 +150,7 @@ BROWSER_WORDS = {
     "stop_recording": "Stop recording",
     "no_recording": "The camera could not be opened.",
     "picture": "Picture",
+    "camera": "Camera",
     "photo_alt": "The photo that was chosen",
     "landmarks_alt": "The face with its outlines.",
     "map_alt": "The face with the map of what weighed in the answer.",
@@ -81,6 +158,7 @@ BROWSER_WORDS = {
 
 
 def browser_words() -> str:
-    """Return BROWSER_WORDS in every language, as JSON for page.js."""
-    translated = {name: {key: translator(name)(text) for key, text in BROWSER_WORDS.items()} for name in LANGUAGES}
+    """Return BROWSER_WORDS, and GRADIO_NAMES by themselves, in every language, as JSON for page.js."""
+    words = BROWSER_WORDS | {name: name for name in GRADIO_NAMES}
+    translated = {name: {key: translator(name)(text) for key, text in words.items()} for name in LANGUAGES}
     return json.dumps(translated, ensure_ascii=False).replace("<", "\\u003c")

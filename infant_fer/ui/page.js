@@ -4,6 +4,7 @@ window.infantFer = (() => {
   const WORDS = /*WORDS*/ {};
   const language = () => (navigator.languages || ["en"]).map((name) => name.slice(0, 2)).find((name) => name in WORDS) || "en";
   const words = (key) => WORDS[language()][key];
+  document.documentElement.lang = language();
   const hidden = { __type__: "update", visible: false };
   const answer = (text, kind) => `<div class="ife ${kind}">${text}</div>`;
   const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -18,7 +19,7 @@ window.infantFer = (() => {
     const text = sentence || words("unanswered");
     sentence = null;
     stopped = true;
-    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer"), "", hidden, hidden];
+    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer unread"), "", hidden, hidden];
   };
   const draws = (...values) => { stopped = false; return values; };
   const noMap = () => [stopped ? { __type__: "update" } : answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
@@ -51,7 +52,7 @@ window.infantFer = (() => {
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("#photo .source-selection button");
     if (!button) return;
-    const kind = button.getAttribute("aria-label") || "";
+    const kind = button.dataset.gradio || button.getAttribute("aria-label") || "";
     if (kind.startsWith("Upload") && document.querySelector("#photo img")) {
       event.preventDefault(); event.stopImmediatePropagation();
       const chooser = Object.assign(document.createElement("input"), { type: "file", accept: "image/*,.heic,.heif", id: "photo-chooser" });
@@ -180,12 +181,26 @@ window.infantFer = (() => {
   const mend = () => {
     document.querySelectorAll("#example-row button:not([title])").forEach((each) => { each.title = each.textContent.trim(); });
     document.querySelectorAll("div[aria-label='Empty value']:not([role])").forEach((each) => each.setAttribute("role", "img"));
+    for (const attribute of ["aria-label", "title"]) document.querySelectorAll(`[${attribute}]`).forEach((each) => rename(each, attribute));
+    document.querySelectorAll("fieldset label > input[title]").forEach((each) => { const text = each.parentElement.innerText.trim(); if (text && each.title !== text) each.title = text; });
     document.querySelectorAll("button.upload-container[aria-label]").forEach((each) => each.removeAttribute("aria-label"));
     document.querySelectorAll(".image-container > button:not([aria-label])").forEach((each) => { if (!each.innerText.trim()) each.setAttribute("aria-label", words("picture")); });
   };
+  // Gradio has these names in English only; data-gradio keeps what they were.
+  const rename = (element, attribute) => {
+    const name = element.getAttribute(attribute);
+    if (!(name in WORDS.en) || WORDS.en[name] !== name) return;
+    if (element.dataset.gradio !== name) element.dataset.gradio = name;
+    if (words(name) !== name) element.setAttribute(attribute, words(name));
+    if (name === "grant webcam access") replaceText(element, "Click to Access Webcam");
+  };
+  const replaceText = (element, text) => {
+    const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) if (texts.currentNode.nodeValue.trim() === text) texts.currentNode.nodeValue = words(text);
+  };
   const say = (element) => {
     const text = words(element.dataset.words);
-    if (element.tagName === "INPUT") { if (element.ariaLabel !== text) element.ariaLabel = text; }
+    if (["INPUT", "VIDEO"].includes(element.tagName)) { if (element.ariaLabel !== text) element.ariaLabel = text; }
     else if (element.textContent !== text) element.textContent = text;
   };
   // Gradio gives every choice of a group a name of its own, so that the browser would not move between them by arrow keys.

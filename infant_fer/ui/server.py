@@ -18,7 +18,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.ui.event_queue import KeepsNothing
-from infant_fer.ui.languages import I18N
+from infant_fer.ui.languages import I18N, FallbackLanguage
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD, RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
 from infant_fer.ui.uploads import CLIP_BYTES, separate_uploads, stored_bytes
@@ -67,7 +67,7 @@ def launch(
             quiet=True,
             prevent_thread_lock=True,
             app_kwargs={
-                "middleware": [guard],
+                "middleware": [guard, Middleware(FallbackLanguage)],
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,

@@ -55,11 +55,12 @@ window.infantFerSeveral = (() => {
   const clear = () => { stop(); cards = []; picked = []; opened = null; files.clear(); fault(""); draw(); };
   const chosen = () => picked.length === 2 && opened === null ? picked : [opened];
 
+  const breakable = (title) => title.replace(/[_-]/g, "$&<wbr>").replace(/\.(?=[^.]*$)/, "<wbr>.");  // lines end at the parts of a name
   const html = (card, withBox) => `<figure class="card" data-number="${card.number}" style="border-color:${card.colour || "transparent"}">` +
     `<button type="button" class="card-open" aria-label="${escape(`${words("open")} ${card.title}: ${card.headline}`)}">` +
     (card.picture ? `<img src="${card.picture}" alt="">` : `<span class="card-none">–</span>`) + `</button>` +
     `<figcaption><b>${escape(card.headline)}</b>${card.confidence ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +
-    `<span class="card-title">${escape(card.title)}</span>${withBox ? `<label><input type="checkbox" class="card-pick"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
+    `<span class="card-title">${breakable(escape(card.title))}</span>${withBox ? `<label><input type="checkbox" class="card-pick"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
   const draw = () => {
     const grid = $(".several-grid");
     if (!grid) return;

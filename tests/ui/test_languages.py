@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from infant_fer import images
+from infant_fer.checkpoints.registry import available_checkpoints
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.errors import ClipError
 from infant_fer.explain import METHODS
@@ -36,7 +37,7 @@ from infant_fer.ui.event_queue import GuardedBlocks
 from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab import tab as lab_tab
 from infant_fer.ui.lab.interpolation import WHAT_IT_SHOWS
-from infant_fer.ui.languages import BROWSER_WORDS, browser_words
+from infant_fer.ui.languages import BROWSER_WORDS, GRADIO_NAMES, GRADIO_TEXTS, browser_words
 from infant_fer.ui.map_tests import tab as map_tab
 from infant_fer.ui.map_tests.experiments import COVERS_PART, COVERS_SPOT, GUESSES, Cover, CoveredAnswer
 from infant_fer.ui.page import NO_LAB, NO_LAB_TITLE
@@ -101,6 +102,11 @@ def texts() -> set[str]:
     tables += [(method.title for method in METHODS.values()), (method.reading for method in METHODS.values())]
     tables += [("stronger", "weaker", "infant", "not an infant", "unknown")]
     tables += [method.option_names() for method in METHODS.values()]
+    tables += [
+        GRADIO_NAMES,
+        GRADIO_TEXTS.values(),
+        (each.title for each in available_checkpoints() if each.title != each.name),
+    ]
     single = {LIMITS, OUTSIDE_WARNING, TITLE, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
     single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}

@@ -226,6 +226,8 @@ def test_a_photo_without_a_face_gives_advice(visit, tmp_path):
     page = visit()
     upload(page, tmp_path / "black.png")
     page.wait_for_selector("text=No face found")
+    assert page.locator("#landmarks img").is_visible()
+    assert not page.locator("#map, #legend, #save-map").and_(page.locator(":visible")).count()  # there is none
     assert page.locator("text=larger, well lit").is_visible()
 
 

@@ -93,7 +93,7 @@ RECORD_JS = f"""async () => {{
   setTimeout(() => recorder.state === "recording" && recorder.stop(), {RECORD_SECONDS * 1000});
 }}"""
 
-PREVIEW = '<div class="ife"><p></p><video muted playsinline hidden aria-label="Camera"></video></div>'
+PREVIEW = '<div class="ife"><p></p><video muted playsinline hidden data-words="camera"></video></div>'
 
 
 def view_html(timeline: Timeline, language: str = "en") -> Markup:

@@ -72,8 +72,8 @@ class _Parts:
 
 def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
     """Lay out the tab and wire its events."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=1, min_width=280):
+    with gr.Row(equal_height=False, elem_id="clip-bench"):
+        with gr.Column(scale=1, min_width=280, elem_id="clip-side"):
             file = PrivateClip(label=t("Clip"), file_types=sorted(CLIP_SUFFIXES), height=140, elem_id="clip-file")
             record = gr.Button(t("Record with the camera"), elem_id="clip-record")
             gr.HTML(PREVIEW, elem_id="clip-preview", padding=False)
@@ -90,12 +90,12 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
                 info=t("For split screens."),
             )
             gr.Markdown(t(HELP))
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=3, min_width=320, elem_id="clip-results"):
             stop = gr.Button(t("Stop reading"), visible=False, elem_id="clip-stop")
-            with gr.Row(visible=False) as actions:
+            with gr.Row(visible=False, elem_id="clip-actions") as actions:
                 explain = gr.Button(t("Explain this frame"), variant="primary", elem_id="clip-explain")
                 choice = gr.Dropdown(
-                    choices((ALL_FORMATS, *EXPORTERS)),
+                    [*choices([ALL_FORMATS]), *((name.format(stem="clip"), name) for name in EXPORTERS)],
                     value=ALL_FORMATS,
                     label=t("Format"),
                     elem_id="clip-format",

@@ -54,7 +54,7 @@ def lab_settings(values: Sequence) -> LabSettings:
 
 def lay_out_expressions() -> dict[str, gr.Button]:
     """Lay out a button for every named expression."""
-    with gr.Row():
+    with gr.Row(elem_id="lab-expressions"):
         return {
             name: gr.Button(t(name.capitalize()), size="sm", min_width=84, elem_id=f"lab-{name.replace(' ', '-')}")
             for name in EXPRESSIONS
@@ -121,5 +121,5 @@ def _movement(movement: Movement) -> gr.Slider:
 
 def _slider(label: str, low: float, high: float, value: float, step: float, info: str, name: str) -> gr.Slider:
     return gr.Slider(
-        low, high, value, step=step, label=label, info=info, buttons=[], min_width=180, elem_id=f"lab-{name}"
+        low, high, value, step=step, label=label, info=info, buttons=[], min_width=240, elem_id=f"lab-{name}"
     )

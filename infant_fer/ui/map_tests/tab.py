@@ -120,19 +120,19 @@ def _lay_out_cover() -> _Cover:
 def _lay_out_map() -> _Map:
     with gr.Row():
         methods = [(t(method.title), name) for name, method in METHODS.items()]
-        method = gr.Dropdown(methods, value="smoothgrad", label=t("Map to test"), min_width=160, elem_id="test-method")
+        method = gr.Dropdown(methods, value="smoothgrad", label=t("Map to test"), min_width=220, elem_id="test-method")
         target = gr.Dropdown(
             choices((PREDICTED, *AFFECTS)),
             value=PREDICTED,
             label=t("Class it explains"),
-            min_width=160,
+            min_width=220,
             elem_id="test-target",
         )
         versus = gr.Dropdown(
             choices((NO_OTHER, *AFFECTS)),
             value=NO_OTHER,
             label=t("Rather than"),
-            min_width=160,
+            min_width=220,
             elem_id="test-versus",
         )
     return _Map(method, target, versus)

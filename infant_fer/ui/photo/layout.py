@@ -173,8 +173,9 @@ def lay_out_settings(registry: CheckpointRegistry) -> Settings:
     """Lay out the settings, folded."""
     display = DisplayOptions()
     usual = ExplanationSettings()
+    checkpoints = [(t(title) if title != name else name, name) for title, name in registry.choices]
     with gr.Accordion(t("Settings"), open=False, elem_id="settings"):
-        checkpoint = gr.Dropdown(registry.choices, value=registry.default, label=t("Checkpoint"), elem_id="checkpoint")
+        checkpoint = gr.Dropdown(checkpoints, value=registry.default, label=t("Checkpoint"), elem_id="checkpoint")
         with gr.Row():
             targets = [(t(name), name) for name in (PREDICTED, *AFFECTS)]
             target = gr.Dropdown(targets, value=PREDICTED, label=t("Class to explain"), elem_id="target")

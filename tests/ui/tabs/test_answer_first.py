@@ -29,6 +29,8 @@ AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 LAYOUT_SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
 }).observe({type: "layout-shift", buffered: true}); }"""
+NAMES = """() => [...document.querySelectorAll("[aria-label], [title]")]
+    .flatMap((each) => [each.getAttribute("aria-label"), each.getAttribute("title")]).filter(Boolean)"""
 SEEN = """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight && box.height > 0; }"""
 
@@ -69,6 +71,11 @@ def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
         answered(page, "could not be read as a photo")
         assert "Positive" not in page.inner_text("#answer")
         assert page.locator("#landmarks img, #map img").count() == 0
+        page.wait_for_selector("#photo-views", state="hidden")
+        page.set_viewport_size(PHONE)
+        page.wait_for_selector("#example-smile", state="visible")  # the next try is at hand
+        page.wait_for_selector("#photo-views", state="hidden")
+        page.set_viewport_size(DESKTOP)
     page.click("#example-smile")
     answered(page, "Positive expression")
     page.context.set_offline(True)
@@ -124,6 +131,7 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     first = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
     assert page.evaluate(SEEN, "#live-reading h2")
+    assert page.locator("#live-start").is_hidden()  # it runs
     tracks = "() => document.querySelector('#camera video').srcObject.getVideoTracks()"
     first = page.evaluate(f"({tracks})()[0].id")
     page.locator("#live-facing label", has_text="Rear").click()
@@ -157,10 +165,26 @@ def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_p
             page.click("#test-steady")
             page.wait_for_selector("#test-steady-result >> text=Rangkorrelation")
         assert english_in(page.inner_text("body"), "de") == set()
+        assert english_in("\n".join(page.evaluate(NAMES)), "de") == set()
+    assert page.evaluate("document.documentElement.lang") == "de"
     (tmp_path / "clip.mp4").write_bytes(b"no clip")
     page.get_by_role("tab", name="Clip").click()
     page.set_input_files("#clip-file input[type=file]", str(tmp_path / "clip.mp4"))
     page.wait_for_selector("text=Diese Datei konnte nicht als Videoclip gelesen werden.")
+    context.close()
+
+
+@pytest.mark.parametrize(("locale", "tabs"), [("it-IT", "Più foto"), ("da-DK", "Flere")])
+def test_languages_that_gradio_lacks_are_spoken_too(browser, page_server, locale, tabs):
+    context = browser.new_context(locale=locale, viewport=DESKTOP)
+    page = context.new_page()
+    page.goto(page_server[0])
+    page.wait_for_selector("#photo input[type=file]", state="attached")
+    for name in (tabs, "Video" if locale == "it-IT" else "Klip"):
+        assert english_in(page.inner_text("body"), locale[:2]) == set()
+        assert english_in("\n".join(page.evaluate(NAMES)), locale[:2]) == set()
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.wait_for_timeout(500)  # the tab fades in
     context.close()
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from infant_fer.ui.clip import tab
 from infant_fer.ui.clip.tab import ALL_FORMATS, WHOLE, ClipEvents
 from infant_fer.ui.clip.upload import PrivateClip, UploadedClip
 from infant_fer.ui.sessions import SessionStore
+from tests.ui.browser import CHROMIUM, DESKTOP, PHONE
 from tests.video.clips import encoded, placed, plain, portrait
 
 REQUEST = SimpleNamespace(session_hash="visitor", client=SimpleNamespace(host="127.0.0.1"))
@@ -115,9 +115,6 @@ def test_the_upload_is_gone_once_it_is_taken_and_nothing_else_is_read(folder, tm
     assert outside.exists()
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the tab is not tried in a browser.")
 def test_the_tab_in_a_browser(page_server, webm, tmp_path):
@@ -152,6 +149,17 @@ def test_the_tab_in_a_browser(page_server, webm, tmp_path):
         with page.expect_download() as download:
             page.click("#clip-save")
         assert download.value.suggested_filename == "clip.zip"
+        page.click("#clip-format input")
+        formats = page.locator("[role=option]").all_inner_texts()
+        assert "clip.eaf" in formats
+        assert not [each for each in formats if "__" in each]
+        page.keyboard.press("Escape")
+        page.set_viewport_size(PHONE)
+        caption = inside.locator("#shares-1").bounding_box()
+        assert caption["x"] + caption["width"] <= PHONE["width"]
+        settings = page.locator("#clip-side fieldset").first.bounding_box()
+        assert page.locator("#clip-view").bounding_box()["y"] < settings["y"]  # the result comes first
+        page.set_viewport_size(DESKTOP)
         page.click("#clip-explain")
         page.wait_for_selector("#photo img, #landmarks img")
         page.get_by_text("The expression looks positive").first.wait_for()
