@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict
@@ -93,6 +93,7 @@ def agreement(
             f"{timeline.source} shows no person{'' if person is None else f' {person}'} to compare with a coding."
         )
     frames = _frame_labels(timeline, coding, number)
+    coding = _within(coding, float(frames.times_s[0]), timeline.duration_s)
     seconds = _second_labels(frames)
     onsets, lags = _onsets(timeline, coding, number)
     counts, second_counts = _confusion(frames), _confusion(seconds)
@@ -119,6 +120,12 @@ def agreement(
 def write_agreement(path: Path, found: Agreement) -> None:
     """Write agreement.json atomically."""
     write_atomically(path, json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def _within(coding: Coding, start_s: float, end_s: float) -> Coding:
+    """Return the codes that begin in the part of the clip that was read, or last into it."""
+    kept = (each for each in coding.intervals if each.offset_s > start_s and each.onset_s < end_s)
+    return replace(coding, intervals=tuple(kept))
 
 
 def _frame_labels(timeline: Timeline, coding: Coding, person: int) -> _Labels:

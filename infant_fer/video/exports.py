@@ -63,8 +63,9 @@ def export(timeline: Timeline, folder: Path, names: Collection[str] | None = Non
 
 
 def safe_stem(source: str) -> str:
-    """Return the clip's name without folder and suffix, with every control character replaced by a blank."""
-    return re.sub(r"[\x00-\x1f\x7f/\\]", " ", Path(source).stem).strip() or "clip"
+    """Return the clip's name without folder and suffix, with every control character replaced by a blank; at most 200 bytes."""
+    stem = re.sub(r"[\x00-\x1f\x7f/\\]", " ", Path(source).stem)
+    return stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore").strip() or "clip"
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------
@@ -145,7 +146,10 @@ def _cell(value: object) -> object:
 
 
 def elan(timeline: Timeline, path: Path) -> None:
-    """Write an ELAN file (.eaf): a tier of affects for each person under a controlled vocabulary, and one of the events."""
+    """Write an ELAN file (.eaf): a tier of affects for each person under a controlled vocabulary, and the events.
+
+    Annotations of one ELAN tier cannot overlap, so events that do lie on further tiers.
+    """
     from xml.etree import ElementTree
 
     from pympi.Elan import Eaf, to_adocument
@@ -169,12 +173,17 @@ def elan(timeline: Timeline, path: Path) -> None:
     for each in timeline.intervals:
         start, end = _milliseconds(each)
         document.add_annotation(tier_name(each.person), start, end, each.label)
-    if timeline.events:
-        document.add_tier("events", "event")
-    for event in timeline.events:
+    ends: list[int] = []  # of the last event on each tier
+    for event in sorted(timeline.events, key=lambda event: event.onset_s):
         start = round(event.onset_s * 1000)
-        end = start + 1 if event.offset_s is None else round(event.offset_s * 1000)
-        document.add_annotation("events", start, max(end, start + 1), event.label)
+        end = max(start + 1, start if event.offset_s is None else round(event.offset_s * 1000))
+        place = next((number for number, before in enumerate(ends) if before <= start), len(ends))
+        tier = "events" if place == 0 else f"events {place + 1}"
+        if place == len(ends):
+            document.add_tier(tier, "event")
+            ends.append(0)
+        ends[place] = end
+        document.add_annotation(tier, start, end, event.label)
     text = ElementTree.tostring(to_adocument(document, True), encoding="UTF-8", xml_declaration=True)
     write_atomically(path, text)
 

@@ -6,10 +6,11 @@ import csv
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from infant_fer.errors import DatasetError
 from infant_fer.images import printable
@@ -38,20 +39,15 @@ class CodedInterval:
 
 @dataclass(frozen=True)
 class Coding:
-    """A human coding of one person: `label_at` says what it holds at a time.
+    """A human coding of one person: intervals in the order of their onsets, labelled with the affects and NOT_SEEN.
 
-    The labels are the affects and NOT_SEEN. `gaps` is what an uncoded stretch means: "neutral" where the coding has no
-    neutral code (as in PLAY), else NOT_CODED.
+    `gaps` is what an uncoded stretch means: "neutral" where the coding has no neutral code (as in PLAY), else NOT_CODED.
     """
 
     source: str
     track: str
     intervals: tuple[CodedInterval, ...]
     gaps: str
-
-    def label_at(self, time_s: float) -> str:
-        """Return the label at a time: one of AFFECTS, NOT_SEEN or NOT_CODED."""
-        return next((each.label for each in self.intervals if each.onset_s <= time_s < each.offset_s), self.gaps)
 
 
 Tracks = dict[str, list[CodedInterval]]
@@ -67,6 +63,11 @@ def read_coding(path: Path, track: str | None = None) -> Coding:
     name = _named(tracks, track, path) if track is not None else _likely(tracks, path)
     known = [CodedInterval(each.onset_s, each.offset_s, _state(each.label, path)) for each in tracks[name]]
     known.sort(key=lambda each: each.onset_s)
+    for each in known:
+        if each.offset_s < each.onset_s:  # Datavyu writes 0 where no offset was set
+            raise DatasetError(
+                f"{printable(path.name)}, {name}: the code at {each.onset_s:.3f} s has no end. Set its offset."
+            )
     for before, after in pairwise(known):
         if before.offset_s - after.onset_s > OVERLAP_S:
             raise DatasetError(
@@ -114,10 +115,31 @@ def _elan(path: Path) -> Tracks:
         warnings.simplefilter("ignore")  # of a newer version of the format
         document = Eaf(path, suppress_version_warning=True)
     tracks: Tracks = {}
+    shift_ms = _elan_shift_ms(document.media_descriptors, path)
     for tier in document.get_tier_names():
         codes = document.get_annotation_data_for_tier(tier)
-        tracks[tier] = [CodedInterval(each[0] / 1000, each[1] / 1000, each[2]) for each in codes]
+        placed = [each for each in codes if None not in each[:2]]  # parts of a code may have no time of their own
+        spans = ((max(each[0] + shift_ms, 0), each[1] + shift_ms, each[2]) for each in placed)
+        tracks[tier] = [
+            CodedInterval(onset / 1000, offset / 1000, label) for onset, offset, label in spans if offset > 0
+        ]
     return tracks
+
+
+def _elan_shift_ms(media: Sequence[Mapping[str, str]], path: Path) -> int:
+    """Return the time in the clip at which the file's times begin: media that were synchronized in ELAN start later.
+
+    Of several media with different offsets the one with the coding's name is the clip. Raises DatasetError.
+    """
+    offsets = {PurePosixPath(unquote(each["MEDIA_URL"])).stem: int(each.get("TIME_ORIGIN", 0)) for each in media}
+    if len(set(offsets.values())) < 2:
+        return next(iter(offsets.values()), 0)
+    if path.stem not in offsets:
+        raise DatasetError(
+            f"{printable(path.name)} has media with different offsets, {', '.join(map(printable, offsets))}. "
+            "Name the coding as the clip that it belongs to."
+        )
+    return offsets[path.stem]
 
 
 def _datavyu(path: Path) -> Tracks:
@@ -167,6 +189,12 @@ def _table(path: Path) -> Tracks:
 
 def _boris_events(rows: list[dict[str, str]], path: Path) -> Tracks:
     """Pair each START with the next STOP of the same subject and behaviour; a POINT is a moment."""
+    observations = {row.get("observation id", "") for row in rows}
+    if len(observations) > 1:
+        raise DatasetError(
+            f"{printable(path.name)} holds the observations {', '.join(sorted(map(printable, observations)))}. "
+            "Export each observation to a file of its own."
+        )
     tracks: Tracks = {}
     started: dict[tuple[str, str], float] = {}
     for number, row in enumerate(rows, 2):

@@ -11,10 +11,11 @@ from sklearn.metrics import cohen_kappa_score
 from infant_fer.errors import DatasetError
 from infant_fer.metrics import cohen_kappa
 from infant_fer.video.agreement import agreement
+from infant_fer.video.bouts import build_timeline
 from infant_fer.video.exports import BORIS_COLUMNS, export
 from infant_fer.video.imports import NOT_CODED, CodedInterval, Coding, read_coding, read_events, read_tracks
-from infant_fer.video.timeline import NOT_SEEN, Event
-from tests.video.test_timeline import timeline
+from infant_fer.video.timeline import NOT_SEEN, Event, FrameTable
+from tests.video.test_timeline import SHARP, reading, timeline
 
 SPANS = [(0.0, 0.2, "neutral"), (0.2, 0.4, "positive"), (0.4, 0.6, NOT_SEEN), (0.6, 0.8, "negative")]
 
@@ -38,15 +39,12 @@ def test_what_is_exported_is_read_back(exported, name, track):
     found = read_coding(exported / name, track)
     assert [(each.onset_s, each.offset_s, each.label) for each in found.intervals] == SPANS
     assert found.gaps == NOT_CODED
-    assert found.label_at(0.25) == "positive"
-    assert found.label_at(9) == NOT_CODED
 
 
 def test_the_column_of_play_is_found_and_its_gaps_are_neutral(exported):
     found = read_coding(exported / "clip.opf")
     assert (found.track, found.gaps) == ("childemo", "neutral")
     assert [each.label for each in found.intervals] == ["positive", NOT_SEEN, "negative"]
-    assert found.label_at(0.1) == "neutral"
 
 
 @pytest.mark.parametrize("name", ["clip.eaf", "clip.opf", "events.tsv"])
@@ -110,6 +108,56 @@ def test_a_wrong_coding_is_one_sentence(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(DatasetError, match=words):
         read_coding(tmp_path / name)
+
+
+def elan(path, *media: tuple[str, int]):
+    """Write an ELAN file whose media have (name, offset in ms), with two codes, of which one has a part without a time."""
+    document = pympi.Eaf()
+    for name, offset_ms in media:
+        document.add_linked_file(f"file:///C:/my%20clips/{name}", mimetype="video/mp4", time_origin=offset_ms)
+    document.add_tier("infant")
+    for code in ((0, 500, "p"), (500, 900, "n")):
+        document.add_annotation("infant", *code)
+    document.add_tier("words")
+    document.add_annotation("words", 0, 900, "part")
+    document.timeslots[next(reversed(document.timeslots))] = None
+    document.to_file(path)
+    return [(each.onset_s, each.offset_s) for each in read_coding(path).intervals]
+
+
+def test_the_offset_of_a_synchronized_clip_is_added(tmp_path):
+    """ELAN's times begin where all media do; the clip was started 2 s earlier."""
+    assert elan(tmp_path / "a.eaf", ("a.mp4", 0)) == [(0, 0.5), (0.5, 0.9)]
+    assert elan(tmp_path / "a.eaf", ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    assert elan(tmp_path / "a.eaf", ("b.mp4", 0), ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    assert elan(tmp_path / "a.eaf", ("a.mp4", -700)) == [(0, 0.2)]
+    with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, b, c"):
+        elan(tmp_path / "a.eaf", ("b.mp4", 0), ("c.mp4", 2000))
+
+
+def test_a_table_of_several_observations_is_refused(tmp_path):
+    rows = "".join(
+        f"{name}\tbaby\tpositive\t{kind}\t{time}\n" for name in "ab" for kind, time in (("START", 1), ("STOP", 2))
+    )
+    (tmp_path / "b.tsv").write_text("Observation id\tSubject\tBehavior\tBehavior type\tTime\n" + rows)
+    with pytest.raises(DatasetError, match="holds the observations a, b"):
+        read_coding(tmp_path / "b.tsv")
+
+
+def test_a_code_without_an_end_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.opf", "w") as archive:
+        archive.writestr("db", "#4\nchildemo (MATRIX,true,)-emotion_pn|NOMINAL\n00:00:05:000,00:00:00:000,(p)\n")
+    with pytest.raises(DatasetError, match=r"a\.opf, childemo: the code at 5\.000 s has no end"):
+        read_coding(tmp_path / "a.opf")
+
+
+def test_only_bouts_in_the_part_that_was_read_are_counted():
+    human = coded((0, 1, "positive"), (60.2, 61, "positive"), (90, 91, "positive"))
+    table = FrameTable()
+    for place in range(20):
+        table.append(reading(60 + place / 10, "p" if place > 1 else "o"))
+    found = agreement(build_timeline("c", table, SHARP), human)["onsets"]["positive"]
+    assert (found["human"], found["model"], found["matched"]) == (1, 1, 1)
 
 
 def test_two_possible_tracks_must_be_told_apart(tmp_path):

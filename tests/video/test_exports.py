@@ -83,6 +83,24 @@ def test_elan_reads_the_tiers_the_vocabulary_and_the_clip(folder):
     assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"] == "./clip.mp4"
 
 
+def test_events_that_overlap_lie_on_tiers_of_their_own(tmp_path):
+    """ELAN cannot hold overlapping annotations on one tier; two moments at one time overlap, too."""
+    events = (Event(0.0, "session", 0.9), Event(0.2, "still face", 0.5), Event(0.2, "cue"), Event(0.5, "reunion", 0.8))
+    export(timeline("oopp", events=events), tmp_path, ["{stem}.eaf"])
+    document = pympi.Eaf(tmp_path / "clip.eaf")
+    found = {tier: sorted(document.get_annotation_data_for_tier(tier)) for tier in document.tiers if "events" in tier}
+    assert found == {
+        "events": [(0, 900, "session")],
+        "events 2": [(200, 500, "still face"), (500, 800, "reunion")],
+        "events 3": [(200, 201, "cue")],
+    }
+
+
+def test_a_name_as_long_as_a_browser_sends_can_be_written(tmp_path):
+    clip = replace(timeline("pp"), source="赤" * 116 + ".mp4")
+    assert {path.name for path in export(clip, tmp_path, ["{stem}.eaf"])} == {"赤" * 66 + ".eaf"}
+
+
 def test_datavyu_holds_the_cells_of_play(folder):
     with zipfile.ZipFile(folder / "clip.opf") as archive:
         assert archive.namelist() == ["db", "project"]
