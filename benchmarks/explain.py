@@ -73,7 +73,9 @@ def main() -> None:
         "cover a part": lambda: covered_answer(analyzer, face, Cover(("mouth",))),
         "faithfulness of one map": lambda: faithfulness(values, face.aligned.crop_rgb, answer, face.prediction.label),
         "grid of six methods": lambda: list(
-            compare({"c": (analyzer, report)}, 1, USUAL_METHODS, [None], ExplanationSettings())
+            compare(
+                {"c": (analyzer, report)}, report.face(1).face.box_xyxy, USUAL_METHODS, [None], ExplanationSettings()
+            )
         ),
     }
     timings = [time_case(case, each, options.repeats, bars[case]) for case, each in work.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -26,6 +26,7 @@ LIMITS = (
 )
 OUTSIDE_WARNING = "Much of the map lies outside the face: the model may have looked at something else."
 OUTSIDE_SHARE = 0.4
+SAME_FACE = 0.3  # intersection over union of the boxes of one face in two readings
 
 HEADS = (
     "emotions",
@@ -176,6 +177,12 @@ class Report:
             raise IndexError(f"The photo has {len(self.faces)} faces; there is no face {number}.")
         return self.faces[number - 1]
 
+    def face_at(self, box_xyxy: Sequence[float]) -> FaceReport | None:
+        """Return the face whose box covers most of a box in the photo's pixels; None where none shares SAME_FACE of both."""
+        shared = {face.number: _overlap(face.face.box_xyxy, box_xyxy) for face in self.faces}
+        best = max(shared, key=shared.__getitem__, default=0)
+        return self.face(best) if shared.get(best, 0.0) >= SAME_FACE else None
+
     def with_explanation(self, number: int, explanation: Explanation | None) -> Report:
         """Return the same report with an explanation of one face."""
         faces = tuple(replace(face, explanation=explanation) if face.number == number else face for face in self.faces)
@@ -205,6 +212,16 @@ class Report:
     def to_json(self) -> str:
         """Return the report as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+
+def _overlap(first_xyxy: Sequence[float], second_xyxy: Sequence[float]) -> float:
+    """Return the intersection over union of two boxes, 0..1."""
+    both = (first_xyxy, second_xyxy)
+    left, top = (max(box[side] for box in both) for side in (0, 1))
+    right, bottom = (min(box[side] for box in both) for side in (2, 3))
+    inside = max(right - left, 0.0) * max(bottom - top, 0.0)
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in both) - inside
+    return inside / union if union else 0.0
 
 
 def _face_json(report: FaceReport, scale: float) -> FaceJSON:

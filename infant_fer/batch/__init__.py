@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from infant_fer import __version__
 from infant_fer.batch.writers import WRITERS, FileResult, PhotoFile, csv_writer, standard_output
 from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file
@@ -37,7 +38,7 @@ class ReadSettings:
     workers: int = 1
     cluster: str | None = None
     resume: bool = False
-    checkpoint: str | None = None  # a journal of another one is refused
+    checkpoint: str | None = None  # a journal of another one, or of other files in its folder, is refused
     steadiness: bool = False  # of face 1, which takes longer than the reading
 
 
@@ -126,7 +127,9 @@ def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractCon
     if settings.resume and not outputs:
         raise OutputError("--resume needs a file to write: --csv, --json or --html.")
     path = next(iter(outputs.values())) if settings.resume else None
-    options = [settings.explain, settings.checkpoint, settings.steadiness]
+    folder = Path(settings.checkpoint or "")
+    files = sorted(folder.iterdir()) if settings.checkpoint and folder.is_dir() else []
+    options = [settings.explain, settings.checkpoint, settings.steadiness, __version__, *map(file_key, files)]
     about = json.dumps([{name: str(each) for name, each in outputs.items()}, *options])
     return open_journal(path and path.with_name(path.name + SUFFIX), about)
 

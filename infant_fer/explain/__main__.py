@@ -56,12 +56,14 @@ def _explain(options: argparse.Namespace) -> None:
     for source in options.checkpoints or [None]:
         analyzer = Analyzer.from_pretrained(source, device=options.device, precision=options.precision)
         report = analyzer.analyze(options.photo)
-        if options.face > len(report.faces):
+        if not analyzers and options.face > len(report.faces):
             raise ImageError(f"{printable(options.photo)}: {len(report.faces)} faces were found; give another --face.")
         analyzers[unique_name(report.checkpoint, analyzers)] = analyzer, report
+    _, first = next(iter(analyzers.values()))
+    box_xyxy = first.face(options.face).face.box_xyxy
     settings = ExplanationSettings(versus=options.versus, samples=options.samples, seed=options.seed)
     found: list[MeasuredMap | Unavailable] = []
-    for each in compare(analyzers, options.face, options.methods, options.target or [None], settings):
+    for each in compare(analyzers, box_xyxy, options.methods, options.target or [None], settings):
         found.append(each)
         print(each.line)
     measured = [each for each in found if isinstance(each, MeasuredMap)]
@@ -132,6 +134,12 @@ def page(measured: list[MeasuredMap]) -> str:
     return report_page("Explanations", sections)
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer explain", description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
@@ -142,9 +150,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--versus", choices=AFFECTS, help="explain why the target rather than this class")
     parser.add_argument("--checkpoints", nargs="+", metavar="C", help="folders or Hub ids; default: the embedded one")
     parser.add_argument(
-        "--face", type=int, default=1, metavar="N", help="number of the face; 1 is the likeliest subject"
+        "--face",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="number of the face, by the first checkpoint; 1 is the likeliest",
     )
-    parser.add_argument("--samples", type=int, default=50, metavar="N", help="noisy copies or path steps")
+    parser.add_argument("--samples", type=_positive, default=50, metavar="N", help="noisy copies or path steps")
     parser.add_argument("--seed", type=int, default=0, help="of noise and masks")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", help="of gradients: auto, float32 or bfloat16")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # analyzer imports this package
     from infant_fer.report import Explanation, FaceReport, Report
 
 
+NO_FACE_THERE = "This checkpoint found no face at that place."
+
+
 class MeasuredJSON(TypedDict):
     """The JSON of one measured map; `seed` is None for methods without one."""
 
@@ -149,26 +152,30 @@ def measure(
 
 def compare(
     analyzers: Mapping[str, tuple[Analyzer, Report]],
-    number: int,
+    box_xyxy: Sequence[float],
     methods: Sequence[str],
     targets: Iterable[str | None],
     settings: ExplanationSettings,
 ) -> Iterator[MeasuredMap | Unavailable]:
     """Yield a measured map for every checkpoint, class and method, in this order; `targets` None is the predicted class.
 
-    `analyzers` are pairs of an analyzer and its own report of the photo, by the checkpoint's name.
+    `analyzers` are pairs of an analyzer and its own report of the photo, by the checkpoint's name. The face is the one at
+    `box_xyxy` in the photo's pixels: each checkpoint numbers faces by whom it takes for an infant.
     """
     for name, (analyzer, report) in analyzers.items():
+        face = report.face_at(box_xyxy)
         for target in targets:
             known = None
             for method in methods:
+                if face is None:
+                    yield Unavailable(name, method, target or "", NO_FACE_THERE)
+                    continue
                 wanted = replace(settings, method=method, target=target)
                 try:
-                    known = measure(analyzer, report, number, wanted, known)
+                    known = measure(analyzer, report, face.number, wanted, known)
                     yield known
                 except ExplanationError as error:
-                    label = target or report.face(number).prediction.label
-                    yield Unavailable(name, method, label, str(error))
+                    yield Unavailable(name, method, target or face.prediction.label, str(error))
 
 
 def agreement(maps: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infant_fer.errors import OutputError
-from infant_fer.video.sessions import SUMMARY, Session, SessionOptions, SessionResult, run_session
+from infant_fer.video.sessions import SUMMARY, Session, SessionOptions, SessionResult, own_names, run_session
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer
@@ -42,7 +42,8 @@ def run_remote_session(
 ) -> SessionResult:
     """Read one clip as `run_session` does and copy its folder below the URL; a fault is part of the result.
 
-    The summary is removed first and copied last: a folder with a summary is whole. The folder here is temporary.
+    The summary is removed first and copied last: a folder with a summary is whole. What only an earlier run has written
+    is removed. The folder here is temporary.
     """
     try:
         system, root = _opened(url)
@@ -62,8 +63,10 @@ def run_remote_session(
 
 def _copy(folder: Path, system: Any, place: str) -> None:
     system.makedirs(place, exist_ok=True)
-    if system.exists(f"{place}/{SUMMARY}"):
-        system.rm_file(f"{place}/{SUMMARY}")
+    stale = own_names(folder) - {path.name for path in folder.iterdir()}
+    for name in (SUMMARY, *sorted(stale)):
+        if system.exists(f"{place}/{name}"):
+            system.rm_file(f"{place}/{name}")
     for path in sorted(folder.iterdir(), key=lambda path: (path.name == SUMMARY, path.name)):
         system.put_file(str(path), f"{place}/{path.name}")
 

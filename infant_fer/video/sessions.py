@@ -25,7 +25,7 @@ from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
 from infant_fer.video.timeline import CANNOT_SAY, FrameReading, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
-    from infant_fer.analyzer import Analyzer
+    from infant_fer.analyzer import Analyzer, Classifier
     from infant_fer.video.analysis import Progress, VideoSettings
 
 SUMMARY, AGREEMENT, REPORT = "summary.json", "agreement.json", "report.html"
@@ -106,7 +106,7 @@ def run_session(
     A session whose folder has the same fingerprint is skipped.
     """
     try:
-        mark = fingerprint(session, options, analyzer.classifier.name)
+        mark = fingerprint(session, options, analyzer.classifier)
         if is_whole(session, mark):
             return SessionResult(session, "skipped")
         timeline = _timeline(analyzer, session, options, mark, on_progress)
@@ -119,8 +119,11 @@ def run_session(
         return SessionResult(session, "failed", fault=f"Unexpected {type(error).__name__}: {error}")
 
 
-def fingerprint(session: Session, options: SessionOptions, checkpoint: str) -> str:
-    """Return a hash of the clip's size, start and end, of the codings beside it, and of all settings. Raises ClipError."""
+def fingerprint(session: Session, options: SessionOptions, classifier: Classifier) -> str:
+    """Return a hash of the clip's size, start and end, the codings beside it, the checkpoint and all settings.
+
+    The checkpoint counts with its weights and the limits of its verdicts. Raises ClipError.
+    """
     from infant_fer import __version__
 
     content = hashlib.sha256()
@@ -135,9 +138,12 @@ def fingerprint(session: Session, options: SessionOptions, checkpoint: str) -> s
     beside = [_beside(place, session.clip) for place in (options.human, options.events)]
     codings = [hashlib.sha256(path.read_bytes()).hexdigest() if path else "" for path in beside]
     settings = asdict(options.settings) | {"ahead": None}  # changes nothing in the result
+    trust = classifier.trust
     facts = [
         __version__,
-        checkpoint,
+        classifier.name,
+        getattr(classifier, "weights_sha256", ""),
+        trust and (asdict(trust.limits), trust.sets.thresholds, trust.agreement),
         size,
         content.hexdigest(),
         codings,
@@ -181,13 +187,14 @@ def _write(analyzer: Analyzer, timeline: Timeline, session: Session, options: Se
             write_atomically(partial / REPORT, timeline_page(timeline, found))
         if options.explain_peaks:
             _write_peaks(analyzer, timeline, session.clip, options, partial)
-        own = {path.name for path in partial.iterdir()} | {
-            AGREEMENT,
-            *(PEAK.format(affect=each) for each in PEAK_AFFECTS),
-        }
-        replace_folder(partial, session.folder, own)
+        replace_folder(partial, session.folder, own_names(partial))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def own_names(folder: Path) -> set[str]:
+    """Return the names of a session's files in its folder and of those that another run may have written beside them."""
+    return {path.name for path in folder.iterdir()} | {AGREEMENT, *(PEAK.format(affect=each) for each in PEAK_AFFECTS)}
 
 
 def _beside(place: Path | None, clip: Path) -> Path | None:
@@ -237,12 +244,11 @@ def _write_peaks(analyzer: Analyzer, timeline: Timeline, clip: Path, options: Se
         with ClipReader(clip, settings) as reader:
             frame = next(reader.frames())
         report = analyzer.analyze(frame.rgb, thorough=False)
-        if not report.faces:
+        face = report.face_at([value / frame.scale for value in reading.box_xyxy or ()])
+        if face is None:  # another person's picture must not stand for it
             continue
-        box = np.array(reading.box_xyxy) / frame.scale
-        chosen = min(report.faces, key=lambda face: float(np.abs(np.array(face.face.box_xyxy) - box).max())).number
-        shown = close_up(analyzer.explain(report, chosen))
-        sides = (draw_faces(shown, chosen), draw_saliency(shown, chosen))
+        shown = close_up(analyzer.explain(report, face.number))
+        sides = (draw_faces(shown, face.number), draw_saliency(shown, face.number))
         write_atomically(folder / PEAK.format(affect=affect), encode_png(np.hstack(sides)))
 
 

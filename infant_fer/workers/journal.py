@@ -59,7 +59,7 @@ class Journal:
                 break
             if place == 0 and row != {"about": about}:
                 raise OutputError(
-                    f"{self._path} is of a run with other options or files. Use the same command, or delete it to start anew."
+                    f"{self._path} is of a run with other options or files, or of another version. Use the same command, or delete it."
                 )
             if place:
                 self._places[row["key"]] = place

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infant_fer.__main__ import main
+from infant_fer.batch import ReadSettings, _journal
 from infant_fer.errors import ImageError, OutputError
 from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import AHEAD
@@ -118,6 +119,16 @@ def test_a_journal_of_another_command_is_refused(tmp_path):
     with open_journal(tmp_path / "j", "a"):
         pass
     with pytest.raises(OutputError, match="other options or files"), open_journal(tmp_path / "j", "b"):
+        pass
+
+
+def test_a_journal_of_other_weights_in_the_same_folder_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"first")
+    settings, outputs = ReadSettings(resume=True, checkpoint=str(tmp_path)), {"csv": tmp_path.parent / "out.csv"}
+    with _journal(outputs, settings), _journal(outputs, settings):
+        pass
+    (tmp_path / "model.safetensors").write_bytes(b"trained again")
+    with pytest.raises(OutputError, match="other options or files"), _journal(outputs, settings):
         pass
 
 

@@ -1,6 +1,7 @@
 """Maps side by side and the command `infant-fer explain`: JSON names, pictures, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from infant_fer.__main__ import main
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
-from infant_fer.explain.comparison import Unavailable, agreement, answer_of, compare, measure
+from infant_fer.explain.__main__ import main as command
+from infant_fer.explain.comparison import NO_FACE_THERE, Unavailable, agreement, answer_of, compare, measure
 from infant_fer.explain.faithfulness import STEPS
 from infant_fer.images import load_image
 from tests.conftest import EXAMPLES
@@ -23,11 +25,25 @@ def mobile() -> Analyzer:
     return Analyzer.from_pretrained("checkpoints/infant-fer-mobile", device="cpu")
 
 
+def box(report, number: int = 1):
+    return report.face(number).face.box_xyxy
+
+
+def test_the_same_face_is_explained_whatever_number_a_checkpoint_gives_it(mobile, two_faces_path):
+    report = mobile.analyze(two_faces_path)
+    turned = tuple(replace(face, number=3 - face.number) for face in reversed(report.faces))
+    reports = {"a": report, "b": replace(report, faces=turned), "c": replace(report, faces=report.faces[1:])}
+    pairs = {name: (mobile, each) for name, each in reports.items()}
+    first, second, missing = compare(pairs, box(report), ["gradcam"], ["positive"], ExplanationSettings())
+    assert (first.number, second.number) == (1, 2)
+    np.testing.assert_array_equal(second.explanation.saliency.values, first.explanation.saliency.values)
+    assert missing == Unavailable("c", "gradcam", "positive", NO_FACE_THERE)
+
+
 def test_maps_are_measured_for_every_class_and_method(mobile):
     report = mobile.analyze(SMILE)
-    found = list(
-        compare({"c": (mobile, report)}, 1, ["gradcam", "part_occlusion"], [None, "negative"], ExplanationSettings())
-    )
+    methods = ["gradcam", "part_occlusion"]
+    found = list(compare({"c": (mobile, report)}, box(report), methods, [None, "negative"], ExplanationSettings()))
     explained = [(each.explanation.saliency.method, each.explanation.saliency.target) for each in found]
     assert explained == [
         ("gradcam", "positive"), ("part_occlusion", "positive"), ("gradcam", "negative"), ("part_occlusion", "negative"),
@@ -53,7 +69,13 @@ def test_maps_of_one_class_share_what_does_not_depend_on_the_map(mobile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mobile.classifier, "image_probabilities", counted)
         found = list(
-            compare({"c": (mobile, report)}, 1, ["gradcam", "layercam"], ["positive", "neutral"], ExplanationSettings())
+            compare(
+                {"c": (mobile, report)},
+                box(report),
+                ["gradcam", "layercam"],
+                ["positive", "neutral"],
+                ExplanationSettings(),
+            )
         )
     both, one = 4 * (STEPS - 1) + 2, 2 * (STEPS - 1) + 2  # curves with the references, and of a further map
     assert counts == [both, counts[1], one] * 2  # and the face's parts after the first map
@@ -125,11 +147,20 @@ def test_what_cannot_be_explained_is_said_in_one_sentence(arguments, words, caps
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--face", "0"], ["--samples", "0"]])
+def test_a_number_below_one_is_a_wrong_command(arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        command(["photo.jpg", *arguments])
+    assert raised.value.code == 2
+    assert "0 is below 1" in capsys.readouterr().err
+
+
 def test_an_unavailable_map_says_why(tmp_path, analyzer):
     from infant_fer.classifier import AffectClassifier
 
     swin = Analyzer(analyzer.face_detector, AffectClassifier.from_pretrained(save_tiny(tmp_path, "swin")))
-    [found] = compare({"s": (swin, swin.analyze(SMILE))}, 1, ["rollout"], ["neutral"], ExplanationSettings())
+    report = swin.analyze(SMILE)
+    [found] = compare({"s": (swin, report)}, box(report), ["rollout"], ["neutral"], ExplanationSettings())
     assert isinstance(found, Unavailable)
     assert found.reason.endswith(".")
 

@@ -40,6 +40,17 @@ def test_a_url_gets_the_bytes_of_a_folder_and_is_whole_with_its_summary(clip, an
     assert [path for path in system.find("/study/wave1") if "probe" in path] == []
 
 
+def test_what_only_an_earlier_run_has_written_is_removed(clip, analyzer, monkeypatch):
+    monkeypatch.setattr(command, "_load", lambda *_: analyzer)
+    system = fsspec.filesystem("memory")
+    for name in ("agreement.json", "peak_positive.png", "mine.txt"):
+        system.pipe_file(f"/again/play/{name}", b"old")
+    assert command.main([str(clip), "--out", "memory://again"]) == 0
+    left = {path.rsplit("/", 1)[1] for path in system.find("/again/play")}
+    assert {"mine.txt", "summary.json"} <= left
+    assert left & {"agreement.json", "peak_positive.png"} == set()
+
+
 def broken(self, here, there):
     raise ConnectionError("gone")
 

@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,8 @@ from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
 from infant_fer.video import sessions
 from infant_fer.video.analysis import VideoSettings
-from infant_fer.video.sessions import Session, SessionOptions, check_output, run_session, sessions_of
+from infant_fer.video.reading import ClipSettings
+from infant_fer.video.sessions import Session, SessionOptions, check_output, fingerprint, run_session, sessions_of
 from tests.video.clips import encoded, placed, portrait
 
 FIRST_COLUMNS = "time_s,person,seen,left,top,right,bottom,label,positive,neutral,negative,valence,arousal,verdict,"
@@ -84,6 +87,35 @@ def test_codings_events_and_peaks_are_written_beside(clips, run, tmp_path):
     for affect in ("positive", "negative"):
         assert (folder / f"peak_{affect}.png").read_bytes().startswith(b"\x89PNG")
     assert "κ" in (folder / "report.html").read_text()
+
+
+def test_a_session_is_read_anew_with_other_weights_or_limits(clips, analyzer, tmp_path, monkeypatch):
+    session, options = Session(clips / "play.mp4", tmp_path / "play"), SessionOptions(VideoSettings())
+    marks = {fingerprint(session, options, analyzer.classifier)}
+    trust = analyzer.classifier.trust
+    for name, value in (
+        ("weights_sha256", "of other weights"),
+        ("trust", replace(trust, limits=replace(trust.limits, doubt=0.1))),
+        ("name", "another"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(analyzer.classifier, name, value)
+            marks.add(fingerprint(session, options, analyzer.classifier))
+    marks.add(fingerprint(session, replace(options, settings=VideoSettings(ahead=False)), analyzer.classifier))
+    assert len(marks) == 4, "reading ahead changes nothing"
+
+
+def test_the_peak_of_a_face_that_is_not_found_again_is_nobody_elses(clips, analyzer, tmp_path, monkeypatch):
+    """The search of the whole frame may find another face alone, here 150 px beside the one that was followed."""
+    found, analyze = [], analyzer.analyze
+    monkeypatch.setattr(
+        analyzer, "analyze", lambda rgb, **how: found.append(analyze(np.roll(rgb, 120, 1), **how)) or found[-1]
+    )
+    options = SessionOptions(VideoSettings(ClipSettings(fps=5)), explain_peaks=True, formats=("summary.json",))
+    result = run_session(analyzer, Session(clips / "play.mp4", tmp_path / "play"), options)
+    assert result.state == "written"
+    assert [len(report.faces) for report in found] == [1, 1]
+    assert [path.name for path in (tmp_path / "play").iterdir()] == ["summary.json"]
 
 
 def test_of_two_coders_in_one_file_the_named_one_counts(clips, run, tmp_path, capsys):

@@ -15,6 +15,7 @@ from infant_fer.evaluation.map_report import method_sentence, read_maps
 from infant_fer.explain import METHODS
 from infant_fer.explain.comparison import MeasuredMap, Unavailable, agreement, compare, measure
 from infant_fer.explain.covering import the_part
+from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.explain.sanity import randomization, steadiness
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
@@ -137,7 +138,7 @@ def randomized_html(
     face, analyzer = _face(session), registry.analyzer(checkpoint)
     with TURNS.turn(MAP):
         real = _explained(analyzer, session, settings).saliency
-        score, pixels, method, _ = analyzer.map_inputs(face, replace(settings, target=real.target))
+        score, pixels, method, _ = analyzer.map_inputs(face, _settings_of(real, settings))
         found = randomization(method, score, pixels, real, share)
     crop_rgb = face.aligned.crop_rgb
     pictures = [
@@ -155,8 +156,9 @@ def steady_html(registry: CheckpointRegistry, session: Session, checkpoint: str,
     face, analyzer = _face(session), registry.analyzer(checkpoint)
     with TURNS.turn(MAP):
         real = _explained(analyzer, session, settings).saliency
-        score, pixels, method, _ = analyzer.map_inputs(face, replace(settings, target=real.target))
-        found = steadiness(method, score, pixels, real, seeds=(settings.seed + 1,))
+        drawn = _settings_of(real, settings)
+        score, pixels, method, _ = analyzer.map_inputs(face, drawn)
+        found = steadiness(method, score, pixels, real, seeds=(drawn.seed + 1,))
     seeds = Message("This method draws no random numbers.")
     if found.seeds is not None:
         seeds = Message("With other random numbers: {similarity}.", similarity=found.seeds.words)
@@ -182,10 +184,9 @@ def compared_html(
     for name in checkpoints:
         analyzer = registry.analyzer(name)
         own = report if analyzer.classifier.name == report.checkpoint else analyzer.analyze(report.photo)
-        if session.face_number <= len(own.faces):
-            analyzers[analyzer.classifier.name] = analyzer, own
+        analyzers[analyzer.classifier.name] = analyzer, own
     wanted = [target if target in AFFECTS else None for target in targets] or [None]
-    steps = compare(analyzers, session.face_number, list(methods), wanted, settings)
+    steps = compare(analyzers, _face(session).face.box_xyxy, list(methods), wanted, settings)
     found: list[MeasuredMap | Unavailable] = []
     requested = len(analyzers) * len(wanted) * len(methods)
     while True:
@@ -258,6 +259,18 @@ def _explained(analyzer: Analyzer, session: Session, settings: ExplanationSettin
     explanation = explained.face(session.face_number).explanation
     assert explanation is not None
     return explanation
+
+
+def _settings_of(drawn: SaliencyMap, settings: ExplanationSettings) -> ExplanationSettings:
+    """Return the settings of a map that may be the Photo tab's, with its own samples, noise and seed."""
+    options = drawn.options
+    return replace(
+        settings,
+        target=drawn.target,
+        samples=drawn.requested_samples,
+        noise=float(options.get("noise", settings.noise)),
+        seed=int(options.get("seed", settings.seed)),
+    )
 
 
 def _measure(analyzer: Analyzer, report: Report, session: Session, settings: ExplanationSettings) -> MeasuredMap:

@@ -6,6 +6,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
 from infant_fer.evaluation.map_report import RECORD
 from infant_fer.explain import METHODS
@@ -141,6 +142,27 @@ def test_every_experiment_says_what_was_found(registry, session):
     assert "Do the maps agree?" in last
     assert "<progress" in steps[0]
     assert "<progress" not in last
+
+
+def test_a_map_of_the_photo_tab_is_repeated_with_its_own_options(registry, session, monkeypatch):
+    """Other samples or noise would change the map, and its own seed could not."""
+    drawn = ExplanationSettings(samples=4, noise=0.3, seed=1)
+    session.report = registry.analyzer(registry.default).explain(session.report, 1, drawn)
+    compared = []
+
+    def recorded(method, score, pixels, real, *further, seeds=(None,)):
+        compared.append((method.samples, method.noise, method.seed, seeds[0]))
+        return kept[len(compared) - 1](
+            method, score, pixels, real, *further, **({} if seeds[0] is None else {"seeds": seeds})
+        )
+
+    kept = [view.steadiness, view.randomization]
+    monkeypatch.setattr(view, "steadiness", recorded)
+    monkeypatch.setattr(view, "randomization", recorded)
+    settings, name = settings_of("smoothgrad", "", ""), registry.default
+    assert "With other random numbers: SSIM 0." in view.steady_html(registry, session, name, settings)
+    view.randomized_html(registry, session, name, settings, 0.5)
+    assert compared == [(4, 0.3, 1, 2), (4, 0.3, 1, None)]
 
 
 def test_without_a_photo_an_experiment_says_what_to_do(registry):
