@@ -231,10 +231,13 @@ def step_times(config: RunConfig) -> dict[tuple[int, str], int]:
 
 @pytest.fixture(scope="module")
 def resumed(finished, data_folder) -> SimpleNamespace:
-    """The finished run once more, without the test rows."""
+    """The finished run once more, without the test rows; for what is finished no process is started."""
     config = small_run(data_folder, "finished", resume=True, test=False)
     before = step_times(config)
-    return SimpleNamespace(config=config, before=before, results=recipe_run.run(config, log=lambda _: None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe_run, "_train_side_by_side", lambda *_: pytest.fail("a process was started"))
+        results = recipe_run.run(config, log=lambda _: None)
+    return SimpleNamespace(config=config, before=before, results=results)
 
 
 def test_the_test_rows_can_be_left_alone(resumed):
