@@ -164,6 +164,7 @@ def test_outputs_are_checked_before_any_picture_is_rendered(words, message, monk
     assert (tmp_path / "photo.jpg").read_bytes() == (tmp_path / "photos" / "me.png").read_bytes() == b"theirs"
 
 
+@pytest.mark.slow
 def test_importing_the_audit_loads_no_scikit_learn():
     code = "import sys, infant_fer.audit.__main__, infant_fer.audit.reading, infant_fer.audit.report; print('sklearn' in sys.modules)"
     assert (

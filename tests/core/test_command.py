@@ -326,6 +326,7 @@ def test_a_file_named_like_a_formula_is_text_in_the_csv(tmp_path, monkeypatch):
     assert next(csv.DictReader(Path("out.csv").read_text("utf-8").splitlines()))["file"] == "'=1+1.jpg"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_prints_csv():
     run = subprocess.run(
         [sys.executable, "-m", "infant_fer", str(EXAMPLES / "cry.jpg")],

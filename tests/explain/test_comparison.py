@@ -56,6 +56,7 @@ def test_maps_are_measured_for_every_class_and_method(mobile):
     assert report.faces[0].explanation is None  # the report that was given is left as it was
 
 
+@pytest.mark.slow
 def test_maps_of_one_class_share_what_does_not_depend_on_the_map(mobile):
     """The random order, the edges and the covered parts are computed once a class, and are those of a map alone."""
     report = mobile.analyze(SMILE)

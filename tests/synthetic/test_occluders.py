@@ -71,6 +71,7 @@ def test_a_hat_sits_on_the_skull_and_a_blanket_below_the_nose():
     assert np.flatnonzero((blanket.parts == PARTS.index("occluder")).any(1)).min() > eyes
 
 
+@pytest.mark.slow
 def test_a_pacifier_turns_with_the_head():
     for yaw in (-25.0, 25.0):
         turned = parts_with("pacifier", view=View(yaw=yaw))

@@ -60,6 +60,7 @@ def watched() -> tuple[WatchedFace, ...]:
     return tuple(WatchedFace(name, AlignedFace(drawn_face(name, 50, 32), np.eye(2, 3))) for name in AFFECTS[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_epoch_leaves_one_picture_and_the_training_is_the_same(shape, tmp_path, monkeypatch):
     plain = learned(shape, tmp_path / "plain", (), monkeypatch)

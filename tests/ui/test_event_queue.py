@@ -222,6 +222,7 @@ def test_waiting_for_a_checkpoint_occupies_no_place(busy_page):
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_streams_take_turns_and_one_without_frames_ends(busy_page, monkeypatch):
     monkeypatch.setattr(event_queue, "LIVE_TURN_SECONDS", 1.0)
     monkeypatch.setattr(event_queue, "LIVE_IDLE_SECONDS", 1.0)

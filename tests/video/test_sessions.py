@@ -73,6 +73,7 @@ def test_a_folder_of_sessions_is_read_once_and_what_failed_is_named(clips, run, 
     assert len(rows(folder / "frames.csv")) == 5
 
 
+@pytest.mark.slow
 def test_codings_events_and_peaks_are_written_beside(clips, run, tmp_path):
     (tmp_path / "human.csv").write_text("onset,offset,label\n0,0.48,positive\n0.48,0.96,negative\n")
     (tmp_path / "events.csv").write_text("onset,offset,label\n0.2,0.9,still face\n")
@@ -118,6 +119,7 @@ def test_the_peak_of_a_face_that_is_not_found_again_is_nobody_elses(clips, analy
     assert [path.name for path in (tmp_path / "play").iterdir()] == ["summary.json"]
 
 
+@pytest.mark.slow
 def test_of_two_coders_in_one_file_the_named_one_counts(clips, run, tmp_path, capsys):
     codes = "0,0.48,positive,{0}\n0.48,0.96,negative,{0}\n"
     wrong = "0,0.48,negative,{0}\n0.48,0.96,positive,{0}\n"

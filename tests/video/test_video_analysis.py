@@ -96,6 +96,7 @@ def test_a_region_limits_the_search_and_boxes_are_of_the_whole_frame(analyzer):
     assert {reading.label for reading in both.frames} == {"positive", "negative"}
 
 
+@pytest.mark.slow
 def test_two_people_who_cross_keep_their_numbers(analyzer):
     """A smiling infant passes before a crying one, who is hidden meanwhile: each number stays with one expression."""
     smile, cry = portrait("smile", 190), portrait("cry", 150)
@@ -137,6 +138,7 @@ def test_progress_grows_to_the_whole(clip, analyzer):
     assert steps[-1].seconds_left < 5
 
 
+@pytest.mark.slow
 def test_no_frame_outlives_its_turn(clip, analyzer, monkeypatch):
     alive = weakref.WeakSet()
 

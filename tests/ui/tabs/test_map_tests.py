@@ -124,6 +124,7 @@ def test_a_program_cannot_ask_for_any_number_of_maps(registry, session):
         next(many)
 
 
+@pytest.mark.slow
 def test_every_experiment_says_what_was_found(registry, session):
     settings, name = settings_of("gradcam", "", ""), registry.default
     session.cover = Cover(guess=((0.5, 0.75),))
@@ -202,6 +203,7 @@ class TestInBrowser:
         assert set(FACE_PARTS) == {label.strip() for label in page.locator("#cover-parts label").all_inner_texts()}
 
 
+@pytest.mark.slow
 def test_the_second_experiment_says_what_the_method_reached_on_the_whole_split(
     registry, session, tmp_path, monkeypatch
 ):
