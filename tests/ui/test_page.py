@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,7 @@ def test_downloads_parse(visit):
     assert report["faces"][0]["explanation"]["samples"] == 50
     page.set_content(saved["html"].decode())
     assert page.locator("img").count() == 2
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1  # a face is a printed page
     assert "http" not in saved["html"].decode().replace("https://www.w3.org", "")
 
 

@@ -96,9 +96,9 @@ def _lay_out_cover() -> _Cover:
     gr.Markdown(t("Tap a part of the face, or choose parts below. The answer follows."))
     with gr.Row(equal_height=False, elem_id="cover-bench"):
         with gr.Column(scale=2, min_width=260):
-            face = PrivateImage(
-                label=t("The face as the model sees it"), interactive=False, buttons=[], elem_id="cover-face"
-            )
+            words = t("The face as the model sees it")
+            face = PrivateImage(label=words, show_label=False, interactive=False, buttons=[], elem_id="cover-face")
+            gr.HTML(words, padding=False, elem_classes="caption")  # a label upon it would cover the forehead
         with gr.Column(scale=3, min_width=280):
             answer = gr.HTML(f'<div class="ife"><p>{t(EMPTY)}</p></div>', elem_id="cover-answer")
             parts = gr.CheckboxGroup(
