@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="folder or Hub id (owner/name or owner/name@revision) to list first; may be given several times",
     )
-    parser.add_argument(
-        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)), help="default 7860"
-    )
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", "7860"), help="default 7860")
     parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),

@@ -244,7 +244,10 @@ def calibration_error_of_chance(probabilities: np.ndarray, seed: int = 0) -> flo
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
-    """Return the exact two-sided p that two classifiers err equally often on the same cases (McNemar 1947); (N,) bool."""
+    """Return the exact two-sided p that two classifiers err equally often on the same N cases (McNemar 1947); (N,) bool.
+
+    The cases count as independent: where an infant has several pictures, p is too small.
+    """
     from scipy.stats import binomtest
 
     only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())

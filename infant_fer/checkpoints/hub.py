@@ -242,7 +242,7 @@ def _blob(path: Path) -> Path:
 
 @dataclass
 class _Tally:
-    """Count the bytes of several downloads and reports their share of the total."""
+    """Count the bytes of several downloads and report their share of the total."""
 
     on_progress: Progress | None
     total: int

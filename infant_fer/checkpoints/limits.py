@@ -38,7 +38,8 @@ _headers_by: ContextVar[float] = ContextVar("time.monotonic by which an answer's
 def request_limits(seconds: float | None = None, most_bytes: int | None = None) -> Iterator[None]:
     """Limit all requests of huggingface_hub in this context: their seconds together, the bytes of each file.
 
-    Limits add up with those around them. Xet, whose own transfers know no limit, is off from here on. Requests raise
+    In nested blocks the earlier deadline and the innermost `most_bytes` apply. Xet, whose own transfers know no limit, is
+    off from here on in the whole process. Requests raise
     RequestTooLongError, whose text continues a sentence that names what was requested.
     """
     _install_client()

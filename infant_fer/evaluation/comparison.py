@@ -83,7 +83,7 @@ def evaluate(
     if not rows.any():
         raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
     if ensemble_weights:
-        weights = vote_weights(predictions, splits == "dev", ensemble_weights)
+        weights = vote_weights(predictions, (splits == "dev") & first.found, ensemble_weights)
         predictions["ensemble"] = ensemble(list(predictions.values()), weights)
     predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}

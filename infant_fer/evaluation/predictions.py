@@ -153,12 +153,12 @@ def class_weights(members: Sequence[Predictions]) -> np.ndarray:
 
 
 def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
-    """Return the predictions of the majority class, logistic regression and boosted trees on blendshapes for `measured`, and
-    of the label of the most alike train face: pixels know the infant better than its expression, so it does well where
-    frames of one infant are in both.
+    """Return the predictions of four baselines for `measured`, by name, fitted on the faces found in `train`.
 
-    They are fitted on the faces found in `train`; where no face was found in `measured`, they give the frequencies of the
-    classes. Empty when a class has no face to fit on.
+    They are the majority class, logistic regression and boosted trees on blendshapes, and the label of the train face whose
+    thumbnail correlates most: thumbnails resemble each other by infant more than by expression, so the last does well where
+    frames of one infant are in both. Where no face was found in `measured`, all give the frequencies of the classes. Empty
+    when a class has no face to fit on.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression

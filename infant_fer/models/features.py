@@ -1,4 +1,4 @@
-"""What does a network know of a face just before its answer? The inputs and outputs of its affect layers, for any architecture."""
+"""What are a network's last features of a face? The inputs and outputs of its affect layers, for any architecture."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recorder:
     def heads(self) -> dict[str, torch.Tensor]:
         """Return "features" (B, D) and, of an ensemble of M, "member_logits" (B, M, C); features of members stand side by side.
 
-        Tokens and positions that a layer was given are averaged. Nothing without a layer that was passed once.
+        Features of tokens or positions are averaged. Empty unless the forward pass went through every affect layer.
         """
         if not self._layers or any(layer not in self._seen for layer in self._layers):
             return {}

@@ -346,3 +346,14 @@ def test_the_help_names_the_commands_and_the_options_of_reading(capsys):
     shown = capsys.readouterr().out
     for word in ("evaluate", "video", "PHOTO_OR_FOLDER", "--checkpoint", "--explain"):
         assert word in shown
+
+
+def test_a_port_in_the_environment_that_is_no_number_is_one_sentence(monkeypatch, capsys):
+    import app
+
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "http")
+    with pytest.raises(SystemExit):
+        app._parser().parse_args([])
+    assert "invalid int value: 'http'" in capsys.readouterr().err
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7861")
+    assert app._parser().parse_args([]).port == 7861

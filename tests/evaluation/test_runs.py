@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import OutputError
+from infant_fer.evaluation import comparison
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
@@ -255,6 +256,35 @@ def test_warped_faces_have_a_teacher_that_sees_the_same_crop(labelled, cache, mo
     words += ["--balance", "warped:positive", "--teacher", teacher, "--output", tmp_path / "out"]
     assert call(monkeypatch, train_script, *words) == 1
     assert "Use a teacher with the same crop" in capsys.readouterr().err
+
+
+def test_an_ensemble_is_saved_as_one_checkpoint_that_answers_as_it_did(labelled, cache, tmp_path, capsys):
+    members = [str(save_tiny(tmp_path / family, family, AFFECTS)) for family in ("vit", "resnet")]
+    usual = ["--data", str(labelled), "--cache", str(cache), "--split", "subject", "--json", str(tmp_path / "out.json")]
+    vote = str(tmp_path / "vote")
+    assert evaluate_script.main([*members, *usual, "--ensemble", "classes", "--save", vote]) == 0
+    measured = json.loads((tmp_path / "out.json").read_text())["ensemble"]
+    assert evaluate_script.main([vote, *usual]) == 0
+    alone = json.loads((tmp_path / "out.json").read_text())["vote"]
+    assert alone["per class"] == measured["per class"]
+    assert alone["Brier score"] == pytest.approx(measured["Brier score"], abs=1e-5)
+    assert evaluate_script.main([vote, members[0], *usual, "--ensemble", "mean", "--save", str(tmp_path / "both")]) == 1
+    assert "vote has several networks or streams itself" in capsys.readouterr().err
+    assert not (tmp_path / "both").exists()
+
+
+def test_the_weights_of_a_vote_are_of_the_dev_pictures_with_a_face(labelled, cache, tmp_path, monkeypatch):
+    align = comparison.align_images
+
+    def half(*given):
+        return replace(align(*given), found=np.arange(36) % 4 > 1)
+
+    monkeypatch.setattr(comparison, "align_images", half)
+    members = [str(save_tiny(tmp_path / family, family, AFFECTS)) for family in ("vit", "resnet")]
+    found = comparison.evaluate(members, read_labeled_images(labelled), "dev", cache, "subject", "accuracy")
+    measured = [found.predictions[name].accuracy for name in ("vit", "resnet")]
+    assert 0 < measured[0].n < 6
+    assert found.weights.tolist() == [each.value for each in measured]
 
 
 def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""How does a pretrained network learn infants? Image stream and heads at once; then the geometry stream, fused with it."""
+"""How is a pretrained network fine-tuned on infants? Image stream and heads at once; then the geometry stream, fused with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a network learn faces and their expressions first? FER2013's emotions and FER+'s votes, strongly augmented."""
+"""How is a network pretrained? On FER2013's emotions and FER+'s votes, strongly augmented."""
 
 from __future__ import annotations
 
