@@ -17,6 +17,7 @@ from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload, run_coro_in_background
 
+from infant_fer.errors import InfantFERError
 from infant_fer.locales import translator
 from infant_fer.ui.compute import CORES, release_free_memory
 from infant_fer.ui.languages import language_of
@@ -240,10 +241,16 @@ def _of_the_largest_crowd(waiting: list[Event], address: str) -> Event | None:
     return [event for event in waiting if _address(event.request) == crowd][-1]
 
 
+def _no_answer(sentence: str, request: gr.Request | None) -> gr.Error:
+    """Return the fault that is shown to the visitor, without a traceback in the server's log."""
+    _ = translator(language_of(request))
+    return gr.Error(_(sentence), title=_("No answer"), print_exception=False)
+
+
 class GuardedBlocks(gr.Blocks):
     """A page whose faults say nothing of what visitors sent, neither in the log nor in the answer.
 
-    The sentence of a gr.Error, which may be a locales.Message, is said in the visitor's language.
+    The sentence of a gr.Error or an InfantFERError, which may be a locales.Message, is said in the visitor's language.
     """
 
     def queue(self, *args, **options):
@@ -273,8 +280,9 @@ class GuardedBlocks(gr.Blocks):
             if error.print_exception:  # not one of ours
                 log_failure("A request failed", error)
                 raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None
-            _ = translator(language_of(options.get("request")))
-            raise gr.Error(_(error.message), title=_("No answer"), print_exception=False) from None
+            raise _no_answer(error.message, options.get("request")) from None
+        except InfantFERError as error:
+            raise _no_answer(error.sentence, options.get("request")) from None
         except Exception as error:
             log_failure("A request failed", error)
             raise gr.Error(NOT_UNDERSTOOD, print_exception=False) from None

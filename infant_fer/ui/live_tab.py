@@ -11,7 +11,6 @@ import gradio as gr
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import OVERLAYS, draw_faces
-from infant_fer.errors import InfantFERError
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
 from infant_fer.locales import translator
@@ -141,10 +140,7 @@ class LiveEvents:
 def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, checkpoint: str) -> tuple:
     """Read one webcam frame; return the picture with its overlay and the smoothed reading as HTML."""
     session.frame = frame
-    try:
-        report = registry.analyzer(checkpoint).analyze(frame, thorough=False)
-    except InfantFERError as error:
-        raise user_error(error) from None
+    report = registry.analyzer(checkpoint).analyze(frame, thorough=False)
     if not report.faces:
         _ = translator(session.language)
         advice = _("Bring the face closer, with light on it.")

@@ -10,7 +10,7 @@ import gradio as gr
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import close_up, draw_saliency
-from infant_fer.errors import ImageError, InfantFERError
+from infant_fer.errors import ImageError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo, data_url
 from infant_fer.synthetic.mesh.data import is_installed
@@ -119,10 +119,7 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         forget(request)
         if photo is None:
             raise user_error("Send a photo.")
-        try:
-            return read(photo, checkpoint, _flag(explain))
-        except InfantFERError as error:
-            raise user_error(error) from None
+        return read(photo, checkpoint, _flag(explain))
 
     def analyze_batch(
         photos: list[Photo | ImageError] | None, checkpoint: str | None, explain: bool | None, request: gr.Request
@@ -134,11 +131,8 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         for photo in photos:
             if isinstance(photo, ImageError):
                 answers.append({"error": str(photo), "faces": []})
-                continue
-            try:
+            else:
                 answers.append({"file": photo.name, **read(photo, checkpoint, flag)})
-            except InfantFERError as error:
-                raise user_error(error) from None
         return answers
 
     def inputs(photo: gr.components.Component) -> list:

@@ -217,9 +217,12 @@ def test_results_of_experiments_speak_every_language(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_an_error_is_said_in_the_visitors_language(language):
+@pytest.mark.parametrize("shown_by_hand", [True, False])
+def test_an_error_is_said_in_the_visitors_language(language, shown_by_hand):
+    error = ClipError(Message("Only {limit:g} seconds were read, the limit.", limit=180))
+
     def fails(request: gr.Request):
-        raise user_error(ClipError(Message("Only {limit:g} seconds were read, the limit.", limit=180)))
+        raise user_error(error) if shown_by_hand else error
 
     with GuardedBlocks() as page:
         gr.Button().click(fails)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -91,42 +92,35 @@ def short_html(report: Report, language: str = "en") -> str:
     return f'<div class="ife lab-short">{words}</div>'
 
 
+def _probabilities(registry: CheckpointRegistry, checkpoint: str, image: np.ndarray) -> Mapping[str, float] | None:
+    """Return the affects' probabilities of the first face in an (S, S, 3) picture; None without a face."""
+    faces = registry.analyzer(checkpoint).analyze(image, budget=SearchBudget()).faces
+    return faces[0].prediction.probabilities if faces else None
+
+
 def smallest_change(
     registry: CheckpointRegistry, session: Session, settings: LabSettings, checkpoint: str
 ) -> Iterator[str]:
     """Yield the search for the smallest single movement that flips the answer as HTML; a newer series or search ends it."""
-
-    def read(image: np.ndarray) -> Mapping[str, float] | None:
-        faces = registry.analyzer(checkpoint).analyze(image, budget=SearchBudget()).faces
-        return faces[0].prediction.probabilities if faces else None
-
     request_id, best = session.begin_interpolation(), None
     yield str(render("flip.html.j2", session.language, tried=0, most=MAIN, sentence=""))
-    try:
-        for tried, best in changes(settings, read):
-            if not session.is_newest_interpolation(request_id):
-                return
-            sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
-            yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))
-    except InfantFERError as error:
-        raise user_error(error) from None
+    for tried, best in changes(settings, partial(_probabilities, registry, checkpoint)):
+        if not session.is_newest_interpolation(request_id):
+            return
+        sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
+        yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))
 
 
 def interpolated(
     registry: CheckpointRegistry, session: Session, settings: LabSettings, start: str, end: str, checkpoint: str
 ) -> Iterator[list]:
     """Yield the interpolation as HTML, one picture more each time, and the stop button; ends early when it is stopped."""
-
-    def read(image: np.ndarray) -> Mapping[str, float] | None:
-        faces = registry.analyzer(checkpoint).analyze(image, budget=SearchBudget()).faces
-        return faces[0].prediction.probabilities if faces else None
-
     request_id = session.begin_interpolation()
     steps: list[InterpolationStep] = []
     ends, language = (start, end), session.language
     yield [interpolation_html(steps, STEPS, ends, language=language), SHOW]
     try:
-        for step in interpolate(settings, start, end, read):
+        for step in interpolate(settings, start, end, partial(_probabilities, registry, checkpoint)):
             steps.append(step)
             if not session.is_newest_interpolation(request_id):
                 break

@@ -9,7 +9,6 @@ import numpy as np
 
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import InfantFERError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.map_report import method_sentence, read_maps
 from infant_fer.explain import METHODS
@@ -21,7 +20,7 @@ from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import Message
 from infant_fer.regions import PART_UNITS
-from infant_fer.report import Explanation, FaceReport, Report
+from infant_fer.report import Explanation, FaceReport
 from infant_fer.templates import render
 from infant_fer.ui.compute import MAP, PHOTO, TURNS
 from infant_fer.ui.map_tests.experiments import (
@@ -89,7 +88,7 @@ def measured_html(
     analyzer = registry.analyzer(checkpoint)
     report = report_with_face(session)
     with TURNS.turn(MAP):
-        measured = _measure(analyzer, report, session, settings)
+        measured = measure(analyzer, report, session.face_number, settings)
     saliency = measured.explanation.saliency
     curves = plots.deletion_curves(measured.faithfulness.curves, saliency.target, session.language)
     return str(
@@ -190,11 +189,8 @@ def compared_html(
     found: list[MeasuredMap | Unavailable] = []
     requested = len(analyzers) * len(wanted) * len(methods)
     while True:
-        try:
-            with TURNS.turn(MAP):
-                step = next(steps, None)
-        except InfantFERError as error:
-            raise user_error(error) from None
+        with TURNS.turn(MAP):
+            step = next(steps, None)
         if step is None:
             break
         found.append(step)
@@ -252,11 +248,7 @@ def _explained(analyzer: Analyzer, session: Session, settings: ExplanationSettin
         target = settings.target or face.prediction.label
         if (known.method, known.target, known.versus) == (settings.method, target, settings.versus):
             return face.explanation
-    try:
-        explained = analyzer.explain(report, session.face_number, settings)
-    except InfantFERError as error:
-        raise user_error(error) from None
-    explanation = explained.face(session.face_number).explanation
+    explanation = analyzer.explain(report, session.face_number, settings).face(session.face_number).explanation
     assert explanation is not None
     return explanation
 
@@ -271,10 +263,3 @@ def _settings_of(drawn: SaliencyMap, settings: ExplanationSettings) -> Explanati
         noise=float(options.get("noise", settings.noise)),
         seed=int(options.get("seed", settings.seed)),
     )
-
-
-def _measure(analyzer: Analyzer, report: Report, session: Session, settings: ExplanationSettings) -> MeasuredMap:
-    try:
-        return measure(analyzer, report, session.face_number, settings)
-    except InfantFERError as error:
-        raise user_error(error) from None

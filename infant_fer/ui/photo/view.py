@@ -127,21 +127,18 @@ def explained(
         return
     report, number, request_id = begun
     analyzer = registry.analyzer(checkpoint)
-    try:
-        for step in analyzer.explain_steps(report, number, settings):
-            explanation = step.face(number).explanation
-            assert explanation is not None  # every step has one
-            if explanation.complete and step.face(number).assessment.steadiness is None:
-                step = analyzer.check_steadiness(step, number)
-            if not session.update_map(request_id, step, key, explanation.complete):
-                # A step on its way to the browser may have shown the button again.
-                yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
-                return
-            done = HIDE if explanation.complete else SHOW
-            answer = str(answer_html(step, number, session.language))
-            yield [map_picture(session, step), answer, str(shares_html(explanation, session.language)), done]
-    except InfantFERError as error:
-        raise user_error(error) from None
+    for step in analyzer.explain_steps(report, number, settings):
+        explanation = step.face(number).explanation
+        assert explanation is not None  # every step has one
+        if explanation.complete and step.face(number).assessment.steadiness is None:
+            step = analyzer.check_steadiness(step, number)
+        if not session.update_map(request_id, step, key, explanation.complete):
+            # A step on its way to the browser may have shown the button again.
+            yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
+            return
+        done = HIDE if explanation.complete else SHOW
+        answer = str(answer_html(step, number, session.language))
+        yield [map_picture(session, step), answer, str(shares_html(explanation, session.language)), done]
 
 
 def shown(session: Session, report: Report | None = None) -> Report:
