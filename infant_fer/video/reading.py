@@ -154,14 +154,18 @@ class ClipReader:
         faults = in_a_row = 0
         broken_at, time_s = None, 0.0
         decode_times: list[float] = []  # of an AVI's packets that are not shown yet: AVI holds no presentation times
+        is_avi = self._container.format.name == "avi"
+        if is_avi:
+            self._stream.codec_context.copy_opaque = True  # a frame has its packet's
         packets = self._container.demux(self._stream)
         while in_a_row < FAULTS_IN_A_ROW:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     break
-                if self._container.format.name == "avi" and packet.size and packet.dts is not None:
-                    heapq.heappush(decode_times, float(packet.dts * packet.time_base))
+                if is_avi and packet.size and packet.dts is not None:
+                    packet.opaque = float(packet.dts * packet.time_base)
+                    heapq.heappush(decode_times, packet.opaque)
                 frames = packet.decode()
             except (av.error.EOFError, StopIteration):
                 break
@@ -171,6 +175,8 @@ class ClipReader:
                 continue
             for frame in frames:
                 in_a_row = 0
+                while frame.key_frame and decode_times and decode_times[0] < (frame.opaque or 0.0):
+                    heapq.heappop(decode_times)  # of packets that gave no frame: a key frame comes after all before it
                 time_s = heapq.heappop(decode_times) if decode_times else self._time(frame, time_s)
                 yield frame, time_s
         if faults:

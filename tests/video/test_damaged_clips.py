@@ -85,6 +85,25 @@ def test_a_clip_that_is_cut_off_keeps_its_beginning_and_says_how_much_is_missing
     assert read(matroska)[1] == read(matroska, end_s=1.0)[1] == []
 
 
+@pytest.mark.parametrize(
+    ("codec", "pixels", "options"),
+    [("mjpeg", "yuvj420p", {}), ("libx264", "yuv420p", {"bf": "2"}), ("mpeg4", "yuv420p", {})],
+)
+def test_damaged_frames_of_an_avi_shift_none_after_the_next_key_frame(codec, pixels, options):
+    """AVI holds no times: frame n, of the grey level 5 n, is due at n / 25 s, however many before it are lost."""
+    levels = [np.full((48, 64, 3), 5 * number, np.uint8) for number in range(40)]
+    clip = bytearray(encoded(levels, "avi", codec, pixels=pixels, options={"g": "10", **options}))
+    with av.open(io.BytesIO(bytes(clip))) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for at, size in packets[12:15]:
+        clip[at + 8 : at + size] = bytes(size - 8)
+    with ClipReader(io.BytesIO(bytes(clip))) as reader:
+        found = [(frame.time_s * 25, frame.rgb.mean() / 5) for frame in reader.frames()]
+    after = [(time, number) for time, number in found if number > 20.5]
+    assert len(after) >= 18
+    assert all(abs(time - number) < 1.5 for time, number in after), after  # a level may be a frame off
+
+
 def test_times_that_run_backwards_are_left_out_and_said(matroska):
     times, notes = read(backwards(matroska))
     assert times == [number / 25 for number in range(len(times))]
