@@ -93,9 +93,15 @@ def read_others(source: Path) -> LabeledImages:
 
 
 def can_fit(faces: TrustFaces) -> bool:
-    """Tell whether there are train faces and LEAST_HELD_OUT dev faces with an affect."""
-    splits, known = faces.infants.images.split, faces.infants.images.truth != UNKNOWN
-    return bool(((splits == "train") & known).any() and ((splits == "dev") & known).sum() >= LEAST_HELD_OUT)
+    """Tell whether there are train faces, and LEAST_HELD_OUT dev faces with an affect, of more than one infant.
+
+    The figures are cross-fitted: each dev infant is judged by trust data fitted on the others.
+    """
+    images = faces.infants.images
+    known = images.truth != UNKNOWN
+    held_out = (images.split == "dev") & known
+    enough = held_out.sum() >= LEAST_HELD_OUT and len(np.unique(images.subject[held_out])) > 1
+    return bool(((images.split == "train") & known).any() and enough)
 
 
 def fit_trust(
@@ -111,7 +117,9 @@ def fit_trust(
 
     train, dev = _shown(faces.named("train")), faces.named("dev")
     if not can_fit(faces):
-        raise DatasetError(f"Trust data need train faces and at least {LEAST_HELD_OUT} dev faces with an affect.")
+        raise DatasetError(
+            f"Trust data need train faces and at least {LEAST_HELD_OUT} dev faces of several infants with an affect."
+        )
     log(f"outputs for {len(train)} train and {len(dev)} dev faces")
     held_out = measured(dev)
     shown = _is_shown(dev)

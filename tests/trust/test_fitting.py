@@ -1,6 +1,7 @@
 """From a checkpoint and labelled faces to its trust data, by the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
-from infant_fer.trust.fitting import fit_trust_of_folds
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust_of_folds
 from infant_fer.trust.report import HEADING
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import (
@@ -119,6 +120,14 @@ def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):
     assert found["n"] == 102
     assert found["errors that are not answered"]["n"] == 10
     assert found["coverage"]["all"]["value"] >= 0.95
+
+
+def test_one_held_out_infant_is_too_few(data):
+    """Cross-fitting would be left without a face to fit on, at the end of a training."""
+    faces = align_images(read_infants(data), CropSpec(32), data / "cache")
+    assert can_fit(TrustFaces(faces, None))
+    one = replace(faces.images, subject=np.where(faces.images.split == "dev", "one", faces.images.subject))
+    assert not can_fit(TrustFaces(replace(faces, images=one), None))
 
 
 def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys):
