@@ -109,7 +109,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="how to split the data, instead of the recipe's",
     )
     data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")
-    data.add_argument("--repeats", type=int, default=1, help="repeats of the cross-validation, each with other folds")
+    data.add_argument("--repeats", type=int, help="repeats of the cross-validation, each with other folds (default: 1)")
     data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
     data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
     data.add_argument(

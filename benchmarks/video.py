@@ -28,6 +28,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from infant_fer import Analyzer
+from infant_fer.face import box_overlap
 from infant_fer.images import load_photo
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
@@ -283,8 +284,8 @@ def matched(rows: list[dict], readings: list[Found]) -> list[Found | None]:
     for seen in ("1", "0"):
         places = [place for place, row in enumerate(rows) if row["seen"] == seen]
         left = [each for each in readings if not any(each is other for other in found)]
-        boxes = [np.array([float(rows[place][side]) for side in SIDES]) for place in places]
-        overlaps = np.array([[_overlap(np.array(each.box_xyxy), box) for each in left] for box in boxes])
+        boxes = [[float(rows[place][side]) for side in SIDES] for place in places]
+        overlaps = np.array([[box_overlap(each.box_xyxy, box) for each in left] for box in boxes])
         if overlaps.size:
             for row, column in zip(*linear_sum_assignment(-overlaps), strict=True):
                 if overlaps[row, column] > SAME_PLACE:
@@ -313,13 +314,6 @@ def _compare_onsets(timeline: Timeline, truth: list[dict], person: int | None, t
         lags = [onset - time_s for onset, other in found if other == label and abs(onset - time_s) <= ONSET_S]
         if lags:
             totals["onset"].append(min(lags, key=abs))
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the intersection over the union of two boxes."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    both = np.prod(np.maximum(sides, 0))
-    return float(both / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both, 1e-6))
 
 
 PARTS = {"speed": speed, "memory": memory, "errors": errors}

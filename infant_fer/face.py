@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,3 +73,13 @@ def anchors(landmarks_px: np.ndarray, irises: bool = False) -> np.ndarray:
     """
     eyes = (RIGHT_IRIS, LEFT_IRIS) if irises else (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS)
     return np.stack([landmarks_px[list(points)].mean(0) for points in (*eyes, MOUTH_CORNERS)])
+
+
+def box_overlap(first_xyxy: Sequence[float], second_xyxy: Sequence[float]) -> float:
+    """Return the intersection over union of two boxes, 0..1."""
+    both = (first_xyxy, second_xyxy)
+    left, top = (max(box[side] for box in both) for side in (0, 1))
+    right, bottom = (min(box[side] for box in both) for side in (2, 3))
+    inside = max(right - left, 0.0) * max(bottom - top, 0.0)
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in both) - inside
+    return inside / union if union else 0.0

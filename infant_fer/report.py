@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from infant_fer import __version__
-from infant_fer.face import Face
+from infant_fer.face import Face, box_overlap
 from infant_fer.images import Photo
 from infant_fer.locales import translator
 from infant_fer.regions import PART_WORDS
@@ -179,7 +179,7 @@ class Report:
 
     def face_at(self, box_xyxy: Sequence[float]) -> FaceReport | None:
         """Return the face whose box covers most of a box in the photo's pixels; None where none shares SAME_FACE of both."""
-        shared = {face.number: _overlap(face.face.box_xyxy, box_xyxy) for face in self.faces}
+        shared = {face.number: box_overlap(face.face.box_xyxy, box_xyxy) for face in self.faces}
         best = max(shared, key=shared.__getitem__, default=0)
         return self.face(best) if shared.get(best, 0.0) >= SAME_FACE else None
 
@@ -212,16 +212,6 @@ class Report:
     def to_json(self) -> str:
         """Return the report as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-
-
-def _overlap(first_xyxy: Sequence[float], second_xyxy: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes, 0..1."""
-    both = (first_xyxy, second_xyxy)
-    left, top = (max(box[side] for box in both) for side in (0, 1))
-    right, bottom = (min(box[side] for box in both) for side in (2, 3))
-    inside = max(right - left, 0.0) * max(bottom - top, 0.0)
-    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in both) - inside
-    return inside / union if union else 0.0
 
 
 def _face_json(report: FaceReport, scale: float) -> FaceJSON:

@@ -27,8 +27,9 @@ from infant_fer.training.variants import compare, variants
 
 # Options that the recipe infant_face does not take: its settings are in its own file.
 OTHER_RECIPES_ONLY = (
-    *("compare", "vary", "keep", "balance", "aux", "crops", "epochs", "set", "size", "split", "folds", "average_folds"),
-    *("classes", "pictures", "whole_pictures", "drop_leaks", "allow_leakage", "size_curve", "gallery", "watch"),
+    *("compare", "vary", "keep", "balance", "aux", "crops", "epochs", "set", "size", "split"),
+    *("folds", "repeats", "average_folds", "classes", "pictures", "whole_pictures"),
+    *("drop_leaks", "allow_leakage", "size_curve", "gallery", "watch"),
 )
 
 
@@ -82,7 +83,11 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         base=options.base or recipe.base,
         output=output,
         settings=with_changes(recipe.settings, [*options.set, *changes]),
-        folds=FoldsConfig(folds, options.repeats, bool(folds) and (recipe.average_folds or options.average_folds)),
+        folds=FoldsConfig(
+            folds,
+            1 if options.repeats is None else options.repeats,
+            bool(folds) and (recipe.average_folds or options.average_folds),
+        ),
         size=options.size or recipe.size,
         teacher=options.teacher,
         size_curve=options.size_curve,

@@ -9,9 +9,10 @@ from pathlib import Path
 from infant_fer.drawing import draw_faces, draw_saliency
 from infant_fer.images import encode_png
 from infant_fer.report_html import report_page
-from infant_fer.ui.photo.view import report_with_face
+from infant_fer.ui.photo.view import report_with_face, user_error
 from infant_fer.ui.sessions import Session
 
+NO_MAP_YET = "There is no map of this face yet. It can be saved as soon as it is drawn."
 MAX_NOTE = 2000  # letters
 DOWNLOADS = {
     "landmarks": "Landmarks (PNG)",
@@ -39,6 +40,8 @@ def download(session: Session, kind: str, note: str = "") -> dict[str, str]:
         picture = encode_png(draw_faces(report, number, display.overlay))
         return as_download(f"{stem}-landmarks.png", "image/png", picture)
     if kind == "map":
+        if report.face(number).explanation is None:
+            raise user_error(NO_MAP_YET)
         picture = encode_png(draw_saliency(report, number, display.strength, display.map_view))
         return as_download(f"{stem}-map.png", "image/png", picture)
     if kind == "json":

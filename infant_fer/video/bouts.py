@@ -65,7 +65,7 @@ def build_timeline(
     people: list[PersonSummary] = []
     for person in np.unique(persons).tolist():
         rows = np.flatnonzero(persons == person)
-        reading = _PersonReadings(frames, rows, step)
+        reading = _PersonReadings(frames, rows, step, held.max_hold_s)
         shown[rows] = smoothed(reading.times, reading.probabilities, rules.smoothing_s)
         bouts = person_intervals(reading, person, held)
         intervals += bouts
@@ -115,12 +115,13 @@ def _decayed_sums(values: np.ndarray, decays: np.ndarray) -> np.ndarray:
 class _PersonReadings:
     """The columns of one person: times, the time that each frame stands for, what was seen and read."""
 
-    def __init__(self, frames: FrameTable, rows: np.ndarray, step_s: float):
+    def __init__(self, frames: FrameTable, rows: np.ndarray, step_s: float, max_hold_s: float):
         self.times = frames.times_s[rows]
         self.seen, self.read = frames.seen[rows], frames.read[rows]
         self.probabilities = np.where(self.read[:, None], frames.probabilities[rows], np.nan)
         self.valence, self.infant = frames.valence[rows], frames.infant[rows]
         self.ends = np.append(self.times[1:], self.times[-1] + step_s)
+        self.lengths = np.minimum(self.ends - self.times, max_hold_s)  # seconds that each frame stands for
 
 
 @dataclass
@@ -140,7 +141,7 @@ def person_intervals(reading: _PersonReadings, person: int, rules: BoutRules) ->
     intervals = []
     for run in runs:
         rows = slice(run.first, run.last)
-        lengths = np.minimum(reading.ends[rows] - reading.times[rows], rules.max_hold_s)
+        lengths = reading.lengths[rows]
         read, confidence = reading.read[rows], None
         if run.label in AFFECTS and lengths[read].sum():
             values = reading.probabilities[rows][read, AFFECTS.index(run.label)]
@@ -239,7 +240,7 @@ def _person_summary(
         bouts={state: counts[state] for state in STATES},
         bouts_per_minute={affect: 60 * counts[affect] / read if read else 0.0 for affect in AFFECTS},
         median_bout_s={affect: float(np.median(values)) if values else None for affect, values in durations.items()},
-        mean_valence=_mean(reading.valence[reading.read]),
+        mean_valence=_mean_valence(reading),
         latency_to_negative_s=_latencies(bouts, events, end_s),
         transitions=_transitions(bouts),
     )
@@ -253,9 +254,11 @@ def _role(reading: _PersonReadings) -> str:
     return "infant" if (known >= 0.5).mean() >= INFANT_SHARE else "not an infant"
 
 
-def _mean(values: np.ndarray) -> float | None:
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if len(present) else None
+def _mean_valence(reading: _PersonReadings) -> float | None:
+    """Return the mean over the time that was read, so that a stretch with more frames a second counts no more than another."""
+    known = reading.read & ~np.isnan(reading.valence)
+    lengths = reading.lengths[known]
+    return float(np.average(reading.valence[known], weights=lengths)) if lengths.sum() else None
 
 
 def _latencies(bouts: list[Interval], events: Sequence[Event], end_s: float) -> dict[str, float | None]:

@@ -186,6 +186,7 @@ def test_the_report_is_whole_and_loads_nothing(finished):
     [
         (["--recipe", "magic"], "no recipe 'magic'"),
         (["--recipe", "infant_face", "--base", "random:tiny"], "takes no --epochs, --split"),
+        (["--recipe", "infant_face", "--repeats", "2"], "takes no --epochs, --size, --split, --repeats"),
         (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
         (["--watch", "smile.jpg", "--push-to-hub", "me/mine"], "--watch shows private pictures"),
         (["--watch", "smile.jpg", "--folds", "2", "--average-folds"], "--watch follows one training"),

@@ -32,7 +32,7 @@ from infant_fer.trust import rules
 from infant_fer.trust.assessment import VERDICTS
 from infant_fer.ui import about_tab, live_tab, style
 from infant_fer.ui.clip import tab as clip_tab
-from infant_fer.ui.downloads import DOWNLOADS
+from infant_fer.ui.downloads import DOWNLOADS, NO_MAP_YET
 from infant_fer.ui.event_queue import GuardedBlocks
 from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab import tab as lab_tab
@@ -145,6 +145,7 @@ def texts() -> set[str]:
         NOT_UNDERSTOOD,
         BUSY,
         view.NOTHING_YET,
+        NO_MAP_YET,
         clip_tab.TOO_SLOW,
         about_tab.IN_ENGLISH,
         about_tab.NO_CARD,

@@ -135,6 +135,15 @@ def test_the_summary_of_a_clip_is_counted_by_hand():
     assert person["mean_valence"] == pytest.approx(0.5)
 
 
+def test_the_mean_valence_is_over_time_not_over_frames():
+    table = FrameTable()
+    for time_s, valence in ((0.0, 1.0), (0.1, -1.0), (0.2, -1.0), (0.3, 1.0), (1.0, 1.0)):
+        table.append(reading(time_s, "o", valence=valence))
+    (person,) = build_timeline("clip.mp4", table, SHARP).summary["persons"]
+    seconds = [0.1, 0.1, 0.1, 0.7, 0.1]  # that each frame stands for; the last one the median step
+    assert person["mean_valence"] == pytest.approx(np.average([1, -1, -1, 1, 1], weights=seconds))
+
+
 def test_the_infant_is_told_from_an_adult_by_the_head_alone():
     table = FrameTable()
     for place in range(4):

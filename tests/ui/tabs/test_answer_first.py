@@ -131,7 +131,7 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     first = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
     assert page.evaluate(SEEN, "#live-reading h2")
-    assert page.locator("#live-start").is_hidden()  # it runs
+    page.locator("#live-start").wait_for(state="hidden")  # it runs
     tracks = "() => document.querySelector('#camera video').srcObject.getVideoTracks()"
     first = page.evaluate(f"({tracks})()[0].id")
     page.locator("#live-facing label", has_text="Rear").click()

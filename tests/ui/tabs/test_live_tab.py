@@ -10,7 +10,7 @@ def test_live_camera_switch_and_freeze(visit):
     page = visit()
     page.get_by_role("tab", name="Live").click()
     page.locator("#camera button:visible").first.click()  # access the camera
-    page.locator("#camera button:visible", has_text="Record").click()
+    page.locator("#camera button.capture-button:visible", has_text="Start camera").click()
     page.wait_for_selector("#live-view img")
     first = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)

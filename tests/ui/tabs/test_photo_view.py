@@ -14,6 +14,7 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.locales import translator
+from infant_fer.ui.downloads import download
 from infant_fer.ui.live_tab import LiveEvents, read_frame, reading_html, recording_csv
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
@@ -85,6 +86,16 @@ def test_a_map_under_way_can_be_stopped(registry):
     ((*pictures, button),) = drawing  # nothing is drawn any more, and the button goes
     assert (pictures, button) == ([gr.skip()] * 3, gr.update(visible=False))
     assert not session.report.face(1).explanation.complete
+
+
+def test_a_map_is_saved_only_once_there_is_one(registry):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    assert download(session, "landmarks")["name"].endswith("-landmarks.png")
+    with pytest.raises(gr.Error, match="no map of this face yet"):
+        download(session, "map")
+    list(explained(registry, session, "any", FEW))
+    assert download(session, "map")["type"] == "image/png"
 
 
 def test_a_click_chooses_the_face_it_falls_upon(registry):
