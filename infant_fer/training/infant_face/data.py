@@ -220,7 +220,7 @@ def _votes(table: Path, members: list[str]) -> tuple[np.ndarray, np.ndarray]:
     columns = {canonical_label(name): name for name in rows}
     if missing := {*VOTED_EMOTIONS, "usage", "unknown", "nf"} - set(columns):
         raise DatasetError(f"{table} lacks columns: {', '.join(sorted(missing))}.")
-    named = np.isin(members, rows.index)
+    named = pd.Index(members).isin(rows.index)
     rows = rows.loc[np.array(members)[named]].reset_index()
     official[named] = rows[columns["usage"]].map(OFFICIAL_SPLITS).fillna("")
     counts = np.stack([_numbers(rows, columns[name], table.name) for name in VOTED_EMOTIONS], 1)
