@@ -17,6 +17,7 @@ from infant_fer.errors import CheckpointError
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and black-and-white photos are alike to the model
 NORMALIZATION = ("image_mean", "image_std")  # of a backbone's settings beside its config, by channel
 LAST_WIDTH = "last_width"  # also beside it: channels of a MobileNet's last layer, where it is narrower than the others
+INPUT_SIDE = "input_side"  # also beside it: px to which a transformer's crops are enlarged
 BATCH_NORM_MOMENTUM = 0.05  # transformers has 0.9997, which keeps the statistics of the last batch alone
 
 
@@ -101,7 +102,9 @@ class BackboneStream(nn.Module):
 
     def __init__(self, settings: dict[str, Any]):
         super().__init__()
-        known = {name: value for name, value in settings.items() if name not in (*NORMALIZATION, LAST_WIDTH)}
+        known = {
+            name: value for name, value in settings.items() if name not in (*NORMALIZATION, LAST_WIDTH, INPUT_SIDE)
+        }
         self.backbone = AutoModel.from_config(AutoConfig.for_model(self.model_type, **known))
         self.register_buffer("luminance", torch.tensor(LUMINANCE).view(1, 3, 1, 1))
         for name, key in zip(("mean", "deviation"), NORMALIZATION, strict=True):
@@ -138,7 +141,8 @@ class MobileNetStream(BackboneStream):
 class Dinov2Stream(BackboneStream):
     """A DINOv2 vision transformer (Oquab et al. 2023, arXiv 2304.07193); features: class token beside the patches' mean.
 
-    Crops are enlarged to whole patches: 96 px become 98, which are 7 × 7 patches of 14 px.
+    Crops are enlarged to whole patches: 96 px become 98, which are 7 × 7 patches of 14 px, or more where the settings
+    have an "input_side": 140 px are 10 × 10.
     """
 
     model_type = "dinov2"
@@ -146,11 +150,12 @@ class Dinov2Stream(BackboneStream):
     def __init__(self, settings: dict[str, Any]):
         super().__init__(settings)
         self.patch = self.backbone.config.patch_size
+        self.input_side = settings.get(INPUT_SIDE)
         self.width = 2 * self.backbone.config.hidden_size
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return (B, 2C) features of (B, 3, S, S) crops."""
-        side = -(-pixel_values.shape[-1] // self.patch) * self.patch
+        side = -(-(self.input_side or pixel_values.shape[-1]) // self.patch) * self.patch
         images = F.interpolate(self.normalized(pixel_values), size=(side, side), mode="bilinear", align_corners=False)
         tokens = self.backbone(images).last_hidden_state
         return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
@@ -169,10 +174,11 @@ def image_stream(family: str, config: PreTrainedConfig) -> ConvTransformerStream
     return BACKBONES[family](config.backbones[family])
 
 
-def backbone_settings(base: Path, side: int = 96) -> dict[str, Any]:
+def backbone_settings(base: Path, side: int = 96, input_side: int | None = None) -> dict[str, Any]:
     """Return the config of the backbone in a folder of save_pretrained, with its normalization, for crops of `side` px.
 
-    Raises CheckpointError where the folder holds no such backbone.
+    A transformer's crops are first enlarged to `input_side` px, where it is given. Raises CheckpointError where the folder
+    holds no such backbone.
     """
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True).to_diff_dict()
@@ -182,7 +188,9 @@ def backbone_settings(base: Path, side: int = 96) -> dict[str, Any]:
     dropped = ("architectures", "dtype", "id2label", "label2id", "model_type", "transformers_version", "_name_or_path")
     settings = {name: value for name, value in config.items() if name not in dropped}
     patch = settings.get("patch_size", 1)
-    settings["image_size"] = -(-side // patch) * patch
+    settings["image_size"] = -(-(input_side or side) // patch) * patch
+    if input_side:
+        settings[INPUT_SIDE] = input_side
     return settings | {key: processor[key] for key in NORMALIZATION}
 
 

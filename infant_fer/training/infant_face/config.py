@@ -46,7 +46,10 @@ class FinetuningConfig:
     valence_weight: float = 0.5
     emotion_weight: float = 0.5
     votes_weight: float = 0.0  # of FER+'s votes; above 0, the batch's FER2013 faces are of the official train split
-    distill: bool = True  # half of FER2013's emotion targets are the pretrained network's own probabilities
+    distill: bool = (
+        True  # half of FER2013's emotion targets are probabilities of the pretrained network, or the teacher
+    )
+    taught_adults: float = 0.0  # weight of FER2013's faces in the affect's loss: they learn the teacher's affect
     decay_norms: bool = True  # weight decay on biases and norms too, and one rate for all layers
     layer_decay: float = 1.0  # as in the pretraining; needs decay_norms = false
     head_rate: float = 1.0
@@ -77,6 +80,9 @@ class MemberConfig:
     fine_tuning: FinetuningConfig
     base: str | None = None  # folder of bases/ in the research data with the pretrained backbone; None: random weights
     drop_path: float = 0.0  # share of a transformer's residual branches that training leaves out
+    input_side: int | None = (
+        None  # px to which a transformer's crops are enlarged; None: as little as its patches allow
+    )
     refinement: FinetuningConfig | None = None  # of the finished network, which learns the whole ensemble's answers
 
 

@@ -75,8 +75,11 @@ def _cut(name: str, value: torch.Tensor, kept: torch.Tensor, student: ImageReade
     return value[kept] if value.shape[0] != wanted[0] else value[:, kept]
 
 
-def taught(sets: TrainingSets, teacher: InfantFaceModel) -> TrainingSets:
-    """Return the sets with targets of the infants' votes that are half the teacher's; what nobody rated stays unknown."""
+def taught(sets: TrainingSets, teacher: InfantFaceModel, settings: FinetuningConfig) -> TrainingSets:
+    """Return the sets with targets of the infants' votes that are half the teacher's; what nobody rated stays unknown.
+
+    FER2013's faces have its emotions and its affect as `settings` say.
+    """
     answer = outputs(teacher, sets.infants)
     infants = sets.infants
     affect = (answer.logits.float() / teacher.config.logit_temperature).softmax(1).numpy()
@@ -86,7 +89,9 @@ def taught(sets: TrainingSets, teacher: InfantFaceModel) -> TrainingSets:
             infants = infants.with_head(name, _mixed(infants.images.heads[name], logits.float().softmax(1).numpy()))
     rated = infants.images.heads["valence_arousal"]
     mixed = (1 - TEACHER_SHARE) * rated + TEACHER_SHARE * answer.valence_arousal.numpy()  # NaN stays NaN
-    return sets._replace(infants=infants.with_head("valence_arousal", mixed.astype(np.float32)))
+    infants = infants.with_head("valence_arousal", mixed.astype(np.float32))
+    fer = distill_emotions(teacher, sets.fer, settings.taught_adults) if settings.distill else sets.fer
+    return sets._replace(infants=infants, fer=fer)
 
 
 def _mixed(votes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -110,11 +115,29 @@ def refined(
     """
     spent = [minutes for each in members for minutes in (each.minutes, *[0.0] * (each.model.config.members - 1))]
     refinements = [member.refinement for member in context.learning.members]
+    lessons = _Lessons((teacher or ensemble), data)
     return [
         TrainedMember(network, minutes) if settings is None
-        else _refined(network, number, settings, minutes, (teacher or ensemble, data, context, covers))
+        else _refined(network, number, settings, minutes, (lessons, context, covers))
         for number, (network, settings, minutes) in enumerate(zip(separated(ensemble), refinements, spent, strict=True))
     ]  # fmt: skip
+
+
+class _Lessons:
+    """What a teacher says of the training sets; networks with the same settings share one reading."""
+
+    def __init__(self, teacher: InfantFaceModel, data: RecipeData):
+        self.teacher, self.data = teacher, data
+        self._taught: dict[tuple, TrainingSets] = {}
+
+    def sets(self, settings: FinetuningConfig) -> TrainingSets:
+        return self.data.training_sets(voted=settings.votes_weight > 0)
+
+    def taught(self, settings: FinetuningConfig) -> TrainingSets:
+        key = (settings.votes_weight > 0, settings.distill, settings.taught_adults)
+        if key not in self._taught:
+            self._taught[key] = taught(self.sets(settings), self.teacher.to(accelerator()), settings)
+        return self._taught[key]
 
 
 def _refined(
@@ -122,23 +145,25 @@ def _refined(
     number: int,
     settings: FinetuningConfig,
     spent: float,
-    material: tuple[InfantFaceModel, RecipeData, TrainingContext, RenderedFaces | None],
+    material: tuple[_Lessons, TrainingContext, RenderedFaces | None],
 ) -> TrainedMember:
-    teacher, data, context, covers = material
-    sets, seed = data.training_sets(voted=settings.votes_weight > 0), context.seed + number
+    lessons, context, covers = material
+    seed = context.seed + number
 
     def refine() -> TrainedMember:
         began = time.monotonic()
         network.remove_heads([name for name in LINEAR_HEADS if name in network.config.heads])
-        teacher.to(accelerator())
-        faces = taught(sets, teacher)
-        if settings.distill:
-            faces = faces._replace(fer=distill_emotions(teacher, faces.fer))
+        faces = lessons.taught(settings)
         student = network.to(accelerator()).requires_grad_(True)
         model = finetune(student, faces, settings, seed, log_for(number), number, covers)
         return TrainedMember(model, round(spent + minutes_since(began), 1))
 
-    wanted = {"data": digest(*sets), "seed": seed, "ensemble": weights_digest(teacher), "refinement": asdict(settings)}
+    wanted = {
+        "data": digest(*lessons.sets(settings)),
+        "seed": seed,
+        "ensemble": weights_digest(lessons.teacher),
+        "refinement": asdict(settings),
+    }
     return context.reused_or_trained(step_name(number, "refined"), wanted, refine)
 
 

@@ -32,13 +32,18 @@ SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities
 
 
-def distill_emotions(model: InfantFaceModel, faces: AlignedDataset) -> AlignedDataset:
+def distill_emotions(model: InfantFaceModel, faces: AlignedDataset, affect_weight: float = 0.0) -> AlignedDataset:
     """Return the faces with emotion targets that are half their labels and half a pretrained model's probabilities.
 
-    Fine-tuning then keeps what the pretraining learned (Li and Hoiem 2017). Every face must have a label.
+    Fine-tuning then keeps what the pretraining learned (Li and Hoiem 2017). Every face must have a label. With an
+    `affect_weight` the model's affect becomes the faces' target, too, its probabilities times that weight.
     """
     with torch.autocast(model.device.type, dtype=torch.bfloat16):
-        probabilities = outputs(model, faces).emotion_logits.softmax(1).numpy()
+        answer = outputs(model, faces)
+    probabilities = answer.emotion_logits.float().softmax(1).numpy()
+    if affect_weight:
+        affect = (answer.logits.float() / model.config.logit_temperature).softmax(1).numpy()
+        faces = faces.with_target(affect_weight * affect)
     return faces.with_head("emotion", LABEL_SHARE * faces.images.heads["emotion"] + (1 - LABEL_SHARE) * probabilities)
 
 

@@ -17,6 +17,7 @@ from infant_fer.training.action_units import observed_action_units
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData
 from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.optimization import known_cross_entropy, soft_cross_entropy
+from infant_fer.training.provenance import accelerator
 
 LINEAR_HEADS = ("action_units",)  # no fine-tuning learns them, so they are fitted again to features that it changed
 VOTED_FACES = 6000  # of FER+: enough for a linear layer, and minutes less than all
@@ -27,7 +28,11 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def add_missing_heads(model: InfantFaceModel, data: RecipeData, rendered: RenderedFaces | None) -> None:
-    """Give every network of `model` the heads "votes", where the data have votes, and "action_units", where renders are given."""
+    """Give every network of `model` the heads "votes", where the data have votes, and "action_units", where renders are given.
+
+    The features are computed on the accelerator; the model is on the CPU afterwards.
+    """
+    model.to(accelerator())
     infants = data.infants.rows(data.infants_kept & (data.infants.images.heads["usable"] == 1))
     own = None
     if "votes" not in model.config.heads and data.voted_kept.any():
@@ -42,6 +47,7 @@ def add_missing_heads(model: InfantFaceModel, data: RecipeData, rendered: Render
         crops = np.repeat(rendered.luminance[..., None], 3, 3)
         units = np.concatenate([observed_action_units(infants), rendered.action_units])
         add_head(model, "action_units", np.concatenate([own, features(model, crops)]), units, known_cross_entropy)
+    model.to("cpu")
 
 
 def features(model: InfantFaceModel, crops: np.ndarray) -> np.ndarray:

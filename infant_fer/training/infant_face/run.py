@@ -84,7 +84,9 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
         rendered_faces(HELD_OUT_COVERS, True, config.cache, HELD_OUT_SEED) if config.learning.renders_covers else None
     )
     measured = {"dev": dev} | ({"test": test} if config.test else {})
+    model.to(accelerator())
     results: dict[str, Any] = {name: measure(model, data, rows, covers) for name, rows in measured.items()}
+    model.to("cpu")
     results["run"] = _provenance(config, [each.minutes for each in members])
     save(model, results, config.output, _trust(model, data, config.test, log))
     for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
@@ -97,12 +99,12 @@ def _fused(members: list[TrainedMember], data: RecipeData, config: RunConfig) ->
     model = joined([each.model for each in members])
     usable = data.infants_kept & (data.infants.images.heads["usable"] == 1)
     train_geometry(model, data.infants.rows(usable), config.learning.geometry, config.seed)
-    fuse(model, data.infants.rows(data.infants.images.split == "dev"))
+    fuse(model.to(accelerator()), data.infants.rows(data.infants.images.split == "dev"))
     model.requires_grad_(False)
     if config.learning.half:
         rounded_to_half(model)
     model.config.logit_temperature = _temperature(model, data)
-    return model
+    return cast(InfantFaceModel, model.to("cpu"))
 
 
 def _given_members(config: RunConfig) -> list[TrainedMember]:
@@ -144,7 +146,7 @@ def _train_student(
 
     def fine_tune() -> TrainedMember:
         began, log = time.monotonic(), log_for(0)
-        faces = taught(sets, teacher.to(accelerator()))
+        faces = taught(sets, teacher.to(accelerator()), settings.fine_tuning)
         log(f"the teacher has read the infants, {time.monotonic() - began:.0f} s")
         network = student.to(accelerator())
         model = finetune(network, faces, settings.fine_tuning, context.seed, log, covers=_covers(context))
@@ -189,8 +191,9 @@ def train_members(context: TrainingContext, data: RecipeData, first: int = 0) ->
 
 def _train_side_by_side(numbers: list[int], context: TrainingContext) -> None:
     spawn = multiprocessing.get_context("spawn")
+    processes = min(len(numbers), os.cpu_count() or 1)  # each holds the faces in memory, 3 GB of the research data
     try:
-        with ProcessPoolExecutor(len(numbers), spawn, _share_cores, (len(numbers),)) as pool:
+        with ProcessPoolExecutor(processes, spawn, _share_cores, (processes,)) as pool:
             list(pool.map(_train_apart, numbers, repeat(context)))
     except BrokenProcessPool as error:
         raise TrainingError(
@@ -265,7 +268,7 @@ def _pretrained(number: int, rounds: int, context: TrainingContext, data: Recipe
     settings = {
         "data": digest(train_rows),
         "seed": seed,
-        "network": [member.family, member.base, member.drop_path],
+        "network": [member.family, member.base, member.drop_path, member.input_side],
         "pretraining": [asdict(each) for each in finished],
     } | context.start
     return context.reused_or_trained(step_name(number, f"pretrained-{rounds}"), settings, train_round)
@@ -277,7 +280,7 @@ def _new_network(
     """Return a network with random heads, over random weights or the pretrained backbone of a folder."""
     crop, backbones = CropSpec(), {}
     if base is not None:
-        backbones[member.family] = backbone_settings(base, crop.size)
+        backbones[member.family] = backbone_settings(base, crop.size, member.input_side)
         if member.drop_path:
             backbones[member.family]["drop_path_rate"] = member.drop_path
     later = {"action_units"} | ({"votes"} if not member.fine_tuning.votes_weight else set())

@@ -16,8 +16,8 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import recipe
-from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets
+from infant_fer.training.infant_face.config import FinetuningConfig, recipe
+from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, outputs
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
 from tests.drawn_data import drawn_face, face_dataset
 
@@ -68,7 +68,7 @@ def test_unused_channels_are_the_ones_that_go(teacher):
 def test_a_student_has_no_head_that_was_fitted_to_the_teachers_features(teacher, tmp_path, monkeypatch):
     whole = copy.deepcopy(teacher)
     whole.add_head("action_units")
-    monkeypatch.setattr(recipe_run, "taught", lambda sets, _: sets)
+    monkeypatch.setattr(recipe_run, "taught", lambda sets, *_: sets)
     monkeypatch.setattr(recipe_run, "finetune", lambda network, *_, **__: network)
     monkeypatch.setattr(recipe_run, "_covers", lambda _: None)
     data = SimpleNamespace(training_sets=lambda voted: ())
@@ -96,13 +96,25 @@ def test_half_of_each_known_target_is_the_teachers(teacher):
         valence_arousal=np.array([[2.0, 1.0], [np.nan, np.nan], [0.0, 0.0]]),
     )
     sets = TrainingSets(faces, faces, faces)
-    learned = taught(sets, teacher).infants.images
+    by_labels = FinetuningConfig(distill=False)
+    learned = taught(sets, teacher, by_labels).infants.images
     np.testing.assert_allclose(learned.target.sum(1), [1, 1, 0], rtol=1e-5)
     assert 0.5 < learned.target[0, 0] < 1
     np.testing.assert_allclose(learned.heads["emotion"].sum(1), [1, 1, 0], rtol=1e-5)
     assert np.isnan(learned.heads["valence_arousal"][1]).all()
     assert learned.heads["valence_arousal"][0, 0] != 2.0
-    assert taught(sets, teacher).fer is faces
+    assert taught(sets, teacher, by_labels).fer is faces
+
+
+def test_faces_of_adults_learn_the_teachers_answers_at_their_weight(teacher):
+    crops, labels = np.stack([drawn_face(affect, 0) for affect in AFFECTS]), np.eye(7)[[0, 1, 2]]
+    faces = face_dataset(crops, np.zeros((3, 4)), np.zeros((3, 3)), emotion=labels, valence_arousal=np.zeros((3, 2)))
+    taught_faces = taught(TrainingSets(faces, faces, faces), teacher, FinetuningConfig(taught_adults=0.3)).fer.images
+    answer = outputs(teacher, faces)
+    np.testing.assert_allclose(taught_faces.target, 0.3 * answer.logits.softmax(1).numpy(), atol=0.01)
+    np.testing.assert_allclose(
+        taught_faces.heads["emotion"], (labels + answer.emotion_logits.softmax(1).numpy()) / 2, atol=0.01
+    )
 
 
 def test_a_file_of_half_the_size_is_the_same_model(teacher, tmp_path):

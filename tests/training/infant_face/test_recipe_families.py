@@ -102,6 +102,21 @@ def test_a_stream_gives_the_features_of_its_pretrained_backbone(bases, chosen):
     assert expected.std(0).max() > 1e-3
 
 
+def test_a_transformer_sees_crops_as_large_as_its_settings_say(bases, tmp_path):
+    larger = new_network(replace(DINO, input_side=140), 0, bases / "dino").eval()
+    seen = []
+    larger.readers[0].image.backbone.embeddings.register_forward_hook(lambda *call: seen.append(call[-1].shape[1]))
+    with torch.inference_mode():
+        expected = larger(random_crops()).image_logits
+        larger(random_crops(side=64))
+    assert seen == [1 + 10 * 10] * 2  # whatever the side of the crop
+    larger.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            InfantFaceModel.from_pretrained(tmp_path).eval()(random_crops()).image_logits, expected
+        )
+
+
 def test_random_weights_have_the_architecture_of_the_base(bases):
     torch.manual_seed(0)
     trained, random = (new_network(MOBILE, 0, bases / "mobile", random_weights) for random_weights in (False, True))
