@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import psutil
-import torch
 
 from benchmarks.video import moving_portrait
 from infant_fer.__main__ import _analyzer
@@ -63,19 +62,15 @@ def main() -> None:
 
 
 def processes(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, float]]:
-    """Yield the speed and the growth of memory of one process, as the command starts it, and of one and two with one thread each."""
+    """Yield the speed and the growth of memory of one process and of two, each with one thread of torch."""
     files = _photos(folder, options.photos)
     yield "photos", options.photos
     rates = {}
-    for name, workers, threads in (("1 process", 1, 0), ("1 process of one thread", 1, 1), ("2 processes", 2, 0)):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads or before)
+    for name, workers in (("1 process", 1), ("2 processes", 2)):
         rates[name], growth = _measured(PHOTO_JOB, files, workers, None)
-        torch.set_num_threads(before)
         yield f"photos/s, {name}", round(rates[name], 2)
         yield f"memory at the end / after a tenth, {name}", round(growth, 3)
     yield "two processes / one", round(rates["2 processes"] / rates["1 process"], 2)
-    yield "two processes / one of one thread", round(rates["2 processes"] / rates["1 process of one thread"], 2)
 
 
 def photos_on_ray(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, float]]:

@@ -21,6 +21,7 @@ from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.workers import Job, spread
+from infant_fer.workers.jobs import one_torch_thread
 from infant_fer.workers.journal import SUFFIX, Journal, file_key, open_journal
 
 if TYPE_CHECKING:  # loads torch
@@ -170,7 +171,8 @@ def _read(analyzer: Analyzer, file: PhotoFile, settings: ReadSettings) -> FileRe
         return FileResult(file, None, file.fault)
     report = None
     try:
-        report = analyzer.analyze(file.path)
+        with one_torch_thread():  # one face is too little work for two, which wait for each other; a map is not
+            report = analyzer.analyze(file.path)
         if settings.steadiness and report.faces:
             report = analyzer.check_steadiness(report)
         return FileResult(file, analyzer.explain(report) if settings.explain and report.faces else report)

@@ -23,6 +23,19 @@ AHEAD = 2  # items a worker has in hand or finished before their turn: it bounds
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read as libraries load
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on one thread in the body, as in a worker, and on as many as before after it."""
+    import torch  # not by every job
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class Job(Generic[Item, Result]):
     """What is done with every item. All three are sent to workers, so they are functions of a module, or partials of such.

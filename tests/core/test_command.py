@@ -1,77 +1,17 @@
-"""`python -m infant_fer`: rows, reports, exit codes."""
+"""`python -m infant_fer`: its commands, options, help and exit codes."""
 
 import argparse
 import contextlib
-import csv
-import io
-import json
 import os
-import re
 import subprocess
 import sys
-import weakref
 from importlib import import_module
-from pathlib import Path
 
-import numpy as np
-import pillow_heif
 import pytest
-from PIL import Image
 
 from infant_fer.__main__ import DELEGATED, main
-from infant_fer.batch import photo_files, writers
-from infant_fer.errors import CheckpointError
-from infant_fer.images import Photo, load_photo
-from infant_fer.report import Report
 from tests.conftest import EXAMPLES, ROOT
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Return a folder with pictures of two faces, of one and of none, a damaged one and a text file."""
-    for name in ("two_faces.jpg", "smile.jpg"):
-        (tmp_path / name).write_bytes((EXAMPLES / name).read_bytes())
-    Image.new("RGB", (300, 200), (30, 90, 30)).save(tmp_path / "meadow.png")
-    (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    (tmp_path / "notes.txt").write_text("not a photo")
-    return tmp_path
-
-
-def test_csv_has_a_row_for_every_face_and_every_file(folder, capsys):
-    out = folder / "out.csv"
-    assert main([str(folder), "--csv", str(out)]) == 0
-    rows = list(csv.DictReader(out.open()))
-    assert list(rows[0])[:6] == ["file", "face", "label", "positive", "neutral", "negative"]
-    found = [(row["file"].rsplit("/", 1)[1], row["face"], row["label"]) for row in rows]
-    assert found[0] == ("broken.jpg", "", "unreadable")
-    assert found[1] == ("meadow.png", "", "no face")
-    assert [entry[:2] for entry in found[2:]] == [("smile.jpg", "1"), ("two_faces.jpg", "1"), ("two_faces.jpg", "2")]
-    for row in rows[2:]:
-        shares = [float(row[name]) for name in ("positive", "neutral", "negative")]
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
-        assert row["label"] == ("positive", "neutral", "negative")[shares.index(max(shares))]
-    assert "broken.jpg: This file could not be read" in capsys.readouterr().err
-
-
-def test_json_gives_boxes_in_pixels_of_the_full_photo(folder, tmp_path):
-    large = tmp_path / "large.jpg"
-    Image.open(EXAMPLES / "smile.jpg").resize((2560, 2560)).save(large)
-    out = folder / "out.json"
-    assert main([str(large), str(folder / "smile.jpg"), "--json", str(out)]) == 0
-    big, small = json.loads(out.read_text())
-    assert big["photo_size_wh"] == [2560, 2560]
-    for a, b in zip(big["faces"][0]["box_xyxy"], small["faces"][0]["box_xyxy"], strict=True):
-        assert a / 4 == pytest.approx(b, abs=8)
-    assert big["faces"][0]["explanation"] is None
-
-
-def test_html_and_explanations(folder):
-    out, report = folder / "out.html", folder / "out.json"
-    assert main([str(folder / "smile.jpg"), "--html", str(out), "--json", str(report), "--explain"]) == 0
-    assert out.read_text().count("data:image/jpeg;base64,") == 2
-    explanation = json.loads(report.read_text())[0]["faces"][0]["explanation"]
-    assert explanation["samples"] == explanation["requested_samples"] == 50
-    assert sum(explanation["share_per_part"].values()) == pytest.approx(1, abs=1e-3)
+from tests.core.test_batch import Empty
 
 
 @pytest.mark.parametrize("module", ["infant_fer.__main__", "app", "train"])
@@ -83,54 +23,15 @@ def test_threads_that_wait_do_not_spin(module, monkeypatch):
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
-def test_exit_codes(folder, capsys):
-    assert main([str(folder / "broken.jpg")]) == 1
-    assert main([str(folder / "nowhere")]) == 1
-    empty = folder / "empty"
+def test_exit_codes(tmp_path, capsys):
+    broken, empty = tmp_path / "broken.jpg", tmp_path / "empty"
+    broken.write_bytes(b"nothing")
     empty.mkdir()
+    assert main([str(broken)]) == 1
+    assert main([str(tmp_path / "nowhere")]) == 1
     assert main([str(empty)]) == 1
     assert "No photo was found" in capsys.readouterr().err
-    assert main([str(folder / "smile.jpg"), "--checkpoint", str(empty)]) == 2
-
-
-def test_a_photo_no_decoder_can_read_does_not_stop_the_next(analyzer, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: analyzer)
-    heic = io.BytesIO()
-    pillow_heif.from_pillow(Image.new("RGB", (60, 40))).save(heic)
-    bad = tmp_path / "a_bad.heic"
-    bad.write_bytes(heic.getvalue().replace(b"hvcC", b"none"))
-    assert main([str(bad), str(EXAMPLES / "smile.jpg")]) == 0
-    out, err = capsys.readouterr()
-    assert [row["face"] for row in csv.DictReader(io.StringIO(out))] == ["", "1"]
-    assert f"{bad}: This file could not be read" in err
-
-
-class Empty:
-    """Finds no face, and counts which of its reports and photos are still alive."""
-
-    def __init__(self):
-        self.given, self.alive = [], []
-
-    def analyze(self, path):
-        self.alive.append(sum(reference() is not None for reference in self.given))
-        report = Report(Photo(np.zeros((40, 60, 3), np.uint8), (60, 40)), (), ("No face was found.",), "none")
-        self.given += [weakref.ref(report), weakref.ref(report.photo.rgb)]
-        return report
-
-
-def test_photos_are_forgotten_once_their_results_are_written(monkeypatch, tmp_path):
-    reader = Empty()
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
-    outputs = [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
-    assert main([*(f"{number}.jpg" for number in range(6)), *outputs]) == 0
-    assert len(reader.alive) == 6
-    assert max(reader.alive) <= 2  # the report before, and its photo
-    assert len(json.loads((tmp_path / "out.json").read_text())) == 6
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 7
-    page = (tmp_path / "out.html").read_text()
-    assert page.count("<h2>No face found</h2>") == 6
-    assert 'name="viewport"' in page
-    assert page.endswith("</body></html>")
+    assert main([str(EXAMPLES / "smile.jpg"), "--checkpoint", str(empty)]) == 2
 
 
 @pytest.mark.parametrize("module", ["evaluate", "explain.__main__", "trust.__main__", "export"])
@@ -145,140 +46,6 @@ def test_every_command_ends_with_one_sentence_when_it_is_interrupted(monkeypatch
             monkeypatch.setattr(command, name, interrupt)
     assert command.main([]) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
-
-
-@pytest.mark.parametrize("kind", ["json", "csv", "html"])
-def test_an_interrupted_run_keeps_its_results_and_the_earlier_file(monkeypatch, tmp_path, capsys, kind):
-    class Interrupted(Empty):
-        def analyze(self, path):
-            if path.name == "2.jpg":
-                raise KeyboardInterrupt
-            return super().analyze(path)
-
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Interrupted())
-    out, beside = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.part"
-    out.write_text("earlier")
-    command = ["0.jpg", "1.jpg", "2.jpg", f"--{kind}", str(out)]
-    assert main(command) == 130
-    assert "Interrupted" in capsys.readouterr().err
-    assert out.read_text() == "earlier"
-    text = beside.read_text()
-    assert "0.jpg" in text
-    assert "1.jpg" in text
-    assert "2.jpg" not in text
-    out.unlink()
-    beside.unlink()
-    assert main(command) == 130
-    assert out.read_text() == text
-    assert [file.name for file in tmp_path.iterdir()] == [out.name]
-
-
-@pytest.mark.parametrize("kind", ["--json", "--csv", "--html"])
-@pytest.mark.parametrize("place", ["nowhere/out", ".", "photo.jpg", "link", "/dev/full"])
-def test_an_output_that_cannot_be_written_is_refused_before_a_photo_is_read(monkeypatch, tmp_path, capsys, kind, place):
-    reader = Empty()
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
-    (tmp_path / "photo.jpg").write_bytes(b"the only copy")
-    (tmp_path / "link").symlink_to("photo.jpg")
-    assert main([kind, str(tmp_path / place), "0.jpg"]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith(f"{tmp_path / place} ")
-    assert message.count("\n") == 1
-    assert reader.alive == []
-    assert (tmp_path / "photo.jpg").read_bytes() == b"the only copy"
-
-
-def test_an_input_is_no_output_and_two_outputs_have_two_names(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
-    photo = tmp_path / "photo"
-    photo.write_bytes(b"x")
-    assert main([str(photo), "--csv", str(photo)]) == 2
-    assert "is also an input" in capsys.readouterr().err
-    assert main(["0.jpg", "--csv", str(tmp_path / "out"), "--json", str(tmp_path / "out")]) == 2
-    assert "Two outputs" in capsys.readouterr().err
-
-
-def test_one_bad_item_is_a_row_and_the_rest_goes_on(monkeypatch, tmp_path, capsys):
-    """Names that are not UTF-8 or too long, a pipe, a folder, and a library's own fault."""
-
-    class Faulty(Empty):
-        def analyze(self, path):
-            if path.name == "strange.jpg":
-                raise RuntimeError("deep inside")
-            if path.name != "fine.jpg":
-                load_photo(path)
-            return super().analyze(path)
-
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Faulty())
-    latin = os.fsencode(tmp_path / "folder") + b"/caf\xe9.jpg"
-    (tmp_path / "folder").mkdir()
-    Path(os.fsdecode(latin)).write_bytes(b"nothing")
-    (tmp_path / "folder" / "._smile.jpg").write_bytes(b"a Mac's note beside a photo")
-    os.mkfifo(tmp_path / "pipe.jpg")
-    files = ["folder", "a" * 300 + ".jpg", "strange.jpg", "pipe.jpg", "fine.jpg"]
-    monkeypatch.chdir(tmp_path)
-    outputs = [word for kind in ("json", "csv", "html") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
-    assert main([*files, *outputs]) == 0
-    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    assert [(row["file"], row["label"]) for row in rows] == [
-        (r"folder/caf\xe9.jpg", "unreadable"),
-        ("a" * 300 + ".jpg", "unreadable"),
-        ("strange.jpg", "unreadable"),
-        ("pipe.jpg", "unreadable"),
-        ("fine.jpg", "no face"),
-    ]
-    errors = [entry.get("error", "") for entry in json.loads((tmp_path / "out.json").read_text())]
-    for error, words in zip(errors, ("could not be read", "too long", "deep inside", "not a file", ""), strict=True):
-        assert words in error
-    assert errors == [row["notes"] for row in rows[:-1]] + [""]
-    assert "RuntimeError: deep inside" in (tmp_path / "out.html").read_text()
-    assert "strange.jpg: Unexpected RuntimeError" in capsys.readouterr().err
-
-
-def test_a_locked_folder_is_a_row(monkeypatch, tmp_path):
-    """The tests may run as root, to whom no folder is locked, so the system's answer is given here."""
-    (tmp_path / "open.jpg").write_bytes(b"x")
-    (tmp_path / "locked").mkdir()
-    scandir = os.scandir
-
-    def locked(path):
-        if os.path.basename(path) == "locked":
-            raise PermissionError(13, "Permission denied", os.fspath(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", locked)
-    found = photo_files([tmp_path])
-    assert [(file.title, file.fault) for file in found] == [
-        ("locked", "The folder could not be opened: Permission denied."),
-        ("open.jpg", ""),
-    ]
-
-
-def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_path):
-    class Inexplicable:
-        analyze = staticmethod(analyzer.analyze)
-
-        def explain(self, report):
-            raise CheckpointError("no gradient here")
-
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Inexplicable())
-    out = tmp_path / "out.csv"
-    assert main([str(EXAMPLES / "smile.jpg"), "--explain", "--csv", str(out)]) == 0
-    (row,) = csv.DictReader(out.open())
-    assert row["label"] == "positive"
-    assert row["notes"].endswith("no gradient here")
-
-
-def test_pages_name_no_folder_of_this_computer(monkeypatch, tmp_path):
-    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
-    (tmp_path / "study" / "baby").mkdir(parents=True)
-    (tmp_path / "study" / "baby" / "1.jpg").write_bytes(b"x")
-    out = tmp_path / "out.html"
-    alone = str(tmp_path / "study" / "baby" / "1.jpg")
-    assert main([str(tmp_path / "study"), alone, alone, "--html", str(out)]) == 0
-    page = out.read_text()
-    assert re.findall("<h2>(.*1.jpg.*)</h2>", page) == ["baby/1.jpg", "1.jpg", "1.jpg (2)"]
-    assert str(tmp_path) not in page
 
 
 @pytest.mark.parametrize("arguments", [["read"], []])
@@ -307,23 +74,6 @@ def test_other_commands_get_their_own_arguments(command, capsys):
     assert main([command, "--help"]) == 0
     assert capsys.readouterr().out == own
     assert main([command, "--nonsense"]) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_text_of_the_csv_is_a_formula_and_numbers_stay(start):
-    row = dict.fromkeys(writers.COLUMNS, f"{start}0.5")
-    safe = dict(zip(writers.COLUMNS, writers._no_formulas(list(row.values())), strict=True))
-    quoted = {name for name, cell in safe.items() if cell == f"'{start}0.5"}
-    assert quoted == {"file", "label", "notes", "checkpoint"}
-    assert safe["valence"] == row["valence"]
-
-
-def test_a_file_named_like_a_formula_is_text_in_the_csv(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("=1+1.jpg").write_bytes(b"no photo")
-    main(["=1+1.jpg", "--csv", "out.csv"])
-    assert next(csv.DictReader(Path("out.csv").read_text("utf-8").splitlines()))["file"] == "'=1+1.jpg"
 
 
 @pytest.mark.slow
