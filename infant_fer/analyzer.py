@@ -150,6 +150,17 @@ class Analyzer:
             shares, ratios = share_per_part(saliency.values, parts), density_ratio_per_part(saliency.values, parts)
             yield report.with_explanation(face, Explanation(saliency, shares, ratios))
 
+    def explain_with_steadiness(
+        self, report: Report, face: int = 1, settings: ExplanationSettings = ExplanationSettings()
+    ) -> Iterator[Report]:
+        """Yield the reports of `explain_steps`; the last one also says how steady the answer is, which its verdict counts."""
+        for step in self.explain_steps(report, face, settings):
+            explained = step.face(face)
+            complete = explained.explanation is not None and explained.explanation.complete
+            if complete and explained.assessment.steadiness is None:
+                step = self.check_steadiness(step, face)
+            yield step
+
     def map_inputs(
         self, face: FaceReport, settings: ExplanationSettings
     ) -> tuple[Score, torch.Tensor, Method, np.ndarray]:

@@ -30,6 +30,16 @@ from infant_fer.ui.several.tab import build_several_tab
 
 TITLE = "infant_fer"
 API_MAP_PX = 512  # long side of the map's picture
+# What the programmatic endpoints say of themselves, in English.
+API_EXPLAIN = (
+    "With `explain` the first face has an `explanation` with its map over the photo (`map`, a PNG data: URL), and its "
+    "`assessment` has the `steadiness`: in how many of 32 slightly changed copies the label stays. Its verdict counts that, as "
+    "the page's does when the map is complete. Without `explain` the steadiness is null and is not counted."
+)
+API_DESCRIPTIONS = {
+    "analyze": f"Read one photo: its report as JSON. {API_EXPLAIN}",
+    "analyze_batch": f"Read several photos: a list of their reports; a file that is no photo has an `error`. {API_EXPLAIN}",
+}
 HEAD_HTML = (
     f'<h1 data-words="heading">{BROWSER_WORDS["heading"]}</h1>'
     f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
@@ -96,10 +106,7 @@ def _forget_with(page: gr.Blocks, stores: Sequence[SessionStore]) -> None:
 
 
 def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
-    """`/analyze`: a photo in, the report as JSON out; `/analyze_batch`: several photos, a list. All else is optional.
-
-    With `explain` the first face's explanation has its map over the photo as a PNG data: URL, `map`.
-    """
+    """`/analyze`: a photo in, the report as JSON out; `/analyze_batch`: several photos, a list. All else is optional."""
 
     def forget(request: gr.Request) -> None:
         # Gradio keeps what was sent, and here no page will be closed.
@@ -110,7 +117,7 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         report = time_stamped(analyzer.analyze(photo, budget=SearchBudget()))
         if not (explain and report.faces):
             return json.loads(report.to_json())
-        report = analyzer.explain(report)
+        *_, report = analyzer.explain_with_steadiness(report)
         answer = json.loads(report.to_json())
         answer["faces"][0]["explanation"]["map"] = data_url(draw_saliency(close_up(report, API_MAP_PX)))
         return answer
@@ -145,7 +152,8 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
     one, several = PrivateImage(visible=False, label="photo"), PrivateImages(visible=False, label="photos")
     for name, function, photos in (("analyze", analyze, one), ("analyze_batch", analyze_batch, several)):
         answer = gr.JSON(visible=False, label="report")
-        gr.Button(visible=False).click(function, inputs(photos), [answer], api_name=name)
+        description = API_DESCRIPTIONS[name]
+        gr.Button(visible=False).click(function, inputs(photos), [answer], api_name=name, api_description=description)
 
 
 def _flag(explain: bool | None) -> bool:

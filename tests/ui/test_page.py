@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import gradio_client
 import pytest
 from PIL import Image
 
@@ -161,7 +162,18 @@ def test_arrow_keys_move_the_settings(visit):
     page.wait_for_function("(old) => document.querySelector('#map img').src !== old", arg=before)
 
 
-def test_downloads_parse(visit):
+def the_endpoint_says_the_same(report: dict, address: str) -> None:
+    """The steadiness and the verdict that counts it are those beside the page's complete map."""
+    client = gradio_client.Client(address, download_files=False, analytics_enabled=False, verbose=False)
+    photo = gradio_client.handle_file(EXAMPLES / "smile.jpg")
+    answers = [client.predict(photo, explain=explain, api_name="/analyze") for explain in (True, False)]
+    explained, plain = (answer["faces"][0]["assessment"] for answer in answers)
+    assert explained == report["faces"][0]["assessment"]
+    assert explained["steadiness"]["n"] == 32
+    assert plain == {**explained, "steadiness": None}  # it is steady
+
+
+def test_downloads_parse(visit, page_server):
     page = visit()
     upload(page, EXAMPLES / "smile.jpg")
     wait_for_map(page)
@@ -176,6 +188,7 @@ def test_downloads_parse(visit):
     assert saved["landmarks"] != saved["map"]
     report = json.loads(saved["json"])
     assert report["faces"][0]["explanation"]["samples"] == 50
+    the_endpoint_says_the_same(report, page_server[0])
     page.set_content(saved["html"].decode())
     assert page.locator("img").count() == 2
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1  # a face is a printed page

@@ -127,11 +127,9 @@ def explained(
         return
     report, number, request_id = begun
     analyzer = registry.analyzer(checkpoint)
-    for step in analyzer.explain_steps(report, number, settings):
+    for step in analyzer.explain_with_steadiness(report, number, settings):
         explanation = step.face(number).explanation
         assert explanation is not None  # every step has one
-        if explanation.complete and step.face(number).assessment.steadiness is None:
-            step = analyzer.check_steadiness(step, number)
         if not session.update_map(request_id, step, key, explanation.complete):
             # A step on its way to the browser may have shown the button again.
             yield [gr.skip(), gr.skip(), gr.skip(), HIDE]

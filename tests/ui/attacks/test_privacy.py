@@ -59,7 +59,9 @@ def test_the_endpoint_needs_a_photo_only_and_answers_with_the_report(client, pag
 
 
 def test_only_two_endpoints_are_public(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/analyze", "/analyze_batch"]
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/analyze", "/analyze_batch"]
+    assert all("`steadiness`" in endpoint["description"] for endpoint in endpoints.values())
 
 
 def test_the_endpoint_explains(client, page_server):
