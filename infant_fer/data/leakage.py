@@ -21,6 +21,7 @@ from infant_fer.models.infant_face import luminance_crops
 # splits were looked at: all 25 show one photograph twice.
 NEAR_DUPLICATE = 0.95
 THUMBNAIL = 16
+COMPARED_AT_ONCE = 2**25  # pairs: 128 MiB
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def near_pairs(luminance: torch.Tensor) -> np.ndarray:
     count = len(luminance)
     rows = torch.cat([thumbnails(luminance), thumbnails(luminance.flip(-1))])
     found = [torch.zeros((0, 2), dtype=torch.long)]
-    for start in range(0, count, 2048):
-        first, second = torch.where(rows[start : min(start + 2048, count)] @ rows.T >= NEAR_DUPLICATE)
+    block = max(1, COMPARED_AT_ONCE // max(1, len(rows)))
+    for start in range(0, count, block):
+        first, second = torch.where(rows[start : min(start + block, count)] @ rows.T >= NEAR_DUPLICATE)
         pairs = torch.stack([first + start, second % count], 1)
         found.append(pairs[pairs[:, 0] < pairs[:, 1]])
     return torch.cat(found).unique(dim=0).numpy()

@@ -49,9 +49,8 @@ def finding(record: dict) -> str:
     for method, means in record["faithfulness"].items():
         below = Mean.from_dict(means["below_random"])
         compared = "below" if means["deletion_auc"]["value"] < means["edge_deletion_auc"]["value"] else "not below"
-        low, high = (end * 100 for end in below.interval)
         words.append(
-            f"{METHODS[method].title}: deletion area {below.value:.0%} below random ({low:.0f}–{high:.0f}), {compared} edges."
+            f"{METHODS[method].title}: deletion area {below.value:.0%} below random ({below.ends(0, 100)}), {compared} edges."
         )
     words += [f"{METHODS[method].title}: {reason}" for method, reason in record["unavailable"].items()]
     first = next(iter(record["faithfulness"].values()))["below_random"]
@@ -59,10 +58,15 @@ def finding(record: dict) -> str:
 
 
 def method_sentence(record: dict, method: str) -> str:
-    """Return one sentence on a method's maps over the whole split, with a warning below LEAST_MARGIN; empty if not measured."""
+    """Return one sentence on a method's maps over the whole split, with a warning below LEAST_MARGIN.
+
+    Empty if it was not measured, or on one infant alone.
+    """
     if method not in record["faithfulness"]:
         return ""
     below = Mean.from_dict(record["faithfulness"][method]["below_random"])
+    if below.interval is None:
+        return ""
     low, high = (end * 100 for end in below.interval)
     measured = Message(
         "On {n} {split} pictures the deletion area of this checkpoint's {method} maps is {below:.0f} % below that of a random order "
@@ -159,7 +163,7 @@ def _brightest(parts: Mapping[str, dict]) -> str:
     """Return the brightest face parts with their intervals; what is outside of the face is left out."""
     inside = [(part, Mean.from_dict(mean)) for part, mean in parts.items() if part != "outside"]
     first = sorted(inside, key=lambda item: -item[1].value)[:BRIGHTEST]
-    return ", ".join(f"{part} {mean.value:.1f} ({mean.interval[0]:.1f}–{mean.interval[1]:.1f})" for part, mean in first)
+    return ", ".join(f"{part} {mean.value:.1f} ({mean.ends(1)})" for part, mean in first)
 
 
 def _parts_table(maps: SplitMaps, method: str) -> Table:
@@ -211,8 +215,8 @@ def _ranking_table(maps: SplitMaps, method: str) -> Table:
 
 
 def _placed(part: str, rank: PartRank) -> str:
-    low, high = rank.interval
-    return f"{part} (rank {low} to {high}), brightest in {rank.leads.short}"
+    place = f"rank {rank.interval[0]} to {rank.interval[1]}" if rank.interval else "one infant, no interval"
+    return f"{part} ({place}), brightest in {rank.leads.short}"
 
 
 def _gallery(maps: SplitMaps, crops: np.ndarray) -> Iterator[Figure]:

@@ -27,10 +27,10 @@ ZONES = {"mouth": ("mouth",), "T-zone": T_ZONE, "eyes": ("eyes",)}  # whose lead
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`."""
+    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`; None for one infant's pictures."""
 
     value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     n: int
     infants: int
 
@@ -39,22 +39,34 @@ class Mean:
         """Average (N ≥ 1,) values; `infants` (N,) says which infant each is of."""
         _, number = np.unique(infants, return_inverse=True)
         sums, counts = np.bincount(number, values), np.bincount(number)
-        return cls(float(np.mean(values)), bootstrap_interval(sums, counts), len(values), len(counts))
+        interval = bootstrap_interval(sums, counts) if len(counts) > 1 else None
+        return cls(float(np.mean(values)), interval, len(values), len(counts))
 
     def to_dict(self) -> dict:
         """Return plain data for JSON."""
-        return {"value": self.value, "n": self.n, "infants": self.infants, "interval95": list(self.interval)}
+        return {
+            "value": self.value,
+            "n": self.n,
+            "infants": self.infants,
+            "interval95": self.interval and list(self.interval),
+        }
 
     @classmethod
     def from_dict(cls, plain: dict) -> Mean:
         """Read what `to_dict` wrote."""
-        low, high = plain["interval95"]
-        return cls(plain["value"], (low, high), plain["n"], plain["infants"])
+        interval = plain["interval95"]
+        return cls(plain["value"], interval and (interval[0], interval[1]), plain["n"], plain["infants"])
+
+    def ends(self, digits: int = 2, scale: float = 1) -> str:
+        """Return the interval's ends, times `scale`, for the brackets after a value."""
+        if self.interval is None:
+            return "one infant, no interval"
+        return "–".join(f"{end * scale:.{digits}f}" for end in self.interval)
 
     @property
     def short(self) -> str:
         """Return one table cell."""
-        return f"{self.value:.2f} ({self.interval[0]:.2f}–{self.interval[1]:.2f}), n = {self.n}"
+        return f"{self.value:.2f} ({self.ends()}), n = {self.n}"
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,12 @@ class PartRank:
     """Where a face part comes among FACE_PARTS by the mean brightness for its size, 1 first, and how often it is the brightest."""
 
     rank: int
-    interval: tuple[int, int]  # 95 %, bootstrap over infants
+    interval: tuple[int, int] | None  # 95 %, bootstrap over infants; None for one infant's pictures
     leads: Proportion  # of the pictures
 
     def to_dict(self) -> dict:
         """Return plain data for JSON."""
-        return {"rank": self.rank, "interval95": list(self.interval), "leads": self.leads.to_dict()}
+        return {"rank": self.rank, "interval95": self.interval and list(self.interval), "leads": self.leads.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +137,9 @@ class SplitMaps:
         infants = np.array([each.infant for each in rows])
         ratios = np.array([[each.ratios[method][part] for part in FACE_PARTS] for each in rows])
         ranks, intervals = bootstrap_ranks(ratios, infants)
+        several = len(set(infants)) > 1
         found = {
-            part: PartRank(int(rank), (int(low), int(high)), self.leading(rows, method, (part,)))
+            part: PartRank(int(rank), (int(low), int(high)) if several else None, self.leading(rows, method, (part,)))
             for part, rank, (low, high) in zip(FACE_PARTS, ranks, intervals, strict=True)
         }
         return dict(sorted(found.items(), key=lambda item: item[1].rank))
@@ -193,8 +206,11 @@ def _below_random(areas: Sequence[Mapping[str, float]], infants: np.ndarray) -> 
     _, number = np.unique(infants, return_inverse=True)
     deletion = np.bincount(number, [each["deletion_auc"] for each in areas])
     random = np.bincount(number, [each["random_deletion_auc"] for each in areas])
-    low, high = bootstrap_interval(deletion, random)
-    return Mean(1 - float(deletion.sum() / random.sum()), (1 - high, 1 - low), len(areas), len(random))
+    interval = None
+    if len(random) > 1:
+        low, high = bootstrap_interval(deletion, random)
+        interval = (1 - high, 1 - low)
+    return Mean(1 - float(deletion.sum() / random.sum()), interval, len(areas), len(random))
 
 
 def split_maps(

@@ -87,7 +87,9 @@ def test_parts_are_ranked_with_intervals_over_infants():
     assert ranking["mouth"].interval[0] == 1
     assert ranking["mouth"].interval[1] > 1  # without the one infant it does not lead
     assert (ranking["mouth"].leads.right, ranking["mouth"].leads.n) == (9, 11)
-    sure = SplitMaps(tuple(pictures[:9]) * 2, ("gradcam",), 50, 0, {})
+    alone = SplitMaps(tuple(pictures[:9]), ("gradcam",), 50, 0, {})
+    assert alone.ranking(alone.pictures, "gradcam")["mouth"].interval is None  # of one infant
+    sure = SplitMaps((*pictures[:9], row("d", "positive", "positive", 0.1, "mouth")), ("gradcam",), 50, 0, {})
     assert sure.ranking(sure.pictures, "gradcam")["mouth"].interval == (1, 1)
 
 
@@ -97,7 +99,8 @@ def test_the_card_has_the_table_and_keeps_its_other_sections():
     assert written.index("## Figures") < written.index(HEADING) < written.index("## Data and licence")
     assert re.search(r"\| Grad-CAM \| 0\.30 \(0\.\d\d–0\.60\), n = 4 \| 0\.50 \(0\.50–0\.50\), n = 4 \|", written)
     assert "75.0 %" in written  # of the pictures below random
-    assert "| Grad-CAM | mouth 3.0 (3.0–3.0)," in written
+    assert "| Grad-CAM | mouth 3.0 (one infant, no interval)," in written  # read as positive
+    assert "| mouth 3.0 (3.0–3.0)," in written  # negative: two infants
     assert "brows 3.0 (3.0–3.0)" in written
     assert "| T-zone (forehead, brows, nose) | 0.0 % (0–" in written
     older = maps_by_hand().to_dict()
@@ -137,6 +140,13 @@ def test_intervals_are_over_infants_not_pictures():
     assert (mean.n, mean.infants) == (12, 3)
 
 
+def test_one_infants_pictures_have_no_interval():
+    mean = Mean.of([0.2, 0.4], np.array(["a", "a"]))
+    assert mean.interval is None
+    assert mean.short == "0.30 (one infant, no interval), n = 2"
+    assert Mean.from_dict(json.loads(json.dumps(mean.to_dict()))) == mean
+
+
 @pytest.mark.slow
 def test_the_command_explains_a_split(tmp_path, capsys):
     table = ["file,label,subject"]
@@ -162,7 +172,7 @@ def test_the_command_explains_a_split(tmp_path, capsys):
     assert "| SmoothGrad | " in (folder / "README.md").read_text()
     html = report.read_text()
     assert "Are the maps true?" in html
-    assert re.search(r"mouth \(rank 1 to \d\), brightest in", html)
+    assert re.search(r"mouth \(one infant, no interval\), brightest in", html)
     assert "labelled positive, read as positive" in html
     assert main(["checkpoints/infant-fer-small", "--data", str(data), "--part", "all", "--maps", "voodoo",
                  "--cache", str(tmp_path / "cache")]) == 1  # fmt: skip
