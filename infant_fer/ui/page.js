@@ -189,6 +189,9 @@ window.infantFer = (() => {
   // Gradio has these names in English only; data-gradio keeps what they were.
   const rename = (element, attribute) => {
     const name = element.getAttribute(attribute);
+    // Gradio's slider says its kind in English, which a screen reader says by itself in the visitor's language.
+    const plain = name.replace(/^(number input|range slider) for /, "");
+    if (plain !== name) element.setAttribute(attribute, plain);
     if (!(name in WORDS.en) || WORDS.en[name] !== name) return;
     if (element.dataset.gradio !== name) element.dataset.gradio = name;
     if (words(name) !== name) element.setAttribute(attribute, words(name));

@@ -31,6 +31,15 @@ LAYOUT_SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
 }).observe({type: "layout-shift", buffered: true}); }"""
 NAMES = """() => [...document.querySelectorAll("[aria-label], [title]")]
     .flatMap((each) => [each.getAttribute("aria-label"), each.getAttribute("title")]).filter(Boolean)"""
+# What is lower than 44 px of the settings, or has something else at its upper or lower edge.
+UNTOUCHABLE = """() => [...document.querySelectorAll("#settings :is(button, input, summary)")].flatMap((each) => {
+    const target = each.closest("label:has(> :is([type=checkbox], [type=radio]))") || each.closest(".wrap-inner") || each;
+    target.scrollIntoView({block: "center"});
+    const box = target.getBoundingClientRect(), middle = box.left + box.width / 2;
+    const hit = [box.top + 2, box.bottom - 2].every((y) => target.contains(document.elementFromPoint(middle, y)));
+    if (box.width === 0 || box.height >= 43.9 && hit) return [];
+    return [`${each.ariaLabel || each.title || target.innerText}: ${box.height} px, ${hit}`];
+})"""
 SEEN = """(selector) => { const box = document.querySelector(selector).getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight && box.height > 0; }"""
 
@@ -56,6 +65,15 @@ def test_the_verdict_is_in_sight_and_nothing_jumps(visit, viewport):
         assert "inset(0px 70%" in page.evaluate(
             "getComputedStyle(document.querySelector('#pictures').lastElementChild).clipPath"
         )
+        page.click("#settings button")
+        page.locator("#strength input[type=range]").scroll_into_view_if_needed()
+        page.evaluate(FADED_IN)
+        assert page.evaluate(UNTOUCHABLE) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        page.locator("#strength input[type=range]").click(position={"x": 30, "y": 3})  # above the track
+        assert float(page.input_value("#strength input[type=range]")) < 0.5
+        assert page.get_by_role("slider", name="Noise samples", exact=True).count() == 1
+        assert page.get_by_role("spinbutton", name="Noise samples", exact=True).count() == 1
 
 
 def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
@@ -165,7 +183,9 @@ def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_p
             page.click("#test-steady")
             page.wait_for_selector("#test-steady-result >> text=Rangkorrelation")
         assert english_in(page.inner_text("body"), "de") == set()
-        assert english_in("\n".join(page.evaluate(NAMES)), "de") == set()
+        names = "\n".join(page.evaluate(NAMES))
+        assert english_in(names, "de") == set()
+        assert "range slider" not in names
     assert page.evaluate("document.documentElement.lang") == "de"
     (tmp_path / "clip.mp4").write_bytes(b"no clip")
     page.get_by_role("tab", name="Clip").click()
