@@ -26,6 +26,7 @@ FINE_BITS = 4  # cv2 draws with 1/16 px
 SHOWN_LONG_SIDE = 1024  # px; sharp on a page, a third of the bytes of the whole photo
 SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-up
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+WITHHELD_COLOUR = "#3A3A3A"  # of a box where the answer is withheld: no affect's colour
 
 
 def whole_view(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
@@ -47,7 +48,10 @@ def close_up(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
 
 
 def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> np.ndarray:
-    """Draw every face's box and number and the selected face's landmarks on a copy of the photo, (H, W, 3) uint8 RGB."""
+    """Draw every face's box and number and the selected face's landmarks on a copy of the photo, (H, W, 3) uint8 RGB.
+
+    A box has the colour of the face's affect, or WITHHELD_COLOUR where the verdict is "cannot say".
+    """
     canvas = report.photo.rgb.copy()
     for face in report.faces:
         _draw_box(canvas, face, face.number == selected, numbered=len(report.faces) > 1)
@@ -144,7 +148,8 @@ def _colour_table() -> np.ndarray:
 
 def _draw_box(canvas: np.ndarray, face: FaceReport, selected: bool, numbered: bool) -> None:
     width = _line_width(face)
-    colour = _rgb(AFFECT_COLOURS[face.prediction.label])
+    withheld = face.assessment.verdict == "cannot say"
+    colour = _rgb(WITHHELD_COLOUR if withheld else AFFECT_COLOURS[face.prediction.label])
     left, top, right, bottom = (round(value) for value in face.face.box_xyxy)
     if face.face.height_px >= SMALL_DRAWN_PX:
         cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width + (3 if selected else 2), cv2.LINE_AA)

@@ -15,7 +15,7 @@ from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS, meters
 from infant_fer.locales import Translate, translator
 from infant_fer.regions import PART_WORDS
-from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, Explanation, FaceReport, Report, clear_label
+from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, FaceReport, Report, clear_label
 from infant_fer.templates import document, render
 from infant_fer.trust.assessment import VERDICTS
 
@@ -83,8 +83,12 @@ def live_html(face: FaceReport, mean: Mapping[str, float], notes: Sequence[str],
     )
 
 
-def shares_html(explanation: Explanation | None, language: str = "en") -> Markup:
-    """Return the map's legend and each face part's density ratio as bars; nothing without an explanation."""
+def shares_html(face: FaceReport, language: str = "en") -> Markup:
+    """Return the legend of a face's map and each face part's density ratio as bars; nothing without an explanation.
+
+    Where the verdict withholds the answer, the legend does not name it either.
+    """
+    explanation = face.explanation
     if explanation is None:
         return Markup()
     saliency = explanation.saliency
@@ -102,7 +106,9 @@ def shares_html(explanation: Explanation | None, language: str = "en") -> Markup
         "shares.html.j2",
         language,
         ramp=colour_bar_css(),
-        target=saliency.target,
+        target=""
+        if (face.assessment.verdict, saliency.target) == ("cannot say", face.prediction.label)
+        else saliency.target,
         density_ratio={PART_WORDS[part]: ratio for part, ratio in ranked},
         done=saliency.samples / requested,
         signed=saliency.signed is not None,
@@ -150,9 +156,7 @@ def report_section(
     pictures = [(_("Face and landmarks"), data_url(draw_faces(view, number), quality))]
     if report.faces and report.face(number).explanation:
         pictures.append((_("What weighed in the answer"), data_url(draw_saliency(view, number), quality)))
-    answers = [
-        answer_html(report, face.number, language) + shares_html(face.explanation, language) for face in report.faces
-    ]
+    answers = [answer_html(report, face.number, language) + shares_html(face, language) for face in report.faces]
     return render(
         "section.html.j2",
         language,

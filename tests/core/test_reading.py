@@ -206,7 +206,7 @@ def test_the_page_says_what_it_must(explained):
     assert 'name="viewport"' in text
     assert "It looked most at the " in explained.faces[0].sentence
     assert "the baby is" not in text
-    assert "weighed little" in shares_html(explained.faces[0].explanation)
+    assert "weighed little" in shares_html(explained.faces[0])
     without_map = report_page(replace(explained, faces=(replace(explained.faces[0], explanation=None),)))
     assert "What weighed in the answer" in text
     assert "What weighed in the answer" not in without_map

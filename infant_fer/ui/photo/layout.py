@@ -137,7 +137,7 @@ def lay_out_results(answer: gr.HTML) -> Results:
         value=1,
         visible=False,
         label=t("Which face?"),
-        info=t("Or click a face in the left picture."),
+        info=t("Or click the box of a face."),
         elem_id="face",
     )
     gr.HTML(PICTURE_SWITCH, padding=False, elem_id="picture-switch")

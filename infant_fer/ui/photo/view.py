@@ -136,7 +136,7 @@ def explained(
             return
         done = HIDE if explanation.complete else SHOW
         answer = str(answer_html(step, number, session.language))
-        yield [map_picture(session, step), answer, str(shares_html(explanation, session.language)), done]
+        yield [map_picture(session, step), answer, str(shares_html(step.face(number), session.language)), done]
 
 
 def shown(session: Session, report: Report | None = None) -> Report:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -11,8 +12,10 @@ import pytest
 from markupsafe import escape
 
 from infant_fer.analyzer import ExplanationSettings
+from infant_fer.drawing import WITHHELD_COLOUR, _rgb
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
+from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
 from infant_fer.ui.downloads import download
 from infant_fer.ui.live_tab import LiveEvents, read_frame, reading_html, recording_csv
@@ -203,3 +206,10 @@ def test_a_face_too_small_gets_no_headline_but_the_reason_and_a_tip(registry):
     assert "expression</h2>" not in visible
     assert 'class="bar"' not in visible
     assert 'class="bar"' in values[3]
+    assert (values[1] == _rgb(WITHHELD_COLOUR)).all(-1).any()  # the box
+    assert not (values[1] == _rgb(AFFECT_COLOURS[face.prediction.label])).all(-1).any()
+    *_, (_, _, legend, _) = explained(registry, session, "any", FEW)
+    assert "Where the model looked</h3>" in legend
+    other = replace(FEW, target=next(affect for affect in AFFECTS if affect != face.prediction.label))
+    *_, (_, _, legend, _) = explained(registry, session, "any", other)
+    assert f"Where the model looked for “{other.target}”" in legend
