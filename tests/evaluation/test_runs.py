@@ -17,12 +17,11 @@ from infant_fer import evaluate as evaluate_script
 from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
-from infant_fer.errors import OutputError
 from infant_fer.evaluation import comparison
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import action_units, artifacts
+from infant_fer.training import action_units
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.rendered import RenderedFaces
@@ -308,48 +307,3 @@ def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
     assert "1 of 7 pictures cannot be read and are left out: " in out
     assert "i7_neutral.png: This file could not be read" in out
     assert "No face was found in any picture" in err  # the six others were searched
-
-
-def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):
-    (tmp_path / "out").mkdir()
-    save_tiny(tmp_path / "out", labels=AFFECTS)
-    edit(tmp_path / "out" / "config.json", face_crop={"size": 32})
-    (tmp_path / "out" / "metrics.json").write_text("{}")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-
-    def full(folder):
-        (folder / "model.safetensors").write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match="No space left on device"):
-        artifacts.write_checkpoint(tmp_path / "out", full)
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
-    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
-
-
-def test_folds_become_one_checkpoint_that_answers_with_their_mean(tmp_path):
-    import torch
-
-    from infant_fer.checkpoints.safety import check_folder
-    from infant_fer.errors import CheckpointError
-    from infant_fer.models.ensemble import ensemble_of
-    from infant_fer.training.pretrained import load_pretrained
-
-    members = []
-    for seed in (0, 1, 2):
-        torch.manual_seed(seed)
-        members.append(load_pretrained("random:tiny", AFFECTS, 32))
-    joined = ensemble_of([member.model for member in members])
-    joined.save_pretrained(tmp_path / "mean")
-    members[0].processor.save_pretrained(tmp_path / "mean")
-    classifier = AffectClassifier.from_pretrained(tmp_path / "mean", device="cpu")
-    pixels = torch.rand(2, 3, 32, 32)
-    shares = torch.stack([member.model.eval()(pixels).logits.softmax(1) for member in members]).mean(0)
-    torch.testing.assert_close(classifier._model(pixel_values=pixels).logits.softmax(1), shares)
-    assert classifier.crop.size == 32
-
-    config = json.loads((tmp_path / "mean" / "config.json").read_text())
-    for member in ({**config["member"], "auto_map": {"x": "y"}}, {**config["member"], "model_type": "bert"}):
-        (tmp_path / "mean" / "config.json").write_text(json.dumps({**config, "member": member}))
-        with pytest.raises(CheckpointError):
-            check_folder(tmp_path / "mean", "mean")

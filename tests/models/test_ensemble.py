@@ -1,4 +1,4 @@
-"""A vote of unlike architectures is one checkpoint: each member sees its own size and normalization, each class its weights."""
+"""Networks joined in one checkpoint: a vote, in which each member sees its own size and normalization, and the mean of folds."""
 
 import json
 
@@ -12,8 +12,10 @@ from infant_fer.checkpoints.safety import check_folder
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
-from infant_fer.models.ensemble import EnsembleConfig, vote_of
+from infant_fer.models.ensemble import EnsembleConfig, ensemble_of, vote_of
+from infant_fer.training import pretrained
 from tests.tiny_checkpoints import edit, save_tiny
+from tests.training.test_trainer import tiny_vit
 
 CROPS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 WEIGHTS = np.array([[1, 0.5, 0.2], [0, 0.5, 0.8]])
@@ -86,3 +88,25 @@ def test_other_classes_take_no_weights(vote):
         load_checkpoint(vote, new_labels=("positive", "neutral", "negative")).model.config.class_weights
         == WEIGHTS.tolist()
     )
+
+
+def test_folds_become_one_checkpoint_that_answers_with_their_mean(tmp_path, monkeypatch):
+    monkeypatch.setitem(pretrained.SHAPES, "tiny", tiny_vit)
+    members = []
+    for seed in (0, 1, 2):
+        torch.manual_seed(seed)
+        members.append(pretrained.load_pretrained("random:tiny", AFFECTS, 32))
+    joined = ensemble_of([member.model for member in members])
+    joined.save_pretrained(tmp_path / "mean")
+    members[0].processor.save_pretrained(tmp_path / "mean")
+    classifier = AffectClassifier.from_pretrained(tmp_path / "mean", device="cpu")
+    pixels = torch.rand(2, 3, 32, 32)
+    shares = torch.stack([member.model.eval()(pixels).logits.softmax(1) for member in members]).mean(0)
+    torch.testing.assert_close(classifier._model(pixel_values=pixels).logits.softmax(1), shares)
+    assert classifier.crop.size == 32
+
+    config = json.loads((tmp_path / "mean" / "config.json").read_text())
+    for member in ({**config["member"], "auto_map": {"x": "y"}}, {**config["member"], "model_type": "bert"}):
+        (tmp_path / "mean" / "config.json").write_text(json.dumps({**config, "member": member}))
+        with pytest.raises(CheckpointError):
+            check_folder(tmp_path / "mean", "mean")

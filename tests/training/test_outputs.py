@@ -74,6 +74,20 @@ def test_of_an_earlier_checkpoint_only_its_own_files_are_replaced(tmp_path):
     ]  # no old weights, no old audit
 
 
+def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):
+    output = own_checkpoint(tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in output.iterdir()}
+
+    def full(folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        artifacts.write_checkpoint(output, full)
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert {file.name: file.read_bytes() for file in output.iterdir()} == before
+
+
 def test_others_may_read_what_the_folder_lets_them(tmp_path):
     def write(folder):
         save_tiny(folder)
