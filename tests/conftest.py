@@ -23,14 +23,13 @@ SECONDS = {"slow": 8.0, "browser": 3.0}  # that a test with the marker takes on 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests on one worker of pytest-xdist, and all tests of the page on the same one (`--dist loadgroup`).
+    """Keep a module's tests on one worker of pytest-xdist, and all that visit `page_server` on the same one (`--dist loadgroup`).
 
     The longest groups come first (`--no-loadscope-reorder`), so that no worker has a long one left when the others are done.
     """
     group_of, seconds = {}, Counter()
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        group_of[item] = group = "page" if folder == "ui" else item.path.stem
+        group_of[item] = group = "page" if "page_server" in item.fixturenames else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
         seconds[group] += max([SECONDS[mark.name] for mark in item.iter_markers() if mark.name in SECONDS], default=0.3)
     items.sort(key=lambda item: (-seconds[group_of[item]], group_of[item]))

@@ -1,4 +1,4 @@
-"""All attacks in one sequence: afterwards the page answers as before, and nothing of them is left."""
+"""All attacks in one sequence: afterwards the page answers as before, nothing of them is left, and nothing left this computer."""
 
 import asyncio
 import json
@@ -18,10 +18,27 @@ from tests.conftest import EXAMPLES, ROOT
 pytestmark = pytest.mark.slow
 PHOTO = (EXAMPLES / "smile.jpg").read_bytes()
 
-# The page as app.py serves it, but that what is left goes after seconds instead of minutes. For each line of input it
-# says in JSON what it keeps; the number in it is the age in seconds at which an upload that nobody reads goes.
+# The page as app.py serves it, but that what is left goes after seconds instead of minutes, and that it can neither connect
+# to another computer nor look one up. For each line of input it says in JSON what it keeps, and what it tried to reach; the
+# number in it is the age in seconds at which an upload that nobody reads goes.
 WATCHED = textwrap.dedent(
     """
+    import ipaddress, socket
+    foreign = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+            foreign.append(str(address))
+            raise OSError("only loopback")
+        return connect(self, address)
+    socket.socket.connect = guarded
+    def looked_up(host, *args, **kwargs):
+        if host not in ("127.0.0.1", "localhost", "::1", None):
+            foreign.append(str(host))
+            raise OSError("only loopback")
+        return look_up(host, *args, **kwargs)
+    socket.getaddrinfo = looked_up
+
     import json, sys
     from pathlib import Path
     import psutil
@@ -54,6 +71,7 @@ WATCHED = textwrap.dedent(
                 "unfetched": len(queue.pending_messages_per_session),
                 "pending ids": len(queue.pending_event_ids_session),
                 "events": len(queue.event_ids_to_events),
+                "reached for": foreign,
                 "memory": psutil.Process().memory_info().rss,
             }), flush=True)
         page.close()
@@ -154,3 +172,10 @@ def test_two_thousand_malformed_requests(watched):
         assert "Traceback" not in text
     asyncio.run(visit(url, visitors=1))
     wait_until_nothing_is_left(state)
+
+
+def test_no_connection_leaves_loopback(watched):
+    """From the start of the page through the attacks to answers."""
+    url, state, _ = watched
+    asyncio.run(visit(url, visitors=1))
+    assert state()["reached for"] == []
