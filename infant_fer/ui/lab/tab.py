@@ -128,8 +128,8 @@ def _lay_out_interpolation() -> _Interpolation:
         gr.Markdown(t(SERIES))
         with gr.Row():
             names = [(t(name.capitalize()), name) for name in EXPRESSIONS]
-            start = gr.Dropdown(names, value="open smile", label=t("From"), min_width=120, elem_id="lab-from")
-            end = gr.Dropdown(names, value="cry", label=t("To"), min_width=120, elem_id="lab-to")
+            start = gr.Dropdown(names, value="open smile", label=t("From"), min_width=150, elem_id="lab-from")
+            end = gr.Dropdown(names, value="cry", label=t("To"), min_width=150, elem_id="lab-to")
         go = gr.Button(t("Render the series"), variant="primary", elem_id="lab-go")
         stop = gr.Button(t("Stop"), visible=False, size="sm", elem_id="lab-stop")
         shown = gr.HTML("", elem_id="lab-series")

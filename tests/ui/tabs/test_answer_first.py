@@ -69,6 +69,8 @@ def test_the_verdict_is_in_sight_and_nothing_jumps(visit, viewport):
         page.locator("#strength input[type=range]").scroll_into_view_if_needed()
         page.evaluate(FADED_IN)
         assert page.evaluate(UNTOUCHABLE) == []
+        widths = [page.locator(f"#{name}").bounding_box()["width"] for name in ("target", "strength", "checkpoint")]
+        assert max(widths) - min(widths) < 5  # none shares a line, where its words would be cut off
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         page.locator("#strength input[type=range]").click(position={"x": 30, "y": 3})  # above the track
         assert float(page.input_value("#strength input[type=range]")) < 0.5
