@@ -115,25 +115,27 @@ def refined(
     """
     spent = [minutes for each in members for minutes in (each.minutes, *[0.0] * (each.model.config.members - 1))]
     refinements = [member.refinement for member in context.learning.members]
-    lessons = _Lessons((teacher or ensemble), data)
+    teaching = _Teaching((teacher or ensemble), data)
     return [
         TrainedMember(network, minutes) if settings is None
-        else _refined(network, number, settings, minutes, (lessons, context, covers))
+        else _refined(network, number, settings, minutes, (teaching, context, covers))
         for number, (network, settings, minutes) in enumerate(zip(separated(ensemble), refinements, spent, strict=True))
     ]  # fmt: skip
 
 
-class _Lessons:
-    """What a teacher says of the training sets; networks with the same settings share one reading."""
+class _Teaching:
+    """A teacher and the training sets; networks with the same settings share one reading of these by it."""
 
     def __init__(self, teacher: InfantFaceModel, data: RecipeData):
         self.teacher, self.data = teacher, data
         self._taught: dict[tuple, TrainingSets] = {}
 
     def sets(self, settings: FinetuningConfig) -> TrainingSets:
+        """Return the sets with the raters' targets."""
         return self.data.training_sets(voted=settings.votes_weight > 0)
 
     def taught(self, settings: FinetuningConfig) -> TrainingSets:
+        """Return the sets with targets that are half the teacher's."""
         key = (settings.votes_weight > 0, settings.distill, settings.taught_adults)
         if key not in self._taught:
             self._taught[key] = taught(self.sets(settings), self.teacher.to(accelerator()), settings)
@@ -145,23 +147,23 @@ def _refined(
     number: int,
     settings: FinetuningConfig,
     spent: float,
-    material: tuple[_Lessons, TrainingContext, RenderedFaces | None],
+    material: tuple[_Teaching, TrainingContext, RenderedFaces | None],
 ) -> TrainedMember:
-    lessons, context, covers = material
+    teaching, context, covers = material
     seed = context.seed + number
 
     def refine() -> TrainedMember:
         began = time.monotonic()
         network.remove_heads([name for name in LINEAR_HEADS if name in network.config.heads])
-        faces = lessons.taught(settings)
+        faces = teaching.taught(settings)
         student = network.to(accelerator()).requires_grad_(True)
         model = finetune(student, faces, settings, seed, log_for(number), number, covers)
         return TrainedMember(model, round(spent + minutes_since(began), 1))
 
     wanted = {
-        "data": digest(*lessons.sets(settings)),
+        "data": digest(*teaching.sets(settings)),
         "seed": seed,
-        "ensemble": weights_digest(lessons.teacher),
+        "ensemble": weights_digest(teaching.teacher),
         "refinement": asdict(settings),
     }
     return context.reused_or_trained(step_name(number, "refined"), wanted, refine)
