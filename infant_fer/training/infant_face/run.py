@@ -191,7 +191,7 @@ def train_members(context: TrainingContext, data: RecipeData, first: int = 0) ->
 
 def _train_side_by_side(numbers: list[int], context: TrainingContext) -> None:
     spawn = multiprocessing.get_context("spawn")
-    processes = min(len(numbers), os.cpu_count() or 1)  # each holds the faces in memory, 3 GB of the research data
+    processes = min(len(numbers), os.cpu_count() or 1)  # each holds the faces in memory, gigabytes of the research data
     try:
         with ProcessPoolExecutor(processes, spawn, _share_cores, (processes,)) as pool:
             list(pool.map(_train_apart, numbers, repeat(context)))
