@@ -102,20 +102,24 @@ class LiveEvents:
         self.registry, self.sessions = registry, sessions
 
     def frame(self, frame: Photo | None, checkpoint: str, live: bool, request: gr.Request):
-        """Read a frame; one that comes while the reading is switched off is only kept for a picture."""
+        """Read a frame; one that comes while the reading is switched off is only kept for a picture.
+
+        Each such frame says again that the reading is paused: the browser may receive the answer of the last frame that
+        was read after the switch's own answer.
+        """
         if frame is None:
             return gr.skip(), gr.skip()
         session = created(self.sessions, request)
         session.frame = frame
-        if not (live and session.live):
-            return gr.skip(), gr.skip()
-        answer = read_frame(self.registry, session, frame, checkpoint)
-        return answer if session.live else (gr.skip(), gr.skip())  # switched off meanwhile
+        if live and session.live:
+            answer = read_frame(self.registry, session, frame, checkpoint)
+            if session.live:  # not switched off meanwhile
+                return answer
+        return gr.skip(), plain_words(PAUSED, request)
 
     def switch(self, live: bool, request: gr.Request):
         self.sessions.get(request.session_hash).live = live
-        words = translator(language_of(request))(IDLE if live else PAUSED)
-        return f'<div class="ife"><p>{words}</p></div>'
+        return plain_words(IDLE if live else PAUSED, request)
 
     def freeze(self, checkpoint: str, request: gr.Request):
         session = self.sessions.get(request.session_hash)
@@ -135,6 +139,11 @@ class LiveEvents:
         if not recorded:
             raise user_error(NOTHING_RECORDED)
         return as_download("live-readings.csv", "text/csv", recording_csv(recorded).encode())
+
+
+def plain_words(words: str, request: gr.Request) -> str:
+    """Return the box of the reading with one sentence in the visitor's language."""
+    return f'<div class="ife"><p>{translator(language_of(request))(words)}</p></div>'
 
 
 def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, checkpoint: str) -> tuple:
