@@ -40,7 +40,9 @@ class HeadPose:
 class Face:
     """One face of one photo, in the photo's frame.
 
-    landmarks_px: (478, 2) float32, x right and y down in pixels. blendshapes: MediaPipe's scores in 0..1 by the names of
+    landmarks_px: (478, 2) float32, x right and y down in pixels, 0 the centre of the first pixel as for OpenCV's warps
+    (measured: of 330 faces in 48 px mirrored, the two positions of a point sum to the width less 0.80, standard error 0.02,
+    where centres give 1 and edges 0). blendshapes: MediaPipe's scores in 0..1 by the names of
     BLENDSHAPES, all of them, proxies of some action units.
     """
 

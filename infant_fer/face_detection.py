@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import mediapipe as mp
@@ -29,8 +29,11 @@ from infant_fer.face_search import (
     focus_views,
     grouped,
     near_view,
+    orientation_views,
+    spread,
     tile_views,
     upright_view,
+    upside_down_view,
 )
 
 MAX_FACES = 5
@@ -75,6 +78,8 @@ class FaceDetector:
         if not faces and thorough:
             faces = self._searched(photo_rgb, budget or SearchBudget(math.inf))
         faces = [self._straightened(photo_rgb, face) for face in faces]
+        if thorough:
+            faces = self._all_right_way_up(photo_rgb, faces)
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
@@ -82,7 +87,7 @@ class FaceDetector:
         budget = budget or SearchBudget(math.inf)
         faces = distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
         beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
-        return [self._straightened(photo_rgb, face) for face in beside]
+        return [self._right_way_up(photo_rgb, self._straightened(photo_rgb, face)) for face in beside]
 
     def find_near(self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float) -> list[Face]:
         """Find the faces round a place where one is expected, such as in the next frame of a clip; none is an empty list.
@@ -123,6 +128,29 @@ class FaceDetector:
                 return face
             face = near[0]
         return face
+
+    def _all_right_way_up(self, photo_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
+        """Return the faces the right way up; where that turns any, others that the photo upside down shows come with them."""
+        upright = [self._right_way_up(photo_rgb, face) for face in faces]
+        if all(now is before for now, before in zip(upright, faces, strict=True)):
+            return faces
+        return distinct([*upright, *self._detect(upside_down_view(photo_rgb))])
+
+    def _right_way_up(self, photo_rgb: np.ndarray, face: Face) -> Face:
+        """Return the face, or the one that is found upside down in its place if its landmarks agree better.
+
+        The landmarker fits an upright face to one that is upside down, but its landmarks then change with the view.
+        """
+        turned = self._in_place(photo_rgb, face, 180.0)
+        other = next(turned)
+        if other is None:
+            return face
+        return other if spread([other, *turned]) < spread(list(self._in_place(photo_rgb, face))) else face
+
+    def _in_place(self, photo_rgb: np.ndarray, face: Face, turn: float = 0.0) -> Iterator[Face | None]:
+        """Yield what each of the orientation_views, turned by so many degrees more, shows where the face is."""
+        for view in orientation_views(photo_rgb, face.landmarks_px, face.pose.roll + turn):
+            yield next((other for other in self._detect(view) if _is_part_of(other, face)), None)
 
     def _confirmed_find(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
         """Return the best find of one place after close views of it, or None when they do not confirm it."""
@@ -198,7 +226,7 @@ def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
 
 
 def _is_part_of(face: Face, other: Face) -> bool:
-    """Return whether a find has its centre in another face's box: an eye or an ear that looks like a face of its own."""
+    """Return whether a find has its centre in another face's box: a second find, or an eye or ear that looks like a face."""
     left, top, right, bottom = face.box_xyxy
     x, y = (left + right) / 2, (top + bottom) / 2
     return other.box_xyxy[0] < x < other.box_xyxy[2] and other.box_xyxy[1] < y < other.box_xyxy[3]

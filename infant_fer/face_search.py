@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +23,8 @@ FOCUS_SHARES, FOCUS_ROTATIONS = (
     (1.7, NEAR),
     (-20, 0, 20),
 )  # the same of close views that confirm a find, and their rotations
+CHECK_ROTATIONS = (0, -15, 15)  # of close views that tell which way up a face is
+NOT_FOUND = 0.2  # counts as the disagreement, by the face's size, of a view that does not show the face
 
 SAME_PLACE, SAME_SIZE = 0.35, 1.67  # finds of one face: centres within this share of its size, sizes within this ratio
 # Chosen on one half of the scenes (by group): a find is confirmed when a close view agrees to 6 % of the face's size,
@@ -120,6 +122,20 @@ def near_view(photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float]
     return View(photo_rgb[start_y:end_y, start_x:end_x], offset)
 
 
+def upside_down_view(photo_rgb: np.ndarray) -> View:
+    """Return the whole photo rotated by 180°."""
+    height, width = photo_rgb.shape[:2]
+    return View(photo_rgb[::-1, ::-1], np.array([[-1.0, 0.0, width - 1], [0.0, -1.0, height - 1]]))
+
+
+def orientation_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> Iterator[View]:
+    """Yield close views of one face, rotated upright by its `roll` in degrees and by CHECK_ROTATIONS more."""
+    calm = _without_dots(photo_rgb)
+    low, high = landmarks_px.min(0), landmarks_px.max(0)
+    for rotation in CHECK_ROTATIONS:
+        yield _view(calm, (low + high) / 2, NEAR * float((high - low).max()), rotation - roll, FOCUS_PX)
+
+
 def upright_view(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> View:
     """Return one close view of a face whose head is tilted by `roll` degrees, rotated upright."""
     low, high = landmarks_px.min(0), landmarks_px.max(0)
@@ -157,6 +173,16 @@ def believed(group: list[np.ndarray], focus: list[np.ndarray]) -> bool:
         or (nearest < LOOSE and len(group) >= LOOSE_VIEWS)
         or (len(group) >= AGREED_VIEWS and spread < AGREED)
     )
+
+
+def spread(finds: Sequence[Face | None]) -> float:
+    """Return the mean disagreement of one face's finds with their median; None is a view that does not show it."""
+    points = [find.landmarks_px for find in finds if find is not None]
+    if not points:
+        return NOT_FOUND
+    middle = np.median(points, 0)
+    apart = [min(disagreement(each, middle), NOT_FOUND) for each in points]
+    return (sum(apart) + NOT_FOUND * (len(finds) - len(points))) / len(finds)
 
 
 def disagreement(points_px: np.ndarray, other_px: np.ndarray) -> float:

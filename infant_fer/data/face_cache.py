@@ -32,7 +32,7 @@ from infant_fer.workers import end_with_parent
 
 # Raise these when what they name changes: older caches are then left alone. The choice among several faces depends on
 # the embedded checkpoint's weights too, but not the key: a run may replace them, and must still find its own faces.
-DETECTION, FACE_CHOICE, GEOMETRY, ALIGNMENT = 1, 1, 1, 1
+DETECTION, FACE_CHOICE, GEOMETRY, ALIGNMENT = 2, 1, 1, 1
 UNREAD = "not read"  # the fault of a picture that is not in the cache
 SHARD = 64  # pictures in one file: so much work is lost at most when a run is stopped
 

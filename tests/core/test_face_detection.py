@@ -14,12 +14,14 @@ from infant_fer.errors import FaceModelError
 from infant_fer.face import BLENDSHAPE_COUNT, Face, HeadPose
 from infant_fer.face_detection import FaceDetector
 from infant_fer.face_search import (
+    NOT_FOUND,
     SearchBudget,
     believed,
     bordered_views,
     filtered_views,
     focus_views,
     grouped,
+    spread,
     tile_views,
 )
 from infant_fer.images import load_image
@@ -66,6 +68,35 @@ def test_landmarks_of_a_turned_photo_come_back(finder, portrait, quarter_turns):
     assert error < 0.03
     expected = (upright.pose.roll - 90 * quarter_turns + 180) % 360 - 180
     assert abs((face.pose.roll - expected + 180) % 360 - 180) < 6
+
+
+def test_an_infant_upside_down_gets_no_upright_landmarks(finder):
+    """The landmarker fits an upright face to laugh.jpg upside down, brow to mouth, unless both ways are compared."""
+    photo = load_image(EXAMPLES / "laugh.jpg")
+    (upright,), (face,) = finder.find(photo), finder.find(turned(photo, 2))
+    (slipped,) = finder.find(turned(photo, 2), thorough=False)
+    assert abs(slipped.pose.roll) < 30
+    assert abs(face.pose.roll) > 150
+    points = np.array(photo.shape[1::-1]) - face.landmarks_px
+    assert np.median(np.linalg.norm(points - upright.landmarks_px, axis=1)) / upright.height_px < 0.03
+
+
+def test_both_of_two_infants_upside_down_are_found(finder):
+    photo = load_image(EXAMPLES / "two_faces.jpg")
+    assert len(finder.find(turned(photo, 2), thorough=False)) == 1
+    assert [abs(face.pose.roll) > 150 for face in finder.find(turned(photo, 2))] == [True, True]
+
+
+def test_spread_counts_views_without_the_face():
+    points = np.random.default_rng(0).random((478, 2)).astype(np.float32) * 100
+
+    def moved(*px: float) -> list[Face]:
+        return [Face(points + each, {}, HeadPose(0, 0, 0)) for each in px]
+
+    assert spread(moved(0, 0, 0)) == 0
+    assert spread([*moved(0, 0), None]) == pytest.approx(NOT_FOUND / 3)
+    assert spread([None, None, None]) == NOT_FOUND
+    assert 0 < spread(moved(0, 2, 4)) < spread(moved(0, 2, 90)) < NOT_FOUND
 
 
 def test_the_mirror_image_has_the_opposite_yaw_and_roll(finder, portrait):
@@ -139,12 +170,14 @@ def test_nothing_is_found_where_nothing_is(finder, picture):
     assert finder.find(picture, thorough=False) == []
 
 
-def test_an_easy_face_costs_one_view(finder, portrait, monkeypatch):
+def test_an_easy_face_costs_two_views(finder, portrait, monkeypatch):
     views = []
     plain = FaceDetector._detect
     monkeypatch.setattr(FaceDetector, "_detect", lambda self, view: views.append(1) or plain(self, view))
     finder.find(portrait)
-    assert len(views) == 1
+    assert len(views) == 2  # the second upside down
+    finder.find(portrait, thorough=False)
+    assert len(views) == 3
 
 
 @pytest.mark.parametrize(("seconds", "views_searched"), [(0, 0), (2, 4), (None, None)])
