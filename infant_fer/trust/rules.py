@@ -42,7 +42,7 @@ NO_FACE_ADVICE = (
 SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may have been missed."
 
 
-NOT_INFANT = Reason("not_infant", "This does not look like an infant's face to the model; the answer may mean nothing.")
+NOT_INFANT = Reason("not_infant", "This does not look like an infant's face to the model.")
 PERHAPS_NOT_INFANT = Reason("not_infant", "The model is not sure that this is an infant's face.")
 NOT_INFANT_TIP = "Use a photo of an infant's face, to about three years of age."
 
