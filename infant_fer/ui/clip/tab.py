@@ -15,9 +15,10 @@ from gradio.context import Context
 from gradio.utils import get_upload_folder
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.errors import ClipError, InfantFERError
+from infant_fer.errors import ClipError, ImageError, InfantFERError
 from infant_fer.images import Photo
 from infant_fer.locales import Translate, translator
+from infant_fer.report_html import fault_html
 from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, RECORD_SECONDS, view_html
 from infant_fer.ui.clip.upload import PrivateClip, UploadedClip
 from infant_fer.ui.compute import MAP, TURNS
@@ -116,7 +117,7 @@ class ClipEvents:
         self.registry, self.sessions = registry, sessions
 
     def read(
-        self, clip: UploadedClip | None, rate: str, region: str, checkpoint: str, request: gr.Request
+        self, clip: UploadedClip | ImageError | None, rate: str, region: str, checkpoint: str, request: gr.Request
     ) -> Iterator[list]:
         """Yield values for field, view, stop button and actions while the clip is read."""
         if clip is None:
@@ -127,6 +128,8 @@ class ClipEvents:
         hide, show = gr.update(visible=False), gr.update(visible=True)
         yield [None, progress_html(None, 0.0, _), show, hide]
         try:
+            if isinstance(clip, ImageError):
+                raise clip
             analysis = ClipAnalysis(clip.data, self.registry.analyzer(checkpoint), _settings(rate, region))
             for progress in _steps(analysis):
                 if not session.is_newest_clip(clip_id) or not self._is_known(request):
@@ -134,8 +137,8 @@ class ClipEvents:
                 yield [gr.skip(), progress_html(*progress, _), gr.skip(), gr.skip()]
             timeline = analysis.timeline(clip.name)
         except InfantFERError as error:
-            yield [gr.skip(), _line(_(IDLE)), hide, hide]
-            raise user_error(error) from None
+            yield [gr.skip(), str(fault_html(_(error.sentence), session.language)), hide, hide]
+            return
         if session.finish_clip(clip_id, timeline):
             yield [gr.skip(), view_html(timeline, session.language), hide, show]
 

@@ -24,7 +24,7 @@ class UploadedClip:
 
 
 class PrivateClip(gr.File):
-    """A File whose upload is read once and deleted; hands an UploadedClip to event functions and shows nothing they return."""
+    """A File whose upload is read once and deleted; hands an UploadedClip or an ImageError to event functions, shows nothing."""
 
     def get_block_name(self) -> str:
         """Let the browser draw it as Gradio's own File."""
@@ -36,8 +36,8 @@ class PrivateClip(gr.File):
             raise gr.Error("Only a clip uploaded on this page can be read.", print_exception=False)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
-    def preprocess(self, payload: ListFiles | FileData | None) -> UploadedClip | None:
-        """Take the upload into memory; its file is gone afterwards, read or refused."""
+    def preprocess(self, payload: ListFiles | FileData | None) -> UploadedClip | ImageError | None:
+        """Take the upload into memory, or return why it cannot be; its file is gone afterwards."""
         if isinstance(payload, ListFiles):
             payload = payload.root[0] if payload.root else None
         if payload is None:
@@ -45,7 +45,7 @@ class PrivateClip(gr.File):
         try:
             data = read_and_delete(payload.path, CLIP_BYTES)
         except ImageError as error:
-            raise gr.Error(error.sentence, print_exception=False) from None
+            return error
         name = " ".join(printable(PurePath(payload.orig_name or "clip").name).split())
         return UploadedClip(io.BytesIO(data), name[:120])
 
