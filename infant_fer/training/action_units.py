@@ -20,11 +20,11 @@ from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImage
 from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPES, LANDMARK_COUNT
 from infant_fer.labels import ACTION_UNITS, AFFECTS, EMOTION_TO_AFFECT
-from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.minority import rows_like
 from infant_fer.training.optimization import AUXILIARY
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.provenance import is_distributed
+from infant_fer.training.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.trainer import AUXILIARY_TARGET
 
 RENDERS = 400  # those of every HELD_OUT-th infant only measure the head

@@ -24,7 +24,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import action_units
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.rendered import RenderedFaces
 from tests.drawn_data import store_faces
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit

@@ -16,9 +16,9 @@ from infant_fer.training import action_units
 from infant_fer.training import pretrained as bases
 from infant_fer.training.action_units import ActionUnitTask, observed_action_units
 from infant_fer.training.config import DataConfig, ExperimentConfig, FoldsConfig, TrainingConfig, with_auxiliary
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.optimization import AUXILIARY
 from infant_fer.training.pretrained import load_pretrained
+from infant_fer.training.rendered import RenderedFaces
 from infant_fer.training.trainer import AUXILIARY_TARGET, AUXILIARY_WEIGHT, ExpressionTrainer, FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
 

@@ -20,7 +20,6 @@ from infant_fer.training.infant_face.config import FinetuningConfig
 from infant_fer.training.infant_face.data import RecipeData, TrainingSets, digest, outputs
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.steps import (
     TrainedMember,
     TrainingContext,
@@ -30,6 +29,7 @@ from infant_fer.training.infant_face.steps import (
     weights_digest,
 )
 from infant_fer.training.provenance import accelerator
+from infant_fer.training.rendered import RenderedFaces
 
 FAMILY = "mobilenet"
 TEACHER_SHARE = 0.5  # of a target

@@ -17,8 +17,8 @@ from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
 from infant_fer.training.infant_face.data import FaceBatch, RecipeData, outputs
 from infant_fer.training.infant_face.pretraining import emotion_accuracies
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.variation import Cutouts, with_covered_mouths
+from infant_fer.training.rendered import RenderedFaces
 
 THIS = "this checkpoint"
 SOURCES = ("utkface", "web", "fer2013")  # in the order of the card

@@ -17,7 +17,6 @@ from infant_fer.models.infant_face import GeometryStream, InfantFaceModel
 from infant_fer.training.batches import partly_mild
 from infant_fer.training.infant_face.config import FinetuningConfig, GeometryConfig
 from infant_fer.training.infant_face.data import FaceBatch, TrainingSets, as_input, joined, outputs
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.infant_face.variation import Cutouts, varied
 from infant_fer.training.optimization import (
     averaged_model,
@@ -27,6 +26,7 @@ from infant_fer.training.optimization import (
     soft_cross_entropy,
     step,
 )
+from infant_fer.training.rendered import RenderedFaces
 
 SCALES = torch.linspace(0, 1.5, 31)  # of the geometry's logits in the sum
 LABEL_SHARE = 0.5  # of an emotion target; the rest are the pretrained network's probabilities

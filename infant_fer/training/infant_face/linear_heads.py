@@ -15,9 +15,9 @@ from infant_fer.classifier import forward_crops
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.action_units import observed_action_units
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.optimization import known_cross_entropy, soft_cross_entropy
 from infant_fer.training.provenance import accelerator
+from infant_fer.training.rendered import RenderedFaces
 
 LINEAR_HEADS = ("action_units",)  # no fine-tuning learns them, so they are fitted again to features that it changed
 VOTED_FACES = 6000  # of FER+: enough for a linear layer, and minutes less than all

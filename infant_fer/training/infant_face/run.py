@@ -38,7 +38,6 @@ from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS, add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
-from infant_fer.training.infant_face.rendered import RenderedFaces, rendered_faces
 from infant_fer.training.infant_face.steps import (
     TrainedMember,
     TrainingContext,
@@ -49,6 +48,7 @@ from infant_fer.training.infant_face.steps import (
     weights_digest,
 )
 from infant_fer.training.provenance import accelerator, machine
+from infant_fer.training.rendered import RenderedFaces, rendered_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData

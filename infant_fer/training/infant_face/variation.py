@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from infant_fer.alignment import CropSpec
 from infant_fer.training.infant_face.config import FinetuningConfig
 from infant_fer.training.infant_face.data import FaceBatch
-from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.rendered import RenderedFaces
 
 MAX_GAMMA = 2.2  # exponents from 1 to it: the darker, the more contrast is lost
 MIN_ALBEDO = 0.25  # of the darkest face, its surroundings unchanged

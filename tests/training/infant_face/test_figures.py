@@ -12,7 +12,7 @@ from infant_fer.training.infant_face.data import RecipeData
 from infant_fer.training.infant_face.figures import _covered_auc as covered_auc
 from infant_fer.training.infant_face.figures import _fer2013_accuracies as fer2013_accuracies
 from infant_fer.training.infant_face.figures import _hard_negatives as hard_negatives
-from infant_fer.training.infant_face.rendered import RenderedFaces
+from infant_fer.training.rendered import RenderedFaces
 from tests.drawn_data import drawn_face, face_dataset
 
 

@@ -20,8 +20,8 @@ from infant_fer.training.infant_face.linear_heads import (
     add_missing_heads,
     features,
 )
-from infant_fer.training.infant_face.rendered import RenderedFaces
 from infant_fer.training.optimization import known_cross_entropy
+from infant_fer.training.rendered import RenderedFaces
 from tests.drawn_data import EXAMPLES, drawn_face, face_dataset
 
 COLUMN = {unit: index for index, unit in enumerate(ACTION_UNITS)}

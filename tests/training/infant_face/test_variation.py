@@ -8,9 +8,9 @@ from infant_fer.alignment import CropSpec
 from infant_fer.labels import ACTION_UNITS
 from infant_fer.training.infant_face.config import FinetuningConfig
 from infant_fer.training.infant_face.data import FaceBatch
-from infant_fer.training.infant_face.rendered import COVERS, RenderedFaces, action_units
-from infant_fer.training.infant_face.rendered import _anchors_px as anchors_px
 from infant_fer.training.infant_face.variation import Cutouts, hidden_share, lit, turned, varied, with_covered_mouths
+from infant_fer.training.rendered import COVERS, RenderedFaces, action_units
+from infant_fer.training.rendered import _anchors_px as anchors_px
 from tests.drawn_data import face_dataset
 
 SIDE = 96
