@@ -77,9 +77,7 @@ class FaceDetector:
         faces = self._detect(View(photo_rgb, np.eye(2, 3)))
         if not faces and thorough:
             faces = self._searched(photo_rgb, budget or SearchBudget(math.inf))
-        faces = [self._straightened(photo_rgb, face) for face in faces]
-        if thorough:
-            faces = self._all_right_way_up(photo_rgb, faces)
+        faces = self._all_right_way_up(photo_rgb, [self._straightened(photo_rgb, face) for face in faces])
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:

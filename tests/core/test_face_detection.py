@@ -70,11 +70,13 @@ def test_landmarks_of_a_turned_photo_come_back(finder, portrait, quarter_turns):
     assert abs((face.pose.roll - expected + 180) % 360 - 180) < 6
 
 
-def test_an_infant_upside_down_gets_no_upright_landmarks(finder):
+def test_an_infant_upside_down_gets_no_upright_landmarks(finder, monkeypatch):
     """The landmarker fits an upright face to laugh.jpg upside down, brow to mouth, unless both ways are compared."""
     photo = load_image(EXAMPLES / "laugh.jpg")
-    (upright,), (face,) = finder.find(photo), finder.find(turned(photo, 2))
-    (slipped,) = finder.find(turned(photo, 2), thorough=False)
+    (upright,), (face,) = finder.find(photo), finder.find(turned(photo, 2), thorough=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceDetector, "_right_way_up", lambda self, photo_rgb, face: face)
+        (slipped,) = finder.find(turned(photo, 2))
     assert abs(slipped.pose.roll) < 30
     assert abs(face.pose.roll) > 150
     points = np.array(photo.shape[1::-1]) - face.landmarks_px
@@ -83,7 +85,6 @@ def test_an_infant_upside_down_gets_no_upright_landmarks(finder):
 
 def test_both_of_two_infants_upside_down_are_found(finder):
     photo = load_image(EXAMPLES / "two_faces.jpg")
-    assert len(finder.find(turned(photo, 2), thorough=False)) == 1
     assert [abs(face.pose.roll) > 150 for face in finder.find(turned(photo, 2))] == [True, True]
 
 
@@ -176,8 +177,6 @@ def test_an_easy_face_costs_two_views(finder, portrait, monkeypatch):
     monkeypatch.setattr(FaceDetector, "_detect", lambda self, view: views.append(1) or plain(self, view))
     finder.find(portrait)
     assert len(views) == 2  # the second upside down
-    finder.find(portrait, thorough=False)
-    assert len(views) == 3
 
 
 @pytest.mark.parametrize(("seconds", "views_searched"), [(0, 0), (2, 4), (None, None)])

@@ -98,6 +98,16 @@ def test_a_lying_infant_is_read_and_said_to_be_tilted(analyzer):
     assert any("tilted" in note for note in face.notes)
 
 
+@pytest.mark.parametrize("name", ["laugh", "neutral", "pout"])
+def test_an_infant_upside_down_is_read_as_upright_in_a_photo_and_a_frame(analyzer, name):
+    photo = load_image(EXAMPLES / f"{name}.jpg")
+    (upright,) = analyzer.analyze(photo).faces
+    for thorough in (True, False):
+        (face,) = analyzer.analyze(np.ascontiguousarray(photo[::-1, ::-1]), thorough).faces
+        assert face.prediction.label == upright.prediction.label
+        assert face.prediction.probabilities == pytest.approx(upright.prediction.probabilities, abs=0.05)
+
+
 def test_two_faces_are_numbered_and_told(analyzer, two_faces_path):
     report = analyzer.analyze(two_faces_path)
     assert [face.number for face in report.faces] == [1, 2]
