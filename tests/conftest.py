@@ -103,9 +103,26 @@ def _url_when_ready(log: Path, process: subprocess.Popen, seconds: float = 90) -
 
 @pytest.fixture(scope="session")
 def page_server():
-    """Yield a running page that answers under OTHER_NAME too: (url, temp folder, process)."""
-    with served("--allow-host", OTHER_NAME) as server:
-        yield server
+    """Yield a running page that answers under OTHER_NAME too: (url, temp folder, process).
+
+    Its end is a test, too: an upload that nobody reads goes with the program.
+    """
+    with served("--allow-host", OTHER_NAME) as (url, temp, process):
+        yield url, temp, process
+        upload_unread(url)
+        process.terminate()
+        assert process.wait(20) == 0
+        assert list(temp.glob("infant-fer-*")) == []
+
+
+def upload_unread(url: str) -> None:
+    """Upload a file that no event reads."""
+    import httpx
+
+    sent = httpx.post(
+        f"{url}gradio_api/upload", files={"files": ("photo.jpg", b"a photo nobody reads")}, trust_env=False
+    )
+    assert Path(sent.json()[0]).is_file()
 
 
 @pytest.fixture(scope="session")

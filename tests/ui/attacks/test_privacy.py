@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import infant_fer
-from tests.conftest import EXAMPLES, served
+from tests.conftest import EXAMPLES
 
 SECRET = "52 30 12.5 N at the blue house"
 
@@ -156,15 +156,6 @@ def test_two_visitors_with_the_same_photo_both_get_an_answer(page_server):
         assert '"faces"' in answer
     assert files_in(page_server[1]) == []
     assert not any(path.parent.parent.exists() for path in paths)
-
-
-@pytest.mark.slow
-def test_uploads_go_with_the_program_when_it_is_told_to_end():
-    with served() as (url, temp, process):
-        assert upload(url, b"a photo nobody reads").is_file()
-        process.terminate()
-        assert process.wait(20) == 0
-        assert list(temp.glob("infant-fer-*")) == []
 
 
 def test_uploads_nobody_reads_are_deleted_after_some_minutes(tmp_path):
