@@ -131,7 +131,7 @@ def _networks(run: dict) -> Networks:
     trained = [] if isinstance(members, int) else [member["fine_tuning"] for member in members]
     if student:
         families, trained = [STUDENT_FAMILY], [student["fine_tuning"]]
-    refined = [] if isinstance(members, int) else [member for member in members if member.get("refinement")]
+    refined = [] if isinstance(members, int) else [each["family"] for each in members if each.get("refinement")]
     counts = {family: families.count(family) for family in dict.fromkeys(families)}
     words = [f"{count} {FAMILY_WORDS[family][count > 1]}" for family, count in counts.items()]
     return {
@@ -142,7 +142,7 @@ def _networks(run: dict) -> Networks:
         "learned_votes": any(each["votes_weight"] for each in trained),
         "student": bool(student),
         "teacher": run.get("teacher"),
-        "refined": " and ".join(dict.fromkeys(FAMILY_WORDS[each["family"]][True] for each in refined)),
+        "refined": " and ".join(dict.fromkeys(FAMILY_WORDS[name][counts[name] > 1] for name in refined)),
         "varied": any(each["lit_share"] or each["turned_share"] or each["covered_share"] for each in trained),
     }
 
