@@ -2,7 +2,7 @@
 
 FOLDER holds the research data; its dev infants with an affect are read as they are and turned by 90, 180 and 270 degrees. A
 face counts as found the wrong way up when the roll of its landmarks is more than 90 degrees away from that in the photo as it
-is, turned as the photo was.
+is, turned as the photo was. The first face of each photo is compared: where several are found, another one may come first.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from mediapipe.tasks.python import BaseOptions, vision
 from infant_fer.checkpoints.sources import read_bundle
 from infant_fer.face import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS, Face, HeadPose
 from infant_fer.face_search import (
+    CHECK_ROTATIONS,
+    NEAR,
     TILT_DEGREES,
     SearchBudget,
     View,
@@ -28,12 +30,13 @@ from infant_fer.face_search import (
     filtered_views,
     focus_views,
     grouped,
+    in_place,
+    is_part_of,
     near_view,
-    orientation_views,
-    spread,
     tile_views,
     upright_view,
     upside_down_view,
+    variation,
 )
 
 MAX_FACES = 5
@@ -73,19 +76,21 @@ class FaceDetector:
         `photo_rgb` is (H, W, 3) uint8. When the plain photo shows none and `thorough` is set, the search goes on with a
         border round the photo and rotations by 90° (tight crops, lying infants), then with filtered and enlarged views
         whose finds must be confirmed. That takes up to two seconds on one core; `budget` limits it, None does not.
+        Without `thorough` only the photo upside down is searched then. Each face is compared with what is found upside down
+        in its place: one view more, or six where a face is found there, which no budget limits.
         """
         faces = self._detect(View(photo_rgb, np.eye(2, 3)))
         if not faces and thorough:
             faces = self._searched(photo_rgb, budget or SearchBudget(math.inf))
+        elif not faces:
+            faces = self._detect(upside_down_view(photo_rgb))
         faces = self._all_right_way_up(photo_rgb, [self._straightened(photo_rgb, face) for face in faces])
         return sorted(faces, key=lambda face: -_prominence(face, photo_rgb.shape))[:MAX_FACES]
 
     def find_others(self, photo_rgb: np.ndarray, known: list[Face], budget: SearchBudget | None = None) -> list[Face]:
         """Find faces beside the `known` ones in enlarged views, for which `find` had no need; takes about a second."""
         budget = budget or SearchBudget(math.inf)
-        faces = distinct(self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
-        beside = [face for face in faces if not any(_is_part_of(face, other) for other in known)]
-        return [self._right_way_up(photo_rgb, self._straightened(photo_rgb, face)) for face in beside]
+        return self._beside(photo_rgb, self._confirmed(photo_rgb, tile_views(photo_rgb), budget), known)
 
     def find_near(self, photo_rgb: np.ndarray, box_xyxy: tuple[float, float, float, float], roll: float) -> list[Face]:
         """Find the faces round a place where one is expected, such as in the next frame of a clip; none is an empty list.
@@ -132,23 +137,28 @@ class FaceDetector:
         upright = [self._right_way_up(photo_rgb, face) for face in faces]
         if all(now is before for now, before in zip(upright, faces, strict=True)):
             return faces
-        return distinct([*upright, *self._detect(upside_down_view(photo_rgb))])
+        return distinct([*upright, *self._beside(photo_rgb, self._detect(upside_down_view(photo_rgb)), upright)])
+
+    def _beside(self, photo_rgb: np.ndarray, finds: Iterable[Face], known: list[Face]) -> list[Face]:
+        """Return further finds straightened and the right way up, those in a known face's box left out."""
+        faces = distinct([self._right_way_up(photo_rgb, self._straightened(photo_rgb, find)) for find in finds], known)
+        return [face for face in faces if not any(is_part_of(face, other) for other in known)]
 
     def _right_way_up(self, photo_rgb: np.ndarray, face: Face) -> Face:
-        """Return the face, or the one that is found upside down in its place if its landmarks agree better.
+        """Return the face, or the one that is found upside down in its place if its landmarks vary less.
 
         The landmarker fits an upright face to one that is upside down, but its landmarks then change with the view.
         """
-        turned = self._in_place(photo_rgb, face, 180.0)
+        turned = self._checked(photo_rgb, face, 180.0)
         other = next(turned)
         if other is None:
             return face
-        return other if spread([other, *turned]) < spread(list(self._in_place(photo_rgb, face))) else face
+        return other if variation([other, *turned]) < variation(list(self._checked(photo_rgb, face))) else face
 
-    def _in_place(self, photo_rgb: np.ndarray, face: Face, turn: float = 0.0) -> Iterator[Face | None]:
-        """Yield what each of the orientation_views, turned by so many degrees more, shows where the face is."""
-        for view in orientation_views(photo_rgb, face.landmarks_px, face.pose.roll + turn):
-            yield next((other for other in self._detect(view) if _is_part_of(other, face)), None)
+    def _checked(self, photo_rgb: np.ndarray, face: Face, turn: float = 0.0) -> Iterator[Face | None]:
+        """Yield what close views in CHECK_ROTATIONS, turned by so many degrees more, show in the face's place."""
+        views = focus_views(photo_rgb, face.landmarks_px, face.pose.roll + turn, (NEAR,), CHECK_ROTATIONS)
+        return (in_place(self._detect(view), face) for view in views)
 
     def _confirmed_find(self, photo_rgb: np.ndarray, group: list[Face]) -> Face | None:
         """Return the best find of one place after close views of it, or None when they do not confirm it."""
@@ -221,13 +231,6 @@ def _pose(matrix: np.ndarray, points: np.ndarray) -> HeadPose:
     pitch = np.degrees(np.arcsin(np.clip(forward[1], -1, 1)))
     eyes = points[list(LEFT_EYE_CORNERS)].mean(0) - points[list(RIGHT_EYE_CORNERS)].mean(0)
     return HeadPose(float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
-
-
-def _is_part_of(face: Face, other: Face) -> bool:
-    """Return whether a find has its centre in another face's box: a second find, or an eye or ear that looks like a face."""
-    left, top, right, bottom = face.box_xyxy
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return other.box_xyxy[0] < x < other.box_xyxy[2] and other.box_xyxy[1] < y < other.box_xyxy[3]
 
 
 def _prominence(face: Face, shape: tuple[int, ...]) -> float:

@@ -96,12 +96,21 @@ def tile_views(photo_rgb: np.ndarray) -> Iterator[View]:
                     yield _view(calm, np.array([left + side / 2, top + side / 2]), side, rotation, VIEW_PX)
 
 
-def focus_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> Iterator[View]:
-    """Yield close views of one find, rotated upright by its `roll` in degrees."""
+def focus_views(
+    photo_rgb: np.ndarray,
+    landmarks_px: np.ndarray,
+    roll: float,
+    shares: Sequence[float] = FOCUS_SHARES,
+    rotations: Sequence[float] = FOCUS_ROTATIONS,
+) -> Iterator[View]:
+    """Yield close views of one find, rotated upright by its `roll` in degrees and by each of `rotations` more.
+
+    Their sides are `shares` of the find's size.
+    """
     calm = _without_dots(photo_rgb)
     low, high = landmarks_px.min(0), landmarks_px.max(0)
-    for share in FOCUS_SHARES:
-        for rotation in FOCUS_ROTATIONS:
+    for share in shares:
+        for rotation in rotations:
             yield _view(calm, (low + high) / 2, share * float((high - low).max()), rotation - roll, FOCUS_PX)
 
 
@@ -126,14 +135,6 @@ def upside_down_view(photo_rgb: np.ndarray) -> View:
     """Return the whole photo rotated by 180°."""
     height, width = photo_rgb.shape[:2]
     return View(photo_rgb[::-1, ::-1], np.array([[-1.0, 0.0, width - 1], [0.0, -1.0, height - 1]]))
-
-
-def orientation_views(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> Iterator[View]:
-    """Yield close views of one face, rotated upright by its `roll` in degrees and by CHECK_ROTATIONS more."""
-    calm = _without_dots(photo_rgb)
-    low, high = landmarks_px.min(0), landmarks_px.max(0)
-    for rotation in CHECK_ROTATIONS:
-        yield _view(calm, (low + high) / 2, NEAR * float((high - low).max()), rotation - roll, FOCUS_PX)
 
 
 def upright_view(photo_rgb: np.ndarray, landmarks_px: np.ndarray, roll: float) -> View:
@@ -175,7 +176,7 @@ def believed(group: list[np.ndarray], focus: list[np.ndarray]) -> bool:
     )
 
 
-def spread(finds: Sequence[Face | None]) -> float:
+def variation(finds: Sequence[Face | None]) -> float:
     """Return the mean disagreement of one face's finds with their median; None is a view that does not show it."""
     points = [find.landmarks_px for find in finds if find is not None]
     if not points:
@@ -183,6 +184,26 @@ def spread(finds: Sequence[Face | None]) -> float:
     middle = np.median(points, 0)
     apart = [min(disagreement(each, middle), NOT_FOUND) for each in points]
     return (sum(apart) + NOT_FOUND * (len(finds) - len(points))) / len(finds)
+
+
+def in_place(finds: Iterable[Face], face: Face) -> Face | None:
+    """Return the find of about a face's size that is nearest to it, None where none has its centre in the face's box."""
+    alike = [
+        find for find in finds if is_part_of(find, face) and 1 / SAME_SIZE < find.height_px / face.height_px < SAME_SIZE
+    ]
+    return min(alike, key=lambda find: np.linalg.norm(_middle(find) - _middle(face)), default=None)
+
+
+def is_part_of(face: Face, other: Face) -> bool:
+    """Return whether a find has its centre in another face's box: a second find, or an eye or ear that looks like a face."""
+    left, top, right, bottom = other.box_xyxy
+    x, y = _middle(face)
+    return left < x < right and top < y < bottom
+
+
+def _middle(face: Face) -> np.ndarray:
+    left, top, right, bottom = face.box_xyxy
+    return np.array([(left + right) / 2, (top + bottom) / 2])
 
 
 def disagreement(points_px: np.ndarray, other_px: np.ndarray) -> float:

@@ -115,7 +115,9 @@ class FaceTracker:
             search = not self._tracks and time_s - self._searched_at >= SEARCH_SECONDS
             if search:
                 self._searched_at = time_s
-            faces += distinct(self._detector.find(frame_rgb, thorough=search), faces)
+            whole = self._detector.find(frame_rgb, thorough=search)
+            turned = [face for face in whole if any(_opposite(face, near) for near in faces)]
+            faces = distinct([*turned, *faces, *whole])
         return faces
 
     def _assign(self, time_s: float, faces: Sequence[Face]) -> set[int]:
@@ -131,6 +133,11 @@ class FaceTracker:
                 self._tracks[row].update(faces[column], time_s)
                 taken.add(column)
         return taken
+
+
+def _opposite(face: Face, other: Face) -> bool:
+    """Return whether two faces are more than 90 degrees apart in roll: a find near a track has no check of which way is up."""
+    return abs((face.pose.roll - other.pose.roll + 180) % 360 - 180) > 90
 
 
 @dataclass(frozen=True)

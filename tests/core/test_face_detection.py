@@ -21,8 +21,8 @@ from infant_fer.face_search import (
     filtered_views,
     focus_views,
     grouped,
-    spread,
     tile_views,
+    variation,
 )
 from infant_fer.images import load_image
 from tests.conftest import EXAMPLES, ROOT
@@ -88,16 +88,31 @@ def test_both_of_two_infants_upside_down_are_found(finder):
     assert [abs(face.pose.roll) > 150 for face in finder.find(turned(photo, 2))] == [True, True]
 
 
-def test_spread_counts_views_without_the_face():
+def test_an_upright_infant_beside_one_upside_down_is_found_once(finder):
+    pout, laugh = (load_image(EXAMPLES / f"{name}.jpg") for name in ("pout", "laugh"))
+    left, right = sorted(finder.find(np.hstack([turned(pout, 2), laugh])), key=lambda face: face.box_xyxy)
+    assert abs(left.pose.roll) > 150
+    assert abs(right.pose.roll) < 30
+
+
+def test_a_small_face_upside_down_does_not_take_the_place_of_a_large_one(finder):
+    photo, other = (load_image(EXAMPLES / f"{name}.jpg") for name in ("smile", "laugh"))
+    photo[135:365, 315:545] = cv2.resize(turned(other[110:530, 110:530], 2), (230, 230))
+    faces = sorted(finder.find(photo), key=lambda face: -face.height_px)
+    assert faces[0].height_px > 250
+    assert abs(faces[0].pose.roll) < 30
+
+
+def test_variation_counts_views_without_the_face():
     points = np.random.default_rng(0).random((478, 2)).astype(np.float32) * 100
 
     def moved(*px: float) -> list[Face]:
         return [Face(points + each, {}, HeadPose(0, 0, 0)) for each in px]
 
-    assert spread(moved(0, 0, 0)) == 0
-    assert spread([*moved(0, 0), None]) == pytest.approx(NOT_FOUND / 3)
-    assert spread([None, None, None]) == NOT_FOUND
-    assert 0 < spread(moved(0, 2, 4)) < spread(moved(0, 2, 90)) < NOT_FOUND
+    assert variation(moved(0, 0, 0)) == 0
+    assert variation([*moved(0, 0), None]) == pytest.approx(NOT_FOUND / 3)
+    assert variation([None, None, None]) == NOT_FOUND
+    assert 0 < variation(moved(0, 2, 4)) < variation(moved(0, 2, 90)) < NOT_FOUND
 
 
 def test_the_mirror_image_has_the_opposite_yaw_and_roll(finder, portrait):

@@ -98,7 +98,7 @@ def test_a_lying_infant_is_read_and_said_to_be_tilted(analyzer):
     assert any("tilted" in note for note in face.notes)
 
 
-@pytest.mark.parametrize("name", ["laugh", "neutral", "pout"])
+@pytest.mark.parametrize("name", ["cry", "laugh", "neutral", "pout"])
 def test_an_infant_upside_down_is_read_as_upright_in_a_photo_and_a_frame(analyzer, name):
     photo = load_image(EXAMPLES / f"{name}.jpg")
     (upright,) = analyzer.analyze(photo).faces

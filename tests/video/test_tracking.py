@@ -1,11 +1,15 @@
 """Faces that move by known rules, found by a detector that knows their positions."""
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks.video import ClipFace, matched
 from infant_fer.face import Face, HeadPose
+from infant_fer.face_detection import FaceDetector
+from infant_fer.images import load_image
 from infant_fer.video.tracking import COAST_SECONDS, FaceTracker, PersonNumbers, Sighting
+from tests.conftest import EXAMPLES
 
 SHAPE = np.random.default_rng(0).uniform(-0.5, 0.5, (478, 2)).astype(np.float32)
 FRAME = np.zeros((480, 640, 3), np.uint8)
@@ -44,6 +48,18 @@ def followed(paths, n_frames: int, max_faces: int = 3) -> tuple[list[dict[int, F
         detector.faces = [found for path in paths if (found := path(number)) is not None]
         result.append(dict(tracker.update(number * STEP, FRAME)))
     return result, detector
+
+
+@pytest.mark.parametrize("name", ["neutral", "smile"])
+def test_a_face_that_is_suddenly_upside_down_is_followed_the_right_way_up(name):
+    """The camera is turned over: near its track the landmarker would go on to fit an upright face."""
+    upright = cv2.resize(load_image(EXAMPLES / f"{name}.jpg"), (480, 480))
+    tracker, rolls = FaceTracker(FaceDetector(), 3), []
+    for number in range(12):
+        frame = upright if number < 4 else np.ascontiguousarray(upright[::-1, ::-1])
+        rolls.append([abs(face.pose.roll) for _, face in tracker.update(number * 0.2, frame)])
+    assert all(roll < 30 for (roll,) in rolls[:4])
+    assert rolls[-1][0] > 150
 
 
 def centre_x(each: Face) -> float:

@@ -126,10 +126,11 @@ class ClipEvents:
         session, _ = created(self.sessions, request), translator(language_of(request))
         clip_id = session.begin_clip()
         hide, show = gr.update(visible=False), gr.update(visible=True)
+        if isinstance(clip, ImageError):
+            yield [None, str(fault_html(_(clip.sentence), session.language)), hide, hide]
+            return
         yield [None, progress_html(None, 0.0, _), show, hide]
         try:
-            if isinstance(clip, ImageError):
-                raise clip
             analysis = ClipAnalysis(clip.data, self.registry.analyzer(checkpoint), _settings(rate, region))
             for progress in _steps(analysis):
                 if not session.is_newest_clip(clip_id) or not self._is_known(request):
