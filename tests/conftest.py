@@ -71,7 +71,7 @@ def served(*arguments: str, **variables: str):
         temp.mkdir()
         environment = {**os.environ, "TMPDIR": str(temp), "PYTHONUNBUFFERED": "1", **variables}
         environment.pop("GRADIO_TEMP_DIR", None)
-        command = [sys.executable, "app.py", "--port", str(_free_port()), *arguments]
+        command = [sys.executable, "app.py", "--port", str(free_port()), *arguments]
         with log.open("w") as stream:
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
         try:
@@ -81,7 +81,8 @@ def served(*arguments: str, **variables: str):
             process.wait(20)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this computer that nothing serves."""
     import socket
 
     with socket.socket() as probe:

@@ -14,7 +14,7 @@ from infant_fer.images import Photo
 from infant_fer.report import Report
 from infant_fer.video import __main__ as sessions_command
 from infant_fer.workers import Job, cluster, spread
-from tests.conftest import _free_port
+from tests.conftest import free_port
 from tests.video.test_sessions import files_in, read_here, session_clips
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ class Load:
 def agent_ports() -> dict[str, int]:
     """Return free ports of a node's agents: it need not wait for them to choose some, which it does for 30 s at most."""
     names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
-    return {name: _free_port() for name in names}
+    return {name: free_port() for name in names}
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from infant_fer.images import data_url
 from infant_fer.ui import event_queue
 from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
+from tests.conftest import free_port
 from tests.ui.test_sessions import wait_until
 
 FRAME = data_url(np.zeros((8, 8, 3), np.uint8), 80)
@@ -45,7 +46,7 @@ def fetch(url: str, event_id: str) -> str:
 
 
 def test_the_queue_is_restarted_after_a_fault(page, monkeypatch, capsys):
-    url = launch(page, port=None, block=False)
+    url = launch(page, port=free_port(), block=False)
     queue, real = page._queue, page._queue.get_events
     assert "HELLO" in fetch(url, ask(url))
 
@@ -62,7 +63,7 @@ def test_the_queue_is_restarted_after_a_fault(page, monkeypatch, capsys):
 
 
 def test_an_answer_nobody_fetches_is_forgotten(page):
-    url = launch(page, port=None, block=False)
+    url = launch(page, port=free_port(), block=False)
     queue = page._queue
     ask(url, "left")
     wait_until(lambda: not queue.event_ids_to_events)
@@ -75,7 +76,7 @@ def test_an_answer_nobody_fetches_is_forgotten(page):
 
 
 def test_the_values_of_components_are_not_remembered(page):
-    url = launch(page, port=None, block=False)
+    url = launch(page, port=free_port(), block=False)
     assert "HELLO" in fetch(url, ask(url))
     (remembered,) = page.state_holder.session_data.values()
     assert not remembered.config_values
@@ -83,7 +84,7 @@ def test_the_values_of_components_are_not_remembered(page):
 
 
 def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
-    url = launch(page, port=None, block=False)
+    url = launch(page, port=free_port(), block=False)
     queue, events = page._queue, []
     real = queue.send_message
 
@@ -102,7 +103,7 @@ def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
 @pytest.mark.parametrize("limit", ["MAX_WAITING", "MAX_WAITING_IN_ALL", "MAX_WAITING_BYTES"])
 def test_a_full_queue_says_when_to_come_back(page, monkeypatch, limit):
     monkeypatch.setattr(event_queue, limit, 0)
-    url = launch(page, port=None, block=False)
+    url = launch(page, port=free_port(), block=False)
     answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]})
     assert answer.status_code == 503
     assert "try again in 5 seconds" in answer.text
@@ -137,7 +138,7 @@ def busy_page():
 
 
 async def client_of(page: GuardedBlocks) -> httpx.AsyncClient:
-    url = await asyncio.to_thread(launch, page, port=None, block=False)
+    url = await asyncio.to_thread(launch, page, port=free_port(), block=False)
     return httpx.AsyncClient(base_url=url, timeout=30)
 
 
