@@ -1,10 +1,10 @@
-"""Landmarks that look into the picture: window cross-attention at three scales (after Da Re 2023), from scratch."""
+"""Landmarks that look into the picture: window cross-attention at three scales (after Da Re 2023)."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from infant_fer.alignment import MESH_HEIGHT, CropSpec
@@ -14,10 +14,18 @@ from infant_fer.models.geometry import POINTS
 WINDOWS = (4, 2, 1)  # windows along a side at each scale; all have as many pixels
 STRIDES = (4, 8, 16)  # px of the crop for a pixel of each scale's map
 CHANNELS = (48, 96, 160)
+MOBILENET_TAPS = (5, 9, 21)  # layers of MobileNet-v1 after which the maps have these strides
+MOBILENET_SETTINGS = ("depth_multiplier", "min_depth", "hidden_act", "tf_padding", "layer_norm_eps")
+FUSIONS = ("window", "late", "none")
 
 
 class TwoStreamConfig(PreTrainedConfig):
-    """With `landmarks` False the windows are queried by learned tokens alone: the image stream by itself."""
+    """`fusion` says what the landmarks do.
+
+    "window": they query the windows of the picture. "late": learned tokens query them, and a stream of the landmarks by
+    itself joins before the classifier. "none": the image stream alone. `mobilenet` has MOBILENET_SETTINGS of a MobileNet-v1
+    whose maps are the image stream's; None is a small convolutional one.
+    """
 
     model_type = "two_stream"
 
@@ -26,12 +34,15 @@ class TwoStreamConfig(PreTrainedConfig):
     num_hidden_layers: int = 2
     num_attention_heads: int = 4
     dropout: float = 0.1
-    landmarks: bool = True
+    fusion: str = "window"
+    mobilenet: dict | None = None
     face_crop: dict | None = None
 
     def __post_init__(self, **kwargs) -> None:
         if self.image_size % STRIDES[-1]:
             raise ValueError(f"Crops must be a multiple of {STRIDES[-1]} px wide; {self.image_size} were given.")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion can be {', '.join(FUSIONS)}; {self.fusion!r} was given.")
         super().__post_init__(**kwargs)
 
 
@@ -44,23 +55,17 @@ class TwoStreamModel(PreTrainedModel):
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)
         width, heads = config.hidden_size, config.num_attention_heads
-        self.stages = nn.ModuleList(
-            _stage(before, after, halvings)
-            for before, after, halvings in zip((3, *CHANNELS), CHANNELS, (2, 1, 1), strict=False)
-        )
-        self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in CHANNELS)
+        self.image = _MobileNetMaps(config.mobilenet) if config.mobilenet else _ConvolutionalMaps()
+        self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.image.channels)
+        self.whole = nn.Linear(self.image.width, width)
         self.point = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
         self.which = nn.Parameter(torch.randn(len(POINTS), width) * 0.02)
         self.cross = nn.ModuleList(_WindowCrossAttention(width, heads, side, config.dropout) for side in WINDOWS)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
-        self.encoder = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, heads, 2 * width, config.dropout, "gelu", batch_first=True, norm_first=True
-            )
-            for _ in range(config.num_hidden_layers)
-        )
+        self.encoder = nn.ModuleList(_layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, config.num_labels)
+        self.landmarks = nn.Sequential(_layer(config), nn.LayerNorm(width)) if config.fusion == "late" else None
+        self.classifier = nn.Linear(2 * width if config.fusion == "late" else width, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -69,7 +74,7 @@ class TwoStreamModel(PreTrainedModel):
     @property
     def takes_geometry(self) -> bool:
         """Return whether `forward` has a use for models.geometry's features."""
-        return bool(self.config.landmarks)
+        return self.config.fusion != "none"
 
     def forward(
         self,
@@ -83,19 +88,33 @@ class TwoStreamModel(PreTrainedModel):
         Of `geometry` only the landmarks are used; rows whose (B,) bool `found` is False go without.
         """
         points = tokens = None
-        if geometry is not None and self.config.landmarks:
+        if geometry is not None and self.takes_geometry:
             points = self._points(geometry)
             tokens = self.point(points - 0.5) + self.which
-            if found is not None:
-                tokens = tokens * found.view(-1, 1, 1)
-        queried, maps = [], pixel_values
-        for stage, narrow, cross in zip(self.stages, self.narrow, self.cross, strict=True):
-            maps = stage(maps)
-            queried.append(cross(narrow(maps), tokens, points))
-        sequence = torch.cat([self.start.expand(len(pixel_values), -1, -1), *queried], 1)
+        queries = tokens if self.config.fusion == "window" else None
+        if queries is not None and found is not None:
+            queries = queries * found.view(-1, 1, 1)
+        maps, whole = self.image(pixel_values)
+        queried = [
+            cross(narrow(each), queries, points)
+            for each, narrow, cross in zip(maps, self.narrow, self.cross, strict=True)
+        ]
+        sequence = torch.cat([self.start.expand(len(pixel_values), -1, -1), self.whole(whole)[:, None], *queried], 1)
         for layer in self.encoder:
             sequence = layer(sequence)
-        return ImageClassifierOutput(logits=self.classifier(self.norm(sequence[:, 0])))
+        features = self.norm(sequence[:, 0])
+        if self.landmarks is not None:
+            features = torch.cat([features, self._landmark_features(tokens, found, features)], 1)
+        return ImageClassifierOutput(logits=self.classifier(features))
+
+    def _landmark_features(
+        self, tokens: torch.Tensor | None, found: torch.Tensor | None, like: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the (B, W) features of the landmark stream, zeros where there are no landmarks."""
+        if tokens is None or self.landmarks is None:
+            return torch.zeros_like(like)
+        features = self.landmarks(tokens).mean(1)
+        return features if found is None else features * found.view(-1, 1)
 
     def _points(self, geometry: torch.Tensor) -> torch.Tensor:
         """Return the (B, P, 2) landmarks as shares of the crop's side."""
@@ -135,6 +154,55 @@ def window_means(tokens: torch.Tensor, points: torch.Tensor, side: int) -> torch
     cell = (points * side).floor().clamp(0, side - 1).long()
     inside = nn.functional.one_hot(cell[..., 1] * side + cell[..., 0], side * side).to(tokens.dtype)  # (B, P, side²)
     return inside.transpose(1, 2) @ tokens / inside.sum(1).clamp_min(1)[..., None]
+
+
+class _ConvolutionalMaps(nn.Module):
+    """A small convolutional stem, whose maps have STRIDES."""
+
+    channels = CHANNELS
+    width = CHANNELS[-1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            _stage(before, after, halvings)
+            for before, after, halvings in zip((3, *CHANNELS), CHANNELS, (2, 1, 1), strict=False)
+        )
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the maps of each scale, and the (B, C) mean over the last one, for (B, 3, S, S)."""
+        maps, current = [], pixel_values
+        for stage in self.stages:
+            current = stage(current)
+            maps.append(current)
+        return maps, current.mean((2, 3))
+
+
+class _MobileNetMaps(nn.Module):
+    """MobileNet-v1 (Howard et al. 2017, arXiv 1704.04861): its maps of STRIDES, and the mean over its last grid."""
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        known = {name: value for name, value in settings.items() if name in MOBILENET_SETTINGS}
+        self.backbone = AutoModel.from_config(AutoConfig.for_model("mobilenet_v1", **known))
+        self.channels = [self.backbone.layer[index].convolution.out_channels for index in MOBILENET_TAPS]
+        self.width = self.backbone.layer[-1].convolution.out_channels
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return what _ConvolutionalMaps does."""
+        maps, current = [], self.backbone.conv_stem(pixel_values)
+        for index, layer in enumerate(self.backbone.layer):
+            current = layer(current)
+            if index in MOBILENET_TAPS:
+                maps.append(current)
+        return maps, current.mean((2, 3))
+
+
+def _layer(config: TwoStreamConfig) -> nn.TransformerEncoderLayer:
+    width, heads = config.hidden_size, config.num_attention_heads
+    return nn.TransformerEncoderLayer(
+        width, heads, 2 * width, config.dropout, "gelu", batch_first=True, norm_first=True
+    )
 
 
 def _stage(before: int, after: int, halvings: int) -> nn.Sequential:

@@ -18,7 +18,7 @@ from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.models.part_tokens import PartTokensConfig
-from infant_fer.models.two_stream import TwoStreamConfig
+from infant_fer.models.two_stream import MOBILENET_SETTINGS, TwoStreamConfig, TwoStreamModel
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
@@ -46,8 +46,11 @@ SHAPES: dict[str, Callable] = {
     "convnext-tiny": lambda: hf.ConvNextConfig(),
     "part-tokens": PartTokensConfig,
     "two-stream": TwoStreamConfig,
-    "image-stream": lambda: TwoStreamConfig(landmarks=False),
+    "late-fusion": lambda: TwoStreamConfig(fusion="late"),
+    "image-stream": lambda: TwoStreamConfig(fusion="none"),
 }
+# Shapes whose image stream can be a trained MobileNet-v1, such as two-stream:FOLDER.
+OVER_MOBILENET = {"two-stream": "window", "late-fusion": "late", "image-stream": "none"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +79,19 @@ class PretrainedModel:
 
 
 def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None = None) -> PretrainedModel:
-    """Load a folder, a Hub id, "timm:NAME" or "random:SHAPE", with a head for `labels`. Raises CheckpointError.
+    """Load a folder, a Hub id, "timm:NAME", "random:SHAPE" or "two-stream:FOLDER", with a head for `labels`. Raises CheckpointError.
 
-    A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub.
+    A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub. two-stream:FOLDER,
+    late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 of that folder.
 
     The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
     weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
     """
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), labels, size)
+    shape, colon, folder = str(source).partition(":")
+    if colon and shape in OVER_MOBILENET:
+        return _over_mobilenet(shape, folder, labels)
     if str(source).startswith(TIMM):
         source = f"timm/{str(source).removeprefix(TIMM)}"
     checkpoint = load_checkpoint(source, new_labels=labels)
@@ -102,6 +109,28 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     _keep_statistics(model)
     model.config.face_crop = asdict(checkpoint.crop)
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
+
+
+def _over_mobilenet(shape: str, folder: str, labels: Sequence[str]) -> PretrainedModel:
+    """Return random two streams whose image stream has the weights of a MobileNet-v1. Raises CheckpointError."""
+    checkpoint = load_checkpoint(folder, new_labels=labels)
+    _check_preprocessing(checkpoint)
+    mobilenet = checkpoint.model
+    if mobilenet.config.model_type != "mobilenet_v1":
+        raise CheckpointError(f"{shape}: takes a MobileNet-v1; {checkpoint.name} is a {mobilenet.config.model_type}.")
+    config = TwoStreamConfig(
+        image_size=checkpoint.crop.size,
+        fusion=OVER_MOBILENET[shape],
+        mobilenet={name: getattr(mobilenet.config, name) for name in MOBILENET_SETTINGS},
+        face_crop=asdict(checkpoint.crop),
+        id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
+    )
+    model = TwoStreamModel(config)
+    model.image.backbone.load_state_dict(mobilenet.mobilenet_v1.state_dict())
+    _keep_statistics(model)
+    fresh = tuple(name for name in model.state_dict() if not name.startswith("image.backbone."))
+    return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)
 
 
 def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedModel:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,11 +84,18 @@ MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuati
 
 
 def publishable(argument: str) -> str:
-    """Return a command line's argument as a card may show it: of a path outside the working folder only the last name."""
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    """Return a command line's argument as a card may show it: of a path outside the working folder only the last name.
+
+    Each part of `--vary base=A,B` and of `two-stream:FOLDER` counts for itself.
+    """
+    if Path(argument).is_absolute():
+        return Path(argument).name
+    return "".join(_publishable_part(part) for part in re.split(r"([=,]|(?:stream|fusion):)", argument))
+
+
+def _publishable_part(value: str) -> str:
     path = Path(value)
-    private = path.is_absolute() or ".." in path.parts or value.startswith("~")
-    return option + equals + (path.name if private else value)
+    return path.name if path.is_absolute() or ".." in path.parts or value.startswith("~") else value
 
 
 def provenance(

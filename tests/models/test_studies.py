@@ -5,11 +5,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from transformers import MobileNetV1Config, MobileNetV1ForImageClassification, ViTImageProcessorPil
 
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.classifier import AffectClassifier, forward_crops
-from infant_fer.errors import DatasetError, ExplanationError
+from infant_fer.errors import CheckpointError, DatasetError, ExplanationError
 from infant_fer.evaluation.predictions import predict
 from infant_fer.explain import METHODS
 from infant_fer.face import BLENDSHAPE_COUNT
@@ -37,10 +38,18 @@ def drawn(count: int):
     return face_dataset(np.stack(faces), random_geometry(count).numpy(), np.eye(3)[classes])
 
 
-@pytest.mark.parametrize("shape", ["part-tokens", "two-stream"])
+def small_mobilenet(folder):
+    config = MobileNetV1Config(depth_multiplier=0.25, image_size=96, num_labels=3)
+    MobileNetV1ForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("shape", ["random:part-tokens", "random:two-stream", "late-fusion:"])
 def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
     torch.manual_seed(0)
-    base, faces = load_pretrained(f"random:{shape}", AFFECTS, 96), drawn(6)
+    source = shape + str(small_mobilenet(tmp_path / "mobilenet")) if shape.endswith(":") else shape
+    base, faces = load_pretrained(source, AFFECTS, 96), drawn(6)
     settings = TrainingConfig(epochs=1, batch=3, augmentation="photometric", precision="float32")
     history = fit(base, faces, faces, settings, FitRun(tmp_path / "run", 0))
     assert any("eval_dev_loss" in entry for entry in history)
@@ -50,7 +59,7 @@ def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
     loaded = load_checkpoint(tmp_path / "saved")
     after = forward_crops(loaded.model, loaded.processor, faces.crops, faces.geometry, faces.found)
     torch.testing.assert_close(after["logits"], before["logits"], atol=1e-5, rtol=1e-4)
-    assert after["features"].shape == (6, loaded.model.config.hidden_size)
+    assert after["features"].shape == (6, loaded.model.classifier.in_features)
     expected = predict(base.model, base.processor, faces).probabilities
     check_saved(tmp_path / "saved", faces, expected)  # the end of every run, with the landmarks that it predicted from
     with pytest.raises(DatasetError, match="instead of"):
@@ -112,8 +121,44 @@ def test_landmarks_matter_where_they_are_found_and_only_there():
     assert not torch.allclose(mixed[0], plain[0])
     torch.testing.assert_close(mixed[1], plain[1])
     torch.testing.assert_close(same, mixed)
-    alone = TwoStreamModel(TwoStreamConfig(landmarks=False)).eval()
+    alone = TwoStreamModel(TwoStreamConfig(fusion="none")).eval()
     assert not alone.takes_geometry
+
+
+@pytest.mark.parametrize("shape", ["two-stream", "late-fusion", "image-stream"])
+def test_two_streams_start_from_the_weights_of_a_mobilenet(shape, tmp_path):
+    torch.manual_seed(0)
+    mobilenet = MobileNetV1ForImageClassification.from_pretrained(small_mobilenet(tmp_path)).eval()
+    base = load_pretrained(f"{shape}:{tmp_path}", AFFECTS)
+    assert not [name for name in base.fresh if name.startswith("image.backbone.")]
+    assert base.model.takes_geometry == (shape != "image-stream")
+    pixels = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        maps, whole = base.model.eval().image(pixels)
+        torch.testing.assert_close(whole, mobilenet.mobilenet_v1(pixels).pooler_output)
+    assert [each.shape[-1] for each in maps] == [24, 12, 6]
+
+
+def test_two_streams_are_refused_over_another_network(tmp_path):
+    base = load_pretrained("random:part-tokens", AFFECTS, 96)
+    for each in (base.model, base.processor):
+        each.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="takes a MobileNet-v1"):
+        load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
+
+
+def test_late_landmarks_change_the_answer_and_not_the_image_stream():
+    torch.manual_seed(0)
+    model = TwoStreamModel(TwoStreamConfig(fusion="late")).eval()
+    pixels, geometry = torch.randn(2, 3, 96, 96), random_geometry(2)
+    features = []
+    model.norm.register_forward_hook(lambda _, __, output: features.append(output))
+    with torch.no_grad():
+        plain = model(pixels).logits
+        mixed = model(pixels, geometry, torch.tensor([True, False])).logits
+    torch.testing.assert_close(features[0], features[1])
+    assert not torch.allclose(mixed[0], plain[0])
+    torch.testing.assert_close(mixed[1], plain[1])
 
 
 def test_averaged_folds_read_landmarks_as_each_fold_does(tmp_path):
@@ -155,5 +200,7 @@ def test_pictures_that_move_are_refused_where_landmarks_do_not(tmp_path):
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple of 16 px wide; 90 were given"):
         TwoStreamConfig(image_size=90)
+    with pytest.raises(ValueError, match="fusion can be window, late, none; 'early' was given"):
+        TwoStreamConfig(fusion="early")
     with pytest.raises(ValueError, match="130 features cannot be shared by 4 heads"):
         PartTokensConfig(hidden_size=130)

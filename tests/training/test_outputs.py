@@ -123,6 +123,8 @@ def test_arguments_are_published_without_places_outside_the_working_folder():
     words += ["~/infants", "google/vit-base", "--set=ema=0.9"]
     published = ["--data", "infants", "--base=net", "--output", "checkpoints/mine", "--set", "batch=8"]
     assert [publishable(word) for word in words] == [*published, "infants", "google/vit-base", "--set=ema=0.9"]
+    varied = publishable("base=/home/ann/net,two-stream:/home/ann/net,image-stream:../net,random:vit-tiny,a/b")
+    assert varied == "base=net,two-stream:net,image-stream:net,random:vit-tiny,a/b"
 
 
 def _die(number, context):
