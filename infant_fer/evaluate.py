@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +52,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     p_values = mcnemar(first, evaluation.predictions)
     for number, (name, predictions) in enumerate(evaluation.predictions.items()):
         print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
+        if cost := evaluation.costs.get(name):
+            print(f"  {cost.parameters:,} parameters, {cost.milliseconds:.1f} ms for one crop")
     if options.spread:
         print(_spread_words(thesis_spread(first)))
     maps = _split_maps(options, evaluation) if options.maps else None
     if options.json:
         figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
+        for name, cost in evaluation.costs.items():
+            figures[name]["cost"] = asdict(cost)
         for name, found in evaluation.trust.items():
             figures[name]["trust"] = found
         if maps:

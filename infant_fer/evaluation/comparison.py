@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import numpy as np
+import torch
 from transformers import ViTImageProcessorPil
 
 from infant_fer.checkpoints.loading import load_checkpoint
@@ -36,10 +39,32 @@ device. The licences of all members and of their data hold for these weights too
 
 {figures}
 """
+TIMED_RUNS = 15
 ALL = "all"  # every image, whatever its split
 SPLITS = ("test", "dev", "train", ALL)
 # Training has used these splits in a way that flatters the figures on the split.
 SEEN_IN_TRAINING = {"test": ("train", "dev"), "dev": ("train",), "train": (), ALL: ("train", "dev")}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one answer costs: the network's parameters, and the median ms of TIMED_RUNS answers for one crop, after a first one.
+
+    The time holds for this computer and its load; detection and alignment come on top.
+    """
+
+    parameters: int
+    milliseconds: float
+
+    @classmethod
+    def of(cls, model: torch.nn.Module, processor: object, face: AlignedDataset) -> Cost:
+        """Measure a model on the first crop of a data set."""
+        times = []
+        for _ in range(1 + TIMED_RUNS):
+            began = perf_counter()
+            forward_crops(model, processor, face.crops[:1], face.geometry[:1], face.found[:1])
+            times.append(1000 * (perf_counter() - began))
+        return cls(sum(each.numel() for each in model.parameters()), median(times[1:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +76,7 @@ class Evaluation:
     split: str  # one of SPLITS
     warnings: tuple[str, ...]  # sentences on why a figure may flatter, or differ from the training's
     trust: dict[str, dict]  # figures of trust.figures by checkpoint, of those that have trust data
+    costs: dict[str, Cost]  # by checkpoint
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
 
@@ -77,6 +103,7 @@ def evaluate(
     read = [_read(source, replace(images, split=splits), cache) for source in checkpoints]
     for each in read:
         predictions[unique_name(each.name, predictions)] = each.predictions
+    costs = {name: each.cost for name, each in zip(predictions, read, strict=True)}
     trusted = {name: each for name, each in zip(predictions, read, strict=True) if each.trust is not None}
     first, weights = read[0].dataset, None
     rows, splits = (first.images.split == split_name) & first.found, first.images.split
@@ -88,7 +115,7 @@ def evaluate(
     predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}
-    return Evaluation(measured, first.crops[rows], split_name, warnings, trust, weights)
+    return Evaluation(measured, first.crops[rows], split_name, warnings, trust, costs, weights)
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
@@ -122,6 +149,7 @@ class _Read:
     dataset: AlignedDataset
     trust: TrustData | None
     outputs: FaceOutputs | None  # of a checkpoint with trust data
+    cost: Cost
 
 
 def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
@@ -133,7 +161,8 @@ def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
     predicted = in_classes_of(dataset.images, predictions_of(model, heads["logits"], own_classes))
     trust = TrustData.load(checkpoint.folder, fingerprint(model))
     outputs = None if trust is None else outputs_of(model, heads, dataset)
-    return _Read(checkpoint.name, predicted, dataset, trust, outputs)
+    cost = Cost.of(model, checkpoint.processor, dataset)
+    return _Read(checkpoint.name, predicted, dataset, trust, outputs, cost)
 
 
 def _trust_figures(read: _Read, split_name: str) -> dict:

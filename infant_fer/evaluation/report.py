@@ -101,7 +101,7 @@ def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: I
 
     (name, first), *others = evaluation.predictions.items()
     sections = [
-        Section("In short", accuracy_blocks(first, dict(others), evaluation.split)),
+        Section("In short", [*accuracy_blocks(first, dict(others), evaluation.split), _cost_table(evaluation)]),
         *prediction_sections(first),
         *(trust_sections({evaluation.split: evaluation.trust[name]}) if name in evaluation.trust else ()),
         *further,
@@ -122,6 +122,11 @@ def accuracy_blocks(
     rows += [(f"{split}, {name}", other.accuracy, p_values[name]) for name, other in others.items()]
     rows += [(name, predictions.accuracy, None) for name, predictions in (further or {}).items()]
     return [Text(CAUTION), Table(rows, ("", "accuracy with 95 % interval", "McNemar p against this checkpoint"))]
+
+
+def _cost_table(evaluation: Evaluation) -> Table:
+    rows = [(name, f"{cost.parameters:,}", f"{cost.milliseconds:.1f}") for name, cost in evaluation.costs.items()]
+    return Table(rows, ("", "parameters", "ms for one crop on this computer"))
 
 
 def prediction_sections(measured: Predictions) -> list[Section]:

@@ -116,6 +116,10 @@ class TwoStreamModel(PreTrainedModel):
         features = self.landmarks(tokens).mean(1)
         return features if found is None else features * found.view(-1, 1)
 
+    def load_mobilenet(self, weights: dict[str, torch.Tensor]) -> None:
+        """Give the image stream the weights of a MobileNetV1Model. Raises RuntimeError if they do not fit."""
+        self.image.get_submodule("backbone").load_state_dict(weights)
+
     def _points(self, geometry: torch.Tensor) -> torch.Tensor:
         """Return the (B, P, 2) landmarks as shares of the crop's side."""
         crop = CropSpec(**self.config.face_crop) if self.config.face_crop else CropSpec(self.config.image_size)

@@ -127,7 +127,7 @@ def _over_mobilenet(shape: str, folder: str, labels: Sequence[str]) -> Pretraine
         label2id={name: index for index, name in enumerate(labels)},
     )
     model = TwoStreamModel(config)
-    model.image.backbone.load_state_dict(mobilenet.mobilenet_v1.state_dict())
+    model.load_mobilenet(mobilenet.mobilenet_v1.state_dict())
     _keep_statistics(model)
     fresh = tuple(name for name in model.state_dict() if not name.startswith("image.backbone."))
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)

@@ -12,6 +12,7 @@ import pytest
 import train as train_script
 from infant_fer import Analyzer
 from infant_fer import evaluate as evaluate_script
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.evaluation.comparison import evaluate
 from infant_fer.evaluation.report import PRIVATE
@@ -69,6 +70,9 @@ def test_evaluation_finds_the_faces_anew_and_gives_the_figures_of_the_training(t
     stored = json.loads((trained / "metrics.json").read_text("utf-8"))
     measured = json.loads((tmp_path / "out").read_text("utf-8"))["mine"]
     expected = stored["figures"]["test"]
+    cost = measured.pop("cost")
+    assert cost["parameters"] == sum(each.numel() for each in load_checkpoint(trained).model.parameters())
+    assert 0 < cost["milliseconds"] < 1000
     numbers = [name for name, value in expected.items() if isinstance(value, float)]
     assert len(numbers) > 5
     assert [measured.pop(name) for name in numbers] == pytest.approx([expected.pop(name) for name in numbers])
@@ -153,6 +157,7 @@ def test_reports_name_no_place_on_this_machine(trained, portraits, tmp_path):
         assert str(folder) not in page + figures
         assert str(folder) not in (trained / "metrics.json").read_text("utf-8")
     assert "Do not publish this page" in page
+    assert "ms for one crop on this computer" in page
     assert page.count("<img") >= 4
     assert all(source.startswith("data:image/") for source in re.findall(r'(?:src|href)="?([^"> ]*)', page))
 
