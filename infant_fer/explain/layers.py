@@ -58,6 +58,13 @@ def enlarged(grid: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(grid[None, None].float(), size=(side, side), mode="bilinear")[0, 0].cpu()
 
 
+def _placed(network: nn.Module) -> list[nn.Module]:
+    """Return the modules but those inside the parts that a model names in `off_grid`: their sequences lie on no grid."""
+    parts = [getattr(owner, name) for owner in network.modules() for name in getattr(owner, "off_grid", ())]
+    left_out = {id(inner) for part in parts if part is not None for inner in part.modules()}
+    return [module for module in network.modules() if id(module) not in left_out]
+
+
 @contextmanager
 def recorded_outputs(network: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Record, in the order of execution, the outputs of modules that are grids; linear maps inside a block do not count."""
@@ -68,7 +75,7 @@ def recorded_outputs(network: nn.Module) -> Iterator[list[torch.Tensor]]:
             outputs.append(output)
 
     with ExitStack() as stack:
-        for module in network.modules():
+        for module in _placed(network):
             if not isinstance(module, nn.Linear):
                 stack.callback(module.register_forward_hook(record).remove)
         yield outputs
@@ -109,7 +116,7 @@ def recorded_attention(network: nn.Module) -> Iterator[list[Attention]]:
             layers.append(Attention(weights, source, values))
 
     with ExitStack() as stack:
-        for module in network.modules():
+        for module in _placed(network):
             if isinstance(module, PreTrainedModel):
                 module.set_attn_implementation("eager")
             if isinstance(module, nn.MultiheadAttention):

@@ -51,6 +51,7 @@ class TwoStreamModel(PreTrainedModel):
 
     config_class = TwoStreamConfig
     main_input_name = "pixel_values"
+    off_grid = ("encoder", "norm", "landmarks")  # sequences of several scales' windows, or of landmarks: explain.layers
 
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)
@@ -58,8 +59,9 @@ class TwoStreamModel(PreTrainedModel):
         self.image = _MobileNetMaps(config.mobilenet) if config.mobilenet else _ConvolutionalMaps()
         self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.image.channels)
         self.whole = nn.Linear(self.image.width, width)
-        self.point = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
-        self.which = nn.Parameter(torch.randn(len(POINTS), width) * 0.02)
+        if self.takes_geometry:
+            self.point = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
+            self.which = nn.Parameter(torch.randn(len(POINTS), width) * 0.02)
         self.cross = nn.ModuleList(_WindowCrossAttention(width, heads, side, config.dropout) for side in WINDOWS)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
         self.encoder = nn.ModuleList(_layer(config) for _ in range(config.num_hidden_layers))

@@ -18,7 +18,7 @@ from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.models.part_tokens import PartTokensConfig
-from infant_fer.models.two_stream import MOBILENET_SETTINGS, TwoStreamConfig, TwoStreamModel
+from infant_fer.models.two_stream import MOBILENET_SETTINGS, STRIDES, TwoStreamConfig, TwoStreamModel
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
@@ -118,6 +118,10 @@ def _over_mobilenet(shape: str, folder: str, labels: Sequence[str]) -> Pretraine
     mobilenet = checkpoint.model
     if mobilenet.config.model_type != "mobilenet_v1":
         raise CheckpointError(f"{shape}: takes a MobileNet-v1; {checkpoint.name} is a {mobilenet.config.model_type}.")
+    if checkpoint.crop.size % STRIDES[-1]:
+        raise CheckpointError(
+            f"{shape}: needs crops of a multiple of {STRIDES[-1]} px; {checkpoint.name} has {checkpoint.crop.size} px."
+        )
     config = TwoStreamConfig(
         image_size=checkpoint.crop.size,
         fusion=OVER_MOBILENET[shape],

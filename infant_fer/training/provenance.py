@@ -86,16 +86,22 @@ MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuati
 def publishable(argument: str) -> str:
     """Return a command line's argument as a card may show it: of a path outside the working folder only the last name.
 
-    Each part of `--vary base=A,B` and of `two-stream:FOLDER` counts for itself.
+    The parts of `--vary base=A,B` and of `two-stream:FOLDER` count for themselves. After a private one every part is taken
+    for a piece of a path, since a folder's name may hold a comma, too.
     """
-    if Path(argument).is_absolute():
-        return Path(argument).name
-    return "".join(_publishable_part(part) for part in re.split(r"([=,]|(?:stream|fusion):)", argument))
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if _is_private(value):
+        return option + equals + Path(value).name
+    shown, hidden = [], False
+    for part in re.split(r"([=,]|(?:stream|fusion):)", value):
+        hidden = hidden or _is_private(part)
+        shown.append(Path(part).name if hidden else part)
+    return option + equals + "".join(shown)
 
 
-def _publishable_part(value: str) -> str:
+def _is_private(value: str) -> bool:
     path = Path(value)
-    return path.name if path.is_absolute() or ".." in path.parts or value.startswith("~") else value
+    return path.is_absolute() or ".." in path.parts or value.startswith("~")
 
 
 def provenance(

@@ -13,8 +13,9 @@ from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError, DatasetError, ExplanationError
 from infant_fer.evaluation.predictions import predict
 from infant_fer.explain import METHODS
+from infant_fer.explain.layers import recorded_outputs
 from infant_fer.face import BLENDSHAPE_COUNT
-from infant_fer.labels import AFFECTS
+from infant_fer.labels import AFFECTS, EMOTIONS
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
 from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
@@ -24,6 +25,7 @@ from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
+from tests.tiny_checkpoints import edit
 
 CROP = CropSpec(96)
 
@@ -145,6 +147,35 @@ def test_two_streams_are_refused_over_another_network(tmp_path):
         each.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="takes a MobileNet-v1"):
         load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
+
+
+def test_crops_that_do_not_fit_two_streams_are_refused(tmp_path):
+    small_mobilenet(tmp_path)
+    edit(tmp_path / "preprocessor_config.json", size={"height": 100, "width": 100})
+    with pytest.raises(CheckpointError, match="multiple of 16 px"):
+        load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
+
+
+@pytest.mark.parametrize("labels", [AFFECTS, EMOTIONS, (*EMOTIONS, "contempt")])
+def test_two_streams_have_a_score_for_each_class(labels):
+    model = load_pretrained("random:two-stream", labels, 96).model.eval()
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 96, 96)).logits.shape == (2, len(labels))
+
+
+def test_windows_of_several_scales_are_taken_for_no_grid():
+    """The encoder's tokens could be mistaken for a grid of 4 × 4 after seven leading ones."""
+    torch.manual_seed(0)
+    base = load_pretrained("random:two-stream", AFFECTS, 96)
+    aligned = AlignedFace(drawn_face("positive", 0), np.eye(2, 3))
+    classifier = AffectClassifier(base.model, base.processor, "streams")
+    score, pixels = classifier.score_of("positive", aligned), classifier.pixel_values(aligned)
+    for method in ("rollout", "attention_relevance"):
+        with pytest.raises(ExplanationError, match="no attention over the whole crop"):
+            METHODS[method]().map(score, pixels)
+    with recorded_outputs(score.model) as grids, torch.no_grad():
+        score.model(pixels)
+    assert grids[-1].shape[-2:] == (6, 6)  # the last map, which GradCAM reads
 
 
 def test_late_landmarks_change_the_answer_and_not_the_image_stream():

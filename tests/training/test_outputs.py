@@ -123,8 +123,15 @@ def test_arguments_are_published_without_places_outside_the_working_folder():
     words += ["~/infants", "google/vit-base", "--set=ema=0.9"]
     published = ["--data", "infants", "--base=net", "--output", "checkpoints/mine", "--set", "batch=8"]
     assert [publishable(word) for word in words] == [*published, "infants", "google/vit-base", "--set=ema=0.9"]
-    varied = publishable("base=/home/ann/net,two-stream:/home/ann/net,image-stream:../net,random:vit-tiny,a/b")
-    assert varied == "base=net,two-stream:net,image-stream:net,random:vit-tiny,a/b"
+    varied = publishable("base=/home/ann/net,two-stream:/home/ann/net,image-stream:../net,random:vit-tiny")
+    assert varied == "base=net,two-stream:net,image-stream:net,random:vit-tiny"
+    for word in (
+        "--data=/home/ann,x/secret/infants",
+        "~/ann=x/secret/infants",
+        "base=two-stream:/home/a,secret/infants",
+    ):
+        assert "secret" not in publishable(word)
+    assert publishable("base=random:vit-tiny,google/vit-base") == "base=random:vit-tiny,google/vit-base"
 
 
 def _die(number, context):
