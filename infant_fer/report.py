@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from infant_fer import __version__
 from infant_fer.face import Face, box_overlap
 from infant_fer.images import Photo
-from infant_fer.locales import translator
+from infant_fer.locales import Message, translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.trust.assessment import Assessment, AssessmentJSON
-from infant_fer.trust.rules import CLEAR_PROBABILITY
 
 if TYPE_CHECKING:  # these load torch; a report is plain data
     from infant_fer.alignment import AlignedFace
@@ -93,12 +92,6 @@ class ReportJSON(TypedDict):
     limits: str
 
 
-def clear_label(probabilities: Mapping[str, float]) -> str | None:
-    """Return the affect likely enough to be named alone; None when the expression is not clear."""
-    label = max(probabilities, key=probabilities.__getitem__)
-    return label if probabilities[label] >= CLEAR_PROBABILITY else None
-
-
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """A saliency map of one face; per face part (regions.PARTS) its share, and that share over the part's share of the area."""
@@ -146,12 +139,11 @@ class FaceReport:
         if self.assessment.verdict == "cannot say":
             reasons = (_(reason.text) for reason in self.assessment.reasons[:1])
             return " ".join((_("It cannot be said what this expression looks like."), *reasons))
-        label = clear_label(self.prediction.probabilities)
-        if label:
-            sentences = [_("The expression looks {label}.", label=_(label))]
+        if self.assessment.label:
+            sentences = [_("The expression looks {label}.", label=_(self.assessment.label))]
         else:
-            first, second = (_(name) for name in self.prediction.ranked[:2])
-            sentences = [_("The expression is not clear: it may look {first} or {second}.", first=first, second=second)]
+            possible = self.assessment.prediction_set
+            sentences = [_(Message("The expression is not clear: it may look {affects}.", affects=possible))]
         if self.explanation is not None:
             target = self.explanation.saliency.target
             if target != self.prediction.label:

@@ -15,7 +15,7 @@ from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS, meters
 from infant_fer.locales import Translate, translator
 from infant_fer.regions import PART_WORDS
-from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, FaceReport, Report, clear_label
+from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, FaceReport, Report
 from infant_fer.templates import document, render
 from infant_fer.trust.assessment import VERDICTS
 
@@ -55,7 +55,7 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
         face=face,
         fault="",
         sentence=face.sentence_in(language),
-        label=clear_label(prediction.probabilities),
+        label=trust.label,
         notes_beside=beside,
         affects=", ".join(_(affect) for affect in trust.prediction_set),
         emotions={EMOTION_WORDS.get(name, name): share for name, share in (prediction.emotions or {}).items()},
@@ -77,10 +77,7 @@ def live_html(face: FaceReport, mean: Mapping[str, float], notes: Sequence[str],
     beside = (*face.notes, *notes)
     if trust.verdict == "cannot say" and trust.reasons:
         beside = tuple(note for note in beside if note != trust.reasons[0].text)
-    label = clear_label(mean)
-    return render(
-        "live.html.j2", language, trust=trust, mean=mean, label=label, notes=beside, colours=AFFECT_COLOURS, **course
-    )
+    return render("live.html.j2", language, trust=trust, mean=mean, notes=beside, colours=AFFECT_COLOURS, **course)
 
 
 def shares_html(face: FaceReport, language: str = "en") -> Markup:

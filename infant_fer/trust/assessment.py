@@ -7,6 +7,11 @@ from typing import Literal, TypedDict
 
 Verdict = Literal["answer", "caution", "cannot say"]
 VERDICTS: tuple[Verdict, ...] = ("answer", "caution", "cannot say")
+# The codes of reasons, and of remarks that do not speak against an answer, by weight; a stricter verdict comes first.
+CODES = (
+    *("not_infant", "few_pixels", "blurred", "dark", "turned", "covered", "unlike_training", "near_tie"),
+    *("people_disagree", "unsteady", "tilted", "eyes_closed"),
+)
 
 
 class CalibratedJSON(TypedDict):
@@ -59,8 +64,9 @@ class Assessment:
     """Whether one face's answer holds. Statistics are None where the checkpoint has no trust data, or they were not computed.
 
     verdict: "cannot say" when the picture or the face allows no answer; "caution" when there is a reason for doubt.
-    prediction_set: the affects that the face may show, the most probable first; with trust data it holds the raters' in
-    95 % of faces. reasons: in order of weight, empty with the verdict "answer". tip: how a better photo would look.
+    prediction_set: the affects that the face may show, the most probable first, between which the answer does not choose;
+    with trust data it holds the raters' in 95 % of faces.
+    reasons: in order of weight, empty with the verdict "answer". tip: how a better photo would look.
     agreement: the expected share of two raters who would name the same affect, 0..1. distance: the share of held-out
     infants that are nearer to the training faces, 0..1.
     """
@@ -73,6 +79,11 @@ class Assessment:
     agreement: float | None = None
     distance: float | None = None
     steadiness: SteadinessJSON | None = None
+
+    @property
+    def label(self) -> str | None:
+        """Return the affect that the answer names; None where it does not choose between several."""
+        return self.prediction_set[0] if len(self.prediction_set) == 1 else None
 
     def to_dict(self) -> AssessmentJSON:
         """Return plain data for JSON."""

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from infant_fer.locales import Message
 from infant_fer.trust.assessment import VERDICTS, Assessment, Reason, SteadinessJSON
-from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, PERHAPS_NOT_INFANT, Finding
+from infant_fer.trust.rules import NOT_INFANT, NOT_INFANT_TIP, PERHAPS_NOT_INFANT, Finding, weight
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
     from infant_fer.trust.store import TrustData
 
-COVERAGE = 0.95  # of prediction sets where there are no trust data
+CLEAR_PROBABILITY = 0.65  # below it two affects are named where no trust data say how many it takes
 STEADY_SHARE = 0.8  # of the changed pictures with the same label; below it caution
 SURELY_NONE = 0.5  # probability of an infant's face, by a probe, below which no answer is given
+UNDECIDED = Reason("near_tie", "More than one expression is possible; the model cannot tell which.")
 PEOPLE_AGREE = 0.75  # expected agreement of two raters; below it caution
 
 
@@ -27,24 +28,26 @@ def assess(
 ) -> Assessment:
     """Return the assessment of one face by the findings of trust.rules and the checkpoint's trust data.
 
-    The verdict is the strictest that a finding demands. Without trust data the prediction set has as many of the most
-    probable affects as reach COVERAGE.
+    The verdict is the strictest that a finding demands. Without trust data the prediction set is the most probable affect
+    alone if it reaches CLEAR_PROBABILITY, else the two most probable ones.
     """
     against = [finding for finding in found if finding.verdict != "answer"]
-    statistics: dict = {}
+    statistics: dict = (
+        {"prediction_set": _most_probable(prediction)} if trust is None else _statistics(prediction, trust)
+    )
     if trust is not None:
-        statistics = _statistics(prediction, trust)
-        against = [*against, *_from_statistics(prediction, trust, statistics)]
+        against += _from_statistics(prediction, trust, statistics)
+    if len(statistics["prediction_set"]) > 1:
+        against.append(Finding(UNDECIDED, "caution"))
     if steadiness is not None and steadiness["same"] < STEADY_SHARE * steadiness["n"]:
         text = Message("Small changes of the picture change the answer: it is the same in {same} of {n}.", **steadiness)
         against.append(Finding(Reason("unsteady", text), "caution"))
     codes: dict[str, Finding] = {}
-    for finding in sorted(against, key=lambda each: -VERDICTS.index(each.verdict)):
+    for finding in sorted(against, key=weight):
         codes.setdefault(finding.reason.code, finding)
     reasons = tuple(codes.values())
     return Assessment(
         verdict=max((finding.verdict for finding in reasons), key=VERDICTS.index, default=VERDICTS[0]),
-        prediction_set=statistics.pop("prediction_set", None) or _most_probable(prediction),
         reasons=tuple(finding.reason for finding in reasons),
         tip=next((finding.tip for finding in reasons if finding.tip), None),
         steadiness=steadiness,
@@ -83,22 +86,12 @@ def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict)
         yield Finding(
             Reason("unlike_training", "The model's networks disagree: it has seen few faces like this one."), "caution"
         )
-    possible = statistics["prediction_set"]
-    if len(possible) > 1:
-        text = Message("It may look {affects}: the model can rule out neither.", affects=possible)
-        yield Finding(Reason("near_tie", text), "caution")
-    elif prediction.doubt > limits.doubt:
+    if len(statistics["prediction_set"]) == 1 and prediction.doubt > limits.doubt:
         yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
     if statistics["agreement"] < PEOPLE_AGREE:
         yield Finding(Reason("people_disagree", "People would probably disagree about this face, too."), "caution")
 
 
 def _most_probable(prediction: Prediction) -> tuple[str, ...]:
-    chosen: list[str] = []
-    total = 0.0
-    for name, share in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
-        chosen.append(name)
-        total += share
-        if total >= COVERAGE:
-            break
-    return tuple(chosen)
+    clear = max(prediction.probabilities.values()) >= CLEAR_PROBABILITY
+    return tuple(prediction.ranked[: 1 if clear else 2])

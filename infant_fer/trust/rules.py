@@ -12,7 +12,7 @@ import numpy as np
 from infant_fer.alignment import AlignedFace
 from infant_fer.face import Face
 from infant_fer.locales import Message
-from infant_fer.trust.assessment import VERDICTS, Reason, Verdict
+from infant_fer.trust.assessment import CODES, VERDICTS, Reason, Verdict
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
@@ -30,7 +30,6 @@ INFANT_PROBABILITY = (
 )
 SIDE_PX, COARSE_PX = 96, 24  # of the crop on which blur is measured, and of a picture too coarse to be read
 TILTED_DEGREES = 30.0
-CLEAR_PROBABILITY = 0.65
 COVERED_PROBABILITY = 0.7  # on the dev rows 9 of 13 faces above it had the mouth covered
 BLINK = 0.5
 
@@ -62,7 +61,12 @@ def findings(face: Face, aligned: AlignedFace, prediction: Prediction) -> tuple[
     `face` is in the photo's frame, `aligned` the crop that was classified.
     """
     found = (*_on_the_face(prediction), *_on_the_picture(face, aligned), *_remarks(face, prediction))
-    return tuple(sorted(found, key=lambda finding: -VERDICTS.index(finding.verdict)))
+    return tuple(sorted(found, key=weight))
+
+
+def weight(finding: Finding) -> tuple[int, int]:
+    """Return the key by which findings are sorted, most important first: the stricter verdict, then the order of CODES."""
+    return -VERDICTS.index(finding.verdict), CODES.index(finding.reason.code)
 
 
 def _on_the_face(prediction: Prediction) -> Iterator[Finding]:
@@ -70,8 +74,6 @@ def _on_the_face(prediction: Prediction) -> Iterator[Finding]:
         yield Finding(NOT_INFANT, "cannot say", NOT_INFANT_TIP)
     elif prediction.usable is not None and prediction.usable < INFANT_PROBABILITY:
         yield Finding(PERHAPS_NOT_INFANT, "caution", NOT_INFANT_TIP)
-    if max(prediction.probabilities.values()) < CLEAR_PROBABILITY:
-        yield Finding(Reason("near_tie", "The model is not sure: two readings are nearly as likely."), "caution")
     if prediction.mouth_covered is not None and prediction.mouth_covered > COVERED_PROBABILITY:
         yield Finding(
             Reason("covered", "The mouth may be covered; then much of the expression is hidden."),

@@ -14,7 +14,7 @@ from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECTS
 from infant_fer.locales import translator
-from infant_fer.report import FaceReport, clear_label
+from infant_fer.report import FaceReport
 from infant_fer.report_html import live_html
 from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import SAVE_JS, as_download
@@ -155,7 +155,7 @@ def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, che
         advice = _("Bring the face closer, with light on it.")
         return report.photo.rgb, f'<div class="ife"><h2>{_("No face in view")}</h2><p>{advice}</p></div>'
     face, now = report.faces[0], time.monotonic()
-    reading = LiveReading(now, face.prediction.probabilities, face.assessment.verdict)
+    reading = LiveReading(now, face.prediction.probabilities, face.assessment.prediction_set, face.assessment.verdict)
     readings = session.add_reading(reading)
     return draw_faces(report, 1, OVERLAYS[0]), reading_html(readings, now, face, report.notes, session)
 
@@ -167,13 +167,14 @@ def reading_html(
 
     A frame that allows no answer has the reason in their place. While a recording runs, and after it, its course follows.
     """
-    recent = [reading.probabilities for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
-    mean = {affect: sum(p[affect] for p in recent) / len(recent) for affect in AFFECTS}
+    recent = [reading for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
+    mean = {affect: sum(each.probabilities[affect] for each in recent) / len(recent) for affect in AFFECTS}
     return str(
         live_html(
             face,
             mean,
             notes,
+            label=named(recent),
             chart=live_chart(readings, now, LIVE_SECONDS, translator(session.language)),
             seconds=LIVE_SECONDS,
             recorded=_recorded_seconds(session),
@@ -183,6 +184,12 @@ def reading_html(
             language=session.language,
         )
     )
+
+
+def named(readings: Sequence[LiveReading]) -> str | None:
+    """Return the affect that the readings name, None where one of them holds several possible or two name different ones."""
+    affects = {affect for reading in readings for affect in reading.prediction_set}
+    return affects.pop() if len(affects) == 1 else None
 
 
 def _recorded_seconds(session: Session) -> int:
@@ -195,7 +202,7 @@ def recording_csv(readings: Sequence[LiveReading]) -> str:
     writer = csv.writer(stream)
     writer.writerow(("time_s", "verdict", "label", *AFFECTS))
     for reading in readings:
-        label = "" if reading.verdict == "cannot say" else clear_label(reading.probabilities) or "not clear"
+        label = "" if reading.verdict == "cannot say" else named([reading]) or "not clear"
         numbers = (f"{reading.probabilities[affect]:.4f}" for affect in AFFECTS)
         writer.writerow((f"{reading.at - readings[0].at:.2f}", reading.verdict, label, *numbers))
     return stream.getvalue()

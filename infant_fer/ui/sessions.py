@@ -25,10 +25,11 @@ RECORD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class LiveReading:
-    """The affect probabilities of one webcam frame; `at` is time.monotonic() in seconds."""
+    """What one webcam frame looks like, as its report says; `at` is time.monotonic() in seconds."""
 
     at: float
     probabilities: dict[str, float]
+    prediction_set: tuple[str, ...]
     verdict: str = "answer"
 
 

@@ -18,6 +18,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.data import as_input
+from infant_fer.trust.gate import assess
 from infant_fer.trust.rules import NO_FACE_ADVICE, SEARCH_STOPPED
 from tests.conftest import EXAMPLES
 from tests.drawn_data import unlabelled
@@ -222,16 +223,19 @@ def test_the_page_says_what_it_must(explained):
     assert "What weighed in the answer" not in without_map
 
 
-def test_headline_and_sentence_are_clear_together_or_not_at_all(explained):
+def test_headline_and_sentence_name_what_the_prediction_set_holds(analyzer, explained):
     prediction = explained.faces[0].prediction
     for shares, headline, sentence in (
-        ((0.66, 0.3, 0.04), "Positive expression</h2>", "The expression looks positive."),
-        ((0.04, 0.3, 0.66), "Negative expression</h2>", "The expression looks negative."),
+        ((0.96, 0.02, 0.02), "Positive expression</h2>", "The expression looks positive."),
+        ((0.02, 0.02, 0.96), "Negative expression</h2>", "The expression looks negative."),
         ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral."),
+        ((0.02, 0.3, 0.68), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral."),
     ):
         label = AFFECTS[shares.index(max(shares))]
         read = replace(prediction, label=label, probabilities=dict(zip(AFFECTS, shares, strict=True)))
-        answer = answer_html(replace(explained, faces=(replace(explained.faces[0], prediction=read),)), 1)
+        assessment = assess(read, (), analyzer.classifier.trust)
+        face = replace(explained.faces[0], prediction=read, assessment=assessment)
+        answer = answer_html(replace(explained, faces=(face,)), 1)
         assert headline in answer
         assert sentence in answer
         assert answer.count("<h2") == 1

@@ -71,7 +71,7 @@ def test_what_forbids_an_answer_comes_before_what_asks_for_caution():
     prediction = replace(SURE, mouth_covered=0.9)
     assert verdict_and_codes(face_of(height=12), crop_of(level=9, contrast=6), prediction) == (
         "cannot say",
-        ["few_pixels", "covered", "dark"],
+        ["few_pixels", "dark", "covered"],
     )
 
 
@@ -80,7 +80,8 @@ def test_a_near_tie_is_a_set_of_two():
     found = assess(tied, findings(face_of(), crop_of(), tied))
     assert found.prediction_set == ("neutral", "negative")
     assert (found.verdict, [reason.code for reason in found.reasons]) == ("caution", ["near_tie"])
-    assert assess(SURE, ()).prediction_set == ("positive",)
+    assert found.label is None
+    assert (assess(SURE, ()).prediction_set, assess(SURE, ()).label) == (("positive",), "positive")
 
 
 def test_a_report_carries_the_assessment_into_its_json_and_csv(analyzer, tmp_path):

@@ -136,7 +136,6 @@ def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(
     torn = assess(prediction(0.02, 0.50, 0.48, features=like, disagreement=0.1), (), fitted)
     assert torn.prediction_set == ("neutral", "negative")
     assert {"near_tie", "people_disagree"} <= {reason.code for reason in torn.reasons}
-    assert "neutral or negative" in torn.reasons[0].text
 
 
 def test_the_limit_of_the_usable_head_is_that_of_the_checkpoint():

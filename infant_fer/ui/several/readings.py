@@ -18,7 +18,7 @@ from infant_fer.drawing import close_up, draw_faces
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
-from infant_fer.report import Report, clear_label
+from infant_fer.report import Report
 from infant_fer.report_html import answer_html, fault_html, report_document, report_section, summary_html
 from infant_fer.templates import render
 from infant_fer.trust.assessment import Verdict
@@ -44,6 +44,7 @@ class Reading:
     sentence: str
     prediction: Prediction | None
     verdict: Verdict | None
+    label: str | None  # the one affect that the first face's answer names
     entries: dict[str, Any]
 
     @property
@@ -65,6 +66,7 @@ def reading_of(report: Report, number: int, language: str) -> Reading:
         first.sentence_in(language) if first else "",
         first.prediction if first else None,
         first.assessment.verdict if first else None,
+        first.assessment.label if first else None,
         _entries(result, language),
     )
 
@@ -74,7 +76,7 @@ def unread(title: str, number: int, sentence: str, language: str) -> Reading:
     title = title or translator(language)("photo {number}", number=number)
     result = FileResult(PhotoFile(Path(title), title), None, sentence)
     return Reading(
-        number, title, "", str(fault_html(sentence, language)), sentence, None, None, _entries(result, language)
+        number, title, "", str(fault_html(sentence, language)), sentence, None, None, None, _entries(result, language)
     )
 
 
@@ -87,12 +89,11 @@ def _entries(result: FileResult, language: str) -> dict[str, Any]:
 def card(reading: Reading, language: str) -> dict[str, Any]:
     """Return what the browser shows of a reading: its picture, words, and what the grid sorts and filters by."""
     _ = translator(language)
-    prediction, verdict = reading.prediction, reading.verdict
-    label = clear_label(prediction.probabilities) if prediction else None
+    verdict, label = reading.verdict, reading.label
     headline = _("No face found") if reading.picture else _("Not read")
     if verdict == "cannot say":
         headline = _("Cannot say")
-    elif prediction:
+    elif reading.prediction:
         headline = _(f"{label.capitalize()} expression") if label else _("Not clear")
     answered = reading.answered
     return {

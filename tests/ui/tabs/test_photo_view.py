@@ -124,7 +124,7 @@ def test_a_frame_is_read_with_what_to_know_of_the_answer(registry, astronaut):
 def test_a_wavering_reading_is_not_clear(analyzer):
     [face] = analyzer.analyze(photo("smile")).faces
     unsure = {"positive": 0.4, "neutral": 0.35, "negative": 0.25}
-    html = reading_html([LiveReading(1.0, unsure)], 1.0, face, (), Session())
+    html = reading_html([LiveReading(1.0, unsure, ("positive", "neutral"))], 1.0, face, (), Session())
     assert "Not clear" in html
     assert html.count("stroke-dasharray") == 6  # three lines and their key
 
@@ -132,10 +132,10 @@ def test_a_wavering_reading_is_not_clear(analyzer):
 def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
     session = Session()
     likely = {"positive": 0.9, "neutral": 0.06, "negative": 0.04}
-    session.add_reading(LiveReading(5.0, likely))
+    session.add_reading(LiveReading(5.0, likely, ("positive",)))
     session.start_recording(10.0)
     for at, verdict in ((10.5, "answer"), (30.0, "cannot say"), (69.9, "caution"), (70.1, "answer")):
-        session.add_reading(LiveReading(at, likely, verdict))
+        session.add_reading(LiveReading(at, likely, ("positive",), verdict))
     rows = list(csv.DictReader(io.StringIO(recording_csv(session.recorded))))
     assert [row["time_s"] for row in rows] == ["0.00", "19.50", "59.40"]
     assert [row["label"] for row in rows] == ["positive", "", "positive"]
