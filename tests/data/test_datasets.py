@@ -2,12 +2,14 @@
 
 import csv
 import os
+import shutil
 
 import cv2
+import datasets
 import numpy as np
 import pytest
 
-from infant_fer.data.datasets import into_archive, label_in_name, read_labeled_images
+from infant_fer.data.datasets import fetched_archive, into_archive, label_in_name, read_labeled_images
 from infant_fer.errors import DatasetError
 from tests.drawn_data import drawn_face, infant_row, write_table, write_zip
 
@@ -261,11 +263,22 @@ def test_a_class_that_is_asked_for_and_absent(tmp_path):
         read_labeled_images(put(tmp_path, "Pos1.jpg", "Neg1.jpg"), classes=["positive", "fear"])
 
 
-def test_a_data_set_of_the_hub_becomes_an_archive(tmp_path):
-    datasets = pytest.importorskip("datasets")
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """The package datasets as it is, without a network: OWNER/NAME in the working folder stands for the Hub's."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "arrow")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+
+
+def rows_of_the_hub() -> datasets.DatasetDict:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["happy", "sad"])})
     rows = {"image": [{"bytes": picture(n), "path": None} for n in range(5)], "label": [0, 1, 1, -1, None]}
-    loaded = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)})
+    return datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features)})
+
+
+def test_a_data_set_of_the_hub_becomes_an_archive(tmp_path):
+    loaded = rows_of_the_hub()
     found = read_labeled_images(into_archive(loaded, "owner/name", tmp_path / "hub.zip"))
     assert found.labels == ("happy", "sad")
     assert found.truth.tolist() == [0, 1, 1]
@@ -274,6 +287,31 @@ def test_a_data_set_of_the_hub_becomes_an_archive(tmp_path):
     with pytest.raises(DatasetError, match="class-label"):
         into_archive(unlabelled, "owner/name", tmp_path / "other.zip")
     assert not list(tmp_path.glob("other*"))
+
+
+@pytest.mark.parametrize("layout", ["parquet", "folders"])
+def test_a_data_set_is_loaded_by_its_name_and_once(layout, tmp_path, offline):
+    place = tmp_path / "owner" / "name"
+    if layout == "parquet":
+        place.mkdir(parents=True)
+        rows_of_the_hub()["train"].to_parquet(place / "train.parquet")
+    else:
+        put(place / "train", "happy/0.png", "sad/1.png", "sad/2.png")
+    archive = fetched_archive("owner/name", tmp_path / "cache")
+    found = read_labeled_images(archive)
+    assert found.labels == ("happy", "sad")
+    assert found.truth.tolist() == [0, 1, 1]
+    assert set(found.split) == {"train"}
+    assert cv2.imdecode(np.frombuffer(found.read(0), np.uint8), cv2.IMREAD_COLOR).shape == (32, 32, 3)
+    shutil.rmtree(place)
+    assert read_labeled_images("owner/name", cache=tmp_path / "cache").truth.tolist() == [0, 1, 1]
+
+
+def test_a_data_set_that_cannot_be_loaded_is_said_in_one_sentence(tmp_path, offline):
+    with pytest.raises(DatasetError, match="The Hub's data set owner/other could not be loaded: ") as caught:
+        read_labeled_images("owner/other", cache=tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("cache/*.zip"))
 
 
 def test_the_published_labels_fit_the_reader(tmp_path):

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from infant_fer.data.datasets import label_in_name, read_labeled_images
+from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import DatasetError
 
 
@@ -113,14 +113,28 @@ def test_a_table_that_is_not_of_fer_plus_is_refused(tmp_path):
         read_labeled_images(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("10063_happyopen_F-AA-01.jpg", "happy"),
-        ("9032-disgustwithtongue_M-LA-02.jpg", "disgust"),
-        ("1-F-AA-01-fearfulopen.jpg", "fear"),
-        ("TIF_03_happy.jpg", "happy"),
-    ],
-)
-def test_names_of_cafe_and_tromso(name, label):
-    assert label_in_name(name)[0] == label
+CAFE = {
+    "10063_happyopen_F-AA-01.jpg": "happy",
+    "10064_happy_F-AA-01.jpg": "happy",
+    "9032-disgustwithtongue_M-LA-02.jpg": "disgust",
+    "1-F-AA-01-fearfulopen.jpg": "fear",
+    "9101_surpriseopen_M-LA-02.jpg": "surprise",
+    "9102_sadclosed_M-LA-02.jpg": "sad",
+}
+TROMSO = {f"TIF_{number:02}_{word}.jpg": word for number in (3, 4) for word in ("happy", "sad", "neutral")}
+TROMSO |= {"TIF_03_afraid.jpg": "fear", "TIF_04_disgusted.jpg": "disgust"}
+
+
+@pytest.mark.parametrize(("names", "infants"), [(CAFE, None), (TROMSO, {"TIF_03", "TIF_04"})])
+def test_folders_named_as_cafe_and_tromso(names, infants, tmp_path):
+    """CAFE's numbers before the label count pictures, so its children are not known; Tromsø's number infants."""
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    images = read_labeled_images(tmp_path)
+    found = {
+        member.rsplit("/", 1)[1]: images.labels[each] for member, each in zip(images.members, images.truth, strict=True)
+    }
+    assert found == names
+    assert images.left_out == ()
+    assert images.subjects_known == (infants is not None)
+    assert infants is None or set(images.subject) == infants
