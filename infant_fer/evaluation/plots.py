@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -52,6 +53,17 @@ def reliability_diagram(predictions: Predictions) -> bytes:
     _over(axes, [confidence[number == each].mean() for each in used], accuracies, BLUE, "right")
     axes.set(xlabel="probability of the answer", ylabel="share", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="upper left", frameon=False)
+    return png(figure)
+
+
+def risk_coverage(curve: Sequence[tuple[float, float]], area: float) -> bytes:
+    """Draw the share of errors (0..1) among the answers over the share of faces (0..1) that get one, the least doubtful first."""
+    figure, axes = _figure(4.6, 3.2)
+    coverage, risk = zip(*curve, strict=True)
+    axes.plot([100 * each for each in coverage], [100 * each for each in risk], color=BLUE, marker="o", markersize=3)
+    axes.set(xlabel="% of the faces answered", ylabel="% of these answers wrong", ylim=(0, None))
+    axes.set_title(f"AURC {area:.4f}", fontsize=9)
+    axes.grid(alpha=0.3)
     return png(figure)
 
 

@@ -112,7 +112,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), "utf-8")
         write_split(folder, result.images, result.splits)
         card = experiment_card(output.name, result)
-        (folder / "README.md").write_text(with_trust(card, result.trust.figures) if result.trust else card, "utf-8")
+        (folder / "README.md").write_text(with_trust(card, result.trust) if result.trust else card, "utf-8")
         if result.trust:
             result.trust.save(folder)
         check_saved(

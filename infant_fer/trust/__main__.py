@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from infant_fer.errors import CheckpointError, exit_status
+from infant_fer.errors import CheckpointError, DatasetError, exit_status
 from infant_fer.files import check_output_file
 
 
@@ -23,10 +25,11 @@ def run(options: argparse.Namespace) -> None:
     from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
     from infant_fer.files import write_atomically
-    from infant_fer.trust.fitting import fit_trust, read_faces
+    from infant_fer.trust.fitting import fit_trust, read_faces, read_groups
     from infant_fer.trust.report import trust_text, with_trust
     from infant_fer.trust.store import SETTINGS, TENSORS
 
+    sources = _sources(options.group)
     place = resolve(options.checkpoint)
     if place.revision:
         raise CheckpointError("Trust data can be written only into a folder of yours, not into a Hub id.")
@@ -34,12 +37,24 @@ def run(options: argparse.Namespace) -> None:
         check_output_file(place.path / name)
     checkpoint = load_checkpoint(options.checkpoint)
     faces = read_faces(checkpoint, options.table, options.others, options.cache)
+    faces = replace(faces, measured=read_groups(sources, checkpoint.crop, options.cache))
     trust = fit_trust(checkpoint.model, checkpoint.processor, faces, options.test)
     trust.save(place.path)
     card = place.path / CARD
     written = card.read_text("utf-8") if card.is_file() else ""
-    write_atomically(card, with_trust(written, trust.figures))
+    write_atomically(card, with_trust(written, trust))
     print(trust_text(trust.figures))
+
+
+def _sources(groups: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of `--group NAME=FOLDER` by name. Raises DatasetError."""
+    found = {}
+    for words in groups:
+        name, equals, source = words.partition("=")
+        if not name or not equals or not Path(source).exists():
+            raise DatasetError(f"--group takes NAME=FOLDER, or a zip in the folder's place; {words!r} is none.")
+        found[name] = Path(source)
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the folder that gets the trust data")
     parser.add_argument("--table", type=Path, required=True, help="what train.py took as --data, or infants.csv")
     parser.add_argument("--others", type=Path, help="folder or zip of faces that are no infants'")
+    parser.add_argument(
+        "--group",
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="further pictures to be declined, such as animals=FOLDER: measured for the card, not fitted on",
+    )
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
     parser.add_argument("--test", action="store_true", help="measure the test rows, too; for releases only")
     return parser

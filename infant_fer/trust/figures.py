@@ -81,7 +81,8 @@ def figures(found: Sequence[Assessment], outputs: FaceOutputs) -> dict:
     _, risk = metrics.risk_coverage(labelled.doubt, right)
     groups = {"all": np.ones(len(truth), bool)}
     groups |= {affect: truth == index for index, affect in enumerate(AFFECTS)}
-    groups |= {source: labelled.source == source for source in np.unique(labelled.source) if source}
+    for column in labelled.subgroups.values():
+        groups |= {value: column == value for value in np.unique(column).tolist() if value}
     return {
         "n": len(truth),
         "verdicts": {verdict: sum(each.verdict == verdict for each in found) for verdict in VERDICTS},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel
 
+from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.loading import LoadedCheckpoint
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
@@ -26,7 +27,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.images import PHOTO_SUFFIXES
 from infant_fer.labels import AFFECTS
 from infant_fer.models.features import fingerprint
-from infant_fer.training.infant_face.data import read_infants, read_older
+from infant_fer.training.infant_face.data import AGE_GROUP, OLDER_AGES, read_infants, read_older
 from infant_fer.trust.figures import MeasuredFaces, assessments, changed_crops, cross_fitted, figures, separation
 from infant_fer.trust.outputs import outputs_for, outputs_of_probabilities
 from infant_fer.trust.store import TrustData, TrustRows
@@ -42,6 +43,7 @@ class TrustFaces:
 
     infants: AlignedDataset
     others: AlignedDataset | None
+    measured: dict[str, AlignedDataset] = field(default_factory=dict)  # further groups to be declined, not fitted on
 
     def named(self, split_name: str) -> AlignedDataset:
         """Return the infants of one split."""
@@ -92,6 +94,11 @@ def read_others(source: Path) -> LabeledImages:
     )
 
 
+def read_groups(sources: Mapping[str, Path], crop: CropSpec, cache: Path) -> dict[str, AlignedDataset]:
+    """Read folders or zips of pictures by the name of their group; one without a face is taken whole. Raises DatasetError."""
+    return {name: align_images(read_others(source), crop, cache, adults=True) for name, source in sources.items()}
+
+
 def can_fit(faces: TrustFaces) -> bool:
     """Tell whether there are train faces, and LEAST_HELD_OUT dev faces with an affect, of more than one infant.
 
@@ -138,7 +145,9 @@ def fit_trust(
         others_dev.outputs if others_dev else None,
     )
     trust = TrustData.fit(fingerprint(model), rows)
-    groups = _groups(held_out.rows(~shown), others_dev)
+    groups = _groups(held_out.rows(~shown), others_dev) | {
+        name: measured(each) for name, each in faces.measured.items()
+    }
     labelled = usable.rows(usable.outputs.truth != UNKNOWN)
     for name, crops in changed_crops(labelled.dataset).items():
         groups[name] = measured(replace(labelled.dataset, crops=crops))
@@ -164,15 +173,14 @@ def fit_trust_of_folds(model: PreTrainedModel, faces: AlignedDataset, probabilit
 
 
 def _groups(unusable: MeasuredFaces, others: MeasuredFaces | None) -> dict[str, MeasuredFaces]:
-    """Return the groups of faces that are to be declined: unusable rows, and others by the age that their name begins with."""
+    """Return the groups of faces that are to be declined: unusable rows, and others, by their age group where they have one."""
     groups = {"unusable rows": unusable} if len(unusable.outputs) else {}
     if others is None:
         return groups
-    named = others.dataset.images.heads.get("usable")
-    if named is None:
+    ages = others.outputs.subgroups.get(AGE_GROUP)
+    if ages is None:
         return groups | {"others": others}
-    over = named == 0
-    return groups | {"older than 8 years": others.rows(over), "4 to 8 years": others.rows(~over)}
+    return groups | {age: others.rows(ages == age) for age in OLDER_AGES if (ages == age).any()}
 
 
 def _is_shown(dataset: AlignedDataset) -> np.ndarray:

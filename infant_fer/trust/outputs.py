@@ -25,7 +25,7 @@ class FaceOutputs:
     truth: np.ndarray  # (N,) int, or UNKNOWN
     votes: np.ndarray  # (N, 3) float, the raters' distribution; sums to 0 where there is none
     subject: np.ndarray  # (N,) str
-    source: np.ndarray  # (N,) str, "" where the data set names none
+    subgroups: dict[str, np.ndarray]  # further columns of the data set, (N,) str each
     features: np.ndarray | None  # (N, D) float32; None where the architecture shows none
     usable: np.ndarray | None  # (N,) probability of a usable infant's face; None without such a head
     mouth_covered: np.ndarray | None  # (N,) probability
@@ -37,7 +37,9 @@ class FaceOutputs:
     def rows(self, chosen: np.ndarray) -> FaceOutputs:
         """Return some of the faces, by mask or indices."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: each[chosen] for name, each in columns.items() if each is not None})
+        subgroups = {name: each[chosen] for name, each in columns.pop("subgroups").items()}
+        arrays = {name: each[chosen] for name, each in columns.items() if each is not None}
+        return replace(self, subgroups=subgroups, **arrays)
 
     @property
     def labelled(self) -> FaceOutputs:
@@ -68,13 +70,12 @@ def outputs_of(model: PreTrainedModel, heads: Mapping[str, torch.Tensor], datase
     members, features = heads.get("member_logits"), heads.get("features")
     shown = {name: heads[f"{name}_logit"].sigmoid().numpy() for name in FLAGS if f"{name}_logit" in heads}
     truth, votes = _affects_of(dataset.images)
-    sources = dataset.images.subgroups.get("source", np.full(len(dataset), ""))
     return FaceOutputs(
         probabilities=affect_probabilities(heads["logits"], temperature, affects),
         truth=truth,
         votes=votes,
         subject=dataset.images.subject,
-        source=sources,
+        subgroups=dataset.images.subgroups,
         features=None if features is None else features.numpy(),
         usable=shown.get("usable"),
         mouth_covered=shown.get("mouth_covered"),
@@ -85,9 +86,9 @@ def outputs_of(model: PreTrainedModel, heads: Mapping[str, torch.Tensor], datase
 def outputs_of_probabilities(dataset: AlignedDataset, probabilities: np.ndarray) -> FaceOutputs:
     """Return the outputs of a model of which only (N, C) probabilities in the data set's classes are known."""
     truth, votes = _affects_of(dataset.images)
-    sources = dataset.images.subgroups.get("source", np.full(len(dataset), ""))
     summed = summed_by_affect(probabilities, affect_of_labels(dataset.images.labels))
-    return FaceOutputs(summed, truth, votes, dataset.images.subject, sources, None, None, None, None)
+    images = dataset.images
+    return FaceOutputs(summed, truth, votes, images.subject, images.subgroups, None, None, None, None)
 
 
 def _affects_of(images: LabeledImages) -> tuple[np.ndarray, np.ndarray]:

@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from infant_fer.evaluation.report import Block, Section, Table, Text, with_section
+from infant_fer.evaluation import plots
+from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, with_section
 from infant_fer.metrics import Proportion
+from infant_fer.trust.calibration import Reliability
 from infant_fer.trust.conformal import COVERAGE
-from infant_fer.trust.store import RISK
+from infant_fer.trust.store import RISK, TrustData
 
 HEADING = "## When it answers, and how sure it is"
 EXPLAINED = (
     "The app answers plainly, answers with caution, or declines. The limits were chosen on the dev rows for "
     f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the raters' label in "
     f"{COVERAGE * 100:.0f} % of the faces of each class. The dev figures are of trust data fitted without "
-    "the face's infant, in five folds. Pictures in which no face is found are left out."
+    "the face's infant, in five folds. Pictures in which no face is found are left out. The head's turn, closed eyes and the "
+    "steadiness of an answer are not part of these figures: with them the app answers plainly a little less often."
+)
+CURVE = "Errors among the least doubtful answers (risk and coverage)"
+SEPARATION = "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of them."
+RELIABILITY = (
+    "What became of the dev faces by answer and probability; the page says it in words. The bins are the steps of an isotonic "
+    "regression on the same faces, so the highest one flatters: read the lower end of its interval."
 )
 COUNTED = {
     "answered": "faces that get a plain answer",
     "right among the answered": "right among these",
     "errors that are not answered": "wrong readings that get no plain answer",
 }
+AURC = "AURC"
 NUMBERS = (
     "expected calibration error",
     "the same if perfectly calibrated",
-    "AURC",
+    AURC,
     "rank correlation of doubt and votes",
 )
 
 
-def trust_section(figures: Mapping[str, dict]) -> str:
-    """Return the card's section, with its heading, of the figures by split (trust.figures)."""
+def trust_section(trust: TrustData) -> str:
+    """Return the card's section, with its heading, of trust data and their figures by split (trust.figures)."""
     lines = [HEADING, EXPLAINED, ""]
-    for split, found in figures.items():
-        rows = rows_of(found)
+    for split, found in trust.figures.items():
+        lines += [*_markdown((f"{split}, n = {found['n']}", ""), rows_of(found)), ""]
         lines += [
-            f"| {split}, n = {found['n']} | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in rows),
+            *_markdown(*curve_rows(found)),
+            "",
+            f"{CURVE}, {split}; {AURC} is the area under the whole curve.",
             "",
         ]
         if table := found.get("out of distribution"):
-            head, body = separation_rows(table)
-            lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-            lines += [f"| {' | '.join(row)} |" for row in body]
-            lines += [
-                "",
-                "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of them.",
-                "",
-            ]
+            lines += [*_markdown(*separation_rows(table)), "", SEPARATION, ""]
+    lines += [*_markdown(*reliability_rows(trust.reliability)), "", RELIABILITY, ""]
     return "\n".join(lines)
 
 
-def with_trust(card: str, figures: Mapping[str, dict]) -> str:
+def with_trust(card: str, trust: TrustData) -> str:
     """Return a card's Markdown with the section of its trust data; see `with_section`."""
-    return with_section(card, HEADING, trust_section(figures))
+    return with_section(card, HEADING, trust_section(trust))
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def trust_text(figures: Mapping[str, dict]) -> str:
@@ -74,6 +83,7 @@ def trust_sections(figures: Mapping[str, dict]) -> list[Section]:
     blocks: list[Block] = [Text(EXPLAINED)]
     for split, found in figures.items():
         blocks.append(Table(rows_of(found), (split, f"n = {found['n']}")))
+        blocks.append(Figure.of_png(plots.risk_coverage(curve_of(found), found[AURC]), f"{CURVE}, {split}."))
         if table := found.get("out of distribution"):
             head, body = separation_rows(table)
             blocks.append(Table(body, head))
@@ -91,10 +101,31 @@ def rows_of(found: Mapping) -> list[tuple[str, str]]:
             )
     rows += [(name, f"{found[name]:.3f}") for name in NUMBERS if found[name] is not None]
     rows += [(f"AUROC of {name} for errors", f"{value:.3f}") for name, value in found["AUROC for errors"].items()]
-    curve = ", ".join(
-        f"{risk * 100:.1f} % at {float(share) * 100:.0f} %" for share, risk in found["risk at coverage"].items()
-    )
-    return [*rows, ("errors among the least doubtful", curve)]
+    return rows
+
+
+def curve_of(found: Mapping) -> list[tuple[float, float]]:
+    """Return (coverage, risk) of the figures of one split, both 0..1."""
+    return [(float(share), risk) for share, risk in found["risk at coverage"].items()]
+
+
+def curve_rows(found: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Return head and the one row of the errors among the least doubtful answers."""
+    curve = curve_of(found)
+    return ["answered", *(f"{share * 100:.0f} %" for share, _ in curve)], [
+        ["wrong of these", *(f"{risk * 100:.1f} %" for _, risk in curve)]
+    ]
+
+
+def reliability_rows(reliability: Reliability) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of how often held-out answers were right, by label and probability."""
+    rows = []
+    for label, bins in reliability.bins.items():
+        ends = [*(each.low for each in bins[1:]), 1.0]
+        for each, end in zip(bins, ends, strict=True):
+            share = Proportion(each.right, each.n)
+            rows.append([label, f"{each.low:.2f} to {end:.2f}", f"{each.right} of {each.n}", share.short])
+    return ["answer", "probability", "right", "share"], rows
 
 
 def separation_rows(table: Mapping[str, dict]) -> tuple[list[str], list[list[str]]]:

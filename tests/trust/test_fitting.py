@@ -1,9 +1,12 @@
 """From a checkpoint and labelled faces to its trust data, by the command line."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,8 +58,13 @@ def data(tmp_path_factory) -> Path:
 def fitted(data, tmp_path_factory) -> Path:
     folder = save_tiny(tmp_path_factory.mktemp("checkpoint") / "tiny", labels=AFFECTS)
     (folder / "README.md").write_text("# A tiny checkpoint\n\n## Data and licence\nDrawn.\n")
+    (folder / "cats").mkdir()
+    for number in range(2):
+        cv2.imwrite(str(folder / "cats" / f"{number}.png"), np.full((40, 40, 3), 50 * number, np.uint8))
+    words = [str(folder), "--table", str(data / "infants.csv"), "--cache", str(data / "cache"), "--test"]
     for _ in range(2):  # the second time in the place of the first
-        assert main([str(folder), "--table", str(data / "infants.csv"), "--cache", str(data / "cache"), "--test"]) == 0
+        assert main([*words, "--group", f"cats={folder / 'cats'}"]) == 0
+    shutil.rmtree(folder / "cats")
     return folder
 
 
@@ -71,12 +79,13 @@ def test_the_figures_are_of_every_split_and_group(fitted):
     found = json.loads((fitted / SETTINGS).read_text())["figures"]
     assert {split: each["n"] for split, each in found.items()} == {"dev": 27, "test": 30}
     assert sum(found["dev"]["verdicts"].values()) == 27
-    assert set(found["dev"]["coverage"]) == {"all", *AFFECTS, "web"}
+    assert set(found["dev"]["coverage"]) == {"all", *AFFECTS, "web", "baby"}
     assert found["test"]["coverage"]["all"]["n"] == 30
     groups = found["dev"]["out of distribution"]
-    assert set(groups) == {"unusable rows", "older than 8 years", "4 to 8 years", "blurred copies", "dark copies"}
+    assert set(groups) == {"unusable rows", "4 to 8 years", "adults", "cats", "blurred copies", "dark copies"}
+    assert groups["cats"]["answered"]["n"] == 2  # without a face they are taken whole
     assert groups["unusable rows"]["answered"]["n"] == 3
-    scores = groups["older than 8 years"]["scores"]
+    scores = groups["adults"]["scores"]
     assert set(scores) == {"maximum probability", "mahalanobis", "mahalanobis++", "relative mahalanobis", "probe"}
     assert scores["probe"]["AUROC"] > 0.9  # noise against drawn faces
 
@@ -85,7 +94,9 @@ def test_the_card_has_one_section_before_the_data(fitted):
     card = (fitted / "README.md").read_text()
     assert card.count(HEADING) == 1
     assert card.index("# A tiny checkpoint") < card.index(HEADING) < card.index("## Data and licence")
-    assert "| test, n = 30 | |" in card
+    assert "| test, n = 30 |  |" in card
+    assert re.search(r"\| answered \| 50 % \| .*\n\| --- .*\n\| wrong of these \| \d", card)
+    assert len(re.findall(r"^\| (?:positive|neutral|negative) \| 0\.00 to ", card, re.MULTILINE)) >= 2
 
 
 def test_an_evaluation_says_how_far_the_trust_holds(fitted, data, tmp_path, capsys):
@@ -107,6 +118,7 @@ def test_an_evaluation_says_how_far_the_trust_holds(fitted, data, tmp_path, caps
     kept = json.loads((fitted / SETTINGS).read_text())["figures"]["test"]
     assert (found["n"], found["verdicts"], found["AURC"]) == (30, kept["verdicts"], kept["AURC"])
     assert HEADING.removeprefix("## ") in page.read_text()
+    assert "risk and coverage), test." in page.read_text()
 
 
 def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):

@@ -30,7 +30,7 @@ def outputs(n: int, seed: int, shift: float = 0.0, **changed) -> FaceOutputs:
         "truth": truth,
         "votes": probabilities,
         "subject": np.arange(n).astype(str),
-        "source": np.full(n, "web"),
+        "subgroups": {"source": np.full(n, "web")},
         "features": features.astype(np.float32),
         "usable": None,
         "mouth_covered": None,

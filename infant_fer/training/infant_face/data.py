@@ -29,6 +29,9 @@ from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput, lum
 
 COLUMNS = {"file", "source", "split", "affect", "p_positive", "p_neutral", "p_negative", "emotion_1", "age", "flags"}
 OLDER_USABLE_UNTIL = 8  # years; above it a face counts as no infant's, between 4 and it nothing is said
+ADULT_YEARS = 18
+OLDER_AGES = (f"4 to {OLDER_USABLE_UNTIL} years", f"{OLDER_USABLE_UNTIL + 1} to {ADULT_YEARS - 1} years", "adults")
+AGE_GROUP = "age group"  # a subgroup
 # The emotion head has FER2013's seven classes; a crying face is one of sadness there.
 EMOTION_OF_WORD = {**{name: index for index, name in enumerate(EMOTIONS)}, "cry": EMOTIONS.index("sad")}
 VOTE_OF_EMOTION = [VOTED_EMOTIONS.index(name) for name in EMOTIONS]
@@ -173,7 +176,7 @@ def read_older(folder: Path) -> LabeledImages:
     members = [name for name in archive_members(archive) if name.endswith(".jpg")]
     years = np.array([int(Path(name).name.split("_")[0]) for name in members])
     draw = np.random.default_rng(0).random(len(members))
-    return _labeled(
+    images = _labeled(
         archives=[archive] * len(members),
         members=members,
         source="older",
@@ -183,6 +186,8 @@ def read_older(folder: Path) -> LabeledImages:
             "usable": np.where(years > OLDER_USABLE_UNTIL, 0.0, np.nan),
         },
     )
+    ranges = np.select([years <= OLDER_USABLE_UNTIL, years < ADULT_YEARS], OLDER_AGES[:2], OLDER_AGES[2])
+    return replace(images, subgroups={**images.subgroups, AGE_GROUP: ranges})
 
 
 def read_fer2013(folder: Path) -> LabeledImages:
@@ -247,6 +252,7 @@ def _labeled(
     votes = np.zeros((n, len(VOTED_EMOTIONS)), np.float32)
     votes[:, VOTE_OF_EMOTION] = emotion
     flags = ("usable", "eyes_closed", "mouth_covered")
+    age = _filled(targets.get("age", UNKNOWN), np.int64, n)
     return LabeledImages(
         archives=tuple(archives),
         members=tuple(members),
@@ -255,14 +261,17 @@ def _labeled(
         target=_filled(targets.get("affect_target", 0), np.float32, n, len(AFFECTS)),
         subject=own_subjects(n) if subject is None else subject,
         split=split,
-        subgroups={"source": _filled(source, str, n)},
+        subgroups={
+            "source": _filled(source, str, n),
+            AGE_GROUP: np.array([*AGE_GROUPS, ""])[age.clip(-1)],  # UNKNOWN becomes -1, the last name
+        },
         subjects_known=subject is not None,
         heads={
             "emotion": emotion,
             "votes": targets.get("votes", votes),
             "emotion_index": emotions[:, 0].astype(np.int64),
             "valence_arousal": _filled(targets.get("valence_arousal", np.nan), np.float32, n, 2),
-            "age": _filled(targets.get("age", UNKNOWN), np.int64, n),
+            "age": age,
             **{name: _filled(targets.get(name, np.nan), np.float32, n) for name in flags},
         },
     )

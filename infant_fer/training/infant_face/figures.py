@@ -15,7 +15,7 @@ from infant_fer.evaluation.predictions import Predictions, baselines, figures, m
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
-from infant_fer.training.infant_face.data import FaceBatch, RecipeData, outputs
+from infant_fer.training.infant_face.data import AGE_GROUP, FaceBatch, RecipeData, outputs
 from infant_fer.training.infant_face.pretraining import emotion_accuracies
 from infant_fer.training.infant_face.variation import Cutouts, with_covered_mouths
 from infant_fer.training.rendered import RenderedFaces
@@ -95,9 +95,7 @@ def _affect_predictions(
         "geometry stream alone": output.geometry_logits,
     }
     probabilities = {name: softmax(each.double().numpy() / temperature, axis=1) for name, each in logits.items()}
-    ages = np.array([*AGE_GROUPS, "unknown"])[images.heads["age"].clip(-1)]  # UNKNOWN becomes -1, the last name
-    named = replace(images, subgroups={**images.subgroups, "age group": ages})
-    measured = replace(infants, images=named).rows(labeled)
+    measured = infants.rows(labeled)
     predictions = {name: Predictions.of(measured.images, each[labeled]) for name, each in probabilities.items()}
     train = data.infants.rows((trained.truth != UNKNOWN) & (trained.split == "train"))
     return predictions | baselines(train, measured)
@@ -110,9 +108,9 @@ def _by_source(predictions: Predictions) -> dict[str, Proportion]:
 
 def _recalls(predictions: Predictions) -> dict[str, Proportion]:
     found = scores(predictions)
-    ages = found.per_subgroup["age group"]
+    ages = found.per_subgroup[AGE_GROUP]
     recalls = {f"{name} faces": recall for name, recall in found.per_class.items() if recall.n}
-    return recalls | {f"age group {name}": ages[name] for name in AGE_GROUPS if name in ages}
+    return recalls | {f"{AGE_GROUP} {name}": ages[name] for name in AGE_GROUPS if name in ages}
 
 
 def _concordances(output: InfantFaceOutput, images: LabeledImages) -> dict[str, float]:

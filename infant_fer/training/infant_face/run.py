@@ -318,7 +318,7 @@ def save(model: InfantFaceModel, results: dict, output: Path, trust: TrustData |
         (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
         (folder / "metrics.json").write_text(text, "utf-8")
         card = infant_face_card(output.name, json.loads(text))
-        (folder / "README.md").write_text(with_trust(card, trust.figures) if trust else card, "utf-8")
+        (folder / "README.md").write_text(with_trust(card, trust) if trust else card, "utf-8")
         if trust:
             trust.save(folder)
 

@@ -14,6 +14,7 @@ from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import recipe
 from infant_fer.training.infant_face.run import save
 from infant_fer.trust.report import with_trust
+from infant_fer.trust.store import TrustData, known
 from tests.conftest import ROOT
 
 CHECKPOINTS = [file.parent for file in sorted((ROOT / "checkpoints").glob("*/metrics.json"))]
@@ -83,7 +84,8 @@ def test_an_embedded_card_is_that_of_its_figures(folder):
     heading = "## Data and licence\n"
     assert stored.partition(heading)[2] == new.partition(heading)[2]
     assert stored.startswith(new.partition(heading)[0])  # the sections of its trust data and audit are between the two
-    assert with_trust(stored, json.loads((folder / "trust.json").read_text("utf-8"))["figures"]) == stored
+    fingerprint = json.loads((folder / "trust.json").read_text("utf-8"))["fingerprint"]
+    assert with_trust(stored, known(TrustData.load(folder, fingerprint))) == stored
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
