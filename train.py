@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         help="draw the map and the attention of these pictures after every epoch; the report shows them: private pictures",
     )  # fmt: skip
     parser.add_argument(
-        "--gallery", action="store_true", help="show misclassified faces in the report: private pictures"
+        "--gallery",
+        action="store_true",
+        help="show the faces with the surest wrong and right answers in the report: private pictures",
     )
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the finished checkpoint")
     infant_face = parser.add_argument_group("recipe infant_face")

@@ -28,8 +28,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
     from infant_fer.evaluation.map_report import sections
-    from infant_fer.evaluation.predictions import mcnemar, scores, thesis_spread
-    from infant_fer.evaluation.report import evaluation_page
+    from infant_fer.evaluation.predictions import SPREAD, mcnemar, thesis_spread
+    from infant_fer.evaluation.report import Section, Text, evaluation_page
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
 
     if options.heads and options.split_name == ALL:
@@ -54,25 +54,39 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
         if cost := evaluation.costs.get(name):
             print(f"  {cost.parameters:,} parameters, {cost.milliseconds:.1f} ms for one crop")
+    more: dict[str, object] = {}  # what is measured of the first checkpoint alone
+    further = []
     if options.spread:
-        print(_spread_words(thesis_spread(first)))
-    maps = _split_maps(options, evaluation) if options.maps else None
+        more[SPREAD] = spread = thesis_spread(first)
+        print(_spread_words(spread))
+        further.append(Section("What 25 test pictures can tell", [Text(_spread_words(spread))]))
+    if options.maps:
+        maps = _split_maps(options, evaluation)
+        more["maps"] = maps.to_dict()
+        further += sections(maps, evaluation.crops if options.gallery else None)
     if options.json:
-        figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
-        for name, cost in evaluation.costs.items():
-            figures[name]["cost"] = asdict(cost)
-        for name, found in evaluation.trust.items():
-            figures[name]["trust"] = found
-        if maps:
-            figures[next(iter(figures))]["maps"] = maps.to_dict()
-        write_atomically(options.json, json.dumps(figures, indent=1))
+        write_atomically(options.json, json.dumps(_figures(evaluation, more), indent=1))
     if options.save:
         save_vote(options.checkpoints, evaluation, options.save)
     if options.report:
-        further = list(sections(maps, evaluation.crops if options.gallery else None)) if maps else []
         write_atomically(options.report, evaluation_page(evaluation, options.gallery, further))
     if options.heads:
         _print_heads(options)
+
+
+def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]:
+    """Return all figures by model as plain data, with `more` and the votes of several models in the first one's."""
+    from infant_fer.evaluation.predictions import scores, votes
+
+    figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
+    for name, cost in evaluation.costs.items():
+        figures[name]["cost"] = asdict(cost)
+    for name, found in evaluation.trust.items():
+        figures[name]["trust"] = found
+    if len(evaluation.models) > 1:
+        more = {**more, "votes": votes(evaluation.models)}
+    figures[next(iter(figures))].update(more)
+    return figures
 
 
 def _spread_words(spread: dict[str, float] | None) -> str:
@@ -180,7 +194,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--card", action="store_true", help="write maps.json and the card's section on --maps into the first checkpoint"
     )
-    parser.add_argument("--gallery", action="store_true", help="show misclassified faces in the report: private images")
+    parser.add_argument(
+        "--gallery",
+        action="store_true",
+        help="show the faces with the surest wrong and right answers in the report: private images",
+    )
     parser.add_argument(
         "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"
     )

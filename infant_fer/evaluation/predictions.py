@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import luminance_crops
+
+SPREAD = "spread over thesis splits"  # the name of thesis_spread's figures in a JSON file
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +147,37 @@ def class_weights(members: Sequence[Predictions]) -> np.ndarray:
 
     Galagain (2023) weighs each sentiment by each model's score for it. A class that no model names gets equal weights.
     """
+    found = np.stack([class_f1(each) for each in members])
+    return np.where(found.sum(0) > 0, found, 1.0)
+
+
+def class_f1(predictions: Predictions) -> np.ndarray:
+    """Return the (C,) F1 of every class; 0 for one that is never named, or never there."""
     from sklearn.metrics import f1_score
 
-    labels = range(len(members[0].labels))
-    found = np.stack(
-        [f1_score(each.truth, each.predicted, labels=labels, average=None, zero_division=0) for each in members]
-    )
-    return np.where(found.sum(0) > 0, found, 1.0)
+    labels = range(len(predictions.labels))
+    return f1_score(predictions.truth, predictions.predicted, labels=labels, average=None, zero_division=0)
+
+
+class Votes(TypedDict):
+    """What several models named one picture."""
+
+    picture: str  # its file name, without folders
+    truth: str
+    named: dict[str, str]  # by model
+
+
+def votes(models: Mapping[str, Predictions]) -> list[Votes]:
+    """Return what each model named the pictures, which are the same and in one order for all."""
+    first = next(iter(models.values()))
+    return [
+        {
+            "picture": PurePosixPath(member).name,
+            "truth": first.labels[first.truth[index]],
+            "named": {name: each.labels[each.predicted[index]] for name, each in models.items()},
+        }
+        for index, member in enumerate(first.members)
+    ]
 
 
 def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Predictions]:
@@ -193,6 +221,7 @@ class Scores:
     top_two: Proportion
     figures: dict[str, float]  # balanced accuracy, likelihood, calibration, ranking, ...
     per_class: dict[str, Proportion]  # recall of every class
+    f1: dict[str, float]  # of every class
     per_subgroup: dict[str, dict[str, Proportion]]  # accuracy for every value of every further column
 
     def to_dict(self) -> dict:
@@ -202,6 +231,7 @@ class Scores:
             "right among the two most probable": self.top_two.to_dict(),
             **{name: value if np.isfinite(value) else None for name, value in self.figures.items()},
             "per class": {name: each.to_dict() for name, each in self.per_class.items()},
+            "F1 per class": self.f1,
             "per subgroup": {
                 column: {value: each.to_dict() for value, each in groups.items()}
                 for column, groups in self.per_subgroup.items()
@@ -216,6 +246,7 @@ def scores(predictions: Predictions) -> Scores:
         top_two(predictions),
         figures(predictions),
         {label: predictions.rows(predictions.truth == c).accuracy for c, label in enumerate(predictions.labels)},
+        dict(zip(predictions.labels, class_f1(predictions).tolist(), strict=True)),
         {column: subgroup_accuracies(predictions, column) for column in predictions.subgroups},
     )
 
@@ -229,16 +260,20 @@ def repeated_scores(predictions: RepeatedPredictions) -> dict:
 
 
 def figures(predictions: Predictions) -> dict[str, float]:
-    """Return the scores that are single numbers."""
+    """Return the scores that are single numbers; balanced accuracy is the mean of the recall over the classes, Top-1."""
     from sklearn.metrics import precision_recall_fscore_support
 
     truth, probabilities = predictions.truth, predictions.probabilities
+    among_two = _among_best(predictions, 2)
+    top_two_by_class = np.array([among_two[truth == index].mean() for index in np.unique(truth)])
     precision, recall, f1, _ = precision_recall_fscore_support(
         truth, predictions.predicted, labels=np.unique(truth), zero_division=0
     )
     return {
         "balanced accuracy": float(recall.mean()),
         "variance over classes": float(recall.var()),
+        "Top-2, mean over classes": float(top_two_by_class.mean()),
+        "Top-2, variance over classes": float(top_two_by_class.var()),
         "macro precision": float(precision.mean()),
         "macro F1": float(f1.mean()),
         "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
@@ -250,8 +285,13 @@ def figures(predictions: Predictions) -> dict[str, float]:
 
 def top_two(predictions: Predictions) -> Proportion:
     """Return how often the truth is among the two most probable classes."""
-    best = np.argsort(-predictions.probabilities, axis=1)[:, :2]
-    return Proportion.of((best == predictions.truth[:, None]).any(1), predictions.subject)
+    return Proportion.of(_among_best(predictions, 2), predictions.subject)
+
+
+def _among_best(predictions: Predictions, count: int) -> np.ndarray:
+    """Return the (N,) bool mask of the images whose truth is among the `count` most probable classes."""
+    best = np.argsort(-predictions.probabilities, axis=1)[:, :count]
+    return (best == predictions.truth[:, None]).any(1)
 
 
 def affect_aucs(predictions: Predictions) -> dict[str, float]:

@@ -15,10 +15,12 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import (
     Predictions,
     RepeatedPredictions,
+    class_f1,
     figures,
     mcnemar,
     subgroup_accuracies,
     top_two,
+    votes,
 )
 from infant_fer.images import data_url
 from infant_fer.templates import render
@@ -26,7 +28,7 @@ from infant_fer.templates import render
 if TYPE_CHECKING:
     from infant_fer.evaluation.comparison import Evaluation  # loads scikit-learn, which the audit does without
 
-GALLERY_SIZE = 24  # misclassified faces that are shown
+GALLERY_SIZE = 24  # faces that are shown with wrong answers, and with right ones
 FACE_SIZE = 128  # px
 DATA_HEADING = "## Data and licence"  # of a model card; further sections come before it
 CAUTION = (
@@ -45,9 +47,26 @@ class Text:
     warning: bool = False
 
 
+BEST, WORST = "best", "worst"  # marks of a MarkedScore, as words and as CSS classes
+OVER_CLASSES = {  # rows of class_table, and their names in predictions.figures
+    "Top-1, mean over classes": "balanced accuracy",
+    "Top-1, variance over classes": "variance over classes",
+    "Top-2, mean over classes": "Top-2, mean over classes",
+    "Top-2, variance over classes": "Top-2, variance over classes",
+}
+
+
+@dataclass(frozen=True)
+class MarkedScore:
+    """A number in a table, marked if it is the BEST or the WORST of its row."""
+
+    value: float
+    mark: str = ""
+
+
 @dataclass(frozen=True)
 class Table:
-    """Rows of strings, numbers, proportions or None; the first cell names the row."""
+    """Rows of strings, numbers, marked scores, proportions or None; the first cell names the row."""
 
     kind: ClassVar[str] = "table"
     rows: Sequence[Sequence[object]]
@@ -59,8 +78,8 @@ class Table:
         return cls(tuple(values.items()))
 
     @property
-    def cells(self) -> list[tuple[str, list[tuple[str, bool]]]]:
-        """Return (name, [(text, is a number), ...]) for each row."""
+    def cells(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return (name, [(text, CSS classes), ...]) for each row."""
         return [(str(name), [_cell(value) for value in values]) for name, *values in self.rows]
 
 
@@ -102,12 +121,34 @@ def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: I
     (name, first), *others = evaluation.predictions.items()
     sections = [
         Section("In short", [*accuracy_blocks(first, dict(others), evaluation.split), _cost_table(evaluation)]),
+        Section("Classes by model", class_blocks(evaluation.models)),
         *prediction_sections(first),
         *(trust_sections({evaluation.split: evaluation.trust[name]}) if name in evaluation.trust else ()),
         *further,
-        Section("Wrong answers", gallery(first, evaluation.crops) if show_faces else ()),
+        *(galleries(first, evaluation.crops, evaluation.models) if show_faces else ()),
     ]
     return report_page(f"Evaluation of {name}", sections)
+
+
+def class_blocks(models: Mapping[str, Predictions]) -> list[Block]:
+    """Return F1 by class and model with the best and the worst of each class marked, and Top-1 and Top-2 over the classes.
+
+    Empty for a single model. A class on which all are alike has no mark.
+    """
+    if len(models) < 2:
+        return []
+    scores = np.stack([class_f1(each) for each in models.values()])  # (M, C)
+    rows: list[tuple] = []
+    for label, values in zip(next(iter(models.values())).labels, scores.T, strict=True):
+        marks = {values.max(): BEST, values.min(): WORST} if np.ptp(values) else {}
+        rows.append((label, *(MarkedScore(float(each), marks.get(each, "")) for each in values)))
+    singles = [figures(each) for each in models.values()]
+    rows += [(title, *(each[name] for each in singles)) for title, name in OVER_CLASSES.items()]
+    words = (
+        "F1 of each class, where 1 is perfect; below, how often the truth is the most probable class (Top-1), or one "
+        "of the two most probable ones (Top-2), over the classes."
+    )
+    return [Text(words), Table(rows, ("", *models))]
 
 
 def accuracy_blocks(
@@ -154,16 +195,35 @@ def prediction_sections(measured: Predictions) -> list[Section]:
     ]
 
 
-def gallery(measured: Predictions, crops: np.ndarray) -> list[Block]:
-    """Return the most confident wrong answers with their (N, S, S, 3) faces, for the owner of the pictures only."""
-    wrong = np.flatnonzero(measured.predicted != measured.truth)
-    if not len(wrong):
-        return [Text("No answer was wrong.")]
-    blocks: list[Block] = [Text(PRIVATE, warning=True)]
-    for index in wrong[np.argsort(-measured.probabilities[wrong].max(1))][:GALLERY_SIZE]:
+def galleries(
+    measured: Predictions, crops: np.ndarray, models: Mapping[str, Predictions] | None = None
+) -> list[Section]:
+    """Return the most confident wrong answers and the most confident right ones with their (N, S, S, 3) faces.
+
+    They are for the owner of the pictures only. Of several `models` each face has the votes.
+    """
+    right = measured.predicted == measured.truth
+    return [
+        Section(
+            f"{kind.capitalize()} answers",
+            _gallery(measured, crops, rows, models or {}) or [Text(f"No answer was {kind}.")],
+        )
+        for kind, rows in (("wrong", ~right), ("right", right))
+    ]
+
+
+def _gallery(
+    measured: Predictions, crops: np.ndarray, rows: np.ndarray, models: Mapping[str, Predictions]
+) -> list[Block]:
+    chosen = np.flatnonzero(rows)
+    blocks: list[Block] = [Text(PRIVATE, warning=True)] if len(chosen) else []
+    named = votes(models) if len(models) > 1 else None
+    for index in chosen[np.argsort(-measured.probabilities[chosen].max(1))][:GALLERY_SIZE]:
         truth, answer = (measured.labels[each[index]] for each in (measured.truth, measured.predicted))
         face = cv2.resize(crops[index], (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
         caption = f"labelled {truth}, read as {answer} ({measured.probabilities[index].max() * 100:.0f} %)"
+        if named:
+            caption += ". " + ", ".join(f"{model}: {label}" for model, label in named[index]["named"].items())
         blocks.append(Figure(data_url(face, quality=85), caption))
     return blocks
 
@@ -183,9 +243,11 @@ def with_section(card: str, heading: str, section: str) -> str:
     return f"{card.rstrip()}\n\n{section}".lstrip()
 
 
-def _cell(value: object) -> tuple[str, bool]:
+def _cell(value: object) -> tuple[str, str]:
+    if isinstance(value, MarkedScore):
+        return f"{value.value:.3f} {value.mark}".rstrip(), f"number {value.mark}".rstrip()
     if hasattr(value, "short"):  # Proportion, RepeatedAccuracy
-        return value.short, True
+        return value.short, "number"
     if isinstance(value, float):
-        return f"{value:.3f}", True
-    return "–" if value is None else str(value), False
+        return f"{value:.3f}", "number"
+    return "–" if value is None else str(value), ""

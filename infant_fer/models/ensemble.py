@@ -62,6 +62,11 @@ class EnsembleModel(PreTrainedModel):
         """Return whether a member has a use for models.geometry's features."""
         return any(getattr(member, "takes_geometry", False) for member in self.members)
 
+    @property
+    def is_mean(self) -> bool:
+        """Return whether it answers with the plain mean of members that see one input."""
+        return not self.config.unlike and self.config.class_weights is None and _temperature(self.config) == 1
+
     def forward(
         self,
         pixel_values: torch.Tensor,

@@ -21,7 +21,7 @@ from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
-from infant_fer.evaluation.predictions import predict, repeated_scores, scores, thesis_spread
+from infant_fer.evaluation.predictions import SPREAD, predict, repeated_scores, scores, thesis_spread
 from infant_fer.evaluation.report import (
     PRIVATE,
     Block,
@@ -30,7 +30,7 @@ from infant_fer.evaluation.report import (
     Table,
     Text,
     accuracy_blocks,
-    gallery,
+    galleries,
     prediction_sections,
     report_page,
 )
@@ -97,11 +97,11 @@ def check_saved(folder: Path, faces: AlignedDataset, probabilities: np.ndarray) 
 
 
 def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = False) -> None:
-    """Write `output` whole or not at all; `show_faces` puts misclassified faces into the report. Raises DatasetError."""
+    """Write `output` whole or not at all; `show_faces` puts faces with wrong and right answers into the report. Raises DatasetError."""
     figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
     if result.cross_validation:
         figures["cross-validation"] = repeated_scores(result.cross_validation)
-        figures["cross-validation"]["spread over thesis splits"] = thesis_spread(result.cross_validation.repeats[0])
+        figures["cross-validation"][SPREAD] = thesis_spread(result.cross_validation.repeats[0])
     split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
@@ -138,7 +138,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
         Section("Training", _training(result)),
         Section("While it learned", _frame_blocks(result.frames)),
         Section("Where it looks", _map_blocks(maps)),
-        Section("Wrong answers", gallery(measured, result.held_out[split].crops) if show_faces else ()),
+        *(galleries(measured, result.held_out[split].crops) if show_faces else ()),
         Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
     ]
     return report_page(f"Evaluation of {name}", sections)

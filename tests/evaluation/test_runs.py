@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,10 +17,14 @@ from transformers import ViTImageProcessorPil
 import train as train_script
 from infant_fer import evaluate as evaluate_script
 from infant_fer.alignment import CropSpec
+from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
-from infant_fer.evaluation import comparison
+from infant_fer.data.splits import SPLIT_FILE
+from infant_fer.errors import DatasetError
+from infant_fer.evaluation import comparison, predictions
 from infant_fer.labels import ACTION_UNITS, AFFECTS
+from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import action_units
@@ -261,16 +267,68 @@ def test_warped_faces_have_a_teacher_that_sees_the_same_crop(labelled, cache, mo
 def test_an_ensemble_is_saved_as_one_checkpoint_that_answers_as_it_did(labelled, cache, tmp_path, capsys):
     members = [str(save_tiny(tmp_path / family, family, AFFECTS)) for family in ("vit", "resnet")]
     usual = ["--data", str(labelled), "--cache", str(cache), "--split", "subject", "--json", str(tmp_path / "out.json")]
-    vote = str(tmp_path / "vote")
-    assert evaluate_script.main([*members, *usual, "--ensemble", "classes", "--save", vote]) == 0
-    measured = json.loads((tmp_path / "out.json").read_text())["ensemble"]
+    vote, report = str(tmp_path / "vote"), tmp_path / "out.html"
+    words = ["--ensemble", "classes", "--save", vote, "--report", str(report), "--gallery"]
+    assert evaluate_script.main([*members, *usual, *words]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    measured = found["ensemble"]
+    named = [each["named"] for each in found["vit"]["votes"]]
+    assert len(named) == measured["accuracy"]["n"]
+    assert all(list(each) == ["vit", "resnet", "ensemble"] for each in named)
+    right = [each["named"]["ensemble"] == each["truth"] for each in found["vit"]["votes"]]
+    assert sum(right) == measured["accuracy"]["right"]
+    page = report.read_text()
+    assert "Classes by model" in page
+    assert "Right answers" in page
+    assert ". vit: " in page
     assert evaluate_script.main([vote, *usual]) == 0
     alone = json.loads((tmp_path / "out.json").read_text())["vote"]
+    assert "votes" not in alone
     assert alone["per class"] == measured["per class"]
     assert alone["Brier score"] == pytest.approx(measured["Brier score"], abs=1e-5)
     assert evaluate_script.main([vote, members[0], *usual, "--ensemble", "mean", "--save", str(tmp_path / "both")]) == 1
-    assert "vote has several networks or streams itself" in capsys.readouterr().err
+    assert "vote has several streams, or is a vote itself" in capsys.readouterr().err
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize("kind", ["mean", "classes"])
+def test_averaged_folds_vote_with_the_weight_of_one_checkpoint(kind, labelled, cache, tmp_path, monkeypatch):
+    folds = [load_checkpoint(save_tiny(tmp_path / f"fold{n}", "vit", AFFECTS, seed=n)) for n in range(3)]
+    ensemble_of([each.model for each in folds]).save_pretrained(tmp_path / "folds")
+    folds[0].processor.save_pretrained(tmp_path / "folds")
+    members = [str(tmp_path / "folds"), str(save_tiny(tmp_path / "resnet", "resnet", AFFECTS))]
+    for member in members:
+        (Path(member) / SPLIT_FILE).write_text("sha256,subject,split\n")
+    images = read_labeled_images(labelled)
+    found = comparison.evaluate(members, images, "dev", cache, "subject", kind)
+    comparison.save_vote(members, found, tmp_path / "vote")
+    assert len(load_checkpoint(tmp_path / "vote").model.members) == 4
+    assert (tmp_path / "vote" / SPLIT_FILE).read_text() == "sha256,subject,split\n"
+    saved = comparison.evaluate([str(tmp_path / "vote")], images, "dev", cache, "subject").predictions["vote"]
+    np.testing.assert_allclose(saved.probabilities, found.predictions["ensemble"].probabilities, atol=1e-5)
+    monkeypatch.setattr(comparison, "MOST_MEMBERS", 3)
+    with pytest.raises(DatasetError, match="have 4 networks; at most 3 can vote"):
+        comparison.save_vote(members, found, tmp_path / "more")
+
+
+def test_the_spread_of_25_pictures_is_printed_written_and_in_the_report(tmp_path, monkeypatch, capsys):
+    folder, checkpoint = tmp_path / "portraits", save_tiny(tmp_path / "vit", "vit", AFFECTS)
+    folder.mkdir()
+    for number in range(153):
+        (folder / f"i{number:03}_{AFFECTS[number % 3]}.png").write_bytes(b"%d" % number)
+    crops = np.random.default_rng(0).integers(0, 256, (153, 32, 32, 3), np.uint8)
+    store_faces(read_labeled_images(folder), tmp_path / "cache", crops, np.zeros((153, GEOMETRY_SIZE)))
+    monkeypatch.setattr(predictions, "thesis_spread", partial(predictions.thesis_spread, draws=4))
+    json_file, report = tmp_path / "out.json", tmp_path / "out.html"
+    words = [checkpoint, "--data", folder, "--part", "all", "--cache", tmp_path / "cache", "--spread"]
+    words += ["--json", json_file, "--report", report]
+    assert evaluate_script.main([str(word) for word in words]) == 0
+    spread = json.loads(json_file.read_text())["vit"]["spread over thesis splits"]
+    assert (spread["splits"], spread["test pictures"]) == (4, 25)
+    sentence = f"over 4 splits with 25 test pictures: mean {spread['mean'] * 100:.1f} %"
+    assert sentence in capsys.readouterr().out
+    assert sentence in report.read_text()
+    assert "What 25 test pictures can tell" in report.read_text()
 
 
 def test_the_weights_of_a_vote_are_of_the_dev_pictures_with_a_face(labelled, cache, tmp_path, monkeypatch):

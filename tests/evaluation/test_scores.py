@@ -15,13 +15,16 @@ from infant_fer.evaluation.predictions import (
     RepeatedPredictions,
     class_weights,
     ensemble,
+    figures,
     mcnemar,
     repeated_scores,
     scores,
     subgroup_accuracies,
     thesis_spread,
     top_two,
+    votes,
 )
+from infant_fer.evaluation.report import BEST, PRIVATE, WORST, Section, class_blocks, galleries, report_page
 from infant_fer.labels import AFFECTS
 from infant_fer.training.artifacts import Epoch, overfitting, steps_of
 
@@ -48,10 +51,65 @@ def test_scores_by_hand():
     assert found["variance over classes"] == pytest.approx(2 / 9)
     assert found["per subgroup"]["source"]["web"]["value"] == 1
     assert (top_two(FOUR).right, top_two(FOUR).n) == (4, 4)
+    assert found["F1 per class"] == pytest.approx({"positive": 2 / 3, "neutral": 2 / 3, "negative": 0})
+    assert (found["Top-2, mean over classes"], found["Top-2, variance over classes"]) == (1, 0)
     # negative over neutral: 0.3 / 0.5 for the neutral one, 0.3 / 0.6 and 0.4 / 0.1 for the negative ones
     assert found["AUC negative against neutral"] == 0.5
     assert subgroup_accuracies(FOUR, "source")["cam"].right == 0
     json.dumps(found, allow_nan=False)
+
+
+THREE = answers(
+    [[0.1, 0.6, 0.3], [0.2, 0.7, 0.1], [0.3, 0.1, 0.6], [0.1, 0.3, 0.6]],
+    [0, 1, 2, 2],
+)
+
+
+def test_top_two_over_classes_by_hand():
+    """The positive face is in third place, the others are in the first: shares of 0, 1 and 1."""
+    found = figures(THREE)
+    assert found["Top-2, mean over classes"] == pytest.approx(2 / 3)
+    assert found["Top-2, variance over classes"] == pytest.approx(2 / 9)
+
+
+def test_the_best_and_the_worst_model_of_each_class_are_marked_in_words_and_colour():
+    _, table = class_blocks({"first": FOUR, "second": THREE})
+    rows = dict(table.cells)
+    assert rows["positive"] == [(f"0.667 {BEST}", f"number {BEST}"), (f"0.000 {WORST}", f"number {WORST}")]
+    assert rows["neutral"] == [("0.667", "number")] * 2  # alike
+    assert rows["negative"] == [(f"0.000 {WORST}", f"number {WORST}"), (f"1.000 {BEST}", f"number {BEST}")]
+    assert [text for text, _ in rows["Top-1, mean over classes"]] == ["0.667", "0.667"]
+    assert [text for text, _ in rows["Top-2, variance over classes"]] == ["0.000", "0.222"]
+    page = report_page("x", [Section("Classes", [table])])
+    assert f'<td class="number {BEST}">1.000 {BEST}</td>' in page
+    assert f"td.{BEST} {{ background" in page
+    assert class_blocks({"first": FOUR}) == []
+
+
+def test_what_every_model_named_a_face():
+    found = votes({"first": FOUR, "second": THREE})
+    assert found[0] == {"picture": "0.jpg", "truth": "positive", "named": {"first": "positive", "second": "neutral"}}
+    assert [each["named"]["second"] for each in found] == ["neutral", "neutral", "negative", "negative"]
+    moved = replace(FOUR, members=tuple(f"/home/me/{name}" for name in FOUR.members))
+    assert votes({"first": moved})[0]["picture"] == "0.jpg"
+
+
+def test_the_gallery_has_the_surest_wrong_and_right_answers_and_their_votes():
+    crops = np.zeros((4, 8, 8, 3), np.uint8)
+    wrong, right = galleries(FOUR, crops, {"first": FOUR, "second": THREE})
+    assert (wrong.heading, right.heading) == ("Wrong answers", "Right answers")
+    assert [each.caption for each in right.blocks[1:]] == [
+        "labelled positive, read as positive (80 %). first: positive, second: neutral",
+        "labelled neutral, read as neutral (50 %). first: neutral, second: neutral",
+    ]
+    assert [each.caption[:40] for each in wrong.blocks[1:]] == [
+        "labelled negative, read as neutral (60 %",
+        "labelled negative, read as positive (50 ",
+    ]
+    assert wrong.blocks[0].words == right.blocks[0].words == PRIVATE
+    none, alone = galleries(FOUR.rows(np.array([True, True, False, False])), crops[:2])
+    assert [each.words for each in none.blocks] == ["No answer was wrong."]
+    assert alone.blocks[1].caption == "labelled positive, read as positive (80 %)"
 
 
 def test_a_class_that_never_occurs_is_none_and_no_number():

@@ -1,6 +1,7 @@
 """Networks joined in one checkpoint: a vote, in which each member sees its own size and normalization, and the mean of folds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.ensemble import EnsembleConfig, ensemble_of, vote_of
+from infant_fer.models.features import fingerprint
 from infant_fer.training import pretrained
+from infant_fer.trust.fitting import TrustFaces, fit_trust
+from infant_fer.trust.store import SETTINGS, TENSORS, TrustData
+from tests.drawn_data import face_dataset
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import tiny_vit
 
@@ -64,6 +69,19 @@ def test_a_member_of_another_size_sees_the_crop_resized(voters):
     small = torch.nn.functional.interpolate(crops, size=(32, 32), mode="bilinear", antialias=True)
     expected = voters[0].model(pixel_values=(small - 0.5) / 0.5).logits.softmax(1)
     torch.testing.assert_close(model(pixel_values=crops).logits.softmax(1), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_vote_can_get_trust_data(vote):
+    """40 noisy faces of their own infants, a quarter of them for training."""
+    crops = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    faces = face_dataset(crops, np.zeros((40, 0)), np.eye(3)[np.arange(40) % 3])
+    faces = replace(faces, images=replace(faces.images, split=np.where(np.arange(40) % 4 == 0, "train", "dev")))
+    loaded = load_checkpoint(vote)
+    trust = fit_trust(loaded.model, loaded.processor, TrustFaces(faces, None), log=lambda line: None)
+    trust.save(vote)
+    assert TrustData.load(vote, fingerprint(load_checkpoint(vote).model)) is not None
+    for name in (SETTINGS, TENSORS):
+        (vote / name).unlink()
 
 
 @pytest.mark.parametrize("change", [{"model_type": "bert"}, {"auto_map": {"x": "y"}}])
