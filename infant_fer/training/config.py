@@ -43,7 +43,7 @@ class TrainingConfig:
     head_epochs: int = 0  # of a first step that trains the head alone, at ten times the rate
     batch: int = 32  # pictures a step and process, before accumulation
     accumulation: int = 1  # steps whose gradients are summed
-    auto_batch: bool = False  # halve the batch until it fits into memory
+    auto_batch: bool = False  # reduce the batch by a tenth until it fits into memory
     learning_rate: float = 5e-5
     schedule: str = "linear"
     warmup: float = 0.1  # fraction of the steps

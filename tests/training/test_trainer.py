@@ -97,6 +97,31 @@ def test_the_last_epoch_or_the_best_on_dev_is_kept(tmp_path, ema):
     assert not torch.equal(kept["best"], kept["last"])
 
 
+@pytest.mark.parametrize("auto_batch", [True, False])
+def test_a_batch_that_does_not_fit_is_reduced_by_a_tenth_until_it_does(auto_batch, tmp_path, monkeypatch):
+    """Memory for eight faces at most: batches of 10 and of 9 fail, and the training begins anew with 8 and 4 of the 12."""
+    learner, sizes = base(), []
+    before, real = weights(learner.model), trainer.ExpressionTrainer.compute_loss
+
+    def limited(self, model, inputs, *args, **kwargs):
+        if model.training:
+            sizes.append(len(inputs["labels"]))
+            if sizes[-1] > 8:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return real(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trainer.ExpressionTrainer, "compute_loss", limited)
+    settings = replace(QUICK, epochs=1, batch=10, auto_batch=auto_batch)
+    if not auto_batch:
+        with pytest.raises(torch.OutOfMemoryError):
+            fit(learner, drawn(12), drawn(3, 50), settings, FitRun(tmp_path, 0))
+        return
+    history = fit(learner, drawn(12), drawn(3, 50), settings, FitRun(tmp_path, 0))
+    assert sizes == [10, 9, 8, 4]
+    assert [entry["epoch"] for entry in history if "eval_dev_loss" in entry] == [1.0]
+    assert not torch.equal(weights(learner.model), before)
+
+
 class Killed(Exception):
     pass
 
