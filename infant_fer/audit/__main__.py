@@ -33,6 +33,8 @@ def run_audit(options: argparse.Namespace) -> None:
     from infant_fer.audit.report import audit_page, audit_plot, audit_text, with_audit
     from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
+    from infant_fer.training.infant_face.goals import HEADING as GOALS
+    from infant_fer.training.infant_face.goals import with_goals
 
     checkpoint = resolve(options.checkpoint)
     if options.card and checkpoint.revision:
@@ -57,7 +59,10 @@ def run_audit(options: argparse.Namespace) -> None:
     if options.card:
         record_file, card = card_files
         write_atomically(record_file, text)
-        write_atomically(card, with_audit(card.read_text("utf-8") if card.is_file() else "", audit))
+        said = with_audit(card.read_text("utf-8") if card.is_file() else "", audit)
+        if GOALS in said:
+            said = with_goals(said, json.loads((checkpoint.path / "metrics.json").read_text("utf-8")), record)
+        write_atomically(card, said)
 
 
 def _parser() -> argparse.ArgumentParser:

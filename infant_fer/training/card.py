@@ -13,11 +13,13 @@ from infant_fer.evaluation.predictions import figures, mcnemar
 from infant_fer.metrics import Proportion
 from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.infant_face.config import expected_time, member_families, variant_of, variants
+from infant_fer.training.infant_face.goals import goals_section
 
 MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement
 
 
-FIRST_FAMILY, STUDENT_FAMILY = "conv_transformer", "mobilenet"
+STUDENT_FAMILY = "mobilenet"
 
 
 class Table(TypedDict):
@@ -48,8 +50,8 @@ def experiment_card(name: str, result: ExperimentResult) -> str:
     )
 
 
-def infant_face_card(name: str, metrics: dict) -> str:
-    """Return the README.md of a checkpoint of the recipe infant_face from the content of its metrics.json."""
+def infant_face_card(name: str, metrics: dict, audit: dict | None = None) -> str:
+    """Return the README.md of a checkpoint of the recipe infant_face from the content of its metrics.json and audit.json."""
     split = "test" if "test" in metrics else "dev"
     found, run = metrics[split], metrics["run"]
     accuracy = {
@@ -91,7 +93,12 @@ def infant_face_card(name: str, metrics: dict) -> str:
         mcnemar=_p_values(found["McNemar p"]),
         networks=_networks(run),
         minutes=" and ".join(f"{each:.0f}" for each in run["minutes"]),
+        goals=goals_section(metrics, audit).rstrip(),
+        right=f"{own['all'].right} of {own['all'].n}",
         measurements=run.get("test measurements"),
+        earlier=_measurements()[: (run.get("test measurements") or 1) - 1],
+        default_variant=variants()[0] if variant_of(run["learning"]) == variants()[0] else None,
+        expected_time=expected_time(),
     )
 
 
@@ -127,7 +134,7 @@ def _networks(run: dict) -> Networks:
     """Return what the card says of the networks; a run before the recipe had families had one kind of them."""
     learning = run["learning"]
     members, student = learning["members"], learning.get("student")
-    families = [FIRST_FAMILY] * members if isinstance(members, int) else [member["family"] for member in members]
+    families = member_families(learning)
     trained = [] if isinstance(members, int) else [member["fine_tuning"] for member in members]
     if student:
         families, trained = [STUDENT_FAMILY], [student["fine_tuning"]]
@@ -149,8 +156,13 @@ def _networks(run: dict) -> Networks:
 
 def earlier_test_measurements() -> int:
     """Return how often the test rows of the infants' table were measured for checkpoints released so far."""
+    return len(_measurements())
+
+
+def _measurements() -> list[dict[str, str]]:
+    """Return the rows of the table of measurements: date, right, n, checkpoint."""
     with MEASUREMENTS.open(encoding="utf-8", newline="") as stream:
-        return len(list(csv.DictReader(stream)))
+        return list(csv.DictReader(stream))
 
 
 def _render(template: str, **context) -> str:

@@ -201,7 +201,9 @@ def test_an_audit_writes_its_table_files_and_card(tmp_path, capsys):
     assert plain["pictures"] == len(list(keep.glob("*.png"))) == 6
     assert [level["level"] for level in plain["factors"][0]["levels"]] == ["5 %", "10 %"]
     assert plain["plain_agreement"]["n"] == 2
-    assert (folder / "README.md").read_text("utf-8").count(HEADING) == 1
+    card = (folder / "README.md").read_text("utf-8")
+    assert card.count(HEADING) == 1
+    assert "| label flips on renders, pacifier | ≤ 25 % | – | not measured |" in card  # only noise was
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     page = files["html"].read_text("utf-8")
     assert page.count("data:image/jpeg") == 3

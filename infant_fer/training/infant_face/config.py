@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,26 @@ class RecipeConfig:
 def variants() -> tuple[str, ...]:
     """Return the names of the recipe's variants, the default first."""
     return tuple(_table()["variants"])
+
+
+def member_families(learning: Mapping[str, Any]) -> list[str]:
+    """Return the families of the networks of a saved RecipeConfig, none for a student.
+
+    Before the recipe had families, `members` was the number of the networks.
+    """
+    members = learning["members"]
+    return ["conv_transformer"] * members if isinstance(members, int) else [each["family"] for each in members]
+
+
+def variant_of(learning: Mapping[str, Any]) -> str | None:
+    """Return the name of the variant with the networks of a saved RecipeConfig, None where there is none."""
+    networks = member_families(learning)
+    return next((name for name, each in _table()["variants"].items() if each["networks"] == networks), None)
+
+
+def expected_time() -> str:
+    """Return how long the default variant takes, in words."""
+    return str(_table()["expected_time"])
 
 
 def recipe(variant: str | None = None) -> RecipeConfig:

@@ -7,11 +7,13 @@ import pytest
 
 from infant_fer import metrics
 from infant_fer.errors import OutputError
+from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import card as model_card
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import recipe
+from infant_fer.training.infant_face.config import expected_time, recipe
+from infant_fer.training.infant_face.goals import GOALS, goals_section, outcomes_of, with_goals
 from infant_fer.training.infant_face.run import save
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData, known
@@ -63,7 +65,12 @@ def test_the_card_counts_what_is_in_several_splits_not_pairs():
 
 
 def test_the_card_says_how_often_the_test_rows_were_measured():
-    assert "this is measurement 7 on them" in infant_face_card("net", results())
+    card = infant_face_card("net", results())
+    assert "this is measurement 7 on them" in card
+    rows = [line for line in card.splitlines() if line.endswith(" of 465 |")]
+    assert len(rows) == 6  # those before
+    assert rows[0] == "| 1 | 2026-11-23 | first release | 424 of 465 |"
+    assert "| 7 | | **this checkpoint** | 47 of 50 |" in card
     untested = results()
     untested["dev"] = untested.pop("test")
     untested["run"]["test measurements"] = None
@@ -80,12 +87,75 @@ def test_an_embedded_card_is_that_of_its_figures(folder):
     figures = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert 1 <= figures["run"]["test measurements"] <= earlier_test_measurements()  # the row of its release
     assert earlier_test_measurements() >= 11
-    new, stored = infant_face_card(folder.name, figures), (folder / "README.md").read_text("utf-8")
+    audit = json.loads((folder / "audit.json").read_text("utf-8"))
+    new, stored = infant_face_card(folder.name, figures, audit), (folder / "README.md").read_text("utf-8")
     heading = "## Data and licence\n"
     assert stored.partition(heading)[2] == new.partition(heading)[2]
     assert stored.startswith(new.partition(heading)[0])  # the sections of its trust data and audit are between the two
     fingerprint = json.loads((folder / "trust.json").read_text("utf-8"))["fingerprint"]
     assert with_trust(stored, known(TrustData.load(folder, fingerprint))) == stored
+    assert with_goals(stored, figures, audit) == stored
+    assert all(outcome.reached is not None for outcome in outcomes_of(figures, audit))
+
+
+def rows_of(section: str) -> dict[str, list[str]]:
+    """Return the cells behind the first of every row of a section's table."""
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in rows}
+
+
+def test_the_card_compares_every_figure_with_its_goal():
+    """A goal that is kept exactly is reached; above a limit that holds from below, or without a figure, it is not."""
+    good, bad = metrics.Proportion(191, 200).to_dict(), metrics.Proportion(190, 200).to_dict()
+    small = results()
+    small["run"] |= {"learning": json.loads(json.dumps(asdict(recipe("small")))), "start_from": None}
+    small["test"]["accuracy"]["this checkpoint"] = {"all": good, "web": bad}
+    small["test"]["recall"] = {f"{name} faces": metrics.Proportion(1, 2).to_dict() for name in AFFECTS}
+    small["test"]["heads"] = {"negative log-likelihood": 0.1501, "balanced accuracy": 0.955}
+    small["dev"] = {"negative answered positive above 0.9": metrics.Proportion(1, 132).to_dict()}
+    levels = [{"level": "dark", "flips": metrics.Proportion(6, 100).to_dict()}, {"level": "tan"}]
+    audit = {"factors": [{"factor": "skin tone", "levels": levels}]}
+    section = goals_section(small, audit)
+    rows = rows_of(section)
+    assert rows["three affects, all"] == ["≥ 95.5 %", "95.5 % (92–98), n = 200", "reached"]
+    assert rows["three affects, web"] == ["≥ 95.5 %", "95.0 % (91–97), n = 200", "**not reached**"]
+    assert rows["three affects, utkface"] == ["≥ 96.5 %", "–", "not measured"]
+    assert rows["balanced accuracy"] == ["≥ 0.955", "0.955, n = 6", "reached"]
+    assert rows["negative log-likelihood"] == ["≤ 0.150", "0.150, n = 6", "**not reached**"]
+    assert rows["negative called positive above 0.9, dev rows"][::2] == ["0 %", "**not reached**"]
+    assert rows["label flips on renders, dark skin"][-1] == "reached"
+    assert rows["label flips on renders, pacifier"] == ["≤ 25 %", "–", "not measured"]
+    assert (
+        f"4 of {len(GOALS)} are reached. Not reached: three affects, web; negative log-likelihood; negative called"
+        in section
+    )
+    assert "none was set" not in section
+    assert "Quiet negatives" not in section
+    assert section in infant_face_card("net", small, audit)
+
+
+def test_a_variant_without_a_goal_is_compared_with_the_default():
+    vit = results()
+    vit["run"]["learning"] = json.loads(json.dumps(asdict(recipe("vit"))))
+    vit["dev"] = {"quiet negatives": metrics.Proportion(31, 39).to_dict()}
+    vit["test"]["quiet negatives"] = metrics.Proportion(60, 67).to_dict()
+    section = goals_section(vit)
+    rows = rows_of(section)
+    assert rows["three affects, all"][0] == "≥ 94.5 %"
+    assert rows["newborns"][0] == "≥ 95 % (small)"
+    assert "none was set for this checkpoint" in section
+    assert "85.8 % (91 of 106; dev 79.5 % (64–89), n = 39; test 89.6 % (80–95), n = 67)" in section
+
+
+def test_an_audit_renews_the_goals_of_a_card():
+    audit = {
+        "factors": [
+            {"factor": "occluder", "levels": [{"level": "pacifier", "flips": metrics.Proportion(1, 5).to_dict()}]}
+        ]
+    }
+    before = infant_face_card("net", results())
+    assert "label flips on renders, pacifier | ≤ 25 % (small) | –" in before
+    assert with_goals(before, results(), audit) == infant_face_card("net", results(), audit)
 
 
 def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(tmp_path, monkeypatch):
@@ -141,6 +211,8 @@ def test_the_card_names_families_bases_and_teacher():
         "the answers of all networks to the unchanged faces",
         "336 training pictures equal an official test picture",
         "rendered object before the mouth",
+        "--variant small --data RESEARCH_DATA --output checkpoints/NAME` trains all of them from nothing",
+        f"expect {expected_time()}. That command was not run in one go",
     ):
         assert needed in card
     assert "DINOv2" not in card
@@ -153,6 +225,7 @@ def test_the_card_names_families_bases_and_teacher():
     card = " ".join(infant_face_card("net", vit).split())
     assert "with half of their targets the answers of `infant-fer-small` to the unchanged faces" in card
     assert "narrower copy" not in card
+    assert "from nothing" not in card
     assert "The image stream is 1 DINOv2 ViT-S/14, with" in card
     assert "Apache-2.0" in card
     assert "336 training pictures" not in card
