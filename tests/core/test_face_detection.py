@@ -277,6 +277,14 @@ def test_faces_beside_two_known_ones_that_overlap_are_kept(finder, monkeypatch):
     assert finder.find_others(np.zeros((800, 800, 3), np.uint8), [face, again]) == [beside, also_beside]
 
 
+def test_a_small_find_inside_a_known_face_is_no_other_face(finder, monkeypatch):
+    """An eye or an ear can look like a face: the find is a third as large as the known one, its centre in that one's box."""
+    mesh = np.random.default_rng(0).uniform(0, 100, (478, 2)).astype(np.float32)
+    face, inner, beside = (Face(points, {}, HeadPose(0, 0, 0)) for points in (mesh, mesh / 3 + 60, mesh / 3 + 200))
+    monkeypatch.setattr(FaceDetector, "_confirmed", lambda self, photo_rgb, views, budget: [inner, beside])
+    assert finder.find_others(np.zeros((400, 400, 3), np.uint8), [face]) == [beside]
+
+
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -134,8 +134,10 @@ def test_a_damaged_or_missing_bundle_is_told_before_any_worker_starts(tmp_path, 
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
     monkeypatch.setattr(sources, "fetch_face_bundle", lambda destination: destination)  # no network in a test
     monkeypatch.setattr(face_cache, "ProcessPoolExecutor", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr(face_cache, "SHARD", 1)  # two jobs, which workers would take
+    images = unlabelled([str(EXAMPLES / f"{name}.jpg") for name in ("smile", "cry")])
     with pytest.raises(FaceModelError):
-        align_images(unlabelled([str(EXAMPLES / "smile.jpg")]), CropSpec(), tmp_path / "cache")
+        align_images(images, CropSpec(), tmp_path / "cache")
 
 
 @pytest.mark.slow

@@ -110,10 +110,13 @@ def store(folder: Path, read, crops: np.ndarray, geometry: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def data_folder(tmp_path_factory) -> Path:
-    """Drawn data of all three sets. FER2013's train split holds a dev infant and a darkened, mirrored copy of a test one."""
+    """Drawn data of all three sets. A train infant is a darkened, mirrored copy of a dev one; FER2013's train split holds
+    a dev infant and such a copy of a test one.
+    """
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     rows = infant_rows(["train"] * 18 + ["dev"] * 9 + ["test"] * 9)
     crops = noisy_faces(rows, random)
+    crops[4] = crops[22][:, ::-1] * 0.8
     rows[20]["file"] = "fer2013/train/fear/dev.jpg"
     rows[0] |= {"affect": "unusable", "p_positive": 0}
     named_pictures(folder / "infants.zip", [row["file"] for row in rows if row["file"].startswith("infants/")])
@@ -159,8 +162,9 @@ def small_run(folder: Path, name: str, learning: RecipeConfig = LEARNING, **sett
     )
 
 
-def test_no_held_out_infant_is_pretrained_on(data_folder):
+def test_no_copy_of_a_held_out_infant_is_learned_from(data_folder):
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
+    assert np.flatnonzero(data.infants_kept).tolist() == [row for row in range(18) if row != 4]
     kept = {name for name, keep in zip(data.fer.images.members, data.fer_kept, strict=True) if keep}
     assert kept == {name for name in data.fer.images.members if "/train/" in name and Path(name).stem in "12"}
 
