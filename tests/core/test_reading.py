@@ -7,23 +7,36 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import ViTImageProcessorPil
 
-from infant_fer.analyzer import ExplanationSettings
+from infant_fer.analyzer import Analyzer, ExplanationSettings
+from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
-from infant_fer.models.infant_face import luminance_crops
+from infant_fer.models.geometry import GEOMETRY_SIZE
+from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.data import as_input
 from infant_fer.trust.gate import assess
 from infant_fer.trust.rules import NO_FACE_ADVICE, SEARCH_STOPPED
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, ROOT
 from tests.drawn_data import unlabelled
 
-PORTRAITS = ("smile", "laugh", "neutral", "cry", "pout", "surprise")
+RELEASE = ROOT / "checkpoints/infant-fer-small"
+# What infant-fer-small answered when it was released: probabilities of AFFECTS by the app, and logits for a crop whose place
+# and geometry features are constants, so that no landmark is in them.
+RELEASED = {
+    "smile": ((0.9939, 0.0024, 0.0036), (1.97124, -1.20567, -2.39841)),
+    "laugh": ((0.9988, 0.0001, 0.0011), (3.19572, -3.08554, -2.45142)),
+    "neutral": ((0.0222, 0.9542, 0.0237), (-1.6523, 2.73017, -2.41773)),
+    "cry": ((0.0021, 0.0029, 0.9949), (-3.475, -1.1713, 3.37605)),
+    "pout": ((0.0031, 0.0989, 0.898), (-3.53393, 1.35341, 0.9187)),
+    "surprise": ((0.1337, 0.7788, 0.0876), (-1.53683, 1.59164, -1.75221)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +44,7 @@ def explained(analyzer):
     return analyzer.explain(analyzer.analyze(EXAMPLES / "smile.jpg"), settings=ExplanationSettings(samples=10))
 
 
-@pytest.mark.parametrize("name", PORTRAITS)
+@pytest.mark.parametrize("name", RELEASED)
 def test_every_portrait_is_read(analyzer, name):
     report = analyzer.analyze(EXAMPLES / f"{name}.jpg")
     assert len(report.faces) == 1
@@ -40,6 +53,23 @@ def test_every_portrait_is_read(analyzer, name):
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
     assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
     json.loads(report.to_json())
+
+
+def test_the_embedded_checkpoint_gives_the_logits_of_its_release():
+    """Between torch's three sets of CPU instructions (AVX-512, AVX2, none) they differ by 2e-6."""
+    model = InfantFaceModel.from_pretrained(RELEASE)
+    crops = np.stack([load_image(EXAMPLES / f"{name}.jpg")[80:560:5, 80:560:5] for name in RELEASED])
+    geometry = np.zeros((len(crops), GEOMETRY_SIZE), np.float32)
+    logits = forward_crops(model, ViTImageProcessorPil.from_pretrained(RELEASE), crops, geometry)["logits"]
+    np.testing.assert_allclose(logits, [logits for _, logits in RELEASED.values()], rtol=0, atol=1e-4)
+
+
+def test_the_app_gives_the_probabilities_of_the_release(analyzer):
+    """Landmarks depend on the CPU too: moved by 0.05 px at random they move the probabilities by up to 0.001."""
+    released = Analyzer(analyzer.face_detector, AffectClassifier.from_pretrained(RELEASE, device="cpu"))
+    for name, (probabilities, _) in RELEASED.items():
+        (face,) = released.analyze(EXAMPLES / f"{name}.jpg").faces
+        assert tuple(face.prediction.probabilities.values()) == pytest.approx(probabilities, abs=2e-3), name
 
 
 def test_the_same_photo_gives_the_same_answer_to_the_bit(analyzer):
