@@ -13,12 +13,13 @@ from infant_fer.training import card as model_card
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import expected_time, recipe
-from infant_fer.training.infant_face.goals import GOALS, goals_section, outcomes_of, with_goals
+from infant_fer.training.infant_face.goals import GOALS, HEADING, goals_section, outcomes_of, with_goals
 from infant_fer.training.infant_face.run import save
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData, known
 from tests.conftest import ROOT
 
+FIGURES = ("metrics.json", "audit.json")
 CHECKPOINTS = [file.parent for file in sorted((ROOT / "checkpoints").glob("*/metrics.json"))]
 
 
@@ -145,6 +146,15 @@ def test_a_variant_without_a_goal_is_compared_with_the_default():
     assert rows["newborns"][0] == "≥ 95 % (small)"
     assert "none was set for this checkpoint" in section
     assert "85.8 % (91 of 106; dev 79.5 % (64–89), n = 39; test 89.6 % (80–95), n = 67)" in section
+
+
+def test_the_results_compare_the_embedded_checkpoints_with_the_same_goals():
+    results_page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    rows = rows_of(results_page.partition(HEADING)[2].partition("\n## ")[0])
+    for column, folder in enumerate(("infant-fer-small", "infant-fer-vit", "infant-fer-mobile"), start=1):
+        stored = [json.loads((ROOT / "checkpoints" / folder / file).read_text("utf-8")) for file in FIGURES]
+        for each in outcomes_of(*stored):
+            assert rows[each.name][column] == (each.found if each.reached else f"**{each.found}**"), (folder, each.name)
 
 
 def test_an_audit_renews_the_goals_of_a_card():
