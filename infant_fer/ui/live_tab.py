@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import gradio as gr
+from gradio.events import Dependency
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import OVERLAYS, draw_faces
@@ -37,8 +38,10 @@ NOTHING_RECORDED = "Nothing is recorded yet. Start the camera and press the reco
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
-    """Lay out the tab and wire stream, switch, freeze and recording."""
+def build_live_tab(
+    registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs
+) -> Dependency:
+    """Lay out the tab and wire stream, switch, freeze and recording; return the event that shows a frame in the Photo tab."""
     with gr.Row(equal_height=False, elem_id="live-bench"):
         with gr.Column(scale=4, min_width=280):
             gr.HTML(NO_CAMERA, padding=False, elem_classes=NEEDS_HTTPS)
@@ -89,10 +92,10 @@ def build_live_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
     frozen = freeze.click(events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private")
-    photo_tab.explain_after(frozen)
     record.click(events.record, None, [reading], **QUIET)
     saved = save.click(events.save, None, [payload], **QUIET)
     saved.success(None, [payload], None, js=SAVE_JS, api_visibility="private")
+    return frozen
 
 
 class LiveEvents:

@@ -61,14 +61,14 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
             with gr.Tab(t("Photo"), id="photo"):
                 photo_tab = build_photo_tab(registry, sessions, examples)
             with gr.Tab(t("Several"), id="several"):
-                build_several_tab(registry, sessions, photo_tab)
+                explain_and_list = build_several_tab(registry, sessions, photo_tab)
             with gr.Tab(t("Live"), id="live"):
-                build_live_tab(registry, sessions, photo_tab, tabs)
+                explain_and_list(build_live_tab(registry, sessions, photo_tab, tabs))
             if is_video_installed():
                 with gr.Tab(t("Clip"), id="clip"):
                     from infant_fer.ui.clip.tab import build_clip_tab  # imports PyAV
 
-                    build_clip_tab(registry, sessions, photo_tab, tabs)
+                    explain_and_list(build_clip_tab(registry, sessions, photo_tab, tabs))
             with gr.Tab(t("Test the map"), id="map-tests") as tests_tab:
                 build_map_tests_tab(registry, sessions, photo_tab.settings.checkpoint, tests_tab)
             if with_lab:

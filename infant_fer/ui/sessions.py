@@ -194,6 +194,11 @@ class Session:
             self._reading_number += 1
             return self._reading_number
 
+    def listed_number(self, source: str) -> int | None:
+        """Return the number of the newest reading in the list with this source; None without one."""
+        with self._lock:
+            return next((number for number, each in reversed(self.readings.items()) if each.source == source), None)
+
     def keep_reading(self, number: int, reading: Any) -> None:
         """Keep a reading in the list."""
         with self._lock:

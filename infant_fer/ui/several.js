@@ -1,23 +1,24 @@
 
 // Several photos: hands them to the page one by one, and keeps the cards. Neither photos nor answers are stored anywhere.
 window.infantFerSeveral = (() => {
-  const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"];
+  const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"], LABELS = ["positive", "neutral", "negative", "none"];
   const { words, escape } = window.infantFer;
   const $ = (selector) => document.querySelector(selector);
-  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0;
+  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0;
   const files = new Map();  // by the number of their card, so that one can be opened again
+  const faults = new Map();  // what is wrong (a key of the words, or a sentence), and the names of the files that have it
 
   const choose = async (list) => {
-    fault("");
+    noFault();
     const found = [];
     for (const file of list) {
       if (/\.zip$/i.test(file.name)) {
-        try { found.push(...await unzipped(file)); } catch { fault(words("bad_zip")); }
+        try { found.push(...await unzipped(file)); } catch { fault("bad_zip", file.name); }
       } else if (window.infantFer.isPhoto(file)) found.push(file);
     }
     const room = MOST - cards.length - waiting.length;
-    if (found.length > room) fault(words("too_many"));
-    if (!found.length) { fault(words("no_photos")); return; }
+    if (found.length > room) fault("too_many");
+    if (!found.length) { if (!faults.size) fault("no_photos"); return; }
     stopped = false;
     waiting.push(...found.slice(0, Math.max(0, room)));
     total = done + waiting.length + (current ? 1 : 0);
@@ -29,12 +30,12 @@ window.infantFerSeveral = (() => {
     current = stopped ? null : waiting.shift() || null;
     progress();
     if (!current) { total = done = 0; waiting = []; return; }
-    if (current.size > window.infantFer.MAX_BYTES) { fault(`${current.name}: ${words("too_large")}`); done += 1; next(); return; }
+    if (current.size > window.infantFer.MAX_BYTES) { fault("too_large", current.name); done += 1; next(); return; }
     const input = $("#several-photo input[type=file]");
     if (!input) { setTimeout(() => { const file = current; current = null; waiting.unshift(file); next(); }, 100); return; }
     window.infantFer.put(current, input);
     clearTimeout(patience);
-    patience = setTimeout(failed, PATIENCE);
+    patience = setTimeout(() => failed(), PATIENCE);
   };
   const add = (card) => {
     if (!card) return;
@@ -45,14 +46,35 @@ window.infantFerSeveral = (() => {
     done += 1;
     next();
   };
-  const addLast = (card) => { if (card) { if (window.infantFer.lastFile) files.set(card.number, window.infantFer.lastFile()); insert(card); } };
-  const failed = () => { clearTimeout(patience); if (current) { fault(`${current.name}: ${words("unanswered")}`); done += 1; setTimeout(next, 1500); } };
+  const addLast = (card) => {
+    if (!card) return;
+    const file = window.infantFer.lastFile();  // of a newer photo, it may be
+    if (file?.name.startsWith(card.title)) files.set(card.number, file);
+    insert(card);
+  };
+  const failed = (key = "unanswered") => {
+    clearTimeout(patience);
+    if (!current || pause) return;
+    fault(key, current.name);
+    done += 1;
+    pause = setTimeout(() => { pause = 0; next(); }, 1500);
+  };
+  window.infantFer.senders.push({ field: "several-photo", owns: (file) => window.infantFer.same(file, current), failed });
   const stop = () => { stopped = true; waiting = []; };
   const name = () => current ? current.name : "";
-  const fault = (text) => { const place = $(".several-fault"); if (place) place.textContent = text; };
+  const fault = (key, name) => { faults.set(key, [...(faults.get(key) || []), ...(name ? [name] : [])]); sayFaults(); };
+  const noFault = () => { faults.clear(); sayFaults(); };
+  const sayFaults = () => {
+    const place = $(".several-fault");
+    if (place) place.textContent = [...faults].map(([key, names]) => [names.join(", "), words(key) || key].filter(Boolean).join(": ")).join("\n");
+  };
 
-  const insert = (card) => { cards = [...cards.filter((each) => each.number !== card.number), card]; draw(); };
-  const clear = () => { stop(); cards = []; picked = []; opened = null; files.clear(); fault(""); draw(); };
+  const insert = (card) => {
+    const place = cards.findIndex((each) => each.number === card.number);
+    if (place < 0) cards.push(card); else cards[place] = card;
+    draw();
+  };
+  const clear = () => { stop(); cards = []; picked = []; opened = null; files.clear(); noFault(); draw(); };
   const chosen = () => picked.length === 2 && opened === null ? picked : [opened];
 
   const breakable = (title) => title.replace(/[_-]/g, "$&<wbr>").replace(/\.(?=[^.]*$)/, "<wbr>.");  // lines end at the parts of a name
@@ -61,18 +83,26 @@ window.infantFerSeveral = (() => {
     (card.picture ? `<img src="${card.picture}" alt="">` : `<span class="card-none">–</span>`) + `</button>` +
     `<figcaption><b>${escape(card.headline)}</b>${card.confidence ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +
     `<span class="card-title">${breakable(escape(card.title))}</span>${withBox ? `<label><input type="checkbox" class="card-pick"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
+  const drawTray = () => {
+    const tray = $("#tray .tray-cards");
+    if (!tray) return;
+    tray.innerHTML = cards.slice(-IN_TRAY).reverse().map((card) => html(card, false)).join("");
+    $("#tray .tray").hidden = cards.length < 2;
+  };
   const draw = () => {
+    drawTray();
     const grid = $(".several-grid");
-    if (!grid) return;
+    if (!grid) return;  // the tab was not opened yet
     const filter = $(".several-filter").value, order = $(".several-sort").value;
-    const shown = cards.filter((card) => !filter || (filter[0] === "v" ? card.verdict : card.label) === filter.slice(2));
+    const [least, below] = $(".several-confidence").value.split("-").map(Number);
+    const shown = cards.filter((card) => (!filter || (filter[0] === "v" ? card.verdict : card.label) === filter.slice(2)) &&
+      card.confidence >= least && card.confidence < below);
     const by = { number: (a, b) => a.number - b.number, title: (a, b) => a.title.localeCompare(b.title, undefined, { numeric: true }),
-      verdict: (a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict) || a.number - b.number, confidence: (a, b) => a.confidence - b.confidence || a.number - b.number };
+      verdict: (a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict) || a.number - b.number, confidence: (a, b) => a.confidence - b.confidence || a.number - b.number,
+      label: (a, b) => LABELS.indexOf(a.label) - LABELS.indexOf(b.label) || b.confidence - a.confidence || a.number - b.number };
     grid.innerHTML = shown.sort(by[order]).map((card) => html(card, true)).join("");
     $(".several-tools").hidden = cards.length === 0;
     $(".several-two").disabled = picked.length !== 2;
-    const tray = $("#tray .tray-cards");
-    if (tray) { tray.innerHTML = cards.slice(-IN_TRAY).reverse().map((card) => html(card, false)).join(""); $("#tray .tray").hidden = cards.length < 2; }
   };
   const progress = () => {
     const place = $(".several-progress");
@@ -82,12 +112,23 @@ window.infantFerSeveral = (() => {
     place.querySelector(".several-count").textContent = `${done} / ${total}`;
   };
 
+  // Gradio draws the tab when it is first opened: its buttons come a moment later.
+  const whenThere = (selector, act, tries = 100) => {
+    const element = $(selector);
+    if (element) act(element);
+    else if (tries) setTimeout(() => whenThere(selector, act, tries - 1), 50);
+  };
   const open = (number) => {
     opened = number;
-    $("#several-open")?.click();
-    const file = files.get(number);
+    whenThere("#several-open", (button) => button.click());
     setTimeout(() => $("#several-detail")?.scrollIntoView({ block: "nearest" }), 400);
-    return file;
+  };
+  const openTab = () => {
+    const named = (each) => each.textContent.trim() === words("several_tab");
+    const tab = [...document.querySelectorAll("[role=tab]")].find(named);
+    if (tab) { tab.click(); return; }
+    $(".overflow-menu > button").click();  // on a narrow page
+    whenThere(".overflow-dropdown button", () => [...document.querySelectorAll(".overflow-dropdown button")].find(named).click());
   };
   const openInPhoto = (number) => {
     const file = files.get(number);
@@ -103,12 +144,12 @@ window.infantFerSeveral = (() => {
     const button = inside(event, ".card-open");
     if (!button) return;
     const number = Number(button.closest(".card").dataset.number);
-    if (inside(event, "#tray")) { if (!openInPhoto(number)) { document.querySelectorAll("[role=tab]").forEach((tab) => { if (tab.textContent.trim() === words("several_tab")) tab.click(); }); open(number); } }
+    if (inside(event, "#tray")) { if (!openInPhoto(number)) { openTab(); open(number); } }
     else open(number);
   });
   document.addEventListener("change", (event) => {
     if (event.target.id === "several-files") { choose([...event.target.files]); event.target.value = ""; }
-    if (inside(event, ".several-filter, .several-sort")) draw();
+    if (inside(event, ".several-filter, .several-confidence, .several-sort")) draw();
     if (inside(event, ".card-pick")) {
       const number = Number(event.target.closest(".card").dataset.number);
       picked = event.target.checked ? [...picked, number].slice(-2) : picked.filter((each) => each !== number);
@@ -137,21 +178,27 @@ window.infantFerSeveral = (() => {
     while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end -= 1;
     if (end < 0) throw new Error("no archive");
     const found = [];
-    let at = view.getUint32(end + 16, true);
-    for (let left = view.getUint16(end + 10, true); left > 0 && found.length < MOST && view.getUint32(at, true) === 0x02014b50; left -= 1) {
-      const method = view.getUint16(at + 10, true), packed = view.getUint32(at + 20, true), size = view.getUint32(at + 24, true);
+    let at = view.getUint32(end + 16, true), left = view.getUint16(end + 10, true);
+    for (; left > 0 && found.length <= MOST && at + 46 <= end && view.getUint32(at, true) === 0x02014b50; left -= 1) {
       const lengths = [28, 30, 32].map((offset) => view.getUint16(at + offset, true));
-      const path = new TextDecoder().decode(new Uint8Array(view.buffer, at + 46, lengths[0]));
-      const local = view.getUint32(at + 42, true);
-      const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
+      const path = new TextDecoder().decode(new Uint8Array(view.buffer, at + 46, lengths[0])), title = path.split("/").pop();
+      const entry = at;
       at += 46 + lengths[0] + lengths[1] + lengths[2];
-      const title = path.split("/").pop();
-      if (!title || title.startsWith(".") || path.startsWith("__MACOSX") || size > window.infantFer.MAX_BYTES || !window.infantFer.isPhoto({ name: title, type: "" })) continue;
-      const bytes = new Uint8Array(view.buffer, start, packed);
-      const stream = method === 0 ? null : new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-      found.push(new File([stream ? await limited(stream, size) : bytes], title));
+      if (!title || title.startsWith(".") || path.startsWith("__MACOSX") || !window.infantFer.isPhoto({ name: title, type: "" })) continue;
+      if (view.getUint32(entry + 24, true) > window.infantFer.MAX_BYTES) { fault("too_large", title); continue; }
+      try { found.push(new File([await content(view, entry)], title)); } catch { fault("bad_entry", title); }
     }
+    if (left > 0 && found.length <= MOST) fault("bad_zip", archive.name);  // its list ends too early
     return found;
+  };
+  // The bytes of one entry, whose record in the archive's list begins at `at`.
+  const content = async (view, at) => {
+    const encrypted = view.getUint16(at + 8, true) & 1, method = view.getUint16(at + 10, true);
+    const packed = view.getUint32(at + 20, true), local = view.getUint32(at + 42, true);
+    if (encrypted || ![0, 8].includes(method) || view.getUint32(local, true) !== 0x04034b50) throw new Error("unreadable");
+    const start = local + 30 + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
+    const bytes = new Uint8Array(view.buffer, start, packed);
+    return method === 0 ? bytes : limited(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw")), view.getUint32(at + 24, true));
   };
   const limited = async (stream, size) => {  // never more than the archive says
     const parts = [];

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.context import Context
+from gradio.events import Dependency
 from gradio.utils import get_upload_folder
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -71,8 +72,10 @@ class _Parts:
     payload: gr.JSON  # hidden: a download
 
 
-def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs) -> None:
-    """Lay out the tab and wire its events."""
+def build_clip_tab(
+    registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab, tabs: gr.Tabs
+) -> Dependency:
+    """Lay out the tab and wire its events; return the event that shows a frame in the Photo tab."""
     with gr.Row(equal_height=False, elem_id="clip-bench"):
         with gr.Column(scale=1, min_width=280, elem_id="clip-side"):
             file = PrivateClip(label=t("Clip"), file_types=sorted(CLIP_SUFFIXES), height=140, elem_id="clip-file")
@@ -107,7 +110,7 @@ def build_clip_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_t
     frame = PrivateImage(visible="hidden", label="frame")
     payload = gr.JSON(visible="hidden", label="download")
     parts = _Parts(file, record, (rate, region), view, stop, actions, explain, choice, save, frame, payload)
-    _wire(ClipEvents(registry, sessions), photo_tab, tabs, parts)
+    return _wire(ClipEvents(registry, sessions), photo_tab, tabs, parts)
 
 
 class ClipEvents:
@@ -175,7 +178,7 @@ class ClipEvents:
         return as_download(f"{safe_stem(timeline.source)}.zip", "application/zip", archive.getvalue())
 
 
-def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts) -> None:
+def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts) -> Dependency:
     private, checkpoint = {"api_visibility": "private"}, photo_tab.settings.checkpoint
     quiet = {**private, "show_progress": "hidden"}
     parts.file.upload(
@@ -192,10 +195,10 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
     explained = parts.explain.click(
         events.explain, [parts.frame, checkpoint], [*photo_tab.outputs, tabs], js=FRAME_JS, **private
     )
-    photo_tab.explain_after(explained)
     saved = parts.save.click(events.save, [parts.choice], [parts.payload], **quiet)
     saved.success(None, [parts.payload], None, js=SAVE_JS, **private)
     Context.root_block.load(None, None, None, js=KEEP_JS, **private)
+    return explained
 
 
 def _settings(rate: str, region: str) -> VideoSettings:

@@ -47,6 +47,7 @@ class Results:
     saves: dict[str, gr.Button]
     note: gr.Textbox
     payload: gr.JSON  # an invisible component through which a download reaches the browser
+    clear_tray: gr.Button
 
     @property
     def of_face(self) -> list:
@@ -155,8 +156,10 @@ def lay_out_results(answer: gr.HTML) -> Results:
             }
         note = gr.Textbox(label=t("Note for the report"), lines=1, max_length=MAX_NOTE, elem_id="note")
     gr.HTML(TRAY, padding=False, elem_id="tray")
+    clear_tray = gr.Button(t("Clear the list"), size="sm", elem_id="tray-clear")
     fail = gr.Button(visible="hidden", elem_id="photo-fail")
-    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, note, gr.JSON(visible=False))
+    payload = gr.JSON(visible=False)
+    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, note, payload, clear_tray)
 
 
 def _picture(words: str, name: str) -> PrivateImage:

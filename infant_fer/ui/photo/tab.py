@@ -51,7 +51,8 @@ class PhotoTab:
     """What other tabs need of the Photo tab.
 
     `outputs` are the components that a new photo changes; `explain_after` has it explained after an event;
-    `checkpoint_loaded` is the event that has loaded another checkpoint; `starts` are the events that have read a photo.
+    `checkpoint_loaded` is the event that has loaded another checkpoint; `starts` are the events that have read a photo,
+    `explained` those that have drawn a map; `clear_tray` forgets what was read so far.
     """
 
     outputs: list
@@ -59,6 +60,8 @@ class PhotoTab:
     settings: Settings
     checkpoint_loaded: Dependency
     starts: list[Dependency]
+    explained: list[Dependency]
+    clear_tray: gr.Button
 
 
 def build_photo_tab(registry: CheckpointRegistry, sessions: SessionStore, examples: list[Path]) -> PhotoTab:
@@ -186,7 +189,9 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
     read = [starts[0], *starts[3:]]  # the others choose another face
-    return PhotoTab(outputs, lambda event: event.success(**explain), settings, loaded, read)
+    return PhotoTab(
+        outputs, lambda event: event.success(**explain), settings, loaded, read, explaining, results.clear_tray
+    )
 
 
 def _wire_starts(

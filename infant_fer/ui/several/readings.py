@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ FORMATS = ("csv", "json", "html")
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One photo's answer without the photo. `picture` is a data: URL of the faces with their boxes.
+    """One photo's answer without the photo. `picture` is a data: URL of the faces with their boxes; `source` is of source_of.
 
     `prediction` and `verdict` are those of the first face, None without one. `entries` has the photo's part of each of
     FORMATS, as batch.WRITERS takes it.
@@ -46,6 +47,7 @@ class Reading:
     verdict: Verdict | None
     label: str | None  # the one affect that the first face's answer names
     entries: dict[str, Any]
+    source: str = ""
 
     @property
     def answered(self) -> Prediction | None:
@@ -68,7 +70,15 @@ def reading_of(report: Report, number: int, language: str) -> Reading:
         first.assessment.verdict if first else None,
         first.assessment.label if first else None,
         _entries(result, language),
+        source_of(report),
     )
+
+
+def source_of(report: Report) -> str:
+    """Return a digest that two reports share when the same checkpoint has read the same pixels."""
+    digest = hashlib.blake2b(report.photo.rgb.tobytes(), digest_size=16)
+    digest.update(f"{report.photo.rgb.shape} {report.checkpoint} {report.weights_sha256}".encode())
+    return digest.hexdigest()
 
 
 def unread(title: str, number: int, sentence: str, language: str) -> Reading:

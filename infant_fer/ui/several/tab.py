@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.events import Dependency
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.locales import translator
+from infant_fer.report import Report
 from infant_fer.ui.downloads import SAVE_JS
 from infant_fer.ui.event_queue import PHOTO_PLACES
 from infant_fer.ui.languages import label as t
@@ -19,7 +22,7 @@ from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import time_stamped, user_error
 from infant_fer.ui.private_image import PhotoInput
 from infant_fer.ui.sessions import MAX_READINGS, Session, SessionStore
-from infant_fer.ui.several.readings import FORMATS, card, comparison_html, reading_of, table, unread
+from infant_fer.ui.several.readings import FORMATS, card, comparison_html, reading_of, source_of, table, unread
 from infant_fer.ui.style import page_file
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -44,8 +47,13 @@ class _Parts:
     payload: gr.JSON
 
 
-def build_several_tab(registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab) -> None:
-    """Lay out the tab and wire its events; photos that are read in the Photo tab join the list."""
+def build_several_tab(
+    registry: CheckpointRegistry, sessions: SessionStore, photo_tab: PhotoTab
+) -> Callable[[Dependency], None]:
+    """Lay out the tab and wire its events; photos that are read in the Photo tab join the list.
+
+    Returns what has a picture explained and listed after an event of another tab that has shown it in the Photo tab.
+    """
     gr.HTML(page_file("several.html"), padding=False, elem_id="several")
     with gr.Row(elem_id="several-saves"):
         saves = {
@@ -67,7 +75,7 @@ def build_several_tab(registry: CheckpointRegistry, sessions: SessionStore, phot
         saves=saves,
         payload=gr.JSON(visible=False),
     )
-    _wire(SeveralEvents(registry, sessions), parts, photo_tab)
+    return _wire(SeveralEvents(registry, sessions), parts, photo_tab)
 
 
 class SeveralEvents:
@@ -95,15 +103,25 @@ class SeveralEvents:
         session.keep_reading(number, reading)
         return card(reading, session.language), None
 
-    def last(self, request: gr.Request):
-        """Keep the report that the Photo tab shows, and return what the list shows of it."""
+    def list_shown(self, request: gr.Request):
+        """List the report that the Photo tab shows unless it is listed; return what the list shows of it, or None."""
         session = self.sessions.get(request.session_hash)
         report = session.report
-        if report is None or not report.faces:
-            return gr.skip()
-        number = session.next_reading_number()
+        if report is None or not report.faces or session.listed_number(source_of(report)) is not None:
+            return None
+        return self._keep(report, session.next_reading_number(), session)
+
+    def update_shown(self, request: gr.Request):
+        """Let the list have the report with a complete map, whose verdict counts the steadiness; return as list_shown."""
+        session = self.sessions.get(request.session_hash)
+        report = session.report
+        if report is None or not any(face.assessment.steadiness for face in report.faces):
+            return None
+        return self._keep(report, session.listed_number(source_of(report)), session)
+
+    def _keep(self, report: Report, number: int | None, session: Session):
         if number is None:
-            return gr.skip()
+            return None
         reading = reading_of(report, number, session.language)
         session.keep_reading(number, reading)
         return card(reading, session.language)
@@ -140,7 +158,7 @@ class SeveralEvents:
         return found
 
 
-def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> None:
+def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> Callable[[Dependency], None]:
     checkpoint = photo_tab.settings.checkpoint
     read = parts.photo.input(
         events.read,
@@ -154,13 +172,25 @@ def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> None:
     )
     read.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.add(answer)", **QUIET)
     read.failure(None, None, None, js="() => window.infantFerSeveral.failed()", **QUIET)
-    for start in photo_tab.starts:
-        kept = start.success(events.last, None, [parts.answer], **QUIET)
+
+    def list_after(shown: Dependency, event: Callable) -> None:
+        kept = shown.success(event, None, [parts.answer], **QUIET)
         kept.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.addLast(answer)", **QUIET)
+
+    def explain_and_list(shown: Dependency) -> None:
+        list_after(shown, events.list_shown)
+        list_after(photo_tab.explain_after(shown), events.update_shown)
+
+    for start in photo_tab.starts:
+        list_after(start, events.list_shown)
+    for explained in photo_tab.explained:
+        list_after(explained, events.update_shown)
     for button, event in ((parts.open_one, events.open_one), (parts.compare, events.compare)):
         button.click(event, [parts.chosen], [parts.detail], js="() => [window.infantFerSeveral.chosen()]", **QUIET)
-    cleared = parts.clear.click(events.clear, None, [parts.detail], **QUIET)
-    cleared.then(None, None, None, js="() => window.infantFerSeveral.clear()", **QUIET)
+    for button in (parts.clear, photo_tab.clear_tray):
+        cleared = button.click(events.clear, None, [parts.detail], **QUIET)
+        cleared.then(None, None, None, js="() => window.infantFerSeveral.clear()", **QUIET)
     for kind, button in parts.saves.items():
         saved = button.click(events.save(kind), None, [parts.payload], **QUIET)
         saved.success(None, [parts.payload], None, js=SAVE_JS, api_visibility="private")
+    return explain_and_list

@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from infant_fer.analyzer import ExplanationSettings
 from infant_fer.batch.writers import COLUMNS
 from infant_fer.errors import ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
@@ -105,3 +106,18 @@ def test_a_card_of_an_answer_that_is_withheld_shows_no_number(readings):
     shown = card(replace(readings[0], verdict="cannot say"), "en")
     assert shown["headline"] == "Cannot say"
     assert (shown["confidence"], shown["label"], shown["colour"]) == (0.0, "none", "")
+
+
+def test_a_photo_is_listed_once_and_its_complete_map_brings_the_steadiness(events, analyzer):
+    session = events.sessions.create("visitor")
+    session.report = analyzer.analyze(replace(load_photo(EXAMPLES / "smile.jpg"), name="smile.jpg"))
+    assert events.update_shown(VISITOR) is None  # not listed yet
+    shown = events.list_shown(VISITOR)
+    assert events.list_shown(VISITOR) is None
+    assert events.update_shown(VISITOR) is None  # no map yet
+    *_, session.report = analyzer.explain_with_steadiness(session.report, 1, ExplanationSettings(samples=5))
+    assert events.update_shown(VISITOR)["number"] == shown["number"]
+    [entry] = json.loads(content(events.save("json")(VISITOR)))
+    assert entry["faces"][0]["assessment"]["steadiness"]["n"] == 32
+    session.report = replace(session.report, checkpoint="another")
+    assert events.list_shown(VISITOR)["number"] != shown["number"]
