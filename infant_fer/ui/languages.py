@@ -9,6 +9,7 @@ import gradio as gr
 
 from infant_fer.locales import LANGUAGES, catalogue, preferred_language, translator
 from infant_fer.ui.request_guard import path_below_root
+from infant_fer.ui.uploads import CLIP_BYTES
 
 # What Gradio says by keys of its own, which it does not have in every language (one of them in none).
 GRADIO_TEXTS = {
@@ -119,6 +120,7 @@ BROWSER_WORDS = {
     "busy": "The page is busy. Please try again in a few seconds.",
     "not_a_photo": "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC.",
     "too_large": "The photo is larger than 12 MB. Save it smaller and try again.",
+    "clip_too_large": f"The clip is larger than {CLIP_BYTES // 10**6} MB. Save it shorter or smaller and try again.",
     "no_clipboard": "The browser did not let the page read the clipboard. Allow it beside the address, or choose the file.",
     "empty_clipboard": "There is no picture in the clipboard. Copy one first.",
     "several_tab": "Several",
@@ -138,12 +140,18 @@ BROWSER_WORDS = {
     "by_name": "name",
     "by_verdict": "verdict",
     "by_confidence": "confidence",
+    "by_label": "label",
+    "confidence": "Confidence",
+    "below_70": "below 70 %",
+    "below_90": "below 90 %",
+    "from_90": "90 % and more",
     "compare": "compare",
     "compare_two": "Compare the two that are ticked",
     "with_caution": "with caution",
     "open": "Open",
     "tray": "Read so far",
     "bad_zip": "The zip archive could not be read.",
+    "bad_entry": "This photo is damaged or encrypted in its zip archive.",
     "too_many": "The list holds at most 200 photos; the others were left out.",
     "no_photos": "There is no photo among these files. Use JPEG, PNG, WebP, AVIF or HEIC.",
     "record_clip": "Record with the camera",

@@ -46,7 +46,7 @@ window.infantFer = (() => {
     chosenFile = event.dataTransfer?.files[0] || null;
     refuse(event, chosenFile);
   }, true);
-  document.addEventListener("click", (event) => { if (event.target.closest?.("#examples button, #photo .source-selection button")) chosenFile = null; }, true);
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#examples button, #photo .source-selection button, #freeze, #clip-explain")) chosenFile = null; }, true);
 
   // The upload button opens the chooser at once; what is shown stays until a photo is chosen.
   document.addEventListener("click", (event) => {
@@ -94,17 +94,34 @@ window.infantFer = (() => {
     } catch { fail("no_clipboard"); }
   };
 
-  // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's.
+  // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's, nor do events that do not reach it.
+  // Each field for files other than the photo's says so itself: {field: its id, owns(file), failed(key of the words)}.
+  const senders = [];
+  const same = (one, other) => Boolean(one && other) && one.name === other.name && one.size === other.size;
+  const uploadFailed = (options, key) => {
+    const file = options?.body?.get?.("files");
+    (senders.find((each) => each.owns(file))?.failed || fail)(key);
+  };
+  const eventFailed = (options) => {
+    const { components = [], dependencies = [] } = window.gradio_config || {};
+    const { fn_index, trigger_id } = JSON.parse(options.body);
+    const field = components.find((each) => each.id === trigger_id)?.props.elem_id;
+    const answerId = components.find((each) => each.props.elem_id === "answer")?.id;
+    const sender = senders.find((each) => each.field === field);
+    if (sender) sender.failed("unanswered");
+    else if (dependencies.find((each) => each.id === fn_index)?.outputs.includes(answerId)) fail("unanswered");
+  };
   const fetched = window.fetch;
   window.fetch = async (address, options) => {
     const target = String(address?.url || address);
     const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
     try {
       const response = await fetched(address, options);
-      if (isUpload && !response.ok) fail(response.status === 413 ? "too_large" : response.status === 503 ? "busy" : "unanswered");
+      if (isUpload && !response.ok) uploadFailed(options, { 413: "too_large", 503: "busy" }[response.status] || "unanswered");
       return response;
     } catch (error) {
-      if (isUpload || isEvent) fail("unanswered");
+      if (isUpload) uploadFailed(options, "unanswered");
+      if (isEvent) eventFailed(options);
       throw error;
     }
   };
@@ -237,5 +254,5 @@ window.infantFer = (() => {
   const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
   const lastFile = () => chosenFile;
-  return { isPhoto, MAX_BYTES, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
+  return { isPhoto, MAX_BYTES, senders, same, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
 })();

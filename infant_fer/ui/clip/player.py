@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from infant_fer.templates import render
+from infant_fer.ui.uploads import CLIP_BYTES
 from infant_fer.video.page import timeline_page
 from infant_fer.video.timeline import Timeline
 
@@ -12,12 +13,22 @@ RECORD_SECONDS = 180  # as long as a clip may be
 
 # The clip stays in the browser's memory as window.infantFer.clip: the server deletes its copy as soon as it is read, so
 # the player and the single frames use the visitor's own. A File of the page's only field for clips is kept, however it came.
-KEEP_JS = """() => {
-  const page = window.infantFer ??= {};
+KEEP_JS = (
+    f"() => {{\n  const MAX_BYTES = {CLIP_BYTES};"
+    + """
+  const page = window.infantFer;
   if (page.keepsClips) return;
   page.keepsClips = true;
+  const say = (text) => { document.querySelector("#clip-preview p").textContent = text; };
+  const failed = (key) => say(page.words(key === "too_large" ? "clip_too_large" : key));
+  page.senders.push({field: "clip-file", owns: (file) => page.same(file, page.clip), failed});
   const keep = (event, files) => {
-    if (files?.length && event.target.closest?.("#clip-file")) page.clip = files[0];
+    if (!files?.length || !event.target.closest?.("#clip-file")) return;
+    say("");
+    if (files[0].size <= MAX_BYTES) { page.clip = files[0]; return; }
+    event.preventDefault(); event.stopImmediatePropagation();
+    failed("too_large");
+    if (event.target.value) event.target.value = "";
   };
   document.addEventListener("change", (event) => keep(event, event.target.files), true);
   document.addEventListener("drop", (event) => keep(event, event.dataTransfer?.files), true);
@@ -29,10 +40,11 @@ KEEP_JS = """() => {
     if (typeof event.data?.time === "number") page.time = event.data.time;
   });
 }"""
+)
 
 # Returns the frame of the timeline's moment as the value of an image component, or null where the browser cannot show it.
 FRAME_JS = """async (image, ...rest) => {
-  const page = window.infantFer ?? {};
+  const page = window.infantFer;
   if (!page.clip) return [null, ...rest];
   const video = document.createElement("video");
   video.muted = true;
@@ -61,7 +73,7 @@ FRAME_JS = """async (image, ...rest) => {
 
 # Starts and stops a recording; its file is given to the field for clips as if it had been chosen there.
 RECORD_JS = f"""async () => {{
-  const page = window.infantFer ??= {{}};
+  const page = window.infantFer;
   const button = document.querySelector("#clip-record");
   if (page.recorder) {{ page.recorder.stop(); return; }}
   const preview = document.querySelector("#clip-preview video");
@@ -93,7 +105,7 @@ RECORD_JS = f"""async () => {{
   setTimeout(() => recorder.state === "recording" && recorder.stop(), {RECORD_SECONDS * 1000});
 }}"""
 
-PREVIEW = '<div class="ife"><p></p><video muted playsinline hidden data-words="camera"></video></div>'
+PREVIEW = '<div class="ife"><p class="fault" role="status"></p><video muted playsinline hidden data-words="camera"></video></div>'
 
 
 def view_html(timeline: Timeline, language: str = "en") -> Markup:

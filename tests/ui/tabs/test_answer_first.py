@@ -1,5 +1,6 @@
 """The answer in a real browser: at once on a phone, cleared by every failure, for many photos, for every reader."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -109,18 +110,20 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     page = visit()
     open_tab(page, "Several")
     archive = tmp_path / "more.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
-        stream.write(EXAMPLES / "cry.jpg", "folder/cry.jpg")
-        stream.writestr("folder/notes.txt", "no photo")
+    archive.write_bytes(archive_with_bad_entries())
     (tmp_path / "broken.jpg").write_text("no photo")
+    (tmp_path / "text.zip").write_text("no archive")
     page.set_input_files("#several-files", [EXAMPLES / "smile.jpg", tmp_path / "broken.jpg", archive])
     page.wait_for_function("() => document.querySelectorAll('.several-grid .card').length === 3")
-    assert page.locator(".several-grid .card-title").all_inner_texts() == ["smile.jpg", "broken.jpg", "cry.jpg"]
-    page.select_option(".several-filter", "l:negative")
-    assert page.locator(".several-grid .card").count() == 1
-    page.select_option(".several-filter", "")
-    page.select_option(".several-sort", "title")
-    assert page.locator(".several-grid .card-title").all_inner_texts() == ["broken.jpg", "cry.jpg", "smile.jpg"]
+    assert page.inner_text(".several-fault").splitlines() == [
+        "huge.jpg: The photo is larger than 12 MB. Save it smaller and try again.",
+        "locked.jpg, torn.jpg: This photo is damaged or encrypted in its zip archive.",
+    ]
+    assert several_titles(page) == ["smile.jpg", "broken.jpg", "cry.jpg"]
+    page.set_input_files("#several-files", tmp_path / "text.zip")
+    page.wait_for_selector(".several-fault >> text=/^text.zip: The zip archive could not be read.$/")
+    sort_and_filter_several(page)
+    stop_several(page)
     for number in (1, 2):
         page.locator(".several-grid .card-pick").nth(number).check()
     page.click(".several-two")
@@ -128,19 +131,118 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     assert page.locator(".comparison img").count() == 2
     with page.expect_download() as download:
         page.click("#several-json")
-    assert len(json.loads(Path(download.value.path()).read_text())) == 3
+    assert len(json.loads(Path(download.value.path()).read_text())) == 4
     page.click("#several-clear")
     page.wait_for_function("() => document.querySelectorAll('.card').length === 0")
     assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
     assert page.faults == []
 
 
-def test_a_photo_that_was_read_before_stands_in_the_list(visit):
+def archive_with_bad_entries() -> bytes:
+    """Return a zip archive of one photo among one too large, one encrypted and one damaged."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("huge.jpg", bytes(13 * 2**20))
+        archive.writestr("locked.jpg", b"a photo" * 20)
+        archive.writestr("torn.jpg", b"a photo" * 20)
+        archive.write(EXAMPLES / "cry.jpg", "folder/cry.jpg")
+        archive.writestr("folder/notes.txt", "no photo")
+    data = bytearray(stream.getvalue())
+    torn = data.index(b"torn.jpg") + len("torn.jpg")
+    data[torn : torn + 8] = b"\xff" * 8
+    data[data.index(b"locked.jpg", data.index(b"PK\x01\x02")) - 46 + 8] |= 1  # its flags in the list of the archive
+    return bytes(data)
+
+
+def several_titles(page) -> list[str]:
+    return page.locator(".several-grid .card-title").all_inner_texts()
+
+
+def sort_and_filter_several(page) -> None:
+    page.select_option(".several-filter", "l:negative")
+    assert several_titles(page) == ["cry.jpg"]
+    page.select_option(".several-filter", "")
+    unsure = {"number": 99, "title": "unsure.jpg", "headline": "Not clear", "verdict": "caution", "label": "neutral"}
+    page.evaluate("(card) => window.infantFerSeveral.add(card)", unsure | {"picture": "", "confidence": 0.62})
+    page.select_option(".several-confidence", label="below 70 %")
+    assert several_titles(page) == ["unsure.jpg"]  # not those without an answer
+    page.select_option(".several-confidence", label="all")
+    page.select_option(".several-sort", "label")
+    assert several_titles(page) == ["smile.jpg", "unsure.jpg", "cry.jpg", "broken.jpg"]
+    page.select_option(".several-sort", "title")
+    assert several_titles(page) == ["broken.jpg", "cry.jpg", "smile.jpg", "unsure.jpg"]
+
+
+def stop_several(page) -> None:
+    held = []
+    page.route("**/upload?*", lambda route: held.append(route))
+    with page.expect_request("**/upload?*"):
+        page.set_input_files("#several-files", [EXAMPLES / f"{name}.jpg" for name in ("laugh", "pout", "cry")])
+    page.click(".several-stop")
+    held[0].continue_()
+    page.unroute("**/upload?*")
+    page.wait_for_selector(".several-progress", state="hidden")
+    assert several_titles(page) == ["broken.jpg", "cry.jpg", "laugh.jpg", "smile.jpg", "unsure.jpg"]
+
+
+def test_what_was_read_stands_once_in_the_tray_and_the_list(visit):
+    page = visit(PHONE)
+    page.click("#example-smile")
+    answered(page, "Positive expression")
+    upload(page, EXAMPLES / "cry.jpg")
+    wait_for_map(page)
+    page.click(
+        "#tray .card-open[aria-label*='smile.jpg']"
+    )  # its file is not at hand: Several, which nobody opened before
+    page.wait_for_selector("#several-detail >> text=Positive expression")
+    assert several_titles(page) == ["smile.jpg", "cry.jpg"]
+    open_tab(page, "Photo")
+    page.set_viewport_size(DESKTOP)  # where the examples stay in sight
+    page.click("#example-smile")
+    answered(page, "Positive expression")
+    page.click("#tray .card-open[aria-label*='cry.jpg']")
+    answered(page, "Negative expression")
+    wait_for_map(page)
+    assert page.locator("#tray .card").count() == 2
+    with page.expect_download() as download:
+        open_tab(page, "Several")
+        page.click("#several-json")
+    entries = json.loads(Path(download.value.path()).read_text())
+    assert [entry["file"] for entry in entries] == ["smile.jpg", "cry.jpg"]
+    open_tab(page, "Photo")
+    page.click("#tray-clear")
+    page.wait_for_selector("#tray .tray", state="hidden")
+    assert page.locator("#tray-clear").is_hidden()
+    assert page.locator(".card").count() == 0
+
+
+def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, tmp_path):
     page = visit()
     page.click("#example-smile")
-    wait_for_map(page)  # the list has its reading by now
+    answered(page, "Positive expression")
+    page.route("**/upload?*", lambda route: route.fulfill(status=413))
     open_tab(page, "Several")
-    page.wait_for_selector(".several-grid .card >> text=Positive expression")
+    page.set_input_files("#several-files", EXAMPLES / "cry.jpg")
+    page.wait_for_selector(".several-fault >> text=cry.jpg: The photo is larger than 12 MB.")
+    open_tab(page, "Clip")
+    for size in (1000, 100 * 10**6 + 1):  # refused by the server, and by the browser
+        with (tmp_path / f"{size}.mp4").open("wb") as clip:
+            clip.truncate(size)
+        page.set_input_files("#clip-file input[type=file]", tmp_path / f"{size}.mp4")
+        page.wait_for_selector("#clip-preview >> text=The clip is larger than 100 MB.")
+    assert len([url for url in page.requested if "/upload?" in url]) == 2
+    assert "Positive expression" in page.text_content("#answer")
+    open_tab(page, "Photo")
+    upload(page, EXAMPLES / "cry.jpg")
+    answered(page, "The photo is larger than 12 MB")
+    page.unroute("**/upload?*")
+    page.click("#example-smile")
+    answered(page, "Positive expression")
+    page.route("**/queue/join*", lambda route: route.abort())
+    open_tab(page, "Several")
+    page.set_input_files("#several-files", EXAMPLES / "laugh.jpg")
+    page.wait_for_selector(".several-fault >> text=laugh.jpg: The page got no answer.")
+    assert "Positive expression" in page.text_content("#answer")
 
 
 def test_the_live_camera_starts_with_one_click_and_records(visit):
