@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -55,15 +56,25 @@ def mean_maps(
     return maps
 
 
-def draw_mean_maps(maps: list[MeanMap]) -> bytes:
-    """Return a PNG of the maps beside each other under the mean face's outlines; no photograph is in it."""
-    figure = Figure(figsize=(2.6 * len(maps), 3.0), layout="constrained")
-    for axes, each in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
-        axes.imshow(each.values, cmap="inferno", vmin=0)
-        for path in (path for paths in OUTLINES.values() for path in paths):
-            axes.plot(*each.landmarks_px[list(path)].T, color="white", linewidth=0.8)
-        axes.set(title=f"{each.affect} (n = {each.n})", xlim=(0, len(each.values)), ylim=(len(each.values), 0))
+def draw_mean_maps(*rows: Sequence[MeanMap], names: Sequence[str] = ("",)) -> bytes:
+    """Return a PNG of maps beside each other under the mean face's outlines, a row for each name; no photograph is in it.
+
+    Of several rows each affect has a column.
+    """
+    affects = [affect for affect in AFFECTS if any(each.affect == affect for maps in rows for each in maps)]
+    figure = Figure(figsize=(2.6 * len(affects), 3.0 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(affects), squeeze=False)
+    for axes in grid.ravel():
         axes.set_axis_off()
+    for drawn, maps, name in zip(grid, rows, names, strict=True):
+        for each in maps:
+            axes = drawn[affects.index(each.affect)]
+            axes.imshow(each.values, cmap="inferno", vmin=0)
+            for path in (path for paths in OUTLINES.values() for path in paths):
+                axes.plot(*each.landmarks_px[list(path)].T, color="white", linewidth=0.8)
+            title = f"{name}\n" * bool(name) + f"{each.affect} (n = {each.n})"
+            axes.set(xlim=(0, len(each.values)), ylim=(len(each.values), 0))
+            axes.set_title(title, fontsize=9 if name else None)
     return png(figure)
 
 

@@ -14,13 +14,11 @@ import numpy as np
 import torch
 
 from infant_fer.checkpoints.loading import load_checkpoint
-from infant_fer.checkpoints.sources import face_bundle
-from infant_fer.classifier import AffectClassifier
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
-from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps, mean_maps
+from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps
 from infant_fer.evaluation.predictions import SPREAD, predict, repeated_scores, scores, thesis_spread
 from infant_fer.evaluation.report import (
     PRIVATE,
@@ -34,14 +32,12 @@ from infant_fer.evaluation.report import (
     prediction_sections,
     report_page,
 )
-from infant_fer.face_detection import FaceDetector
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.images import data_url
-from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.variants import HEAD, Candidate
+from infant_fer.training.variants import HEAD, Candidate, maps_of
 from infant_fer.training.watching import animated, still_strip
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
@@ -120,8 +116,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
             result.held_out[split].rows(np.arange(len(measured.truth)) < CHECKED_FACES),
             measured.probabilities[:CHECKED_FACES],
         )
-        maps = _maps(folder, result)
-        (folder / "report.html").write_text(report(output.name, result, maps, show_faces), "utf-8")
+        (folder / "report.html").write_text(report(output.name, result, maps_of(result), show_faces), "utf-8")
 
     write_checkpoint(output, write)
 
@@ -133,6 +128,7 @@ def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces:
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
         Section("Compared on dev", _compared(result.candidates)),
+        Section("Where each variant looks", _compared_maps(result.candidates)),
         *prediction_sections(measured),
         *(trust_sections(result.trust.figures) if result.trust else ()),
         Section("Training", _training(result)),
@@ -153,6 +149,18 @@ def _compared(candidates: Sequence[Candidate]) -> list[Block]:
     if max(map(len, runs.values())) > 1:
         blocks.append(Figure.of_png(plots.accuracy_curves(runs), "Dev accuracy of all variants while they learned."))
     return blocks
+
+
+def _compared_maps(candidates: Sequence[Candidate]) -> list[Block]:
+    """Return the mean maps of all variants in one figure, and the share of each part of the face in a table."""
+    found = {each.name: each.maps for each in candidates if each.maps}
+    if not found:
+        return []
+    picture = draw_mean_maps(*found.values(), names=tuple(found))
+    rows = [(f"{name}, {each.affect}", *each.shares.values()) for name, maps in found.items() for each in maps]
+    parts = next(iter(found.values()))[0].shares
+    caption = "Mean SmoothGrad map of each affect by each variant, over the same faces where their splits are the same."
+    return [Figure.of_png(picture, caption), Table(rows, ("share of the map", *parts))]
 
 
 def _training(result: ExperimentResult) -> list[Block]:
@@ -207,13 +215,6 @@ def _map_blocks(maps: list[MeanMap]) -> list[Block]:
     rows = [(part, *(each.shares[part] for each in maps)) for part in maps[0].shares]
     shares = Table(rows, ("share of the map", *(each.affect for each in maps)))
     return [Figure.of_png(draw_mean_maps(maps), "Mean SmoothGrad map of each affect over the mean face."), shares]
-
-
-def _maps(folder: Path, result: ExperimentResult) -> list[MeanMap]:
-    split, measured = result.measured
-    affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
-    classifier = AffectClassifier.from_pretrained(folder, device="cpu")
-    return mean_maps(classifier, FaceDetector(face_bundle()), result.held_out[split].crops, affects[measured.truth])
 
 
 @dataclass(frozen=True)

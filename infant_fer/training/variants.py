@@ -8,9 +8,14 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from infant_fer.checkpoints.sources import face_bundle
+from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.comparison import unique_name
+from infant_fer.evaluation.mean_maps import MeanMap, mean_maps
 from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, figures
+from infant_fer.face_detection import FaceDetector
+from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
 from infant_fer.training.config import (
     CHOICES,
@@ -45,6 +50,7 @@ class Candidate:
     figures: dict[str, float]  # by COLUMNS; of a cross-validation the mean over its repeats
     minutes: float
     history: Sequence[dict] = ()  # of its training, for the curves; empty where only the folds were trained
+    maps: Sequence[MeanMap] = ()  # of its model, over the faces of ExperimentResult.measured
 
     @property
     def row(self) -> tuple:
@@ -65,7 +71,16 @@ class Candidate:
         repeats = measured.repeats if isinstance(measured, RepeatedPredictions) else (measured,)
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
-        return cls(name, split, measured.accuracy, means, result.provenance["minutes"], result.history)
+        minutes = result.provenance["minutes"]
+        return cls(name, split, measured.accuracy, means, minutes, result.history, maps_of(result))
+
+
+def maps_of(result: ExperimentResult) -> list[MeanMap]:
+    """Return the mean map of each affect over faces of `result.measured`; of variants with one split these are the same faces."""
+    split, measured = result.measured
+    affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
+    classifier = AffectClassifier(result.base.model, result.base.processor, result.base.name)
+    return mean_maps(classifier, FaceDetector(face_bundle()), result.held_out[split].crops, affects[measured.truth])
 
 
 def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -> dict[str, ExperimentConfig]:

@@ -38,6 +38,12 @@ def result(right: int) -> ExperimentResult:
     return ExperimentResult(**{**nothing, "predictions": {"dev": dev}, "provenance": {"minutes": 1.5}})
 
 
+@pytest.fixture(autouse=True)
+def _no_maps(monkeypatch):
+    """The results have no model; tests/training/test_report.py explains some."""
+    monkeypatch.setattr(module, "maps_of", lambda result: [])
+
+
 def test_a_setting_is_varied_alike():
     found = variants(CONFIG, [], "mixing=none,cutmix,mosaic")
     assert {name: each.settings.mixing for name, each in found.items()} == {

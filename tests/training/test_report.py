@@ -1,0 +1,115 @@
+"""The report and the card of a training: both of its steps, its stages, and the variants that were compared."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.evaluation import mean_maps
+from infant_fer.evaluation.predictions import Predictions
+from infant_fer.face import LANDMARK_COUNT
+from infant_fer.labels import AFFECTS
+from infant_fer.regions import PARTS
+from infant_fer.training import pretrained as bases
+from infant_fer.training import variants as module
+from infant_fer.training.artifacts import STEPS, report
+from infant_fer.training.card import experiment_card
+from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.variants import compare, variants
+from tests.drawn_data import drawn_face, face_dataset
+from tests.training.test_trainer import tiny_vit
+from tests.training.test_variants import CONFIG
+
+RUN = {
+    "command": "python train.py", "recipe": "iface", "base": "tiny", "data": "portraits", "labels": list(AFFECTS), "split": "holdout",
+    "split_sha256": "0" * 64, "counts": {name: dict.fromkeys(AFFECTS, 2) for name in ("train", "dev", "test")}, "subjects_known": True,
+    "pairs across splits": {}, "seed": 0, "crop": {"size": 32, "margin": 0.2}, "torch": "2", "machine": "1 core", "minutes": 1.5,
+}  # fmt: skip
+
+
+def faces() -> AlignedDataset:
+    return face_dataset(
+        np.stack([drawn_face(AFFECTS[n % 3], n, 32) for n in range(6)]), np.zeros((6, 0)), np.eye(3)[np.arange(6) % 3]
+    )
+
+
+def trained(seed: int, right: int, history: list[dict]) -> ExperimentResult:
+    """Return a run of a tiny network, with `right` of 6 rows right on dev and on test."""
+    truth = np.arange(6) % 3
+    answers = np.eye(3)[np.where(np.arange(6) < right, truth, (truth + 1) % 3)] * 0.9 + 0.1 / 3
+    measured = Predictions.of(faces().images, answers)
+    torch.manual_seed(seed)
+    return ExperimentResult(
+        base=bases.load_pretrained("random:tiny", AFFECTS, 32),
+        predictions={"dev": measured, "test": measured},
+        cross_validation=None,
+        history=history,
+        provenance=dict(RUN),
+        baselines={},
+        size_curve={},
+        held_out={"dev": faces(), "test": faces()},
+        images=faces().images,
+        splits=np.full(6, "test"),
+    )
+
+
+def epochs(step: str, accuracies: list[float]) -> list[dict]:
+    """Return the Trainer's entries of the epochs of one step; train is right 0.1 more often than dev."""
+    found = []
+    for number, accuracy in enumerate(accuracies, 1):
+        for split, more in (("dev", 0.0), ("train", 0.1)):
+            scores = {f"eval_{split}_accuracy": accuracy + more, f"eval_{split}_loss": 1 - accuracy - more}
+            found.append({"epoch": float(number), "step_of_two": step, **scores})
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _tiny_shape(monkeypatch):
+    monkeypatch.setitem(bases.SHAPES, "tiny", tiny_vit)
+
+
+def row(page: str, name: str) -> list[str]:
+    """Return the cells of a table's row."""
+    (cells,) = re.findall(rf'<th scope="row">{re.escape(name)}</th>(.*?)</tr>', page)
+    return re.findall(r"<td[^>]*>(.*?)</td>", cells)
+
+
+def test_the_report_has_a_figure_of_each_step_and_a_table_of_the_stages():
+    history = epochs("head", [0.3, 0.4]) + epochs("whole", [0.5, 0.7, 0.6])
+    page = report("mine", trained(0, 5, history), [])
+    for step in ("head", "whole"):
+        assert f"<figcaption>{STEPS[step]}. The shaded gap" in page
+    assert row(page, "The head alone, its last epoch") == ["2", "0.500", "0.400", "0.500", "0.600"]
+    assert row(page, "early: the first epoch")[:3] == ["1", "0.600", "0.500"]
+    assert row(page, "the least dev loss")[0] == row(page, "kept (best)")[0] == "2"
+    assert row(page, "the last epoch")[0] == "3"
+    last = report("mine", replace(trained(0, 5, history), keep="last"), [])
+    assert row(last, "kept (last)")[0] == "3"
+    alone = report("mine", trained(0, 5, epochs("whole", [0.5, 0.7])), [])
+    assert STEPS["head"] not in alone
+
+
+def test_the_maps_of_all_variants_are_side_by_side_and_their_figures_in_the_card(monkeypatch):
+    mesh = np.random.default_rng(0).uniform(4, 28, (LANDMARK_COUNT, 2))
+    monkeypatch.setattr(mean_maps, "mesh_in_crop", lambda finder, crop: mesh)
+    runs = iter([trained(seed, right, epochs("whole", [0.5])) for seed, right in ((0, 3), (1, 5))])
+    monkeypatch.setattr(module, "run", lambda config, log: next(runs))
+    best, candidates = compare(variants(CONFIG, [], "seed=0,1"), log=lambda line: None)
+    assert [[(each.affect, each.n) for each in found.maps] for found in candidates] == [[(a, 2) for a in AFFECTS]] * 2
+    assert not np.allclose(candidates[0].maps[0].values, candidates[1].maps[0].values)
+    page = report("mine", best, list(best.candidates[1].maps))
+    section = page[page.index("Where each variant looks") :].partition("<h2>")[0]
+    assert section.count("<img") == 1
+    for name in ("seed=0", "seed=1"):
+        for each in AFFECTS:
+            assert len(row(section, f"{name}, {each}")) == len(PARTS)
+    card = experiment_card("mine", best)
+    head = next(line for line in card.splitlines() if line.startswith("| variant |")).split("|")
+    cells = next(line for line in card.splitlines() if line.startswith("| seed=1 |")).split("|")
+    assert len(head) == len(cells)
+    found = {name.strip(): cell.strip() for name, cell in zip(head, cells, strict=True)}
+    assert found["macro precision"] == f"{candidates[1].figures['macro precision']:.3f}"
+    assert found["macro recall"] == "0.833"  # 2 of 2, 2 of 2 and 1 of 2
