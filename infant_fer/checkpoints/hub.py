@@ -175,9 +175,9 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
     except ValueError:  # no JSON
         raise CheckpointError(f"{hub.repo_id} could not be looked up. {PORTAL_HINT}") from None
     except (HTTPError, OSError):
+        other = "choose an embedded checkpoint" if hub.labelled else "train from a network in a folder, --base FOLDER"
         raise CheckpointError(
-            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. "
-            "Connect to the network once, or choose an embedded checkpoint."
+            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. Connect to the network once, or {other}."
         ) from None
     return str(info.sha), {item.rfilename: item for item in info.siblings or ()}
 

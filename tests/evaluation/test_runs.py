@@ -17,6 +17,7 @@ from transformers import ViTImageProcessorPil
 import train as train_script
 from infant_fer import evaluate as evaluate_script
 from infant_fer.alignment import CropSpec
+from infant_fer.checkpoints import hub
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
@@ -351,6 +352,19 @@ def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys)
     words = ["--data", labelled, "--base", folder, "--recipe", "mobile", "--output", tmp_path / "out"]
     assert call(monkeypatch, train_script, *words, "--cache", tmp_path) == 1
     assert "can run code" in capsys.readouterr().err
+
+
+def test_without_a_network_a_base_can_come_from_a_folder(labelled, cache, monkeypatch, tmp_path, capsys):
+    def unreachable(*_, **__):
+        raise ConnectionError("Network is unreachable")
+
+    monkeypatch.setattr(hub.HfApi, "model_info", unreachable)
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", labelled, "--recipe", "thesis", "--crops", "aligned", "--split", "subject", "--cache", cache]
+    assert call(monkeypatch, train_script, *words, "--base", "nobody/unheard-of", "--output", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "nobody/unheard-of is not on this computer yet and the Hub cannot be reached" in message
+    assert "--base FOLDER" in message
 
 
 @pytest.mark.slow
