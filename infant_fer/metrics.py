@@ -13,6 +13,10 @@ from scipy.special import entr, softmax
 
 RESAMPLES = 2_000  # of a bootstrap; its interval then moves by about 0.1 points between two seeds
 LEVEL = 0.95
+INTERVALS = (  # in words, for reports: the rule of Proportion
+    "Intervals are 95 %: Wilson's, or, where an infant has several pictures, a bootstrap over infants that is widened to hold "
+    "Wilson's (where all resamples are alike, Wilson's for as many cases as infants)."
+)
 CHANCE_DRAWS = 200
 TEMPERATURES = (0.3, 5.0)  # bounds within which a temperature is sought
 

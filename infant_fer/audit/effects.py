@@ -11,14 +11,14 @@ import numpy as np
 
 from infant_fer.audit.matched import FACTORS, Factor, Picture
 from infant_fer.audit.reading import Reading
-from infant_fer.metrics import Proportion, bootstrap_interval
+from infant_fer.metrics import INTERVALS, Proportion, bootstrap_interval
 
 CAUTION = (
     "Renders are not people. This shows how sensitive the model is to one change at a time on rendered faces, not how fair it is "
     "among infants. A flip is measured against the answer for the reference picture, not against the truth; the rendered "
     "affect is that of the expression a face was rendered with, and nobody has rated it. Steps between levels are not equally large. "
-    "A checkpoint that was trained on renders is likely to be steadier on them than on photographs. All intervals (95 %) are "
-    "bootstraps over infants, as each infant is in several pictures."
+    "A checkpoint that was trained on renders is likely to be steadier on them than on photographs. "
+    f"{INTERVALS} Those of changes of a probability are the bootstrap alone."
 )
 
 

@@ -28,7 +28,9 @@ HEADING = "## Are its maps true?"
 EXPLAINED = (
     "A map ranks the 16 × 16 cells of a face's crop. They are hidden in this order, filled from what is around them; the area under the "
     "probability of the answered class is the deletion area: smaller is more faithful. Insertion shows the cells in this order: larger is "
-    "more faithful. This measures the maps, not the accuracy."
+    "more faithful. For comparison the cells are hidden in a random order and, by edges, in that of an edge detector that knows nothing of "
+    "the model; the share below random is how much smaller the map's deletion area is than the random one. A part's brightness for "
+    "its size is its mean brightness divided by the crop's. This measures the maps, not the accuracy."
 )
 LEAST_MARGIN = 0.25  # share by which a method's deletion area should be below the random one
 AREAS = {

@@ -9,8 +9,9 @@ from typing import TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from infant_fer.data.leakage import THUMBNAIL
 from infant_fer.evaluation.predictions import figures, mcnemar
-from infant_fer.metrics import Proportion
+from infant_fer.metrics import INTERVALS, Proportion
 from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.infant_face.config import expected_time, member_families, variant_of, variants
@@ -20,6 +21,7 @@ MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  
 
 
 STUDENT_FAMILY = "mobilenet"
+EARLIER_TEACHER_SHARE = 0.5  # of a target, in the runs that did not record it
 
 
 class Table(TypedDict):
@@ -59,7 +61,6 @@ def infant_face_card(name: str, metrics: dict, audit: dict | None = None) -> str
         for model, shares in found["accuracy"].items()
     }
     own = accuracy["this checkpoint"]
-    fer_split = "private" if split == "test" else "public"
     return _render(
         "infant_face_card.md.j2",
         front_matter=_front_matter(
@@ -79,27 +80,42 @@ def infant_face_card(name: str, metrics: dict, audit: dict | None = None) -> str
         figures=[
             *(f"right among {group}: {Proportion.from_dict(share)}" for group, share in found["recall"].items()),
             *(f"{quantity}: {value:.3f}" for quantity, value in found["heads"].items()),
-            *(
-                f"{name}: {Proportion.from_dict(found[key])}"
-                for key, name in {
-                    "quiet negatives": "right among quiet negative faces (raters' valence of -1 or more)",
-                    "negative answered positive above 0.9": "negative faces that are called positive with more than 0.9",
-                    "emotions of FER2013": f"FER2013 ({fer_split} test), seven emotions",
-                    "votes of FER+": f"FER+ ({fer_split} test), majority of eight emotions",
-                }.items()
-                if key in found
-            ),
+            *(f"{name}: {Proportion.from_dict(found[key])}" for key, name in _proportions(split, found).items()),
         ],
         mcnemar=_p_values(found["McNemar p"]),
         networks=_networks(run),
-        minutes=" and ".join(f"{each:.0f}" for each in run["minutes"]),
+        minutes=_minutes(run),
+        teacher_share=f"{run.get('teacher share', EARLIER_TEACHER_SHARE) * 100:.0f} %",
         goals=goals_section(metrics, audit).rstrip(),
         right=f"{own['all'].right} of {own['all'].n}",
+        right_without_geometry=accuracy.get("image stream alone", own)["all"].right,
         measurements=run.get("test measurements"),
         earlier=_measurements()[: (run.get("test measurements") or 1) - 1],
         default_variant=variants()[0] if variant_of(run["learning"]) == variants()[0] else None,
         expected_time=expected_time(),
     )
+
+
+def _proportions(split: str, found: dict) -> dict[str, str]:
+    """Return the names of a split's further proportions by their keys in metrics.json."""
+    test = "PrivateTest" if split == "test" else "PublicTest"
+    # With votes it is measured on the official split; the archive's folder has other files.
+    files = f"files that FER+ lists as {test}" if "votes of FER+" in found else f"the archive's {test}"
+    names = {
+        "quiet negatives": "right among quiet negative faces (raters' valence of -1 or more)",
+        "negative answered positive above 0.9": "negative faces that are called positive with more than 0.9",
+        "emotions of FER2013": f"FER2013, seven emotions, {files}",
+        "votes of FER+": f"FER+, majority of eight emotions, {files}; those with votes for them",
+    }
+    return {key: name for key, name in names.items() if key in found}
+
+
+def _minutes(run: dict) -> str:
+    """Return how long the networks took; those of a checkpoint that others start from are counted together."""
+    minutes = run["minutes"]
+    if run.get("start_from"):
+        return f"{sum(minutes):.0f} minutes for all networks, those of `{run['start_from']}` included"
+    return f"{' and '.join(f'{each:.0f}' for each in minutes)} minutes for the network{'s' * (len(minutes) > 1)}"
 
 
 # What is said of a pretrained backbone, by family.
@@ -166,7 +182,7 @@ def _measurements() -> list[dict[str, str]]:
 
 
 def _render(template: str, **context) -> str:
-    return str(render(template, **context)).rstrip() + "\n"
+    return str(render(template, intervals=INTERVALS, thumbnail=THUMBNAIL, **context)).rstrip() + "\n"
 
 
 def _separation(run: dict) -> str:

@@ -1,5 +1,6 @@
 """The record of an audit, its section in the card, and its command."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -207,5 +208,5 @@ def test_an_audit_writes_its_table_files_and_card(tmp_path, capsys):
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     page = files["html"].read_text("utf-8")
     assert page.count("data:image/jpeg") == 3
-    assert CAUTION in page
+    assert CAUTION in html.unescape(page)
     assert {file.name for file in tmp_path.iterdir()} == {"small", "kept", *(file.name for file in files.values())}

@@ -171,7 +171,7 @@ def read_infants(folder: Path) -> LabeledImages:
 
 
 def read_older(folder: Path) -> LabeledImages:
-    """Read older_faces.zip: faces of 4 to 116 years, named AGE_SEX_...; a third is held out, half of it for dev."""
+    """Read older_faces.zip: faces of 4 to 115 years, named AGE_SEX_...; a third is held out, half of it for dev."""
     archive = folder / "older_faces.zip"
     members = [name for name in archive_members(archive) if name.endswith(".jpg")]
     years = np.array([int(Path(name).name.split("_")[0]) for name in members])

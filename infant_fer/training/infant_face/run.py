@@ -33,7 +33,13 @@ from infant_fer.training.artifacts import write_checkpoint
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face.config import MemberConfig, RunConfig, StudentConfig
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
-from infant_fer.training.infant_face.distillation import narrowed_student, refined, rounded_to_half, taught
+from infant_fer.training.infant_face.distillation import (
+    TEACHER_SHARE,
+    narrowed_student,
+    refined,
+    rounded_to_half,
+    taught,
+)
 from infant_fer.training.infant_face.figures import measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS, add_missing_heads
@@ -339,6 +345,7 @@ def _provenance(config: RunConfig, minutes: list[float]) -> dict:
         "test measurements": earlier_test_measurements() + 1 if config.test else None,
         "start_from": config.start_from and config.start_from.name,
         "teacher": config.teacher and config.teacher.name,
+        "teacher share": TEACHER_SHARE,
         "learning": asdict(config.learning),
         "torch": torch.__version__,
         "machine": machine(accelerator().type),

@@ -8,6 +8,7 @@ import pytest
 from infant_fer import metrics
 from infant_fer.errors import OutputError
 from infant_fer.labels import AFFECTS
+from infant_fer.metrics import INTERVALS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import card as model_card
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
@@ -28,7 +29,9 @@ def results() -> dict:
     share = metrics.Proportion(47, 50).to_dict()
     accuracy = {
         "this checkpoint": {"web": share, "all": share},
+        "image stream alone": {"web": share, "all": metrics.Proportion(46, 50).to_dict()},
         "majority class": {"web": metrics.Proportion(20, 50).to_dict(), "all": share},
+        "most alike train face": {"web": share, "all": share},
     }
     figures = {"accuracy": accuracy, "recall": {"neutral faces": share}, "heads": {"balanced accuracy": 0.93}}
     run = {
@@ -52,8 +55,30 @@ def test_the_card_says_how_many_and_how_sure():
     assert "model-index" in card.split("---")[1]
     assert "# net & co\n" in card  # Markdown is not escaped as HTML is
     assert "python train.py --recipe infant_face" in card
-    assert "70 and 71 minutes" in card
+    assert "(70 and 71 minutes for the networks)" in card
+    assert "47 of 50 are right with it, 46 without" in card
+    assert INTERVALS in card
+    assert "train face whose 16 px thumbnail correlates most" in card
     assert "p = 0.001" in card
+
+
+def test_the_card_names_the_files_that_the_emotions_were_measured_on():
+    measured = results()
+    assert "FER2013, seven emotions, the archive's PrivateTest: 94.0 %" in infant_face_card("net", measured)
+    measured["test"]["votes of FER+"] = metrics.Proportion(40, 50).to_dict()
+    card = infant_face_card("net", measured)
+    assert "FER2013, seven emotions, files that FER+ lists as PrivateTest: 94.0 %" in card
+    measured["dev"] = measured.pop("test")
+    assert "files that FER+ lists as PublicTest" in infant_face_card("net", measured)
+
+
+def test_the_card_says_what_share_of_a_target_was_the_teachers():
+    run = {"learning": json.loads(json.dumps(asdict(recipe("mobile")))), "teacher": "infant-fer-small"}
+    mobile = results()
+    mobile["run"] |= run
+    assert "targets of which 50 % was that checkpoint's answer" in infant_face_card("net", mobile)
+    mobile["run"]["teacher share"] = 0.3
+    assert "targets of which 30 % was" in infant_face_card("net", mobile)
 
 
 def test_the_card_counts_what_is_in_several_splits_not_pairs():
@@ -217,8 +242,9 @@ def test_the_card_names_families_bases_and_teacher():
         "mean of 2 convolution-transformers and 1 MobileNet-v1 (families count alike)",
         "`faceres-mobilenet`: MobileNet-v1 1.0",
         "taken from an earlier checkpoint, `infant-fer-pair`",
+        "(141 minutes for all networks, those of `infant-fer-pair` included)",
         "Then the convolution-transformers went on for some epochs",
-        "the answers of all networks to the unchanged faces",
+        "50 % was the answer of all networks to the unchanged face, the rest the raters'",
         "336 training pictures equal an official test picture",
         "rendered object before the mouth",
         "--variant small --data RESEARCH_DATA --output checkpoints/NAME` trains all of them from nothing",
@@ -233,7 +259,7 @@ def test_the_card_names_families_bases_and_teacher():
         "teacher": "infant-fer-small",
     }
     card = " ".join(infant_face_card("net", vit).split())
-    assert "with half of their targets the answers of `infant-fer-small` to the unchanged faces" in card
+    assert "50 % was the answer of `infant-fer-small` to the unchanged face, the rest the raters'" in card
     assert "narrower copy" not in card
     assert "from nothing" not in card
     assert "The image stream is 1 DINOv2 ViT-S/14, with" in card
