@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,6 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
-    _check_methods(options.maps or ())
     card = _card_files(options) if options.card else ()
     for output in filter(None, (options.json, options.report, *card)):
         check_output_file(output, inputs=(Path(options.data), *options.pictures))
@@ -99,15 +98,6 @@ def _spread_words(spread: dict[str, float] | None) -> str:
     )
 
 
-def _check_methods(names: Sequence[str]) -> None:
-    """Raise CheckpointError for a name that is no attribution method."""
-    from infant_fer.explain import METHODS
-
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
-
-
 def _split_maps(options: argparse.Namespace, evaluation: Evaluation) -> SplitMaps:
     """Explain the measured split with the first checkpoint and print the finding."""
     from infant_fer.checkpoints.sources import face_bundle
@@ -157,6 +147,15 @@ def _print_heads(options: argparse.Namespace) -> None:
     print(json.dumps(measure(model, loaded, rows), indent=1, default=plain))
 
 
+class _MethodNames:
+    """The names of the attribution methods, read only when they are needed: that loads torch, which takes seconds."""
+
+    def __iter__(self) -> Iterator[str]:
+        from infant_fer.explain import METHODS
+
+        return iter(METHODS)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m infant_fer.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
@@ -188,7 +187,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write every figure")
     parser.add_argument("--report", type=Path, help="write a page of tables and plots")
     parser.add_argument(
-        "--maps", nargs="+", metavar="METHOD", help="explain every picture with the first checkpoint and test the maps"
+        "--maps",
+        nargs="+",
+        choices=_MethodNames(),
+        metavar="METHOD",
+        help="explain every picture with the first checkpoint and test the maps; the methods are %(choices)s",
     )
     parser.add_argument("--maps-limit", type=int, metavar="N", help="explain only N pictures, drawn at random")
     parser.add_argument(

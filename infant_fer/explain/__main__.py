@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infant_fer.errors import CheckpointError, ImageError, exit_status
+from infant_fer.errors import ImageError, exit_status
+from infant_fer.explain import METHODS
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
@@ -44,14 +45,10 @@ def _explain(options: argparse.Namespace) -> None:
     from infant_fer.analyzer import (
         Analyzer,
         ExplanationSettings,
-    )  # torch takes seconds; wrong options are refused before
+    )  # loads mediapipe and transformers; wrong options are refused before
     from infant_fer.evaluation.comparison import unique_name
-    from infant_fer.explain import METHODS
     from infant_fer.explain.comparison import MeasuredMap, Unavailable, compare
 
-    unknown = [name for name in options.methods if name not in METHODS]
-    if unknown:
-        raise CheckpointError(f"There is no method {unknown[0]!r}; choose of {', '.join(METHODS)}.")
     analyzers: dict[str, tuple[Analyzer, Report]] = {}
     for source in options.checkpoints or [None]:
         analyzer = Analyzer.from_pretrained(source, device=options.device, precision=options.precision)
@@ -103,7 +100,6 @@ def page(measured: list[MeasuredMap]) -> str:
     from infant_fer.drawing import close_up, draw_saliency
     from infant_fer.evaluation import plots
     from infant_fer.evaluation.report import Figure, Section, Table, Text, report_page
-    from infant_fer.explain import METHODS
     from infant_fer.explain.comparison import agreement
     from infant_fer.images import data_url
 
@@ -144,7 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer explain", description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
     parser.add_argument(
-        "--methods", nargs="+", default=list(USUAL_METHODS), metavar="M", help=f"default: {', '.join(USUAL_METHODS)}"
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=list(USUAL_METHODS),
+        metavar="M",
+        help=f"of %(choices)s; default: {', '.join(USUAL_METHODS)}",
     )
     parser.add_argument("--target", nargs="+", choices=AFFECTS, help="classes to explain; default: the predicted one")
     parser.add_argument("--versus", choices=AFFECTS, help="explain why the target rather than this class")

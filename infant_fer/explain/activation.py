@@ -36,6 +36,8 @@ class GradCAM(Method):
 
     name = "gradcam"
     title = "Grad-CAM"
+    is_signed = True
+    reads_layers = True
     reading = (
         "Bright areas hold the features of a late layer that speak for the class. "
         "The map is coarse: each network is read at its last layer with at least 6 by 6 cells."

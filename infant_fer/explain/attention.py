@@ -32,6 +32,7 @@ class AttentionRollout(Method):
 
     name = "rollout"
     title = "Attention rollout"
+    reads_layers = True
     reading = (
         "Bright patches are those that the layers looked at, for every class alike. "
         "Looking is not yet using: test it by covering."

@@ -36,6 +36,7 @@ class SmoothGrad(Method):
 
     name = "smoothgrad"
     title = "SmoothGrad"
+    is_signed = True
     reading = (
         "Bright pixels are those where a small change of light would move the answer most. "
         "Thin edges often show, whether or not they matter as a whole."
@@ -81,6 +82,7 @@ class AbsoluteSmoothGrad(SmoothGrad):
 
     name = "smoothgrad_absolute"
     title = "SmoothGrad, absolute values"
+    is_signed = False
     reading = (
         "As SmoothGrad, but effects that cancel between noisy copies still count. "
         "It shows where the answer is sensitive, not in which direction."
@@ -121,6 +123,7 @@ class IntegratedGradients(Method):
 
     name = "integrated_gradients"
     title = "Integrated gradients"
+    is_signed = True
     reading = (
         "Each pixel gets its part of the difference between this picture and a blank one. "
         "The parts add up to the whole difference."

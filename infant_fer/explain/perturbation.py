@@ -39,6 +39,7 @@ class Occlusion(Method):
 
     name = "occlusion"
     title = "Occlusion by patch"
+    is_signed = True
     reading = (
         "A patch is moved over the face; bright places are those that the answer cannot do without. "
         "It needs no gradient, so what it shows was really tried."
@@ -74,6 +75,7 @@ class PartOcclusion(Method):
 
     name = "part_occlusion"
     title = "Occlusion by face part"
+    is_signed = True
     reading = (
         "Each part of the face is covered alone; the colour says how much the answer lost. "
         "Two parts that can stand in for each other both look unimportant."
@@ -112,6 +114,7 @@ class Rise(Method):
 
     name = "rise"
     title = "RISE"
+    is_signed = True
     reading = (
         "The face is seen through many random masks; bright places were visible when the answer was sure. "
         "Coarse, but it treats the network as a closed box."

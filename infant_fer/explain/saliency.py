@@ -132,6 +132,8 @@ class Method(ABC):
     name: ClassVar[str]  # its key in explain.METHODS
     title: ClassVar[str]  # for people
     reading: ClassVar[str] = ""  # two sentences for people: how to read its maps
+    is_signed: ClassVar[bool] = False  # whether its maps tell what speaks for the class from what speaks against it
+    reads_layers: ClassVar[bool] = False  # of the score's model, which then can be no plain function
 
     @abstractmethod
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:

@@ -34,6 +34,11 @@ def test_named_files_exist(path):
     assert (ROOT / path).exists()
 
 
+def test_contributing_says_what_every_folder_holds():
+    folders = {each.name for each in (ROOT / "infant_fer").iterdir() if (each / "__init__.py").is_file()}
+    assert set(re.findall(r"^\| `(\w+)/` \|", CONTRIBUTING, flags=re.MULTILINE)) == folders
+
+
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"-r (requirements[\w.-]+)", TEXT))))
 def test_named_requirements_exist(path):
     assert (ROOT / path).is_file()

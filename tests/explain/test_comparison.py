@@ -9,6 +9,8 @@ import pytest
 from infant_fer.__main__ import main
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
+from infant_fer.evaluate import main as evaluate
+from infant_fer.explain import METHODS
 from infant_fer.explain.__main__ import main as command
 from infant_fer.explain.comparison import NO_FACE_THERE, Unavailable, agreement, answer_of, compare, measure
 from infant_fer.explain.faithfulness import STEPS
@@ -138,7 +140,6 @@ def test_the_command_writes_pictures_page_and_the_promised_names(tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--methods", "voodoo"], "There is no method 'voodoo'"),
         (["--face", "7"], "1 faces were found; give another --face"),
         (["--json", str(SMILE)], "picture"),
     ],
@@ -154,6 +155,22 @@ def test_a_number_below_one_is_a_wrong_command(arguments, capsys):
         command(["photo.jpg", *arguments])
     assert raised.value.code == 2
     assert "0 is below 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("run", "arguments"),
+    [(command, ["photo.jpg", "--methods"]), (evaluate, ["checkpoint", "--data", "photos", "--maps"])],
+    ids=["explain", "evaluate"],
+)
+def test_a_method_that_is_none_is_a_wrong_command_and_the_help_names_all(run, arguments, capsys):
+    with pytest.raises(SystemExit) as raised:
+        run([*arguments, "voodoo"])
+    assert raised.value.code == 2
+    assert "invalid choice: 'voodoo'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in METHODS if name not in shown] == []
 
 
 def test_an_unavailable_map_says_why(tmp_path, analyzer):

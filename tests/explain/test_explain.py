@@ -219,25 +219,22 @@ def test_occlusion_finds_the_one_patch_that_matters():
     assert found.values[40:56, 64:80].mean() > 0.5
 
 
-UNSIGNED = ("smoothgrad_absolute", "smoothgrad_squared", "rollout", "attention_relevance")
-OF_LAYERS = ("gradcam", "layercam", "rollout", "attention_relevance")
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_the_contract(name):
-    final = method_of(name, samples=10, noise=0.15, seed=2).map(network_score("positive", name), crop())
+    given = {"samples": 10, "noise": 0.15, "seed": 2}
+    final = method_of(name, **given).map(network_score("positive", name), crop())
     assert final.values.shape == (SIZE, SIZE)
     assert final.values.dtype == np.float32
     assert final.values.min() >= 0
     assert final.values.max() == 1
     assert (final.method, final.target, final.precision, final.device) == (name, "positive", "float32", "cpu")
     assert final.samples == final.requested_samples
-    expected = {"noise": 0.15, "seed": 2} if name.startswith("smoothgrad") else {"seed": 2} if name == "rise" else {}
-    assert final.options == expected
+    assert tuple(final.options) == METHODS[name].option_names()
+    assert final.options.items() >= {option: given[option] for option in given if option in final.options}.items()
     if final.signed is not None:
         assert final.signed.dtype == np.float32
         assert np.abs(final.signed).max() == 1
-    assert (final.signed is None) == (name in UNSIGNED)
+    assert (final.signed is not None) == METHODS[name].is_signed
     assert METHODS[name].title
 
 
@@ -284,7 +281,7 @@ def test_a_method_of_ones_own_needs_one_class_and_one_entry(analyzer, monkeypatc
 
 
 def test_a_score_that_never_changes_gives_an_empty_map():
-    for name in set(METHODS) - set(OF_LAYERS):
+    for name in [name for name, method in METHODS.items() if not method.reads_layers]:
         assert not values_of(method_of(name), lambda z: (0 * z).sum((1, 2, 3)), crop()).any()
 
 

@@ -73,7 +73,7 @@ class TokenNetwork(torch.nn.Module):
 
 def network_score(target: str = "neutral", method: str = "") -> Score:
     """Return a score of a small network to which the method applies."""
-    tokens = method in ("rollout", "attention_relevance")
+    tokens = method and METHODS[method].reads_layers
     return Score(CountedNetwork(TokenNetwork() if tokens else None), target)
 
 
