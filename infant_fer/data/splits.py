@@ -83,7 +83,7 @@ def exact_split(
     for assigned in (0.8, 0.5, 0.2, 0.0):
         order = random.permutation(len(counts))
         split_of = _random_assignment(counts[order], assigned * wanted, random)  # (S,) number of the split, or -1
-        fixed = np.stack([counts[order][split_of == part].sum(0) for part in range(len(names))])  # (P, C)
+        fixed = np.stack([counts[order][split_of == split].sum(0) for split in range(len(names))])  # (P, C)
         left = np.flatnonzero(split_of < 0)
         free = left[
             : 1 + np.searchsorted(counts[order][left].sum(1).cumsum(), FREE_SHARE * (total.sum() - fixed.sum()))
@@ -98,11 +98,11 @@ def exact_split(
             f"No split of {' / '.join(map(str, total))} pictures keeps every infant in one split. Use another --seed or --split."
         )
     splits = np.full(len(truth), "", "<U5")
-    for part, name in enumerate(names):
-        splits[np.isin(number, order[split_of == part])] = name
-    for each, part, label in np.argwhere(drawn):
+    for split, name in enumerate(names):
+        splits[np.isin(number, order[split_of == split])] = name
+    for each, split, label in np.argwhere(drawn):
         rows = np.flatnonzero((number == order[free[each]]) & (truth == label))
-        splits[random.permutation(rows)[: drawn[each, part, label]]] = names[part]
+        splits[random.permutation(rows)[: drawn[each, split, label]]] = names[split]
     return splits
 
 
@@ -125,22 +125,22 @@ def _exact_rest(counts: np.ndarray, total: np.ndarray, least: np.ndarray, most: 
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    (subjects, labels), parts = counts.shape, len(total)
-    chosen, taken = subjects * parts, subjects * parts * labels  # binary x[s, p], then integer n[s, p, c]
-    index = np.arange(taken).reshape(subjects, parts, labels) + chosen
+    (subjects, labels), splits = counts.shape, len(total)
+    chosen, taken = subjects * splits, subjects * splits * labels  # binary x[s, p], then integer n[s, p, c]
+    index = np.arange(taken).reshape(subjects, splits, labels) + chosen
     once, most_once = np.zeros((subjects, chosen + taken)), np.ones(subjects)
-    only, sums, classes = np.zeros((taken, chosen + taken)), np.zeros((parts, chosen + taken)), []
-    for subject, part in np.ndindex(subjects, parts):
-        once[subject, subject * parts + part] = 1
+    only, sums, classes = np.zeros((taken, chosen + taken)), np.zeros((splits, chosen + taken)), []
+    for subject, split in np.ndindex(subjects, splits):
+        once[subject, subject * splits + split] = 1
         for label in range(labels):
-            row = index[subject, part, label] - chosen
-            only[row, row + chosen], only[row, subject * parts + part] = 1, -counts[subject, label]
-    for part in range(parts):
-        sums[part, index[:, part].ravel()] = 1
+            row = index[subject, split, label] - chosen
+            only[row, row + chosen], only[row, subject * splits + split] = 1, -counts[subject, label]
+    for split in range(splits):
+        sums[split, index[:, split].ravel()] = 1
         for label in range(labels):
-            classes.append(np.isin(np.arange(chosen + taken), index[:, part, label]).astype(float))
-    cost = np.concatenate([np.repeat(counts.sum(1), parts), np.full(taken, -1)]).astype(float)
-    upper = np.concatenate([np.ones(chosen), np.repeat(counts, parts, axis=0).ravel()])
+            classes.append(np.isin(np.arange(chosen + taken), index[:, split, label]).astype(float))
+    cost = np.concatenate([np.repeat(counts.sum(1), splits), np.full(taken, -1)]).astype(float)
+    upper = np.concatenate([np.ones(chosen), np.repeat(counts, splits, axis=0).ravel()])
     found = milp(
         cost,
         integrality=np.ones(chosen + taken),
@@ -153,7 +153,7 @@ def _exact_rest(counts: np.ndarray, total: np.ndarray, least: np.ndarray, most: 
         ],
         options={"mip_rel_gap": 0.5},
     )
-    return None if found.x is None else np.rint(found.x[chosen:]).astype(int).reshape(subjects, parts, labels)
+    return None if found.x is None else np.rint(found.x[chosen:]).astype(int).reshape(subjects, splits, labels)
 
 
 def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Iterator[np.ndarray]:

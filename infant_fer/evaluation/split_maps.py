@@ -177,7 +177,7 @@ class SplitMaps:
                 | {"better_than_random": better[method].to_dict()}
                 for method, means in faithful.items()
             },
-            "emphasis_per_part": {
+            "emphasis_per_part": {  # density ratios; scripts read them by this name
                 method: {
                     affect: {part: mean.to_dict() for part, mean in self.ratios(rows, method).items()}
                     for affect, rows in answered.items()

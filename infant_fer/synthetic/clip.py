@@ -19,7 +19,7 @@ import numpy as np
 from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import check_output_file, open_atomically, write_atomically
 from infant_fer.synthetic.camera import photographed
-from infant_fer.synthetic.clip_spec import CLOTH, SCENES, Act, Actor, ClipSpec, Cover, ramp
+from infant_fer.synthetic.clip_spec import CLOTH, SCENES, Act, Actor, ClipSpec, Occlusion, ramp
 from infant_fer.synthetic.expressions import EXPRESSIONS, by_side
 from infant_fer.synthetic.infant import Infant, Mesh, sample_infant
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
@@ -27,7 +27,7 @@ from infant_fer.synthetic.occluders import Occluder, sample_occluder
 from infant_fer.synthetic.portrait import arriving_light, render
 from infant_fer.synthetic.scene import Light, View, background
 
-COVER_RAMP_S = 0.25  # a cloth moves before the face within this time
+CLOTH_RAMP_S = 0.25  # a cloth moves before the face within this time
 LIGHT_EVERY_S = 0.2  # the light on the head is computed so often and interpolated in between
 SEEN_SHARE = 0.5  # of the face's box, from which on a face counts as seen
 SEEN_YAW = 70.0  # degrees, beyond which a face is turned away
@@ -131,7 +131,7 @@ class _Person:
         return View(yaw=yaw, pitch=pitch, roll=roll, zoom=ZOOM, background=self.spec.seed, grain=0.004)
 
     def occluder(self, time_s: float) -> Occluder | None:
-        kinds = [c.kind for c in self.actor.covers if c.kind != CLOTH and c.onset_s <= time_s < c.offset_s]
+        kinds = [c.kind for c in self.actor.occlusions if c.kind != CLOTH and c.onset_s <= time_s < c.offset_s]
         return sample_occluder(np.random.default_rng(self.actor.seed), kinds[0]) if kinds else None
 
     def origin(self, time_s: float) -> tuple[int, int]:
@@ -149,17 +149,17 @@ class _Person:
         box = _box(portrait.landmarks, left, top)
         alpha = cv2.GaussianBlur((portrait.parts > 0).astype(np.float32), (0, 0), 0.8)
         _paste(panel, owner, portrait.image, alpha, left, top, self.number)
-        for cover in self.actor.covers:
-            if cover.kind == CLOTH:
-                _draw_cloth(panel, owner, box, cover, time_s, self.actor.seed)
+        for occlusion in self.actor.occlusions:
+            if occlusion.kind == CLOTH:
+                _draw_cloth(panel, owner, box, occlusion, time_s, self.actor.seed)
         return box
 
     def truth(self, time_s: float, box: tuple, owner: np.ndarray) -> TrueFace:
         """Return the truth once everybody is drawn: `owner` then tells what of the box is uncovered."""
         left, top, right, bottom = (round(value) for value in box)
         inside = owner[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-        ours, before = int(np.sum(inside == self.number)), int(np.sum(inside > self.number))
-        visible = ours / max(1, ours + before) * inside.size / max(1, (right - left) * (bottom - top))
+        own, before = int(np.sum(inside == self.number)), int(np.sum(inside > self.number))
+        visible = own / max(1, own + before) * inside.size / max(1, (right - left) * (bottom - top))
         act, view = self.act(time_s), self.view(time_s)
         shift = self.actor.panel * self.width
         return TrueFace(
@@ -217,9 +217,11 @@ def _paste(
     owner[rows, columns][share[..., 0] > 0.5] = who
 
 
-def _draw_cloth(panel: np.ndarray, owner: np.ndarray, box: tuple, cover: Cover, time_s: float, seed: int) -> None:
+def _draw_cloth(
+    panel: np.ndarray, owner: np.ndarray, box: tuple, occlusion: Occlusion, time_s: float, seed: int
+) -> None:
     """Draw a woven cloth that comes up from below the face, hides it, and goes down again."""
-    up = ramp(time_s - cover.onset_s, COVER_RAMP_S) * ramp(cover.offset_s - time_s, COVER_RAMP_S)
+    up = ramp(time_s - occlusion.onset_s, CLOTH_RAMP_S) * ramp(occlusion.offset_s - time_s, CLOTH_RAMP_S)
     left, top, right, bottom = box
     wide, high = right - left, bottom - top
     first = round(bottom + 0.2 * high - up * 1.6 * high)

@@ -11,7 +11,7 @@ from infant_fer.errors import SyntheticError
 from infant_fer.synthetic.expressions import check_expression
 from infant_fer.synthetic.occluders import OCCLUDERS
 
-CLOTH = "cloth"  # a cover that hides the whole face; OCCLUDERS hide a part of it
+CLOTH = "cloth"  # an occluder that hides the whole face; OCCLUDERS hide a part of it
 ADULT_AGE = 1 / 3  # the oldest face of the mesh: an adult-like second person
 RAMP_S = 0.4  # an expression rises and falls within this time, centred on its onset and its offset
 
@@ -31,7 +31,7 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Cover:
+class Occlusion:
     """Something before the face from `onset_s` to `offset_s`: CLOTH hides all of it, each of OCCLUDERS a part."""
 
     onset_s: float
@@ -40,7 +40,7 @@ class Cover:
 
     def __post_init__(self) -> None:
         if self.kind not in (CLOTH, *OCCLUDERS):
-            raise SyntheticError(f"There is no cover {self.kind!r}; there are {', '.join((CLOTH, *OCCLUDERS))}.")
+            raise SyntheticError(f"There is no occluder {self.kind!r}; there are {', '.join((CLOTH, *OCCLUDERS))}.")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Actor:
 
     seed: int
     acts: tuple[Act, ...] = ()
-    covers: tuple[Cover, ...] = ()
+    occlusions: tuple[Occlusion, ...] = ()
     path: tuple[tuple[float, float, float], ...] = ((0.0, 0.5, 0.5),)
     size: float = 1.3  # side of the portrait in panel heights; the face is a third of it
     sway: float = 6.0  # degrees by which the head turns to and fro
@@ -87,7 +87,7 @@ class ClipSpec:
         """Read what `dataclasses.asdict` and JSON made of a spec."""
         actors = tuple(
             Actor(**{**each, "acts": tuple(Act(**act) for act in each["acts"]),
-                     "covers": tuple(Cover(**cover) for cover in each["covers"]), "path": tuple(map(tuple, each["path"]))})
+                     "occlusions": tuple(Occlusion(**other) for other in each["occlusions"]), "path": tuple(map(tuple, each["path"]))})
             for each in plain["actors"]
         )  # fmt: skip
         return cls(**{**plain, "actors": actors, "size_wh": tuple(plain["size_wh"]),
@@ -109,7 +109,7 @@ def _one(seconds: float, seed: int) -> Actor:
     return Actor(
         seed,
         tuple(Act(start * seconds, end * seconds, name) for start, end, name in acts),
-        (Cover(0.68 * seconds, 0.80 * seconds),),
+        (Occlusion(0.68 * seconds, 0.80 * seconds),),
     )
 
 
@@ -120,7 +120,7 @@ def one_infant(seconds: float, seed: int) -> ClipSpec:
 
 def two_faces(seconds: float, seed: int) -> ClipSpec:
     """Return a clip in which an adult-like person passes before an infant, twice."""
-    infant = replace(_one(seconds, seed), covers=(), path=((0, 0.27, 0.5), (seconds, 0.33, 0.5)), size=1.0)
+    infant = replace(_one(seconds, seed), occlusions=(), path=((0, 0.27, 0.5), (seconds, 0.33, 0.5)), size=1.0)
     path = tuple(
         (share * seconds, x, 0.45) for share, x in ((0, 0.78), (0.3, 0.78), (0.5, -0.1), (0.6, -0.1), (0.8, 0.78))
     )

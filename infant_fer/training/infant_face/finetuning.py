@@ -54,11 +54,11 @@ def finetune(
     seed: int = 0,
     log: Callable[[str], None] = print,
     line: int = 0,
-    covers: RenderedFaces | None = None,
+    occluders: RenderedFaces | None = None,
 ) -> InfantFaceModel:
     """Train image stream and heads of a copy of `model` on all three sets together; return the averaged (EMA) weights.
 
-    `covers` are rendered faces with objects before the mouth, which `settings.covered_share` of the infants get. It
+    `occluders` are rendered faces with objects before the mouth, which `settings.covered_share` of the infants get. It
     computes on the device of `model`. `line` of the terminal shows the progress. The geometry stream is not changed.
     """
     torch.manual_seed(seed)
@@ -68,7 +68,7 @@ def finetune(
     image_stream_trainable(model)
     weights, steps = _row_weights(FaceBatch.of(sets.infants), settings), len(sets.infants) // settings.infants
     infants, older, emotions = (FaceBatch.of(each, model.device) for each in sets)
-    cutouts = Cutouts.of(covers, model.device) if covers is not None and settings.covered_share else None
+    cutouts = Cutouts.of(occluders, model.device) if occluders is not None and settings.covered_share else None
     optimizer = _optimizer(model, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: cosine_factor(done, settings.epochs * steps, settings.warmup)

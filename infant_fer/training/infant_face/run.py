@@ -60,7 +60,7 @@ from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData
 from infant_fer.workers import end_with_parent
 
-HELD_OUT_COVERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
+HELD_OUT_OCCLUDERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
 
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
@@ -69,7 +69,7 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     teacher = _teacher(config)
     given = _given_members(config)
     _check_bases(context)
-    _covers(context)  # rendered once, before the processes of the members
+    _occluders(context)  # rendered once, before the processes of the members
     data = load(config.data, config.cache, log)
     if config.only_member is not None:
         _train_member(config.only_member - 1, context, data)
@@ -82,16 +82,18 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     dev, test = data.infants.images.split == "dev", data.infants.images.split == "test"
     model = _fused(members, data, config)
     if any(member.refinement for member in config.learning.members):
-        members = refined(model, members, data, context, _covers(context), teacher)
+        members = refined(model, members, data, context, _occluders(context), teacher)
         for member in members:
             add_missing_heads(member.model, data, _bare_renders(context))
         model = _fused(members, data, config)
-    covers = (
-        rendered_faces(HELD_OUT_COVERS, True, config.cache, HELD_OUT_SEED) if config.learning.renders_covers else None
+    occluders = (
+        rendered_faces(HELD_OUT_OCCLUDERS, True, config.cache, HELD_OUT_SEED)
+        if config.learning.renders_occluders
+        else None
     )
     measured = {"dev": dev} | ({"test": test} if config.test else {})
     model.to(accelerator())
-    results: dict[str, Any] = {name: measure(model, data, rows, covers) for name, rows in measured.items()}
+    results: dict[str, Any] = {name: measure(model, data, rows, occluders) for name, rows in measured.items()}
     model.to("cpu")
     results["run"] = _provenance(config, [each.minutes for each in members])
     save(model, results, config.output, _trust(model, data, config.test, log))
@@ -155,7 +157,7 @@ def _train_student(
         faces = taught(sets, teacher.to(accelerator()), settings.fine_tuning)
         log(f"the teacher has read the infants, {time.monotonic() - began:.0f} s")
         network = student.to(accelerator())
-        model = finetune(network, faces, settings.fine_tuning, context.seed, log, covers=_covers(context))
+        model = finetune(network, faces, settings.fine_tuning, context.seed, log, occluders=_occluders(context))
         return TrainedMember(model, minutes_since(began))
 
     settings_of_step = {
@@ -234,16 +236,16 @@ def _train_member(number: int, context: TrainingContext, data: RecipeData) -> No
         start = _pretrained(number, len(member.pretraining), context, data)
         began, network = time.monotonic(), start.model.to(accelerator())
         faces = sets._replace(fer=distill_emotions(network, sets.fer)) if fine_tuning.distill else sets
-        model = finetune(network, faces, fine_tuning, seed, log_for(number), number, _covers(context))
+        model = finetune(network, faces, fine_tuning, seed, log_for(number), number, _occluders(context))
         return TrainedMember(model, start.minutes + minutes_since(began))
 
     context.reused_or_trained(step_name(number), _settings(number, context, data), fine_tune)
 
 
-def _covers(context: TrainingContext) -> RenderedFaces | None:
+def _occluders(context: TrainingContext) -> RenderedFaces | None:
     """Return the renders whose objects are put before real mouths; None where no network of the recipe wants them."""
     learning = context.learning
-    return rendered_faces(learning.covers, True, context.cache) if learning.renders_covers else None
+    return rendered_faces(learning.occluders, True, context.cache) if learning.renders_occluders else None
 
 
 def _bare_renders(context: TrainingContext) -> RenderedFaces | None:

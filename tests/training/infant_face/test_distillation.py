@@ -70,7 +70,7 @@ def test_a_student_has_no_head_that_was_fitted_to_the_teachers_features(teacher,
     whole.add_head("action_units")
     monkeypatch.setattr(recipe_run, "taught", lambda sets, *_: sets)
     monkeypatch.setattr(recipe_run, "finetune", lambda network, *_, **__: network)
-    monkeypatch.setattr(recipe_run, "_covers", lambda _: None)
+    monkeypatch.setattr(recipe_run, "_occluders", lambda _: None)
     data = SimpleNamespace(training_sets=lambda voted: ())
     context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe("mobile"), 0, tmp_path, False)
     settings = replace(recipe("mobile").student, last_width=64)
@@ -135,5 +135,5 @@ def test_the_mobile_variant_has_a_student_alone():
     mobile = recipe("mobile")
     assert mobile.members == ()
     assert mobile.half
-    assert mobile.renders_covers
+    assert mobile.renders_occluders
     assert recipe("small").student is None

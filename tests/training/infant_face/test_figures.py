@@ -45,15 +45,15 @@ def test_a_covered_mouth_is_measured_on_faces_that_show_theirs():
     infants = faces([0, 1, 2, 0, 1, 2], **heads)
     cover = np.zeros((1, 96, 96), np.uint8)
     cover[:, 48:] = 255
-    covers = RenderedFaces(np.full((1, 96, 96), 40, np.uint8), cover, np.zeros((1, len(ACTION_UNITS))), np.zeros(1))
+    occluders = RenderedFaces(np.full((1, 96, 96), 40, np.uint8), cover, np.zeros((1, len(ACTION_UNITS))), np.zeros(1))
     model = small_model()
-    chance = covered_auc(model, infants, covers)["AUC mouth covered, objects pasted"]
+    chance = covered_auc(model, infants, occluders)["AUC mouth covered, objects pasted"]
     # A head that looks at one feature in which covered and bare faces differ must separate them, in one direction or the other.
     separations = []
     for feature in range(32):
         torch.nn.init.zeros_(model.readers[0].mouth_covered.weight)
         model.readers[0].mouth_covered.weight.data[0, feature] = 1
-        separations.append(covered_auc(model, infants, covers)["AUC mouth covered, objects pasted"])
+        separations.append(covered_auc(model, infants, occluders)["AUC mouth covered, objects pasted"])
     assert max(max(separations), 1 - min(separations)) > 0.95
     assert 0 <= chance <= 1
     assert covered_auc(model, infants, None) == {}
