@@ -278,7 +278,7 @@ def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_p
     live_last = sorted(page.get_by_role("tab").all(), key=lambda tab: tab.inner_text() == "Live")  # its camera goes on
     for tab in live_last:
         tab.click()
-        page.wait_for_timeout(500)  # the tab fades in
+        page.evaluate(FADED_IN)
         if tab.inner_text() == "Live":
             page.click("#live-start")  # Gradio's own button is "Aufnehmen" here
             page.wait_for_selector("#live-view img")
@@ -309,7 +309,7 @@ def test_languages_that_gradio_lacks_are_spoken_too(browser, page_server, locale
         assert english_in(page.inner_text("body"), locale[:2]) == set()
         assert english_in("\n".join(page.evaluate(NAMES)), locale[:2]) == set()
         page.get_by_role("tab", name=name, exact=True).click()
-        page.wait_for_timeout(500)  # the tab fades in
+        page.evaluate(FADED_IN)
     context.close()
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,10 +169,12 @@ def test_the_tab_in_a_browser(page_server, webm, tmp_path):
 
 def reach(page, button: str) -> None:
     """Move the mouse until the page has it: just after scrolling, Chromium may still give it to the frame that was there."""
+    from playwright.sync_api import TimeoutError as NotReached
+
     for _ in range(50):
         page.hover(button)
-        if page.evaluate("(name) => document.querySelector(name).matches(':hover')", button):
+        with suppress(NotReached):
+            page.wait_for_selector(f"{button}:hover", timeout=200)
             return
         page.mouse.move(0, 0)
-        page.wait_for_timeout(100)
     raise AssertionError(f"{button} cannot be reached by the mouse.")
