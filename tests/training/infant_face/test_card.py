@@ -6,7 +6,10 @@ from dataclasses import asdict
 import pytest
 
 from infant_fer import metrics
+from infant_fer.audit.effects import CAUTION, Audit
+from infant_fer.audit.report import with_audit
 from infant_fer.errors import OutputError
+from infant_fer.evaluation.map_report import RECORD, with_maps
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import INTERVALS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
@@ -121,6 +124,9 @@ def test_an_embedded_card_is_that_of_its_figures(folder):
     fingerprint = json.loads((folder / "trust.json").read_text("utf-8"))["fingerprint"]
     assert with_trust(stored, known(TrustData.load(folder, fingerprint))) == stored
     assert with_goals(stored, figures, audit) == stored
+    assert audit["caution"] == CAUTION
+    assert with_audit(stored, Audit.from_dict(audit)) == stored
+    assert with_maps(stored, json.loads((folder / RECORD).read_text("utf-8"))) == stored
     assert all(outcome.reached is not None for outcome in outcomes_of(figures, audit))
 
 
