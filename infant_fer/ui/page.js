@@ -103,13 +103,11 @@ window.infantFer = (() => {
     (senders.find((each) => each.owns(file))?.failed || fail)(key);
   };
   const eventFailed = (options) => {
-    const { components = [], dependencies = [] } = window.gradio_config || {};
-    const { fn_index, trigger_id } = JSON.parse(options.body);
-    const field = components.find((each) => each.id === trigger_id)?.props.elem_id;
-    const answerId = components.find((each) => each.props.elem_id === "answer")?.id;
+    const trigger = JSON.parse(options.body).trigger_id;
+    const field = window.gradio_config?.components.find((each) => each.id === trigger)?.props?.elem_id;
     const sender = senders.find((each) => each.field === field);
-    if (sender) sender.failed("unanswered");
-    else if (dependencies.find((each) => each.id === fn_index)?.outputs.includes(answerId)) fail("unanswered");
+    if (field === "checkpoint") document.querySelector("#checkpoint-lost")?.click();
+    (sender?.failed || fail)("unanswered");
   };
   const fetched = window.fetch;
   window.fetch = async (address, options) => {
@@ -153,6 +151,7 @@ window.infantFer = (() => {
     };
   }
   const cameraButtons = () => [...document.querySelectorAll("#camera button")].filter((each) => each.offsetParent);
+  const cameraRuns = () => document.querySelector("#camera video")?.srcObject?.getVideoTracks().some((each) => each.readyState === "live") ?? false;
   const startCamera = () => {
     cameraButtons()[0]?.click();  // asks for the camera
     let tries = 0;
@@ -254,5 +253,5 @@ window.infantFer = (() => {
   const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
   const lastFile = () => chosenFile;
-  return { isPhoto, MAX_BYTES, senders, same, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
+  return { isPhoto, MAX_BYTES, senders, same, cameraRuns, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
 })();

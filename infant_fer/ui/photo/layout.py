@@ -57,10 +57,14 @@ class Results:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a visitor may set. `good` holds the name of the last checkpoint that could be loaded."""
+    """What a visitor may set. `good` holds the name of the last checkpoint that could be loaded.
+
+    `lost` is a button that the browser presses when the choice of a checkpoint gets no answer.
+    """
 
     checkpoint: gr.Dropdown
     good: gr.Textbox
+    lost: gr.Button
     target: gr.Dropdown
     method: gr.Dropdown
     samples: gr.Slider
@@ -198,7 +202,8 @@ def lay_out_settings(registry: CheckpointRegistry) -> Settings:
             )
             close_up = gr.Checkbox(display.close_up, label=t("Zoom to the faces"), elem_id="close-up")
     good = gr.Textbox(registry.default, visible=False)
-    return Settings(checkpoint, good, target, method, samples, noise, seed, overlay, strength, close_up, map_view)
+    lost = gr.Button(visible="hidden", elem_id="checkpoint-lost")
+    return Settings(checkpoint, good, lost, target, method, samples, noise, seed, overlay, strength, close_up, map_view)
 
 
 def _choice(names: tuple[str, ...], value: str, words: gr.I18nData, name: str) -> gr.Radio:

@@ -32,6 +32,7 @@ from infant_fer.ui.photo.view import (
     CLEAR_JS,
     DRAW_JS,
     FAILED_JS,
+    GOOD_JS,
     HIDE,
     NO_MAP_JS,
     choose_face,
@@ -179,6 +180,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     # The drawing ends by itself at its next step: an event that Gradio cancels may end as an error in the browser.
     results.cancel.click(**stop)
     results.fail.click(None, None, outputs, js=FAILED_JS, cancels=explaining, queue=False, **QUIET)
+    settings.lost.click(None, [settings.good], [settings.checkpoint], js=GOOD_JS, queue=False, **QUIET)
     # The input event tells the server that the photo is gone.
     inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)
     strength = settings.strength.input, settings.strength.release  # keys send no release
@@ -221,4 +223,5 @@ def _wire_starts(
     ]
     for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
         start.failure(None, None, outputs, js=FAILED_JS, **QUIET)
+    loaded.failure(None, [settings.good], [settings.checkpoint], js=GOOD_JS, **QUIET)
     return loaded, starts
