@@ -129,17 +129,20 @@ def _add_endpoints(page: gr.Blocks, registry: CheckpointRegistry) -> None:
         return read(photo, checkpoint, _flag(explain))
 
     def analyze_batch(
-        photos: list[Photo | ImageError] | None, checkpoint: str | None, explain: bool | None, request: gr.Request
+        photos: list[tuple[str, Photo | ImageError]] | None,
+        checkpoint: str | None,
+        explain: bool | None,
+        request: gr.Request,
     ) -> list[dict]:
         forget(request)
         if not photos:
             raise user_error("Send photos.")
         answers, flag = [], _flag(explain)
-        for photo in photos:
+        for name, photo in photos:
             if isinstance(photo, ImageError):
-                answers.append({"error": str(photo), "faces": []})
+                answers.append({"file": name, "error": str(photo), "faces": []})
             else:
-                answers.append({"file": photo.name, **read(photo, checkpoint, flag)})
+                answers.append({"file": name, **read(photo, checkpoint, flag)})
         return answers
 
     def inputs(photo: gr.components.Component) -> list:

@@ -69,7 +69,10 @@ class PhotoInput(PrivateImage):
 
 
 class PrivateImages(gr.File):
-    """Several photos of one request, each read once and deleted; hands a list of `Photo` and `ImageError` to event functions."""
+    """Several photos of one request, each read once and deleted.
+
+    Hands a list of each one's name with its `Photo` or `ImageError` to event functions.
+    """
 
     def __init__(self, *, label: str | None = None, visible: bool = True):
         super().__init__(file_count="multiple", label=label, visible=visible)
@@ -82,7 +85,7 @@ class PrivateImages(gr.File):
         """Refuse URLs, as PrivateImage does."""
         return await PrivateImage.async_move_resource_to_block_cache(self, url_or_file_path)
 
-    def preprocess(self, payload: ListFiles | FileData | None) -> list[Photo | ImageError] | None:
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[tuple[str, Photo | ImageError]] | None:
         """Decode the uploads; more than MAX_TOGETHER are deleted undecoded: a kilobyte may hold 40 megapixels."""
         if payload is None:
             return None
@@ -92,16 +95,20 @@ class PrivateImages(gr.File):
                 with suppress(ImageError):
                     _payload_bytes(file)  # which deletes the upload
             raise gr.Error(Message("Send at most {count} photos at once.", count=MAX_TOGETHER), print_exception=False)
-        return [_read(file) for file in files]
+        return [(_name(file), _read(file)) for file in files]
 
 
 def _read(payload: ImageData | FileData) -> Photo | ImageError:
     try:
         data = _payload_bytes(payload)
         with DECODING:
-            return replace(load_photo(data), name=(payload.orig_name or "")[:MAX_NAME])
+            return replace(load_photo(data), name=_name(payload))
     except ImageError as error:
         return error
+
+
+def _name(payload: ImageData | FileData) -> str:
+    return (payload.orig_name or "")[:MAX_NAME]
 
 
 def _payload_bytes(payload: ImageData | FileData) -> bytes:
