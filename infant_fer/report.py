@@ -146,7 +146,7 @@ class FaceReport:
             sentences = [_(Message("The expression is not clear: it may look {affects}.", affects=possible))]
         if self.explanation is not None:
             target = self.explanation.saliency.target
-            if target != self.prediction.label:
+            if target != self.assessment.label:
                 sentences.append(_("The map shows what matters for “{target}”.", target=_(target)))
             sentences.append(self.explanation.parts_sentence(language))
         return " ".join(sentences)

@@ -13,11 +13,12 @@ from infant_fer.drawing import close_up, colour_bar_css, draw_faces, draw_salien
 from infant_fer.explain import METHODS
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS, meters
-from infant_fer.locales import Translate, translator
+from infant_fer.locales import Message, Translate, translator
 from infant_fer.regions import PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_SHARE, OUTSIDE_WARNING, FaceReport, Report
 from infant_fer.templates import document, render
 from infant_fer.trust.assessment import VERDICTS
+from infant_fer.trust.gate import UNDECIDED
 
 TITLE = "Expression report"
 COMPACT_PX, COMPACT_QUALITY = 320, 70  # of pictures on a page of many photos: about 12 KB each
@@ -46,7 +47,7 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
     face = report.face(number)
     _ = translator(language)
     prediction, trust = face.prediction, face.assessment
-    beside = face.notes + report.notes
+    beside = tuple(note for note in face.notes + report.notes if note != UNDECIDED.text)  # the sentence says it
     if trust.verdict == "cannot say":
         beside = tuple(note for note in beside if note != trust.reasons[0].text) if trust.reasons else beside
     return render(
@@ -57,7 +58,12 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
         sentence=face.sentence_in(language),
         label=trust.label,
         notes_beside=beside,
-        affects=", ".join(_(affect) for affect in trust.prediction_set),
+        in_the_set=_(
+            Message(
+                "Answers such as “{affects}” hold what the raters said for 95 of 100 faces of each expression.",
+                affects=trust.prediction_set,
+            )
+        ),
         emotions={EMOTION_WORDS.get(name, name): share for name, share in (prediction.emotions or {}).items()},
         meters=meters(prediction.action_units) if prediction.action_units else {},
         colours=AFFECT_COLOURS,

@@ -117,6 +117,8 @@ def evaluate(
         raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
     if ensemble_weights:
         weights = vote_weights(predictions, (splits == "dev") & first.found, ensemble_weights)
+        if ENSEMBLE in predictions:
+            raise DatasetError(f"A checkpoint's folder is called {ENSEMBLE!r}, as the vote will be; rename it.")
         predictions[ENSEMBLE] = ensemble(list(predictions.values()), weights)
     predictions |= baselines(first.rows(splits == "train"), first)
     measured = {name: each.rows(rows) for name, each in predictions.items()}

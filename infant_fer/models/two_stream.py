@@ -51,7 +51,7 @@ class TwoStreamModel(PreTrainedModel):
 
     config_class = TwoStreamConfig
     main_input_name = "pixel_values"
-    off_grid = ("encoder", "norm", "landmarks")  # sequences of several scales' windows, or of landmarks: explain.layers
+    off_grid = ("encoder", "landmarks")  # sequences of several scales' windows, or of landmarks: explain.layers
 
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)

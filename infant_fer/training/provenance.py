@@ -94,8 +94,8 @@ def publishable(argument: str) -> str:
         return option + equals + Path(value).name
     shown, hidden = [], False
     for part in re.split(r"([=,]|(?:stream|fusion):)", value):
-        hidden = hidden or _is_private(part)
-        shown.append(Path(part).name if hidden else part)
+        hidden = hidden or _is_private(part.strip())
+        shown.append(Path(part.strip()).name if hidden else part)
     return option + equals + "".join(shown)
 
 

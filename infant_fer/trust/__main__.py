@@ -48,11 +48,15 @@ def run(options: argparse.Namespace) -> None:
 
 def _sources(groups: Sequence[str]) -> dict[str, Path]:
     """Return the folders of `--group NAME=FOLDER` by name. Raises DatasetError."""
+    from infant_fer.trust.fitting import OWN_GROUPS
+
     found = {}
     for words in groups:
         name, equals, source = words.partition("=")
         if not name or not equals or not Path(source).exists():
             raise DatasetError(f"--group takes NAME=FOLDER, or a zip in the folder's place; {words!r} is none.")
+        if name in found or name in OWN_GROUPS:
+            raise DatasetError(f"There is a group {name!r} already; choose another name for {source}.")
         found[name] = Path(source)
     return found
 

@@ -27,6 +27,7 @@ from infant_fer.trust.store import TrustData, TrustRows, known
 FOLDS = 5
 COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
 OPEN_EYES = {"eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0}
+CHANGED = ("blurred copies", "dark copies")
 BLUR, DARK = 0.05, 0.1  # of changed copies: deviation as a share of the crop's side, and factor of the light
 
 
@@ -81,8 +82,8 @@ def figures(found: Sequence[Assessment], outputs: FaceOutputs) -> dict:
     _, risk = metrics.risk_coverage(labelled.doubt, right)
     groups = {"all": np.ones(len(truth), bool)}
     groups |= {affect: truth == index for index, affect in enumerate(AFFECTS)}
-    for column in labelled.subgroups.values():
-        groups |= {value: column == value for value in np.unique(column).tolist() if value}
+    for name, column in labelled.subgroups.items():
+        groups |= {f"{name} {value}": column == value for value in np.unique(column).tolist() if value}
     return {
         "n": len(truth),
         "verdicts": {verdict: sum(each.verdict == verdict for each in found) for verdict in VERDICTS},
@@ -126,6 +127,7 @@ def separation(trust: TrustData, rows: TrustRows, groups: Mapping[str, MeasuredF
             missed = metrics.false_positive_rate(-values, ~other)
             found[score] = {"AUROC": metrics.auc(values, other), "FPR at 95 % TPR": missed}
         given = np.array([each.verdict == "answer" for each in assessments(trust, group)])
+        given &= group.dataset.found  # the app says that there is no face
         table[name] = {"answered": Proportion.of(given).to_dict(), "scores": found}
     return table
 
@@ -133,10 +135,8 @@ def separation(trust: TrustData, rows: TrustRows, groups: Mapping[str, MeasuredF
 def changed_crops(dataset: AlignedDataset) -> dict[str, np.ndarray]:
     """Return (N, S, S, 3) blurred and dark copies of the crops, by name."""
     side = dataset.crops.shape[1]
-    return {
-        "blurred copies": np.stack([cv2.GaussianBlur(crop, (0, 0), BLUR * side) for crop in dataset.crops]),
-        "dark copies": (dataset.crops * DARK).round().astype(np.uint8),
-    }
+    blurred = np.stack([cv2.GaussianBlur(crop, (0, 0), BLUR * side) for crop in dataset.crops])
+    return dict(zip(CHANGED, (blurred, (dataset.crops * DARK).round().astype(np.uint8)), strict=True))
 
 
 def _distances(kind: Distance, outputs: FaceOutputs) -> np.ndarray:

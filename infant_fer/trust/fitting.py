@@ -28,11 +28,21 @@ from infant_fer.images import PHOTO_SUFFIXES
 from infant_fer.labels import AFFECTS
 from infant_fer.models.features import fingerprint
 from infant_fer.training.infant_face.data import AGE_GROUP, OLDER_AGES, read_infants, read_older
-from infant_fer.trust.figures import MeasuredFaces, assessments, changed_crops, cross_fitted, figures, separation
+from infant_fer.trust.figures import (
+    CHANGED,
+    MeasuredFaces,
+    assessments,
+    changed_crops,
+    cross_fitted,
+    figures,
+    separation,
+)
 from infant_fer.trust.outputs import outputs_for, outputs_of_probabilities
 from infant_fer.trust.store import TrustData, TrustRows
 
 RESEARCH_TABLE, OLDER = "infants.csv", "older_faces.zip"
+UNUSABLE, OTHERS = "unusable rows", "others"
+OWN_GROUPS = (UNUSABLE, OTHERS, *OLDER_AGES, *CHANGED)  # of faces that are to be declined
 LEAST_HELD_OUT = 20  # dev faces with an affect: fewer say nothing of an error in 20
 OTHERS_TRAIN = 2 / 3  # of the faces that are no infants'; the rest are held out
 
@@ -174,12 +184,12 @@ def fit_trust_of_folds(model: PreTrainedModel, faces: AlignedDataset, probabilit
 
 def _groups(unusable: MeasuredFaces, others: MeasuredFaces | None) -> dict[str, MeasuredFaces]:
     """Return the groups of faces that are to be declined: unusable rows, and others, by their age group where they have one."""
-    groups = {"unusable rows": unusable} if len(unusable.outputs) else {}
+    groups = {UNUSABLE: unusable} if len(unusable.outputs) else {}
     if others is None:
         return groups
     ages = others.outputs.subgroups.get(AGE_GROUP)
     if ages is None:
-        return groups | {"others": others}
+        return groups | {OTHERS: others}
     return groups | {age: others.rows(ages == age) for age in OLDER_AGES if (ages == age).any()}
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # loads torch
     from infant_fer.classifier import Prediction
     from infant_fer.trust.store import TrustData
 
-CLEAR_PROBABILITY = 0.65  # below it two affects are named where no trust data say how many it takes
+CLEAR_PROBABILITY = 0.65  # below it the answer does not choose between the two most probable affects
 STEADY_SHARE = 0.8  # of the changed pictures with the same label; below it caution
 SURELY_NONE = 0.5  # probability of an infant's face, by a probe, below which no answer is given
 UNDECIDED = Reason("near_tie", "More than one expression is possible; the model cannot tell which.")
@@ -28,8 +28,8 @@ def assess(
 ) -> Assessment:
     """Return the assessment of one face by the findings of trust.rules and the checkpoint's trust data.
 
-    The verdict is the strictest that a finding demands. Without trust data the prediction set is the most probable affect
-    alone if it reaches CLEAR_PROBABILITY, else the two most probable ones.
+    The verdict is the strictest that a finding demands. The prediction set is the most probable affect alone if it reaches
+    CLEAR_PROBABILITY, else the two most probable ones; with trust data the affects of their set belong to it, too.
     """
     against = [finding for finding in found if finding.verdict != "answer"]
     statistics: dict = (
@@ -61,7 +61,7 @@ def _statistics(prediction: Prediction, trust: TrustData) -> dict:
     if trust.distance is not None and prediction.features is not None:
         distance = round(trust.distance_rank(float(trust.distance.of(prediction.features[None])[0])), 3)
     return {
-        "prediction_set": trust.sets.of(prediction.probabilities),
+        "prediction_set": _joined(prediction, trust.sets.of(prediction.probabilities)),
         "calibrated": trust.reliability.of(prediction.label, prediction.probabilities[prediction.label]),
         "agreement": round(float(trust.expected_agreement(prediction.doubt)), 3),
         "distance": distance,
@@ -90,6 +90,14 @@ def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict)
         yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
     if statistics["agreement"] < PEOPLE_AGREE:
         yield Finding(Reason("people_disagree", "People would probably disagree about this face, too."), "caution")
+
+
+def _joined(prediction: Prediction, conformal: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a conformal set with the two most probable affects where none is clear; a larger set covers no less.
+
+    The threshold of a class that scores high when it is true would else keep an equally probable one out of the set.
+    """
+    return tuple(name for name in prediction.ranked if name in conformal or name in _most_probable(prediction))
 
 
 def _most_probable(prediction: Prediction) -> tuple[str, ...]:

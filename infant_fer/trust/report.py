@@ -16,13 +16,17 @@ EXPLAINED = (
     "The app answers plainly, answers with caution, or declines. The limits were chosen on the dev rows for "
     f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the raters' label in "
     f"{COVERAGE * 100:.0f} % of the faces of each class. The dev figures are of trust data fitted without "
-    "the face's infant, in five folds. Pictures in which no face is found are left out. The head's turn, closed eyes and the "
-    "steadiness of an answer are not part of these figures: with them the app answers plainly a little less often."
+    "the face's infant, in five folds. Infants in whose picture no face is found are left out. The head's turn, closed eyes and the "
+    "steadiness of an answer are not part of these figures: with them the app answers plainly less often."
 )
 CURVE = "Errors among the least doubtful answers (risk and coverage)"
-SEPARATION = "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of them."
+SEPARATION = (
+    "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of the infants. A picture "
+    "of a group in which no face is found is scored whole, and counts as not answered, since the app finds nothing to read."
+)
 RELIABILITY = (
-    "What became of the dev faces by answer and probability; the page says it in words. The bins are the steps of an isotonic "
+    "What became of the held-out faces by answer and probability; the page says it in words. Intervals are Wilson's over the "
+    "faces. The bins are the steps of an isotonic "
     "regression on the same faces, so the highest one flatters: read the lower end of its interval."
 )
 COUNTED = {

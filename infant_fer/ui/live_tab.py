@@ -191,7 +191,8 @@ def reading_html(
 
 def named(readings: Sequence[LiveReading]) -> str | None:
     """Return the affect that the readings name, None where one of them holds several possible or two name different ones."""
-    affects = {affect for reading in readings for affect in reading.prediction_set}
+    said = [reading for reading in readings if reading.verdict != "cannot say"]
+    affects = {affect for reading in said for affect in reading.prediction_set}
     return affects.pop() if len(affects) == 1 else None
 
 

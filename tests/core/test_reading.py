@@ -259,6 +259,7 @@ def test_headline_and_sentence_name_what_the_prediction_set_holds(analyzer, expl
         ((0.96, 0.02, 0.02), "Positive expression</h2>", "The expression looks positive."),
         ((0.02, 0.02, 0.96), "Negative expression</h2>", "The expression looks negative."),
         ((0.04, 0.4, 0.56), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral."),
+        ((0.48, 0.5, 0.02), "<h2>Not clear</h2>", "The expression is not clear: it may look neutral or positive."),
         ((0.02, 0.3, 0.68), "<h2>Not clear</h2>", "The expression is not clear: it may look negative or neutral."),
     ):
         label = AFFECTS[shares.index(max(shares))]

@@ -129,6 +129,7 @@ def test_arguments_are_published_without_places_outside_the_working_folder():
         "--data=/home/ann,x/secret/infants",
         "~/ann=x/secret/infants",
         "base=two-stream:/home/a,secret/infants",
+        "base=A, /secret/x",
     ):
         assert "secret" not in publishable(word)
     assert publishable("base=random:vit-tiny,google/vit-base") == "base=random:vit-tiny,google/vit-base"

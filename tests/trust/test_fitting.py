@@ -16,6 +16,7 @@ from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.evaluate import main as evaluate
 from infant_fer.labels import AFFECTS
+from infant_fer.metrics import Proportion
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
@@ -79,11 +80,11 @@ def test_the_figures_are_of_every_split_and_group(fitted):
     found = json.loads((fitted / SETTINGS).read_text())["figures"]
     assert {split: each["n"] for split, each in found.items()} == {"dev": 27, "test": 30}
     assert sum(found["dev"]["verdicts"].values()) == 27
-    assert set(found["dev"]["coverage"]) == {"all", *AFFECTS, "web", "baby"}
+    assert set(found["dev"]["coverage"]) == {"all", *AFFECTS, "source web", "age group baby"}
     assert found["test"]["coverage"]["all"]["n"] == 30
     groups = found["dev"]["out of distribution"]
     assert set(groups) == {"unusable rows", "4 to 8 years", "adults", "cats", "blurred copies", "dark copies"}
-    assert groups["cats"]["answered"]["n"] == 2  # without a face they are taken whole
+    assert groups["cats"]["answered"] == Proportion.of(np.zeros(2, bool)).to_dict()  # without a face no answer is given
     assert groups["unusable rows"]["answered"]["n"] == 3
     scores = groups["adults"]["scores"]
     assert set(scores) == {"maximum probability", "mahalanobis", "mahalanobis++", "relative mahalanobis", "probe"}
