@@ -77,11 +77,16 @@ def fault_html(sentence: str, language: str = "en") -> Markup:
     return render("answer.html.j2", language, face=None, notes=(), fault=sentence)
 
 
-def live_html(face: FaceReport, mean: Mapping[str, float], notes: Sequence[str], language: str, **course) -> Markup:
-    """Return the reading of a webcam frame: the `mean` of the last second under the newest frame's verdict, and its course."""
-    trust = face.assessment
-    beside = (*face.notes, *notes)
-    if trust.verdict == "cannot say" and trust.reasons:
+def live_html(
+    face: FaceReport | None, mean: Mapping[str, float], notes: Sequence[str], language: str, **course
+) -> Markup:
+    """Return the reading of a webcam frame: the `mean` of the last second under the newest frame's verdict, and its course.
+
+    Without a face, advice takes the reading's place.
+    """
+    trust = face.assessment if face else None
+    beside = (*(face.notes if face else ()), *notes)
+    if trust and trust.verdict == "cannot say" and trust.reasons:
         beside = tuple(note for note in beside if note != trust.reasons[0].text)
     return render("live.html.j2", language, trust=trust, mean=mean, notes=beside, colours=AFFECT_COLOURS, **course)
 
@@ -135,15 +140,30 @@ def report_document(body: str, language: str = "en") -> Markup:
     return document(translator(language)(TITLE), Markup(body) + citation, style, language)
 
 
-def summary_html(results: Sequence[tuple[str, str | None, str | None]], language: str = "en") -> Markup:
-    """Return how many photos have which verdict and label, and a list of them; each is its title, verdict and label.
+def headline(verdict: str | None, label: str | None, read: bool = True) -> str:
+    """Return the answer in two words of English, which a translator knows.
+
+    `verdict` is None without a face; `label` is the one affect that the answer names, None where it names none.
+    """
+    if not read:
+        return Message("Not read")
+    if verdict is None:
+        return Message("No face found")
+    if verdict == "cannot say":
+        return Message("Cannot say")
+    return f"{label.capitalize()} expression" if label else Message("Not clear")
+
+
+def summary_html(results: Sequence[tuple[str, str | None, str]], language: str = "en") -> Markup:
+    """Return how many photos have which verdict and answer, and a list of them; each is its title, verdict and headline.
 
     A photo without a face, or that could not be read, has the verdict None.
     """
-    verdicts = Counter(verdict or "none" for _title, verdict, _label in results)
-    labels = Counter(label for _title, verdict, label in results if verdict in ("answer", "caution"))
+    verdicts = Counter(verdict or "none" for _title, verdict, _words in results)
+    headlines = Counter(words for _title, _verdict, words in results)
     counts = {name: verdicts[name] for name in (*VERDICTS, "none")}
-    return render("summary.html.j2", language, results=results, verdicts=counts, labels=labels, affects=AFFECTS)
+    answers = {name or "Not clear": headlines[headline("answer", name)] for name in (*AFFECTS, None)}
+    return render("summary.html.j2", language, results=results, verdicts=counts, answers=answers)
 
 
 def report_section(

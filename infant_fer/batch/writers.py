@@ -113,13 +113,13 @@ def _html_writer(path: Path) -> Iterator[Callable[[Sequence], object]]:
 
     before, mark, after = report_document("<hr>").partition("<hr>")
     titles: dict[str, int] = {}
-    summary: list[tuple[str, str | None, str | None]] = []
+    summary: list[tuple[str, str | None, str]] = []
 
     def write(entry: Sequence) -> None:
-        title, error, section, verdict, label = entry
+        title, error, section, verdict, words = entry
         count = titles[title] = titles.get(title, 0) + 1
         title += f" ({count})" if count > 1 else ""
-        summary.append((title, verdict, label))
+        summary.append((title, verdict, words))
         sections.write(mark + render("file.html.j2", title=title, error=error, section=Markup(section)))
 
     with (
@@ -135,14 +135,15 @@ def _html_writer(path: Path) -> Iterator[Callable[[Sequence], object]]:
             stream.write(after)
 
 
-def _html_entry(result: FileResult) -> tuple[str, str, str, str | None, str | None]:
-    """Return title, error, section, and the first face's verdict and label."""
-    from infant_fer.report_html import report_section
+def _html_entry(result: FileResult) -> tuple[str, str, str, str | None, str]:
+    """Return title, error, section, and the first face's verdict and headline."""
+    from infant_fer.report_html import headline, report_section
 
     section = str(report_section(result.report, compact=True)) if result.report else ""
     first = result.report.faces[0] if result.report and result.report.faces else None
-    verdict, label = (first.assessment.verdict, first.prediction.label) if first else (None, None)
-    return result.file.title, result.error, section, verdict, label
+    verdict, label = (first.assessment.verdict, first.assessment.label) if first else (None, None)
+    words = headline(verdict, label, read=result.report is not None)
+    return result.file.title, result.error, section, verdict, str(words)
 
 
 @contextmanager

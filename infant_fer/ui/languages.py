@@ -135,6 +135,7 @@ BROWSER_WORDS = {
     "positive": "positive",
     "neutral": "neutral",
     "negative": "negative",
+    "not_clear": "Not clear",
     "sort_by": "Sort by",
     "by_order": "order",
     "by_name": "name",

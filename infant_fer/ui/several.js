@@ -1,7 +1,7 @@
 
 // Several photos: hands them to the page one by one, and keeps the cards. Neither photos nor answers are stored anywhere.
 window.infantFerSeveral = (() => {
-  const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"], LABELS = ["positive", "neutral", "negative", "none"];
+  const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"], LABELS = ["positive", "neutral", "negative", "unclear", "none"];
   const { words, escape } = window.infantFer;
   const $ = (selector) => document.querySelector(selector);
   let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0;
@@ -59,7 +59,7 @@ window.infantFerSeveral = (() => {
     done += 1;
     pause = setTimeout(() => { pause = 0; next(); }, 1500);
   };
-  window.infantFer.senders.push({ field: "several-photo", owns: (file) => window.infantFer.same(file, current), failed });
+  window.infantFer.senders.push({ field: "several-photo", owns: (file) => !pause && window.infantFer.same(file, current), failed });
   const stop = () => { stopped = true; waiting = []; };
   const name = () => current ? current.name : "";
   const fault = (key, name) => { faults.set(key, [...(faults.get(key) || []), ...(name ? [name] : [])]); sayFaults(); };

@@ -20,7 +20,7 @@ from infant_fer.images import data_url
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
 from infant_fer.report import Report
-from infant_fer.report_html import answer_html, fault_html, report_document, report_section, summary_html
+from infant_fer.report_html import answer_html, fault_html, headline, report_document, report_section, summary_html
 from infant_fer.templates import render
 from infant_fer.trust.assessment import Verdict
 from infant_fer.ui.downloads import as_download
@@ -53,6 +53,11 @@ class Reading:
     def answered(self) -> Prediction | None:
         """Return the prediction that may be said; None without one, and where the gate withholds it."""
         return None if self.verdict == "cannot say" else self.prediction
+
+    @property
+    def headline(self) -> str:
+        """Return the answer's headline, of the first face, in English."""
+        return headline(self.verdict, self.label, read=bool(self.picture))
 
 
 def reading_of(report: Report, number: int, language: str) -> Reading:
@@ -99,20 +104,14 @@ def _entries(result: FileResult, language: str) -> dict[str, Any]:
 def card(reading: Reading, language: str) -> dict[str, Any]:
     """Return what the browser shows of a reading: its picture, words, and what the grid sorts and filters by."""
     _ = translator(language)
-    verdict, label = reading.verdict, reading.label
-    headline = _("No face found") if reading.picture else _("Not read")
-    if verdict == "cannot say":
-        headline = _("Cannot say")
-    elif reading.prediction:
-        headline = _(f"{label.capitalize()} expression") if label else _("Not clear")
-    answered = reading.answered
+    answered, label = reading.answered, reading.label
     return {
         "number": reading.number,
         "title": reading.title,
         "picture": reading.picture,
-        "headline": headline,
-        "verdict": verdict or "none",
-        "label": answered.label if answered else "none",
+        "headline": _(reading.headline),
+        "verdict": reading.verdict or "none",
+        "label": (label or "unclear") if answered else "none",
         "confidence": answered.probabilities[answered.label] if answered else 0.0,
         "colour": AFFECT_COLOURS[label] if answered and label else "",
         "sentence": reading.sentence,
@@ -161,10 +160,6 @@ def table(readings: Sequence[Reading], kind: str, language: str) -> dict[str, st
     if kind == "json":
         text = json.dumps([reading.entries["json"] for reading in readings], indent=1, ensure_ascii=False)
         return as_download("readings.json", "application/json", text.encode())
-    body = summary_html([_summary_row(reading) for reading in readings], language)
+    body = summary_html([(reading.title, reading.verdict, reading.headline) for reading in readings], language)
     sections = Markup("").join(Markup(reading.entries["html"]) for reading in readings)
     return as_download("readings-report.html", "text/html", report_document(body + sections, language).encode())
-
-
-def _summary_row(reading: Reading) -> tuple[str, str | None, str | None]:
-    return reading.title, reading.verdict, reading.prediction.label if reading.prediction else None

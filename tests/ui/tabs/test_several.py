@@ -72,6 +72,9 @@ def test_tables_hold_every_photo(events):
     assert entries[0]["version"]
     assert len(entries[0]["weights_sha256"]) == 64
     assert entries[0]["read_at"].endswith("Z")
+    report = content(events.save("html")(VISITOR))
+    assert "<td>smile.jpg</td><td>Positive expression</td><td>answer</td>" in report
+    assert "<td>=broken.jpg</td><td>Not read</td><td>–</td>" in report
     events.clear(VISITOR)
     with pytest.raises(gr.Error, match="nothing to save"):
         events.save("csv")(VISITOR)
@@ -106,6 +109,16 @@ def test_a_card_of_an_answer_that_is_withheld_shows_no_number(readings):
     shown = card(replace(readings[0], verdict="cannot say"), "en")
     assert shown["headline"] == "Cannot say"
     assert (shown["confidence"], shown["label"], shown["colour"]) == (0.0, "none", "")
+
+
+def test_the_summary_says_of_each_photo_what_its_headline_says(readings):
+    unclear = replace(readings[0], title="unclear.jpg", label=None)
+    faceless = replace(readings[0], title="wall.jpg", label=None, verdict=None, prediction=None)
+    page = content(table([*readings, unclear, faceless], "html", "en"))
+    assert "<td>unclear.jpg</td><td>Not clear</td><td>answer</td>" in page
+    assert "<td>wall.jpg</td><td>No face found</td><td>–</td>" in page
+    assert "positive: 2, neutral: 0, negative: 1, Not clear: 1." in page
+    assert (card(unclear, "en")["headline"], card(unclear, "en")["label"]) == ("Not clear", "unclear")
 
 
 def test_a_photo_is_listed_once_and_its_complete_map_brings_the_steadiness(events, analyzer):
