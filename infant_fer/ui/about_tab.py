@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import gradio as gr
+from markupsafe import escape
 
 from infant_fer.analyzer import Analyzer
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -26,8 +27,8 @@ PARTS = (
         "Your pictures",
         "A photo lies in a private folder, in memory where the system has one, until the server has read it, usually within a second; "
         "then it is deleted. Nothing is sent anywhere, no identity is computed, and the place and camera data of the file are "
-        "dropped. Your last photo and the list of readings stay in memory until you close the page, clear them, or leave the page "
-        "idle for half an hour.",
+        "dropped. In memory stay your last photo, the newest webcam frame, the list of readings, the recording of the live "
+        "readings and the clip's timeline, until you replace or clear them, close the page, or leave it idle for half an hour.",
     ),
     (
         "Licence and citation",
@@ -37,6 +38,7 @@ PARTS = (
     ),
 )
 TABLE = re.compile(r"^((?:\|.*\n)+(?:\|.*)?)", re.MULTILINE)  # in Markdown
+HEADING = re.compile(r"^##+ +(.+)$", re.MULTILINE)
 IN_ENGLISH = "The card and the server's log are in English."
 NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card cannot be shown."
 NO_CARD = "This checkpoint has no model card: its data and its limits are not known."
@@ -59,6 +61,17 @@ def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loade
 
 
 def _card(analyzer: Analyzer) -> str:
-    """Return a loaded checkpoint's README without its YAML front matter, its tables folded; empty where it has none."""
+    """Return a loaded checkpoint's README without its YAML front matter, its tables folded; empty where it has none.
+
+    A folded table is named by the heading above it and its first cell with words.
+    """
     card = re.sub(r"\A---\n.*?\n---\n", "", analyzer.classifier.card, flags=re.DOTALL).strip()
-    return TABLE.sub(r"<details><summary>Table</summary>\n\n\1\n</details>\n\n", card)
+
+    def folded(table: re.Match) -> str:
+        head, *_ = table[1].splitlines()
+        names = (
+            HEADING.findall(card[: table.start()])[-1:] + [cell.strip() for cell in head.split("|") if cell.strip()][:1]
+        )
+        return f"<details><summary>{escape(': '.join(names))}</summary>\n\n{table[1]}\n</details>\n\n"
+
+    return TABLE.sub(folded, card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
@@ -32,14 +33,18 @@ def key(left: float, _: Translate) -> str:
 
 
 def live_chart(readings: Sequence[LiveReading], now: float, seconds: float, _: Translate = translator()) -> Markup:
-    """Return three lines as SVG: time from left (`seconds` ago) to right (now), probability from bottom to top."""
+    """Return three lines as SVG: time from left (`seconds` ago) to right (now), probability from bottom to top.
+
+    They have a gap where frames have no face.
+    """
     bottom = KEY_HEIGHT + LIVE_HEIGHT
 
     def point(reading: LiveReading, affect: str) -> tuple[float, float]:
         age = (now - reading.at) / seconds
         return LIVE_WIDTH * (1 - age), bottom - LIVE_HEIGHT * reading.probabilities[affect]
 
-    lines = "".join(line([point(reading, affect) for reading in readings], affect) for affect in AFFECTS)
+    runs = [list(run) for seen, run in groupby(readings, lambda reading: bool(reading.probabilities)) if seen]
+    lines = "".join(line([point(reading, affect) for reading in run], affect) for affect in AFFECTS for run in runs)
     label = escape(_("Probabilities of the three classes over time"))
     return Markup(
         f'<svg viewBox="0 0 {LIVE_WIDTH} {bottom + 2}" width="100%" role="img" aria-label="{label}">{key(0, _)}<rect x="0" '

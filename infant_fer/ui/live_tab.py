@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import gradio as gr
 from gradio.events import Dependency
 
+from infant_fer.batch.writers import NO_FACE
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.drawing import OVERLAYS, draw_faces
 from infant_fer.images import Photo
@@ -34,6 +35,8 @@ CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 IDLE = "Start the camera to see the reading here. Nothing is stored."
 PAUSED = "Paused. Frames are not read until you switch on again."
 NO_FRAME = "There is no frame yet. Start the camera first."
+CAMERA_OFF = "The camera is off. Start the camera first, then record."
+NOT_WHILE_PAUSED = "The reading is paused. Switch it on first, then record."
 NOTHING_RECORDED = "Nothing is recorded yet. Start the camera and press the record button."
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -92,7 +95,14 @@ def build_live_tab(
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
     frozen = freeze.click(events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private")
-    record.click(events.record, None, [reading], **QUIET)
+    camera_on = gr.Checkbox(visible=False)  # the browser knows
+    record.click(
+        events.record,
+        [switch, camera_on],
+        [reading],
+        js="(live) => [live, window.infantFer.cameraRuns()]",
+        **QUIET,
+    )
     saved = save.click(events.save, None, [payload], **QUIET)
     saved.success(None, [payload], None, js=SAVE_JS, api_visibility="private")
     return frozen
@@ -130,8 +140,12 @@ class LiveEvents:
             raise user_error(NO_FRAME)
         return [*read_photo(self.registry, session, session.frame, checkpoint), gr.update(selected="photo")]
 
-    def record(self, request: gr.Request):
+    def record(self, live: bool, camera_on: bool, request: gr.Request):
         session = self.sessions.get(request.session_hash)
+        if not camera_on:
+            raise user_error(CAMERA_OFF)
+        if not live:
+            raise user_error(NOT_WHILE_PAUSED)
         if session.frame is None:
             raise user_error(NO_FRAME)
         session.start_recording(time.monotonic())
@@ -153,25 +167,26 @@ def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, che
     """Read one webcam frame; return the picture with its overlay and the smoothed reading as HTML."""
     session.frame = frame
     report = registry.analyzer(checkpoint).analyze(frame, thorough=False)
+    now = time.monotonic()
     if not report.faces:
-        _ = translator(session.language)
-        advice = _("Bring the face closer, with light on it.")
-        return report.photo.rgb, f'<div class="ife"><h2>{_("No face in view")}</h2><p>{advice}</p></div>'
-    face, now = report.faces[0], time.monotonic()
+        readings = session.add_reading(LiveReading(now, {}, (), NO_FACE))
+        return report.photo.rgb, reading_html(readings, now, None, (), session)
+    face = report.faces[0]
     reading = LiveReading(now, face.prediction.probabilities, face.assessment.prediction_set, face.assessment.verdict)
     readings = session.add_reading(reading)
     return draw_faces(report, 1, OVERLAYS[0]), reading_html(readings, now, face, report.notes, session)
 
 
 def reading_html(
-    readings: Sequence[LiveReading], now: float, face: FaceReport, notes: Sequence[str], session: Session
+    readings: Sequence[LiveReading], now: float, face: FaceReport | None, notes: Sequence[str], session: Session
 ) -> str:
     """Return the mean of the last second as headline and bars, the newest frame's reasons, and the recent course as a chart.
 
-    A frame that allows no answer has the reason in their place. While a recording runs, and after it, its course follows.
+    A frame that allows no answer has the reason in their place, one without a face advice. While a recording runs, and
+    after it, its course follows.
     """
-    recent = [reading for reading in readings if now - reading.at <= SMOOTHING_SECONDS]
-    mean = {affect: sum(each.probabilities[affect] for each in recent) / len(recent) for affect in AFFECTS}
+    recent = [reading for reading in readings if now - reading.at <= SMOOTHING_SECONDS and reading.probabilities]
+    mean = {affect: sum(each.probabilities[affect] for each in recent) / max(1, len(recent)) for affect in AFFECTS}
     return str(
         live_html(
             face,
@@ -196,17 +211,20 @@ def named(readings: Sequence[LiveReading]) -> str | None:
     return affects.pop() if len(affects) == 1 else None
 
 
-def _recorded_seconds(session: Session) -> int:
-    return round(session.recorded[-1].at - session.recording_began) if session.recorded else 0
+def _recorded_seconds(session: Session) -> int | None:
+    return round(session.recorded[-1].at - session.recording_began) if session.recorded else None
 
 
 def recording_csv(readings: Sequence[LiveReading]) -> str:
-    """Return one row per frame: seconds since the first, verdict, label (empty where the verdict withholds it), probabilities."""
+    """Return one row per frame: seconds since the first, verdict, label (empty where the verdict withholds it), probabilities.
+
+    A frame without a face has the verdict NO_FACE and nothing beside it.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream)
     writer.writerow(("time_s", "verdict", "label", *AFFECTS))
     for reading in readings:
-        label = "" if reading.verdict == "cannot say" else named([reading]) or "not clear"
-        numbers = (f"{reading.probabilities[affect]:.4f}" for affect in AFFECTS)
+        label = "" if reading.verdict in ("cannot say", NO_FACE) else named([reading]) or "not clear"
+        numbers = (f"{reading.probabilities[affect]:.4f}" if reading.probabilities else "" for affect in AFFECTS)
         writer.writerow((f"{reading.at - readings[0].at:.2f}", reading.verdict, label, *numbers))
     return stream.getvalue()

@@ -25,7 +25,10 @@ RECORD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class LiveReading:
-    """What one webcam frame looks like, as its report says; `at` is time.monotonic() in seconds."""
+    """What one webcam frame looks like, as its report says; `at` is time.monotonic() in seconds.
+
+    A frame without a face has no probabilities.
+    """
 
     at: float
     probabilities: dict[str, float]

@@ -109,7 +109,14 @@ def texts() -> set[str]:
     ]
     single = {LIMITS, OUTSIDE_WARNING, TITLE, images.UNREADABLE, images.TOO_MANY_PIXELS, rules.NO_FACE_ADVICE}
     single |= {rules.SEARCH_STOPPED, layout.FORMATS, layout.PREDICTED, view.WAITING, style.CAMERA_ADVICE}
-    single |= {live_tab.IDLE, live_tab.PAUSED, live_tab.NO_FRAME, live_tab.NOTHING_RECORDED}
+    single |= {
+        live_tab.IDLE,
+        live_tab.PAUSED,
+        live_tab.NO_FRAME,
+        live_tab.NOTHING_RECORDED,
+        live_tab.CAMERA_OFF,
+        live_tab.NOT_WHILE_PAUSED,
+    }
     single |= {
         clip_tab.IDLE,
         clip_tab.HELP,

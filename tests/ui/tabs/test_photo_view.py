@@ -3,11 +3,13 @@
 import csv
 import io
 import re
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
 import gradio as gr
+import numpy as np
 import pytest
 from markupsafe import escape
 
@@ -17,6 +19,7 @@ from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
+from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import download
 from infant_fer.ui.live_tab import PAUSED, LiveEvents, read_frame, reading_html, recording_csv
 from infant_fer.ui.photo.tab import PhotoEvents
@@ -139,6 +142,32 @@ def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
     rows = list(csv.DictReader(io.StringIO(recording_csv(session.recorded))))
     assert [row["time_s"] for row in rows] == ["0.00", "19.50", "59.40"]
     assert [row["label"] for row in rows] == ["positive", "", "positive"]
+
+
+def test_frames_without_a_face_are_a_gap_in_the_chart_and_rows_of_the_recording(registry):
+    session = Session()
+    session.start_recording(time.monotonic())
+    for frame in (photo("smile"), Photo(np.zeros((240, 320, 3), np.uint8), (320, 240)), photo("smile")):
+        _, html = read_frame(registry, session, frame, "any")
+        assert "Recorded: " in html
+    assert [row["verdict"] for row in csv.DictReader(io.StringIO(recording_csv(session.recorded)))] == [
+        "answer",
+        "no face",
+        "answer",
+    ]
+    assert recording_csv(session.recorded).splitlines()[2].endswith(",no face,,,,")
+    assert live_chart(session.recorded, time.monotonic(), 60.0).count("<polyline") == 6  # three lines before and after
+    assert "Positive expression" in html
+
+
+@pytest.mark.parametrize(
+    ("live", "camera_on", "advice"), [(True, False, "Start the camera"), (False, True, "Switch it on")]
+)
+def test_a_recording_needs_a_camera_that_is_read(registry, live, camera_on, advice):
+    events, visitor = LiveEvents(registry, SessionStore()), gr.Request(session_hash="visitor", client=None, headers={})
+    events.frame(photo("smile"), "any", False, visitor)
+    with pytest.raises(gr.Error, match=advice):
+        events.record(live, camera_on, visitor)
 
 
 def test_a_picture_of_the_newest_frame_can_be_taken_while_the_reading_is_off(registry):
