@@ -10,8 +10,9 @@ import gradio_client
 import pytest
 from PIL import Image
 
+from infant_fer.images import UNREADABLE
 from infant_fer.ui import about_tab
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, ROOT
 from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, picture, upload, wait_for_map
 
 pytestmark = IN_BROWSER
@@ -77,6 +78,8 @@ def test_only_a_card_with_words_is_a_card():
 
     assert card("---\nlicense: mit\n---\n") == card("") == ""
     assert card("---\nlicense: mit\n---\n# Words\n") == "# Words"
+    tables = "| | wanted |\n|---|---|\n| a | b |\n\n## Goals < means\n\n| size |\n|---|\n| 1 |\n"
+    assert re.findall("<summary>(.*)</summary>", card(tables)) == ["wanted", "Goals &lt; means: size"]
 
 
 def choose_checkpoint(page, name: str) -> None:
@@ -167,6 +170,8 @@ def the_endpoint_says_the_same(report: dict, address: str) -> None:
     """The steadiness and the verdict that counts it are those beside the page's complete map."""
     client = gradio_client.Client(address, download_files=False, analytics_enabled=False, verbose=False)
     photo = gradio_client.handle_file(EXAMPLES / "smile.jpg")
+    [unread] = client.predict([gradio_client.handle_file(ROOT / "README.md")], api_name="/analyze_batch")
+    assert unread == {"file": "README.md", "error": UNREADABLE, "faces": []}
     answers = [client.predict(photo, explain=explain, api_name="/analyze") for explain in (True, False)]
     explained, plain = (answer["faces"][0]["assessment"] for answer in answers)
     assert explained == report["faces"][0]["assessment"]
@@ -237,7 +242,7 @@ def test_a_photo_chosen_while_the_removal_of_another_is_under_way_is_read(visit,
     assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
 
 
-def test_a_photo_without_a_face_gives_advice(visit, tmp_path):
+def test_without_an_answer_there_is_advice(visit, tmp_path, astronaut):
     Image.new("RGB", (640, 480), (0, 0, 0)).save(tmp_path / "black.png")
     page = visit()
     upload(page, tmp_path / "black.png")
@@ -245,10 +250,29 @@ def test_a_photo_without_a_face_gives_advice(visit, tmp_path):
     assert page.locator("#landmarks img").is_visible()
     assert not page.locator("#map, #legend, #save-map").and_(page.locator(":visible")).count()  # there is none
     assert page.locator("text=larger, well lit").is_visible()
+    Image.fromarray(astronaut).save(tmp_path / "adult.png")
+    upload(page, tmp_path / "adult.png")
+    page.wait_for_selector("#answer h2 >> text=Cannot say")
+    assert page.locator("#answer .withheld .bar").first.is_hidden()
+    page.click("#answer .withheld summary")  # the probabilities are there for whoever asks
+    assert page.locator("#answer .withheld .bar").first.is_visible()
 
 
-def test_about_shows_the_card(visit):
+# Opens a tab, and says whether anything moves then.
+ANIMATED = """async (name) => {
+    [...document.querySelectorAll("[role=tab]")].find((each) => each.innerText === name).click();
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+    return document.getAnimations().length > 0;
+}"""
+
+
+def test_about_shows_the_card_and_nothing_moves_for_who_wants_that(visit):
     page = visit()
+    page.context.new_cdp_session(page).send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    page.wait_for_function("() => document.querySelector('#projector').offsetHeight >= 44")
+    assert page.evaluate(ANIMATED, arg="About")  # Gradio's tabs fade in
+    page.emulate_media(reduced_motion="reduce")
+    assert not page.evaluate(ANIMATED, arg="Live")
     page.get_by_role("tab", name="About").click()
     page.wait_for_selector("text=not a medical device")
     assert len(page.inner_text("#card")) > 200

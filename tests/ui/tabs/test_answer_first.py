@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
     answered(page, "The page got no answer")
     assert "Positive" not in page.inner_text("#answer")
     page.context.set_offline(False)
+    page.reload()
+    page.click("#example-smile")
+    wait_for_map(page)
+    page.click("#settings button")
+    chosen = page.input_value("#checkpoint input")
+    page.click("#checkpoint input")
+    page.context.set_offline(True)
+    page.locator("[role=option]", has_text="infant-fer-vit").click()
+    answered(page, "The page got no answer")
+    page.wait_for_function("(chosen) => document.querySelector('#checkpoint input').value === chosen", arg=chosen)
+    page.context.set_offline(False)
 
 
 def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server, tmp_path):
@@ -204,6 +216,7 @@ def test_what_was_read_stands_once_in_the_tray_and_the_list(visit):
     answered(page, "Negative expression")
     wait_for_map(page)
     assert page.locator("#tray .card").count() == 2
+    the_projector_shows_the_answer_only(page)
     with page.expect_download() as download:
         open_tab(page, "Several")
         page.click("#several-json")
@@ -214,6 +227,24 @@ def test_what_was_read_stands_once_in_the_tray_and_the_list(visit):
     page.wait_for_selector("#tray .tray", state="hidden")
     assert page.locator("#tray-clear").is_hidden()
     assert page.locator(".card").count() == 0
+
+
+def the_projector_shows_the_answer_only(page) -> None:
+    parts = {
+        "#settings": False,
+        "#tray": False,
+        "#saves": False,
+        "#examples": False,
+        "#answer h2": True,
+        "#map img": True,
+    }
+    size = page.evaluate("parseFloat(getComputedStyle(document.querySelector('#answer h2')).fontSize)")
+    page.click("#projector")
+    assert page.get_attribute("#projector", "aria-pressed") == "true"
+    assert {part: page.locator(part).is_visible() for part in parts} == parts
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('#answer h2')).fontSize)") > 1.2 * size
+    page.click("#projector")
+    assert all(page.locator(part).is_visible() for part in parts)
 
 
 def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, tmp_path):
@@ -238,7 +269,7 @@ def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, tmp_path):
     page.unroute("**/upload?*")
     page.click("#example-smile")
     answered(page, "Positive expression")
-    page.route("**/queue/join*", lambda route: route.abort())
+    page.route(re.compile("queue/join|app_id"), lambda route: route.abort())  # and Gradio does not connect again
     open_tab(page, "Several")
     page.set_input_files("#several-files", EXAMPLES / "laugh.jpg")
     page.wait_for_selector(".several-fault >> text=laugh.jpg: The page got no answer.")
@@ -248,8 +279,17 @@ def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, tmp_path):
 def test_the_live_camera_starts_with_one_click_and_records(visit):
     page = visit()
     open_tab(page, "Live")
+    page.click("#live-record")
+    page.wait_for_selector("text=The camera is off. Start the camera first")
     page.click("#live-start")
     page.wait_for_selector("#live-view img")
+    page.click("#live-record")
+    page.wait_for_selector("#live-reading >> text=/Recorded: [0-9]+ of 60 seconds/")
+    with page.expect_download() as download:
+        page.click("#live-save")
+    head, *rows = Path(download.value.path()).read_text().splitlines()
+    assert head == "time_s,verdict,label,positive,neutral,negative"
+    assert rows[0] == "0.00,no face,,,,"  # the fake camera shows none
     first = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=first)
     assert page.evaluate(SEEN, "#live-reading h2")
