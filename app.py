@@ -86,4 +86,10 @@ def _examples() -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # while a thread computes a map, Python's own end is an abort by torch's C++ (SIGABRT)
