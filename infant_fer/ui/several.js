@@ -49,7 +49,7 @@ window.infantFerSeveral = (() => {
   const addLast = (card) => {
     if (!card) return;
     const file = window.infantFer.lastFile();  // of a newer photo, it may be
-    if (file?.name.startsWith(card.title)) files.set(card.number, file);
+    if (file && !files.has(card.number) && file.name.startsWith(card.title)) files.set(card.number, file);
     insert(card);
   };
   const failed = (key = "unanswered") => {
