@@ -269,8 +269,8 @@ def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, tmp_path):
     page.unroute("**/upload?*")
     page.click("#example-smile")
     answered(page, "Positive expression")
-    page.route(re.compile("queue/join|app_id"), lambda route: route.abort())  # and Gradio does not connect again
     open_tab(page, "Several")
+    page.route(re.compile("queue/join|app_id"), lambda route: route.abort())  # and Gradio does not connect again
     page.set_input_files("#several-files", EXAMPLES / "laugh.jpg")
     page.wait_for_selector(".several-fault >> text=laugh.jpg: The page got no answer.")
     assert "Positive expression" in page.text_content("#answer")
