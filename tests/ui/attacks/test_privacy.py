@@ -81,7 +81,7 @@ def test_several_photos_in_one_request(client, page_server, tmp_path):
     bad.write_bytes(b"no photo")
     paths = [EXAMPLES / "smile.jpg", bad, EXAMPLES / "cry.jpg"]
     answers = client.predict([gradio_client.handle_file(path) for path in paths], api_name="/analyze_batch")
-    assert [answer.get("file") for answer in answers] == ["smile.jpg", None, "cry.jpg"]
+    assert [answer.get("file") for answer in answers] == ["smile.jpg", "bad.jpg", "cry.jpg"]
     assert "could not be read" in answers[1]["error"]
     assert answers[2]["faces"][0]["label"] == "negative"
     assert files_in(page_server[1]) == []
