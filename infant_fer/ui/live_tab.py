@@ -80,10 +80,8 @@ def build_live_tab(
             )
             switch = gr.Checkbox(True, label=t("Read in real time"), elem_id="live-switch")
             freeze = gr.Button(t("Take a picture and explain it"), elem_id="freeze")
-            with gr.Row():
-                record = gr.Button(t("Record 60 seconds"), min_width=140, elem_id="live-record")
-                save = gr.Button(t("Save the recording (CSV)"), min_width=140, elem_id="live-save")
-    events, payload = LiveEvents(registry, sessions), gr.JSON(visible=False)
+            events = LiveEvents(registry, sessions)
+            _build_recording(events, switch, reading)
     checkpoint = photo_tab.settings.checkpoint
     camera.stream(
         events.frame,
@@ -95,7 +93,15 @@ def build_live_tab(
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
     frozen = freeze.click(events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private")
-    camera_on = gr.Checkbox(visible=False)  # the browser knows
+    return frozen
+
+
+def _build_recording(events: LiveEvents, switch: gr.Checkbox, reading: gr.HTML) -> None:
+    """Lay out and wire the buttons that record the readings and save them."""
+    with gr.Row():
+        record = gr.Button(t("Record 60 seconds"), min_width=140, elem_id="live-record")
+        save = gr.Button(t("Save the recording (CSV)"), min_width=140, elem_id="live-save")
+    camera_on, payload = gr.Checkbox(visible=False), gr.JSON(visible=False)  # the browser knows of the camera
     record.click(
         events.record,
         [switch, camera_on],
@@ -105,7 +111,6 @@ def build_live_tab(
     )
     saved = save.click(events.save, None, [payload], **QUIET)
     saved.success(None, [payload], None, js=SAVE_JS, api_visibility="private")
-    return frozen
 
 
 class LiveEvents:
