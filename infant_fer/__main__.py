@@ -1,4 +1,4 @@
-"""The command line: `infant-fer read|video|explain|evaluate|audit|render ...`; `python -m infant_fer PHOTO...` means `read`."""
+"""The command line: `infant-fer read|video|explain|evaluate|audit|trust|export|render ...`; `python -m infant_fer PHOTO...` means `read`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ DELEGATED = {  # commands with a parser of their own
     "evaluate": ("infant_fer.evaluate", "Measure checkpoints on labelled pictures."),
     "video": ("infant_fer.video.__main__", "Read clips: timelines, bouts and files for coding tools."),
     "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
+    "trust": ("infant_fer.trust.__main__", "Fit a checkpoint's trust data on labelled pictures."),
+    "export": ("infant_fer.export", "Write a checkpoint as ONNX, in float32 and in 8 bits."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
 EXTRA_OF = {"av": "video"}  # packages that a command cannot do without, and the extra that brings them

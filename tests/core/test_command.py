@@ -61,11 +61,11 @@ def test_wrong_options_and_help(capsys):
     assert main(["read"]) == 2
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for word in ("read", "evaluate", "audit", "render"):
+    for word in ("read", "evaluate", "audit", "trust", "export", "render"):
         assert word in shown
 
 
-@pytest.mark.parametrize("command", ["evaluate", "audit", "render"])
+@pytest.mark.parametrize("command", ["evaluate", "audit", "trust", "export", "render"])
 def test_other_commands_get_their_own_arguments(command, capsys):
     with pytest.raises(SystemExit) as end:
         import_module(DELEGATED[command][0]).main(["--help"])
