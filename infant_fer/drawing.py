@@ -26,7 +26,7 @@ FINE_BITS = 4  # cv2 draws with 1/16 px
 SHOWN_LONG_SIDE = 1024  # px; sharp on a page, a third of the bytes of the whole photo
 SURROUNDINGS = 0.7  # of the faces' longer side, kept on every side of a close-up
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-WITHHELD_COLOUR = "#3A3A3A"  # of a box where the answer is withheld: no affect's colour
+UNNAMED_COLOUR = "#3A3A3A"  # of a box where the answer names no affect: none of AFFECT_COLOURS
 
 
 def whole_view(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
@@ -47,14 +47,17 @@ def close_up(report: Report, long_side: int = SHOWN_LONG_SIDE) -> Report:
     return _transformed(report, window, min(scale, 4.0))  # beyond four times only the pixels grow
 
 
-def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines") -> np.ndarray:
+def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines", undecided: bool = False) -> np.ndarray:
     """Draw every face's box and number and the selected face's landmarks on a copy of the photo, (H, W, 3) uint8 RGB.
 
-    A box has the colour of the face's affect, or WITHHELD_COLOUR where the verdict is "cannot say".
+    A box has the colour of the affect that the face's answer names, UNNAMED_COLOUR where it names none: the verdict is
+    "cannot say", or several affects are possible. `undecided` says that of the selected face, whatever its answer names.
     """
     canvas = report.photo.rgb.copy()
     for face in report.faces:
-        _draw_box(canvas, face, face.number == selected, numbered=len(report.faces) > 1)
+        is_selected = face.number == selected
+        colour = _rgb(UNNAMED_COLOUR if undecided and is_selected else _colour_of(face))
+        _draw_box(canvas, face, colour, is_selected, numbered=len(report.faces) > 1)
         if face.number == selected and overlay != "box only":
             _draw_landmarks(canvas, face, overlay)
     return canvas
@@ -146,10 +149,15 @@ def _colour_table() -> np.ndarray:
     return (matplotlib.colormaps[COLOUR_MAP](np.arange(256))[:, :3] * 255).astype(np.uint8)
 
 
-def _draw_box(canvas: np.ndarray, face: FaceReport, selected: bool, numbered: bool) -> None:
+def _colour_of(face: FaceReport) -> str:
+    named = None if face.assessment.verdict == "cannot say" else face.assessment.label
+    return UNNAMED_COLOUR if named is None else AFFECT_COLOURS[named]
+
+
+def _draw_box(
+    canvas: np.ndarray, face: FaceReport, colour: tuple[int, int, int], selected: bool, numbered: bool
+) -> None:
     width = _line_width(face)
-    withheld = face.assessment.verdict == "cannot say"
-    colour = _rgb(WITHHELD_COLOUR if withheld else AFFECT_COLOURS[face.prediction.label])
     left, top, right, bottom = (round(value) for value in face.face.box_xyxy)
     if face.face.height_px >= SMALL_DRAWN_PX:
         cv2.rectangle(canvas, (left, top), (right, bottom), WHITE, width + (3 if selected else 2), cv2.LINE_AA)

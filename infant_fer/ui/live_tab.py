@@ -179,7 +179,9 @@ def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, che
     face = report.faces[0]
     reading = LiveReading(now, face.prediction.probabilities, face.assessment.prediction_set, face.assessment.verdict)
     readings = session.add_reading(reading)
-    return draw_faces(report, 1, OVERLAYS[0]), reading_html(readings, now, face, report.notes, session)
+    undecided = named(of_last_second(readings, now)) is None  # as the headline says
+    drawn = draw_faces(report, 1, OVERLAYS[0], undecided)
+    return drawn, reading_html(readings, now, face, report.notes, session)
 
 
 def reading_html(
@@ -190,7 +192,7 @@ def reading_html(
     A frame that allows no answer has the reason in their place, one without a face advice. While a recording runs, and
     after it, its course follows.
     """
-    recent = [reading for reading in readings if now - reading.at <= SMOOTHING_SECONDS and reading.probabilities]
+    recent = of_last_second(readings, now)
     mean = {affect: sum(each.probabilities[affect] for each in recent) / max(1, len(recent)) for affect in AFFECTS}
     return str(
         live_html(
@@ -207,6 +209,11 @@ def reading_html(
             language=session.language,
         )
     )
+
+
+def of_last_second(readings: Sequence[LiveReading], now: float) -> list[LiveReading]:
+    """Return the readings of frames with a face from the last SMOOTHING_SECONDS before `now`."""
+    return [reading for reading in readings if now - reading.at <= SMOOTHING_SECONDS and reading.probabilities]
 
 
 def named(readings: Sequence[LiveReading]) -> str | None:

@@ -81,7 +81,7 @@ window.infantFerSeveral = (() => {
   const html = (card, withBox) => `<figure class="card" data-number="${card.number}" style="border-color:${card.colour || "transparent"}">` +
     `<button type="button" class="card-open" aria-label="${escape(`${words("open")} ${card.title}: ${card.headline}`)}">` +
     (card.picture ? `<img src="${card.picture}" alt="">` : `<span class="card-none">–</span>`) + `</button>` +
-    `<figcaption><b>${escape(card.headline)}</b>${card.confidence ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +
+    `<figcaption><b>${escape(card.headline)}</b>${card.confidence && card.label !== "unclear" ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +
     `<span class="card-title">${breakable(escape(card.title))}</span>${withBox ? `<label><input type="checkbox" class="card-pick"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
   const drawTray = () => {
     const tray = $("#tray .tray-cards");

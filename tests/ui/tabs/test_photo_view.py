@@ -14,7 +14,7 @@ import pytest
 from markupsafe import escape
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.drawing import WITHHELD_COLOUR, _rgb
+from infant_fer.drawing import UNNAMED_COLOUR, _rgb, draw_faces
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
@@ -25,6 +25,7 @@ from infant_fer.ui.live_tab import PAUSED, LiveEvents, read_frame, reading_html,
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
 from infant_fer.ui.sessions import LiveReading, Session, SessionStore
+from infant_fer.ui.several.readings import reading_of
 from infant_fer.ui.style import CSS
 from tests.conftest import EXAMPLES
 
@@ -38,6 +39,10 @@ def registry(analyzer):
 
 def photo(name: str):
     return load_photo(EXAMPLES / f"{name}.jpg")
+
+
+def has_colour(picture: np.ndarray, colour: str) -> bool:
+    return bool((picture == _rgb(colour)).all(-1).any())
 
 
 def test_an_older_photo_that_comes_late_is_not_shown(registry, analyzer):
@@ -130,6 +135,23 @@ def test_a_wavering_reading_is_not_clear(analyzer):
     html = reading_html([LiveReading(1.0, unsure, ("positive", "neutral"))], 1.0, face, (), Session())
     assert "Not clear" in html
     assert html.count("stroke-dasharray") == 6  # three lines and their key
+
+
+def test_the_box_has_no_colour_of_an_affect_where_none_is_named(registry, analyzer):
+    report = analyzer.analyze(photo("smile"))
+    assert has_colour(draw_faces(report), AFFECT_COLOURS["positive"])
+    unclear = replace(report.face(1).assessment, verdict="caution", prediction_set=("positive", "neutral"))
+    report = report.with_assessment(1, unclear)
+    assert reading_of(report, 1, "en").headline == "Not clear"
+    drawn = draw_faces(report)
+    assert has_colour(drawn, UNNAMED_COLOUR)
+    assert not has_colour(drawn, AFFECT_COLOURS["positive"])
+    session = Session()
+    session.add_reading(LiveReading(time.monotonic(), dict.fromkeys(AFFECTS, 1 / 3), ("negative",)))
+    drawn, html = read_frame(registry, session, photo("smile"), "any")  # another affect within the same second
+    assert "Not clear" in html
+    assert has_colour(drawn, UNNAMED_COLOUR)
+    assert not has_colour(drawn, AFFECT_COLOURS["positive"])
 
 
 def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
@@ -237,8 +259,8 @@ def test_a_face_too_small_gets_no_headline_but_the_reason_and_a_tip(registry):
     assert "expression</h2>" not in visible
     assert 'class="bar"' not in visible
     assert 'class="bar"' in values[3]
-    assert (values[1] == _rgb(WITHHELD_COLOUR)).all(-1).any()  # the box
-    assert not (values[1] == _rgb(AFFECT_COLOURS[face.prediction.label])).all(-1).any()
+    assert has_colour(values[1], UNNAMED_COLOUR)  # the box
+    assert not has_colour(values[1], AFFECT_COLOURS[face.prediction.label])
     *_, (_, _, legend, _) = explained(registry, session, "any", FEW)
     assert "Where the model looked</h3>" in legend
     other = replace(FEW, target=next(affect for affect in AFFECTS if affect != face.prediction.label))
