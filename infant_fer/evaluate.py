@@ -81,7 +81,7 @@ def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]
     for name, cost in evaluation.costs.items():
         figures[name]["cost"] = asdict(cost)
     for name, found in evaluation.trust.items():
-        figures[name]["trust"] = found
+        figures[name]["trust"] = found.to_dict()
     if len(evaluation.models) > 1:
         more = {**more, "votes": votes(evaluation.models)}
     figures[next(iter(figures))].update(more)

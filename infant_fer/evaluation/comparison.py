@@ -26,7 +26,8 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.models.ensemble import MOST_MEMBERS, EnsembleModel, vote_of
 from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.trust.figures import MeasuredFaces, assessments, figures
+from infant_fer.trust.figures import TrustFigures
+from infant_fer.trust.measurement import MeasuredFaces, assessments, trust_figures
 from infant_fer.trust.outputs import FaceOutputs, outputs_of
 from infant_fer.trust.store import TrustData, known
 
@@ -76,7 +77,7 @@ class Evaluation:
     crops: np.ndarray  # (N, S, S, 3) uint8, those of the first checkpoint
     split: str  # one of SPLITS
     warnings: tuple[str, ...]  # sentences on why a figure may flatter, or differ from the training's
-    trust: dict[str, dict]  # figures of trust.figures by checkpoint, of those that have trust data
+    trust: dict[str, TrustFigures]  # by checkpoint, of those that have trust data
     costs: dict[str, Cost]  # by checkpoint
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
@@ -173,11 +174,11 @@ def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
     return _Read(checkpoint.name, predicted, dataset, trust, outputs, cost)
 
 
-def _trust_figures(read: _Read, split_name: str) -> dict:
+def _trust_figures(read: _Read, split_name: str) -> TrustFigures:
     """Return the figures of trust on the faces of one split."""
     rows = (read.dataset.images.split == split_name) & read.dataset.found
     faces = MeasuredFaces(read.dataset, known(read.outputs)).rows(rows)
-    return figures(assessments(known(read.trust), faces), faces.outputs)
+    return trust_figures(assessments(known(read.trust), faces), faces.outputs)
 
 
 def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:

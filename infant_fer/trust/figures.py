@@ -1,177 +1,115 @@
-"""How well does the trust hold on labelled faces? Coverage, risk, calibration and separation, each with n and interval."""
+"""What are the figures of a checkpoint's trust data? The measured values of one split, and their form in trust.json."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
-import cv2
-import numpy as np
-
-from infant_fer import metrics
-from infant_fer.alignment import AlignedFace
-from infant_fer.classifier import Prediction
-from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.face import Face, HeadPose
-from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
-from infant_fer.trust.assessment import VERDICTS, Assessment
-from infant_fer.trust.distance import KINDS, Distance
-from infant_fer.trust.gate import assess
-from infant_fer.trust.outputs import FaceOutputs
-from infant_fer.trust.rules import findings
-from infant_fer.trust.store import TrustData, TrustRows, known
+from infant_fer.trust.assessment import VERDICTS, Verdict
 
-FOLDS = 5
-COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
-OPEN_EYES = {"eyeBlinkLeft": 0.0, "eyeBlinkRight": 0.0}
-CHANGED = ("blurred copies", "dark copies")
-BLUR, DARK = 0.05, 0.1  # of changed copies: deviation as a share of the crop's side, and factor of the light
+OUT_OF_DISTRIBUTION = "out of distribution"
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredFaces:
-    """Faces of one kind with a checkpoint's outputs for them."""
+@dataclass(frozen=True)
+class Separation:
+    """How well one score tells a group of other faces from the held-out infants."""
 
-    dataset: AlignedDataset
-    outputs: FaceOutputs
-
-    def rows(self, chosen: np.ndarray) -> MeasuredFaces:
-        """Return some of the faces, by mask or indices."""
-        return MeasuredFaces(self.dataset.rows(chosen), self.outputs.rows(chosen))
+    auroc: float  # 1: every other face scores above every infant; NaN without one of both
+    false_positive_rate: float  # share of the group below the limit that keeps 95 % of the infants, 0..1
 
 
-def assessments(trust: TrustData, faces: MeasuredFaces) -> list[Assessment]:
-    """Assess every face as the app does, except for the head's turn and closed eyes, which the face cache does not keep."""
-    found = []
-    for row in range(len(faces.outputs)):
-        prediction = _prediction(faces.outputs, row)
-        landmarks = faces.dataset.landmarks_px[row]
-        if not faces.dataset.found[row]:
-            landmarks = np.array([[0, 0], faces.dataset.crops.shape[1:3]], np.float32)
-        face = Face(landmarks, OPEN_EYES, HeadPose(0, 0, 0))
-        aligned = AlignedFace(faces.dataset.crops[row], np.eye(2, 3))
-        found.append(assess(prediction, findings(face, aligned, prediction), trust))
-    return found
+@dataclass(frozen=True)
+class GroupFigures:
+    """What becomes of a group of faces that are to be declined."""
+
+    answered: Proportion  # plainly; a picture without a face is not answered
+    scores: Mapping[str, Separation]  # by the name of the score
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        scores = {
+            name: {"AUROC": each.auroc, "FPR at 95 % TPR": each.false_positive_rate}
+            for name, each in self.scores.items()
+        }
+        return {"answered": self.answered.to_dict(), "scores": scores}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping) -> GroupFigures:
+        """Read what `to_dict` wrote."""
+        scores = {
+            name: Separation(float(each["AUROC"]), float(each["FPR at 95 % TPR"]))
+            for name, each in plain["scores"].items()
+        }
+        return cls(Proportion.from_dict(plain["answered"]), scores)
 
 
-def cross_fitted(trust: TrustData, rows: TrustRows, dev: MeasuredFaces) -> list[Assessment]:
-    """Assess each held-out face by trust data fitted without its infant, in FOLDS folds; `dev` are the faces of rows.dev."""
-    infants, number = np.unique(dev.outputs.subject, return_inverse=True)
-    folds = min(FOLDS, len(infants))
-    fold = np.random.default_rng(0).permutation(len(infants))[number] % folds
-    found: list[Assessment | None] = [None] * len(dev.outputs)
-    for each in range(folds):
-        without = TrustData.fit(trust.fingerprint, _without(rows, fold != each))
-        held_out = np.flatnonzero(fold == each)
-        for row, assessment in zip(held_out, assessments(without, dev.rows(held_out)), strict=True):
-            found[row] = assessment
-    return [each for each in found if each is not None]
+@dataclass(frozen=True)
+class TrustFigures:
+    """How far the trust holds on the `n` faces of one split that have a known affect; intervals are those of Proportion.
 
-
-def figures(found: Sequence[Assessment], outputs: FaceOutputs) -> dict:
-    """Return every figure of N assessed faces as plain data; accuracy counts the faces with a known affect only."""
-    rated = outputs.truth >= 0
-    labelled, found = outputs.rows(rated), [each for each, taken in zip(found, rated, strict=True) if taken]
-    truth, right, subject = labelled.truth, labelled.right, labelled.subject
-    given = np.array([each.verdict == "answer" for each in found])
-    sets = np.array([[affect in each.prediction_set for affect in AFFECTS] for each in found])
-    inside, sizes = sets[np.arange(len(truth)), truth], sets.sum(1)
-    _, risk = metrics.risk_coverage(labelled.doubt, right)
-    groups = {"all": np.ones(len(truth), bool)}
-    groups |= {affect: truth == index for index, affect in enumerate(AFFECTS)}
-    for name, column in labelled.subgroups.items():
-        groups |= {f"{name} {value}": column == value for value in np.unique(column).tolist() if value}
-    return {
-        "n": len(truth),
-        "verdicts": {verdict: sum(each.verdict == verdict for each in found) for verdict in VERDICTS},
-        "answered": Proportion.of(given, subject).to_dict(),
-        "right among the answered": Proportion.of(right[given], subject[given]).to_dict(),
-        "errors that are not answered": Proportion.of(~given[~right], subject[~right]).to_dict(),
-        "coverage": {name: Proportion.of(inside[rows], subject[rows]).to_dict() for name, rows in groups.items()},
-        "mean set size": {name: float(sizes[rows].mean()) for name, rows in groups.items() if rows.any()},
-        "expected calibration error": metrics.calibration_error(labelled.probabilities, truth),
-        "the same if perfectly calibrated": metrics.calibration_error_of_chance(labelled.probabilities),
-        "AURC": metrics.area_under_risk_coverage(labelled.doubt, right),
-        "risk at coverage": {f"{share:g}": float(risk[int(np.ceil(share * len(risk))) - 1]) for share in COVERAGES},
-        "AUROC for errors": _error_aurocs(labelled, found),
-        "rank correlation of doubt and votes": _vote_correlation(outputs),
-    }
-
-
-def separation(trust: TrustData, rows: TrustRows, groups: Mapping[str, MeasuredFaces]) -> dict:
-    """Return for each group of other faces how well every score tells it from held-out infants, and how many are answered.
-
-    A score's figures are AUROC, and the share of the group below the limit that keeps 95 % of the infants.
+    coverage, mean_set_size: by "all", by affect, and by column and value of the table, such as "source web".
     """
-    train, infants = rows.train.labelled, rows.dev.labelled
-    scores: dict[str, Callable[[FaceOutputs], np.ndarray]] = {
-        "maximum probability": lambda outputs: 1 - outputs.probabilities.max(1)
-    }
-    if trust.distance is not None and train.features is not None:
-        kinds = {kind: Distance.fit(kind, train.features, train.truth) for kind in KINDS}
-        scores |= {name: partial(_distances, kind) for name, kind in kinds.items()}
-    if infants.usable is not None:
-        scores["usable head"] = lambda outputs: 1 - known(outputs.usable)
-    if trust.probe is not None:
-        probe = trust.probe
-        scores["probe"] = lambda outputs: 1 - probe.of(known(outputs.features))
-    table = {}
-    for name, group in groups.items():
-        other = np.arange(len(infants) + len(group.outputs)) >= len(infants)
-        found = {}
-        for score, of in scores.items():
-            values = np.concatenate([of(infants), of(group.outputs)])
-            missed = metrics.false_positive_rate(-values, ~other)
-            found[score] = {"AUROC": metrics.auc(values, other), "FPR at 95 % TPR": missed}
-        given = np.array([each.verdict == "answer" for each in assessments(trust, group)])
-        given &= group.dataset.found  # the app says that there is no face
-        table[name] = {"answered": Proportion.of(given).to_dict(), "scores": found}
-    return table
+
+    n: int
+    verdicts: Mapping[Verdict, int]  # faces with each
+    answered: Proportion  # plainly
+    right_among_answered: Proportion
+    errors_not_answered: Proportion  # of the faces whose most probable affect is wrong
+    coverage: Mapping[str, Proportion]  # the prediction set holds the label
+    mean_set_size: Mapping[str, float]  # affects in a prediction set; without the groups that have no face
+    calibration_error: float  # expected, 0..1
+    calibration_error_of_chance: float  # the mean of perfectly calibrated probabilities, 0..1
+    aurc: float  # area under risk and coverage, 0..1
+    risk_at_coverage: Mapping[float, float]  # share of errors among the least doubtful answers, by their share of all
+    error_aurocs: Mapping[str, float]  # of doubt, disagreement and distance for errors; NaN without an error
+    vote_correlation: (
+        float | None
+    )  # Spearman's, of doubt and entropy of votes, over all voted faces; None if raters agree
+    out_of_distribution: Mapping[str, GroupFigures] | None = None  # by group; None where not measured
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        plain = {
+            "n": self.n,
+            "verdicts": dict(self.verdicts),
+            "answered": self.answered.to_dict(),
+            "right among the answered": self.right_among_answered.to_dict(),
+            "errors that are not answered": self.errors_not_answered.to_dict(),
+            "coverage": {name: each.to_dict() for name, each in self.coverage.items()},
+            "mean set size": dict(self.mean_set_size),
+            "expected calibration error": self.calibration_error,
+            "the same if perfectly calibrated": self.calibration_error_of_chance,
+            "AURC": self.aurc,
+            "risk at coverage": {f"{share:g}": risk for share, risk in self.risk_at_coverage.items()},
+            "AUROC for errors": dict(self.error_aurocs),
+            "rank correlation of doubt and votes": self.vote_correlation,
+        }
+        if self.out_of_distribution is not None:
+            plain[OUT_OF_DISTRIBUTION] = {name: each.to_dict() for name, each in self.out_of_distribution.items()}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping) -> TrustFigures:
+        """Read what `to_dict` wrote. Raises KeyError, TypeError, ValueError or AttributeError where something does not fit."""
+        correlation, groups = plain["rank correlation of doubt and votes"], plain.get(OUT_OF_DISTRIBUTION)
+        return cls(
+            n=int(plain["n"]),
+            verdicts={verdict: int(plain["verdicts"][verdict]) for verdict in VERDICTS},
+            answered=Proportion.from_dict(plain["answered"]),
+            right_among_answered=Proportion.from_dict(plain["right among the answered"]),
+            errors_not_answered=Proportion.from_dict(plain["errors that are not answered"]),
+            coverage={name: Proportion.from_dict(each) for name, each in plain["coverage"].items()},
+            mean_set_size=_floats(plain["mean set size"]),
+            calibration_error=float(plain["expected calibration error"]),
+            calibration_error_of_chance=float(plain["the same if perfectly calibrated"]),
+            aurc=float(plain["AURC"]),
+            risk_at_coverage={float(share): float(risk) for share, risk in plain["risk at coverage"].items()},
+            error_aurocs=_floats(plain["AUROC for errors"]),
+            vote_correlation=None if correlation is None else float(correlation),
+            out_of_distribution=groups and {name: GroupFigures.from_dict(each) for name, each in groups.items()},
+        )
 
 
-def changed_crops(dataset: AlignedDataset) -> dict[str, np.ndarray]:
-    """Return (N, S, S, 3) blurred and dark copies of the crops, by name."""
-    side = dataset.crops.shape[1]
-    blurred = np.stack([cv2.GaussianBlur(crop, (0, 0), BLUR * side) for crop in dataset.crops])
-    return dict(zip(CHANGED, (blurred, (dataset.crops * DARK).round().astype(np.uint8)), strict=True))
-
-
-def _distances(kind: Distance, outputs: FaceOutputs) -> np.ndarray:
-    return kind.of(known(outputs.features))
-
-
-def _prediction(outputs: FaceOutputs, row: int) -> Prediction:
-    probabilities = dict(zip(AFFECTS, outputs.probabilities[row].tolist(), strict=True))
-    heads = {name: getattr(outputs, name) for name in ("usable", "mouth_covered", "disagreement")}
-    optional: dict[str, Any] = {name: float(values[row]) for name, values in heads.items() if values is not None}
-    return Prediction(
-        max(probabilities, key=probabilities.__getitem__),
-        probabilities,
-        features=None if outputs.features is None else outputs.features[row],
-        **optional,
-    )
-
-
-def _without(rows: TrustRows, kept: np.ndarray) -> TrustRows:
-    return TrustRows(rows.train, rows.dev.rows(kept), rows.others_train, rows.others_dev)
-
-
-def _error_aurocs(labelled: FaceOutputs, found: Sequence[Assessment]) -> dict[str, float]:
-    scores = {"doubt": labelled.doubt}
-    if labelled.disagreement is not None:
-        scores["disagreement of the members"] = labelled.disagreement
-    if all(each.distance is not None for each in found):
-        scores["distance"] = np.array([each.distance for each in found])
-    return {name: metrics.auc(values, ~labelled.right) for name, values in scores.items()}
-
-
-def _vote_correlation(outputs: FaceOutputs) -> float | None:
-    """Return Spearman's correlation of the doubt with the entropy of the raters' votes; None where all agree."""
-    from scipy.stats import spearmanr
-
-    voted = outputs.rows(outputs.votes.sum(1) > 0)
-    entropy = metrics.entropy(voted.votes)
-    return float(spearmanr(voted.doubt, entropy).statistic) if len(voted) and np.ptp(entropy) > 0 else None
+def _floats(plain: Mapping) -> dict[str, float]:
+    return {name: float(value) for name, value in plain.items()}

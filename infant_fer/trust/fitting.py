@@ -28,14 +28,14 @@ from infant_fer.images import PHOTO_SUFFIXES
 from infant_fer.labels import AFFECTS
 from infant_fer.models.features import fingerprint
 from infant_fer.training.infant_face.data import AGE_GROUP, OLDER_AGES, read_infants, read_older
-from infant_fer.trust.figures import (
+from infant_fer.trust.measurement import (
     CHANGED,
     MeasuredFaces,
     assessments,
     changed_crops,
     cross_fitted,
-    figures,
     separation,
+    trust_figures,
 )
 from infant_fer.trust.outputs import outputs_for, outputs_of_probabilities
 from infant_fer.trust.store import TrustData, TrustRows
@@ -161,11 +161,11 @@ def fit_trust(
     labelled = usable.rows(usable.outputs.truth != UNKNOWN)
     for name, crops in changed_crops(labelled.dataset).items():
         groups[name] = measured(replace(labelled.dataset, crops=crops))
-    found = {"dev": figures(cross_fitted(trust, rows, usable), usable.outputs)}
-    found["dev"]["out of distribution"] = separation(trust, rows, groups)
+    on_dev = trust_figures(cross_fitted(trust, rows, usable), usable.outputs)
+    found = {"dev": replace(on_dev, out_of_distribution=separation(trust, rows, groups))}
     if test:
         unseen = measured(_shown(faces.named("test")))
-        found["test"] = figures(assessments(trust, unseen), unseen.outputs)
+        found["test"] = trust_figures(assessments(trust, unseen), unseen.outputs)
     return replace(trust, figures=found)
 
 
@@ -178,7 +178,7 @@ def fit_trust_of_folds(model: PreTrainedModel, faces: AlignedDataset, probabilit
     held_out = MeasuredFaces(faces, outputs_of_probabilities(faces, probabilities))
     rows = TrustRows(held_out.outputs, held_out.outputs)
     trust = TrustData.fit(fingerprint(model), rows)
-    found = figures(cross_fitted(trust, rows, held_out), held_out.outputs)
+    found = trust_figures(cross_fitted(trust, rows, held_out), held_out.outputs)
     return replace(trust, figures={"cross-validation": found})
 
 

@@ -9,6 +9,7 @@ from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, wi
 from infant_fer.metrics import Proportion
 from infant_fer.trust.calibration import Reliability
 from infant_fer.trust.conformal import COVERAGE
+from infant_fer.trust.figures import GroupFigures, TrustFigures
 from infant_fer.trust.store import RISK, TrustData
 
 HEADING = "## When it answers, and how sure it is"
@@ -29,32 +30,21 @@ RELIABILITY = (
     "faces. The bins are the steps of an isotonic "
     "regression on the same faces, so the highest one flatters: read the lower end of its interval."
 )
-COUNTED = {
-    "answered": "faces that get a plain answer",
-    "right among the answered": "right among these",
-    "errors that are not answered": "wrong readings that get no plain answer",
-}
 AURC = "AURC"
-NUMBERS = (
-    "expected calibration error",
-    "the same if perfectly calibrated",
-    AURC,
-    "rank correlation of doubt and votes",
-)
 
 
 def trust_section(trust: TrustData) -> str:
-    """Return the card's section, with its heading, of trust data and their figures by split (trust.figures)."""
+    """Return the card's section, with its heading, of trust data and their figures by split."""
     lines = [HEADING, EXPLAINED, ""]
     for split, found in trust.figures.items():
-        lines += [*_markdown((f"{split}, n = {found['n']}", ""), rows_of(found)), ""]
+        lines += [*_markdown((f"{split}, n = {found.n}", ""), rows_of(found)), ""]
         lines += [
             *_markdown(*curve_rows(found)),
             "",
             f"{CURVE}, {split}; {AURC} is the area under the whole curve.",
             "",
         ]
-        if table := found.get("out of distribution"):
+        if table := found.out_of_distribution:
             lines += [*_markdown(*separation_rows(table)), "", SEPARATION, ""]
     lines += [*_markdown(*reliability_rows(trust.reliability)), "", RELIABILITY, ""]
     return "\n".join(lines)
@@ -70,54 +60,58 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def trust_text(figures: Mapping[str, dict]) -> str:
+def trust_text(figures: Mapping[str, TrustFigures]) -> str:
     """Return the same figures as plain lines."""
     lines = []
     for split, found in figures.items():
-        lines.append(f"{split}, n = {found['n']}")
+        lines.append(f"{split}, n = {found.n}")
         lines += [f"  {name}: {value}" for name, value in rows_of(found)]
-        if table := found.get("out of distribution"):
+        if table := found.out_of_distribution:
             head, body = separation_rows(table)
             lines += ["  " + " | ".join(row) for row in (head, *body)]
     return "\n".join(lines)
 
 
-def trust_sections(figures: Mapping[str, dict]) -> list[Section]:
+def trust_sections(figures: Mapping[str, TrustFigures]) -> list[Section]:
     """Return sections of the evaluation's page."""
     blocks: list[Block] = [Text(EXPLAINED)]
     for split, found in figures.items():
-        blocks.append(Table(rows_of(found), (split, f"n = {found['n']}")))
-        blocks.append(Figure.of_png(plots.risk_coverage(curve_of(found), found[AURC]), f"{CURVE}, {split}."))
-        if table := found.get("out of distribution"):
+        blocks.append(Table(rows_of(found), (split, f"n = {found.n}")))
+        blocks.append(
+            Figure.of_png(plots.risk_coverage(list(found.risk_at_coverage.items()), found.aurc), f"{CURVE}, {split}.")
+        )
+        if table := found.out_of_distribution:
             head, body = separation_rows(table)
             blocks.append(Table(body, head))
     return [Section(HEADING.removeprefix("## "), blocks)]
 
 
-def rows_of(found: Mapping) -> list[tuple[str, str]]:
+def rows_of(found: TrustFigures) -> list[tuple[str, str]]:
     """Return (name, value with interval and n) for the figures of one split."""
-    rows = [(words, Proportion.from_dict(found[name]).short) for name, words in COUNTED.items()]
-    for name, share in found["coverage"].items():
-        size = found["mean set size"].get(name)
-        if size is not None:
-            rows.append(
-                (f"label in the prediction set, {name}", f"{Proportion.from_dict(share).short}, mean size {size:.2f}")
-            )
-    rows += [(name, f"{found[name]:.3f}") for name in NUMBERS if found[name] is not None]
-    rows += [(f"AUROC of {name} for errors", f"{value:.3f}") for name, value in found["AUROC for errors"].items()]
+    rows = [
+        ("faces that get a plain answer", found.answered.short),
+        ("right among these", found.right_among_answered.short),
+        ("wrong readings that get no plain answer", found.errors_not_answered.short),
+    ]
+    for name, share in found.coverage.items():
+        if size := found.mean_set_size.get(name):
+            rows.append((f"label in the prediction set, {name}", f"{share.short}, mean size {size:.2f}"))
+    numbers = {
+        "expected calibration error": found.calibration_error,
+        "the same if perfectly calibrated": found.calibration_error_of_chance,
+        AURC: found.aurc,
+        "rank correlation of doubt and votes": found.vote_correlation,
+    }
+    rows += [(name, f"{value:.3f}") for name, value in numbers.items() if value is not None]
+    rows += [(f"AUROC of {name} for errors", f"{value:.3f}") for name, value in found.error_aurocs.items()]
     return rows
 
 
-def curve_of(found: Mapping) -> list[tuple[float, float]]:
-    """Return (coverage, risk) of the figures of one split, both 0..1."""
-    return [(float(share), risk) for share, risk in found["risk at coverage"].items()]
-
-
-def curve_rows(found: Mapping) -> tuple[list[str], list[list[str]]]:
+def curve_rows(found: TrustFigures) -> tuple[list[str], list[list[str]]]:
     """Return head and the one row of the errors among the least doubtful answers."""
-    curve = curve_of(found)
-    return ["answered", *(f"{share * 100:.0f} %" for share, _ in curve)], [
-        ["wrong of these", *(f"{risk * 100:.1f} %" for _, risk in curve)]
+    curve = found.risk_at_coverage
+    return ["answered", *(f"{share * 100:.0f} %" for share in curve)], [
+        ["wrong of these", *(f"{risk * 100:.1f} %" for risk in curve.values())]
     ]
 
 
@@ -132,12 +126,12 @@ def reliability_rows(reliability: Reliability) -> tuple[list[str], list[list[str
     return ["answer", "probability", "right", "share"], rows
 
 
-def separation_rows(table: Mapping[str, dict]) -> tuple[list[str], list[list[str]]]:
+def separation_rows(table: Mapping[str, GroupFigures]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table of faces that are to be declined."""
-    scores = list(next(iter(table.values()))["scores"])
+    scores = list(next(iter(table.values())).scores)
     rows = []
     for group, found in table.items():
-        each = (found["scores"][score] for score in scores)
-        cells = [f"{one['AUROC']:.3f} / {one['FPR at 95 % TPR'] * 100:.0f} %" for one in each]
-        rows.append([group, *cells, Proportion.from_dict(found["answered"]).short])
+        each = (found.scores[score] for score in scores)
+        cells = [f"{one.auroc:.3f} / {one.false_positive_rate * 100:.0f} %" for one in each]
+        rows.append([group, *cells, found.answered.short])
     return ["AUROC / false positives", *scores, "plainly answered"], rows

@@ -20,6 +20,7 @@ from infant_fer.metrics import auc, risk_coverage
 from infant_fer.trust.calibration import Reliability
 from infant_fer.trust.conformal import PredictionSets
 from infant_fer.trust.distance import KINDS, Distance, Gaussian, InfantProbe
+from infant_fer.trust.figures import TrustFigures
 
 if TYPE_CHECKING:  # loads torch
     from infant_fer.trust.outputs import FaceOutputs
@@ -68,7 +69,9 @@ class TrustData:
     distance: Distance | None = None
     distance_quantiles: np.ndarray | None = None  # (101,) of held-out infants
     probe: InfantProbe | None = None
-    figures: dict = field(default_factory=dict)  # measured on the held-out faces, for the card
+    figures: Mapping[str, TrustFigures] = field(
+        default_factory=dict
+    )  # by split, measured on held-out faces, for the card
 
     @classmethod
     def fit(cls, fingerprint: str, rows: TrustRows) -> TrustData:
@@ -124,7 +127,7 @@ class TrustData:
             "agreement": list(self.agreement),
             "distance": None if self.distance is None else _distance_settings(self),
             "probe_bias": None if self.probe is None else self.probe.bias,
-            "figures": self.figures,
+            "figures": {split: each.to_dict() for split, each in self.figures.items()},
         }
         tensors = _tensors(self)
         write_atomically(folder / TENSORS, save({name: np.ascontiguousarray(each) for name, each in tensors.items()}))
@@ -268,7 +271,7 @@ def _from_files(settings: Mapping, tensors: Mapping[str, np.ndarray]) -> TrustDa
         distance=distance,
         distance_quantiles=quantiles,
         probe=probe,
-        figures=dict(settings["figures"]),
+        figures={split: TrustFigures.from_dict(each) for split, each in settings["figures"].items()},
     )
 
 

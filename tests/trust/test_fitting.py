@@ -130,9 +130,9 @@ def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):
     trust = fit_trust_of_folds(model, faces, right)
     assert trust.distance is None
     found = trust.figures["cross-validation"]
-    assert found["n"] == 102
-    assert found["errors that are not answered"]["n"] == 10
-    assert found["coverage"]["all"]["value"] >= 0.95
+    assert found.n == 102
+    assert found.errors_not_answered.n == 10
+    assert found.coverage["all"].value >= 0.95
 
 
 def test_one_held_out_infant_is_too_few(data):

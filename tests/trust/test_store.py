@@ -12,9 +12,11 @@ from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.features import fingerprint
+from infant_fer.trust.figures import TrustFigures
 from infant_fer.trust.gate import assess
 from infant_fer.trust.outputs import FaceOutputs
 from infant_fer.trust.store import RISK, SETTINGS, TENSORS, TrustData, TrustRows, doubt_limit
+from tests.conftest import ROOT
 from tests.tiny_checkpoints import save_tiny
 
 
@@ -61,6 +63,15 @@ def test_what_is_saved_is_read_back(fitted, tmp_path):
     assert TrustData.load(tmp_path / "nowhere", "0123") is None
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "checkpoints").glob("*/trust.json")), ids=lambda file: file.parent.name)
+def test_stored_figures_are_read_and_written_key_for_key(file):
+    stored = json.loads(file.read_text("utf-8"))["figures"]
+    read = {split: TrustFigures.from_dict(plain) for split, plain in stored.items()}
+    assert read["dev"].out_of_distribution["adults"].scores["usable head"].auroc > 0.99
+    assert read["test"].out_of_distribution is None
+    assert json.dumps({split: each.to_dict() for split, each in read.items()}) == json.dumps(stored)
+
+
 def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
     folder = save_tiny(tmp_path / "tiny")
     assert AffectClassifier.from_pretrained(folder).trust is None
@@ -86,6 +97,7 @@ def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
         {"distance": {"kind": "taxi", "quantiles": [0.0] * 101, "rest": {"classes": 1.0}}},
         {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 3, "rest": {"classes": 1.0}}},
         {"figures": 3},
+        {"figures": {"dev": {"n": 3}}},
     ],
 )
 def test_damaged_settings_are_one_clear_error(fitted, tmp_path, damage):
