@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infant_fer.locales import Message
@@ -32,12 +33,11 @@ def assess(
     CLEAR_PROBABILITY, else the two most probable ones; with trust data the affects of their set belong to it, too.
     """
     against = [finding for finding in found if finding.verdict != "answer"]
-    statistics: dict = (
-        {"prediction_set": _most_probable(prediction)} if trust is None else _statistics(prediction, trust)
-    )
+    assessment = Assessment("answer", _most_probable(prediction))
     if trust is not None:
-        against += _from_statistics(prediction, trust, statistics)
-    if len(statistics["prediction_set"]) > 1:
+        assessment = _with_statistics(assessment, prediction, trust)
+        against += _from_statistics(prediction, trust, assessment)
+    if len(assessment.prediction_set) > 1:
         against.append(Finding(UNDECIDED, "caution"))
     if steadiness is not None and steadiness["same"] < STEADY_SHARE * steadiness["n"]:
         text = Message("Small changes of the picture change the answer: it is the same in {same} of {n}.", **steadiness)
@@ -46,29 +46,30 @@ def assess(
     for finding in sorted(against, key=weight):
         codes.setdefault(finding.reason.code, finding)
     reasons = tuple(codes.values())
-    return Assessment(
+    return replace(
+        assessment,
         verdict=max((finding.verdict for finding in reasons), key=VERDICTS.index, default=VERDICTS[0]),
         reasons=tuple(finding.reason for finding in reasons),
         tip=next((finding.tip for finding in reasons if finding.tip), None),
         steadiness=steadiness,
-        **statistics,
     )
 
 
-def _statistics(prediction: Prediction, trust: TrustData) -> dict:
-    """Return the statistics of an Assessment that trust data give, rounded as they are shown."""
+def _with_statistics(assessment: Assessment, prediction: Prediction, trust: TrustData) -> Assessment:
+    """Return the assessment with the statistics that trust data give, rounded as they are shown."""
     distance = None
     if trust.distance is not None and prediction.features is not None:
         distance = round(trust.distance_rank(float(trust.distance.of(prediction.features[None])[0])), 3)
-    return {
-        "prediction_set": _joined(prediction, trust.sets.of(prediction.probabilities)),
-        "calibrated": trust.reliability.of(prediction.label, prediction.probabilities[prediction.label]),
-        "agreement": round(float(trust.expected_agreement(prediction.doubt)), 3),
-        "distance": distance,
-    }
+    return replace(
+        assessment,
+        prediction_set=_joined(prediction, trust.sets.of(prediction.probabilities)),
+        calibrated=trust.reliability.of(prediction.label, prediction.probabilities[prediction.label]),
+        agreement=round(float(trust.expected_agreement(prediction.doubt)), 3),
+        distance=distance,
+    )
 
 
-def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict) -> Iterator[Finding]:
+def _from_statistics(prediction: Prediction, trust: TrustData, found: Assessment) -> Iterator[Finding]:
     limits, features = trust.limits, prediction.features
     infant = prediction.usable
     if infant is None and trust.probe is not None and features is not None:
@@ -86,9 +87,9 @@ def _from_statistics(prediction: Prediction, trust: TrustData, statistics: dict)
         yield Finding(
             Reason("unlike_training", "The model's networks disagree: it has seen few faces like this one."), "caution"
         )
-    if len(statistics["prediction_set"]) == 1 and prediction.doubt > limits.doubt:
+    if len(found.prediction_set) == 1 and prediction.doubt > limits.doubt:
         yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
-    if statistics["agreement"] < PEOPLE_AGREE:
+    if found.agreement is not None and found.agreement < PEOPLE_AGREE:
         yield Finding(Reason("people_disagree", "People would probably disagree about this face, too."), "caution")
 
 
