@@ -95,12 +95,13 @@ window.infantFer = (() => {
   };
 
   // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's, nor do events that do not reach it.
-  // Each field for files other than the photo's says so itself: {field: its id, owns(file), failed(key of the words)}.
+  // Each field for files other than the photo's says so itself: {field: its id, owns(file),
+  // failed(key of the words, file if its upload failed)}.
   const senders = [];
   const same = (one, other) => Boolean(one && other) && one.name === other.name && one.size === other.size;
   const uploadFailed = (options, key) => {
     const file = options?.body?.get?.("files");
-    (senders.find((each) => each.owns(file))?.failed || fail)(key);
+    (senders.find((each) => each.owns(file))?.failed || fail)(key, file);
   };
   const eventFailed = (options) => {
     const trigger = JSON.parse(options.body).trigger_id;

@@ -4,7 +4,8 @@ window.infantFerSeveral = (() => {
   const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"], LABELS = ["positive", "neutral", "negative", "unclear", "none"];
   const { words, escape } = window.infantFer;
   const $ = (selector) => document.querySelector(selector);
-  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0;
+  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0, requests = 0;
+  const sent = new Map();  // the photos whose answer is awaited, those that were given up too, by the id of their request; the oldest first
   const files = new Map();  // by the number of their card, so that one can be opened again
   const faults = new Map();  // what is wrong (a key of the words, or a sentence), and the names of the files that have it
 
@@ -33,16 +34,27 @@ window.infantFerSeveral = (() => {
     if (current.size > window.infantFer.MAX_BYTES) { fault("too_large", current.name); done += 1; next(); return; }
     const input = $("#several-photo input[type=file]");
     if (!input) { setTimeout(() => { const file = current; current = null; waiting.unshift(file); next(); }, 100); return; }
+    sent.set(requests += 1, { file: current, begun: false });
     window.infantFer.put(current, input);
     clearTimeout(patience);
-    patience = setTimeout(() => failed(), PATIENCE);
+    patience = setTimeout(giveUp, PATIENCE);
+  };
+  const uploading = (file) => [...sent].find(([, each]) => !each.begun && window.infantFer.same(each.file, file)) || [];
+  // The values of the event that reads an uploaded photo: the server's answer repeats the id of its request.
+  const begin = (photo, checkpoint) => {
+    const name = photo?.orig_name || "", [id, request] = uploading({ name, size: photo?.size });
+    if (request) request.begun = true;
+    return [photo, name, id ?? null, checkpoint];
   };
   const add = (card) => {
     if (!card) return;
-    clearTimeout(patience);
-    if (card.full) { fault(card.fault); stop(); next(); return; }
-    if (current) files.set(card.number, current);
+    const file = sent.get(card.request)?.file;
+    sent.delete(card.request);
+    if (card.full) { clearTimeout(patience); fault(card.fault); stop(); next(); return; }
+    if (file) { files.set(card.number, file); withdraw("unanswered", file.name); }
     insert(card);
+    if (!file || file !== current || pause) return;  // it was given up before, and the next one is under way
+    clearTimeout(patience);
     done += 1;
     next();
   };
@@ -52,17 +64,28 @@ window.infantFerSeveral = (() => {
     if (file && !files.has(card.number) && file.name.startsWith(card.title)) files.set(card.number, file);
     insert(card);
   };
-  const failed = (key = "unanswered") => {
+  const giveUp = (key = "unanswered") => {
     clearTimeout(patience);
     if (!current || pause) return;
     fault(key, current.name);
     done += 1;
     pause = setTimeout(() => { pause = 0; next(); }, 1500);
   };
-  window.infantFer.senders.push({ field: "several-photo", owns: (file) => !pause && window.infantFer.same(file, current), failed });
+  // No answer will come: to the upload of `file`, or to the oldest event, since the server answers in order.
+  const failed = (key, file) => {
+    const [id, lost] = file ? uploading(file) : [...sent].find(([, each]) => each.begun) || [];
+    sent.delete(id);
+    if (lost && lost.file === current) giveUp(key);
+  };
+  window.infantFer.senders.push({ field: "several-photo", owns: (file) => uploading(file).length > 0, failed });
   const stop = () => { stopped = true; waiting = []; };
-  const name = () => current ? current.name : "";
   const fault = (key, name) => { faults.set(key, [...(faults.get(key) || []), ...(name ? [name] : [])]); sayFaults(); };
+  const withdraw = (key, name) => {
+    const names = faults.get(key) || [], place = names.indexOf(name);
+    if (place >= 0) names.splice(place, 1);
+    if (names.length === 0) faults.delete(key);
+    sayFaults();
+  };
   const noFault = () => { faults.clear(); sayFaults(); };
   const sayFaults = () => {
     const place = $(".several-fault");
@@ -211,5 +234,5 @@ window.infantFerSeveral = (() => {
       parts.push(value);
     }
   };
-  return { add, addLast, failed, name, chosen, clear, draw };
+  return { add, addLast, begin, failed, chosen, clear, draw };
 })();

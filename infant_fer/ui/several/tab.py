@@ -37,6 +37,7 @@ NONE_YET = "There is nothing to save yet. Choose some photos first."
 class _Parts:
     photo: PhotoInput
     name: gr.Textbox
+    request_id: gr.Number
     answer: gr.JSON
     detail: gr.HTML
     chosen: gr.JSON
@@ -66,6 +67,7 @@ def build_several_tab(
     parts = _Parts(
         photo=photo,
         name=gr.Textbox(visible=False),
+        request_id=gr.Number(visible=False, precision=0),
         answer=gr.JSON(visible=False),
         detail=detail,
         chosen=gr.JSON(visible=False),
@@ -84,15 +86,17 @@ class SeveralEvents:
     def __init__(self, registry: CheckpointRegistry, sessions: SessionStore):
         self.registry, self.sessions = registry, sessions
 
-    def read(self, photo: Photo | ImageError | None, name: str, checkpoint: str, request: gr.Request):
-        """Read one photo and keep its answer; return what the browser shows of it, and an empty photo."""
+    def read(
+        self, photo: Photo | ImageError | None, name: str, request_id: int | None, checkpoint: str, request: gr.Request
+    ):
+        """Read one photo and keep its answer; return what the browser shows of it, with its request's id, and an empty photo."""
         if photo is None:
             return gr.skip(), gr.skip()
         session = created(self.sessions, request)
         number = session.next_reading_number()
         if number is None:
             sentence = translator(session.language)(FULL, count=MAX_READINGS)
-            return {"fault": sentence, "full": True}, None
+            return {"fault": sentence, "full": True, "request": request_id}, None
         try:
             if isinstance(photo, ImageError):
                 raise photo
@@ -101,7 +105,7 @@ class SeveralEvents:
         except InfantFERError as error:
             reading = unread((name or "")[:120], number, translator(session.language)(error.sentence), session.language)
         session.keep_reading(number, reading)
-        return card(reading, session.language), None
+        return card(reading, session.language) | {"request": request_id}, None
 
     def list_shown(self, request: gr.Request):
         """List the report that the Photo tab shows unless it is listed; return what the list shows of it, or None."""
@@ -162,9 +166,9 @@ def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> Callable
     checkpoint = photo_tab.settings.checkpoint
     read = parts.photo.input(
         events.read,
-        [parts.photo, parts.name, checkpoint],
+        [parts.photo, parts.name, parts.request_id, checkpoint],
         [parts.answer, parts.photo],
-        js="(photo, _, checkpoint) => [photo, window.infantFerSeveral.name(), checkpoint]",
+        js="(photo, _name, _id, checkpoint) => window.infantFerSeveral.begin(photo, checkpoint)",
         trigger_mode="multiple",
         concurrency_id="photo",
         concurrency_limit=PHOTO_PLACES,

@@ -173,13 +173,14 @@ def sort_and_filter_several(page) -> None:
     page.select_option(".several-filter", "l:negative")
     assert several_titles(page) == ["cry.jpg"]
     page.select_option(".several-filter", "")
-    unsure = {"number": 99, "title": "unsure.jpg", "headline": "Not clear", "verdict": "caution", "label": "neutral"}
+    unsure = {"number": 99, "title": "unsure.jpg", "headline": "Not clear", "verdict": "caution", "label": "unclear"}
     page.evaluate("(card) => window.infantFerSeveral.add(card)", unsure | {"picture": "", "confidence": 0.62})
     page.select_option(".several-confidence", label="below 70 %")
     assert several_titles(page) == ["unsure.jpg"]  # not those without an answer
+    assert "%" not in page.inner_text(".several-grid .card")  # of which affect?
     page.select_option(".several-confidence", label="all")
     page.select_option(".several-sort", "label")
-    assert several_titles(page) == ["smile.jpg", "unsure.jpg", "cry.jpg", "broken.jpg"]
+    assert several_titles(page) == ["smile.jpg", "cry.jpg", "unsure.jpg", "broken.jpg"]
     page.select_option(".several-sort", "title")
     assert several_titles(page) == ["broken.jpg", "cry.jpg", "smile.jpg", "unsure.jpg"]
 

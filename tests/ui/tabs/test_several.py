@@ -58,8 +58,8 @@ def test_two_are_compared_on_one_scale_and_in_words(readings):
 
 def test_tables_hold_every_photo(events):
     for name in ("smile", "cry"):
-        events.read(replace(load_photo(EXAMPLES / f"{name}.jpg"), name=f"{name}.jpg"), name, "any", VISITOR)
-    shown, photo = events.read(ImageError(UNREADABLE), "=broken.jpg", "any", VISITOR)
+        events.read(replace(load_photo(EXAMPLES / f"{name}.jpg"), name=f"{name}.jpg"), name, 1, "any", VISITOR)
+    shown, photo = events.read(ImageError(UNREADABLE), "=broken.jpg", 2, "any", VISITOR)
     assert photo is None
     assert shown["verdict"] == "none"
     rows = list(csv.DictReader(io.StringIO(content(events.save("csv")(VISITOR)))))
@@ -94,12 +94,12 @@ def test_a_report_of_sixty_photos_starts_with_a_summary_and_is_small(readings):
 def test_the_list_has_an_end(events, monkeypatch):
     monkeypatch.setattr(sessions_module, "MAX_READINGS", 1)
     photo = load_photo(EXAMPLES / "smile.jpg")
-    assert "full" not in events.read(photo, "a.jpg", "any", VISITOR)[0]
-    assert events.read(photo, "b.jpg", "any", VISITOR)[0]["full"]
+    assert "full" not in events.read(photo, "a.jpg", 1, "any", VISITOR)[0]
+    assert events.read(photo, "b.jpg", 2, "any", VISITOR)[0]["full"]
 
 
 def test_what_is_kept_belongs_to_one_visitor(events):
-    shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", "any", VISITOR)
+    shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", 1, "any", VISITOR)
     assert "expression looks positive" in events.open_one([shown["number"]], VISITOR)
     with pytest.raises(gr.Error, match="no longer kept"):
         events.open_one([shown["number"]], gr.Request(session_hash="another", client=None, headers={}))

@@ -1,0 +1,43 @@
+"""What the page does when an answer comes late, or never; in a real browser."""
+
+from tests.conftest import EXAMPLES
+from tests.ui.browser import IN_BROWSER, open_tab
+
+pytestmark = IN_BROWSER
+PATIENCE_MS = 120_000  # of several.js
+
+
+def held_events(page, name: str) -> list:
+    """Return a list of the events of the component `name` that the page sends from now on; each waits there for `continue_`."""
+    field = page.evaluate(
+        "(name) => gradio_config.components.find((each) => each.props?.elem_id === name).id", arg=name
+    )
+    held = []
+    page.route(
+        "**/queue/join*",
+        lambda route: held.append(route) if route.request.post_data_json["trigger_id"] == field else route.continue_(),
+    )
+    return held
+
+
+def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit):
+    page = visit()
+    open_tab(page, "Several")
+    held = held_events(page, "several-photo")
+    page.clock.install()
+    with page.expect_request("**/queue/join*"):
+        page.set_input_files("#several-files", [EXAMPLES / "smile.jpg", EXAMPLES / "cry.jpg"])
+    page.clock.fast_forward(PATIENCE_MS)
+    page.wait_for_selector(".several-fault >> text=smile.jpg: The page got no answer.")
+    with page.expect_request("**/queue/join*"):
+        page.clock.fast_forward(2_000)
+    held[0].continue_()
+    page.wait_for_selector(".several-grid .card")
+    assert page.inner_text(".several-fault") == ""
+    held[1].continue_()
+    page.wait_for_function("() => document.querySelectorAll('.several-grid .card').length === 2")
+    page.wait_for_selector(".several-progress", state="hidden")
+    open_tab(page, "Photo")
+    for name, words in (("smile", "Positive"), ("cry", "Negative")):  # the file behind each card is its own
+        page.click(f"#tray .card-open[aria-label*='{name}.jpg']")
+        page.wait_for_selector(f"#answer >> text={words} expression")
