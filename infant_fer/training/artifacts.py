@@ -121,7 +121,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
     write_checkpoint(output, write)
 
 
-def report(name: str, result: ExperimentResult, maps: list[MeanMap], show_faces: bool = False) -> str:
+def report(name: str, result: ExperimentResult, maps: Sequence[MeanMap], show_faces: bool = False) -> str:
     """Return the report page of a run."""
     split, measured = result.measured
     run = result.provenance
@@ -209,7 +209,7 @@ def _frame_blocks(frames: Sequence[np.ndarray]) -> list[Block]:
     return [Text(PRIVATE, warning=True), Figure(moving, captions[0]), Figure(stills, captions[1])]
 
 
-def _map_blocks(maps: list[MeanMap]) -> list[Block]:
+def _map_blocks(maps: Sequence[MeanMap]) -> list[Block]:
     if not maps:
         return []
     rows = [(part, *(each.shares[part] for each in maps)) for part in maps[0].shares]

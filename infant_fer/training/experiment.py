@@ -18,6 +18,7 @@ from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_ho
 from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, trainable_rows, with_joined_subjects, without_leaks
 from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
 from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
@@ -59,6 +60,7 @@ class ExperimentResult:
     keep: str = "best"  # which epoch was kept
     candidates: Sequence[Candidate] = ()  # the variants that were compared, this one among them
     frames: Sequence[np.ndarray] = ()  # (H, W, 3) uint8: the maps of the watched faces after every epoch
+    maps: Sequence[MeanMap] | None = None  # of the model over the faces of `measured`, where variants.maps_of has run
 
     @property
     def measured(self) -> tuple[str, Predictions]:

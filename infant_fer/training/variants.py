@@ -75,11 +75,17 @@ class Candidate:
         return cls(name, split, measured.accuracy, means, minutes, result.history, maps_of(result))
 
 
-def maps_of(result: ExperimentResult) -> list[MeanMap]:
-    """Return the mean map of each affect over faces of `result.measured`; of variants with one split these are the same faces."""
+def maps_of(result: ExperimentResult) -> Sequence[MeanMap]:
+    """Return the mean map of each affect over faces of `result.measured`; of variants with one split these are the same faces.
+
+    They are computed on the model's own device, unless `result.maps` has them.
+    """
+    if result.maps is not None:
+        return result.maps
     split, measured = result.measured
     affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
-    classifier = AffectClassifier(result.base.model, result.base.processor, result.base.name)
+    device = str(next(result.base.model.parameters()).device)
+    classifier = AffectClassifier(result.base.model, result.base.processor, result.base.name, device=device)
     return mean_maps(classifier, FaceDetector(face_bundle()), result.held_out[split].crops, affects[measured.truth])
 
 
@@ -111,8 +117,8 @@ def compare(
         candidates.append(Candidate.of(name, results[-1]))
     best = max(range(len(candidates)), key=lambda index: candidates[index].accuracy.value)
     compared = {each.name: each.to_dict() for each in candidates}
-    result = results[best]
-    return replace(result, provenance={**result.provenance, "compared": compared}, candidates=candidates), candidates
+    result, provenance = results[best], {**results[best].provenance, "compared": compared}
+    return replace(result, provenance=provenance, candidates=candidates, maps=candidates[best].maps), candidates
 
 
 def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfig:

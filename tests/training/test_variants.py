@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions
@@ -21,7 +23,7 @@ from infant_fer.training.config import (
     with_changes,
 )
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.variants import HEAD, Candidate, compare, variants
+from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
 
 CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
 
@@ -117,6 +119,19 @@ def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):
     assert [each.accuracy.right for each in candidates] == [2, 5, 4]
     assert list(best.provenance["compared"]) == ["seed=0", "seed=1", "seed=2"]
     assert best.candidates == candidates
+    assert best.maps is candidates[1].maps
+    assert maps_of(best) is best.maps  # they are computed once
+
+
+def test_maps_are_computed_where_the_model_is(monkeypatch):
+    model = SimpleNamespace(parameters=lambda: iter([torch.zeros(1, device="meta")]))
+    crops = {"dev": SimpleNamespace(crops=np.zeros((6, 8, 8, 3), np.uint8))}
+    trained = replace(result(6), base=SimpleNamespace(model=model, processor=None, name="x"), held_out=crops)
+    monkeypatch.setattr(module, "AffectClassifier", lambda *_, device: device)
+    monkeypatch.setattr(module, "FaceDetector", lambda bundle: None)
+    monkeypatch.setattr(module, "face_bundle", lambda: None)
+    monkeypatch.setattr(module, "mean_maps", lambda classifier, *_: [classifier])
+    assert maps_of(trained) == ["meta"]
 
 
 def test_a_row_has_accuracy_loss_and_macro_figures():
