@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 
 from infant_fer.alignment import AlignedFace
+from infant_fer.deformation import changed_triangles
 from infant_fer.explain.saliency import DISPLAY_BLUR, SMOOTH_BLUR
 from infant_fer.face import Face
 from infant_fer.images import Photo
@@ -16,9 +17,13 @@ from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import OUTLINES, PARTS, TRIANGLES, part_map
 from infant_fer.report import Explanation, FaceReport, Report
 
-OVERLAYS = ("outlines", "mesh", "box only")
+CHANGE_OVERLAY = "change from neutral"
+OVERLAYS = ("outlines", "mesh", CHANGE_OVERLAY, "box only")
 MAP_VIEWS = ("smooth", "fine detail", "face parts", "for and against")
 COLOUR_MAP = "inferno"  # perceptually uniform, readable without colour; matplotlib
+CHANGE_COLOURS = "PuOr_r"  # violet for smaller, orange for larger, also for colour-blind eyes; matplotlib
+SHOWN_CHANGE = 1.0  # |log₂| of an area's change that has the full colour: half or twice as large
+CHANGE_OPACITY = 0.75  # of a triangle in full colour; one without a change is clear
 FOR_COLOUR, AGAINST_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
 SMALL_DRAWN_PX = 200  # face height below which outlines are one thin, half transparent line without a casing
@@ -52,6 +57,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines", und
 
     A box has the colour of the affect that the face's answer names, UNNAMED_COLOUR where it names none: the verdict is
     "cannot say", or several affects are possible. `undecided` says that of the selected face, whatever its answer names.
+    `overlay` is one of OVERLAYS; of CHANGE_OVERLAY, deformation.change_words says what it shows, or why it is left out.
     """
     canvas = report.photo.rgb.copy()
     for face in report.faces:
@@ -178,6 +184,9 @@ def _draw_tag(canvas: np.ndarray, text: str, corner_xy: tuple[int, int], colour:
 
 
 def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
+    if overlay == CHANGE_OVERLAY:
+        _draw_change(canvas, face.face)
+        return
     points, width = face.face.landmarks_px, _line_width(face)
     if overlay == "mesh":
         layer = canvas.copy()
@@ -193,6 +202,19 @@ def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
         _polyline(layer, points[list(path)], (120, 230, 255), width, closed=False)
     if small:
         cv2.addWeighted(layer, 0.6, canvas, 0.4, 0, dst=canvas)
+
+
+def _draw_change(canvas: np.ndarray, face: Face) -> None:
+    """Colour the triangles that are larger or smaller than in the mean neutral face."""
+    corners_px, changes = changed_triangles(face)
+    shares = np.clip(changes / SHOWN_CHANGE, -1, 1)
+    colours = (matplotlib.colormaps[CHANGE_COLOURS]((shares + 1) / 2)[:, :3] * 255).astype(np.uint8)
+    layer, opacity = canvas.copy(), np.zeros(canvas.shape[:2], np.float32)
+    for corners, share, colour in zip(corners_px, shares, colours, strict=True):
+        fine = np.round(corners * 2**FINE_BITS).astype(np.int32)
+        cv2.fillConvexPoly(layer, fine, colour.tolist(), cv2.LINE_8, FINE_BITS)
+        cv2.fillConvexPoly(opacity, fine, CHANGE_OPACITY * abs(float(share)), cv2.LINE_8, FINE_BITS)
+    canvas[:] = canvas * (1 - opacity[..., None]) + layer * opacity[..., None]
 
 
 def _polyline(

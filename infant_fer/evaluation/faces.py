@@ -25,9 +25,10 @@ from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.splits import split
+from infant_fer.deformation import aligned_points
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.evaluation.plots import png
-from infant_fer.evaluation.triangles import aligned_points, draw_triangles, triangle_predictions
+from infant_fer.evaluation.triangles import draw_triangles, triangle_predictions
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.labels import EMOTIONS
 from infant_fer.regions import OUTLINES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 
 if TYPE_CHECKING:  # load torch
+    from infant_fer.evaluation.report import Section
     from infant_fer.explain.comparison import MeasuredMap
     from infant_fer.report import Report
 
 PAGE = "explanations.html"
+CHANGE_PICTURE, CHANGE_HEADING = "change-from-neutral.png", "Change from an average neutral face"
 SIGNED = "for and against"  # of drawing.MAP_VIEWS
 USUAL_METHODS = ("smoothgrad", "integrated_gradients", "gradcam", "layercam", "occlusion", "part_occlusion")
 HOW_TO_TEST = (
@@ -73,15 +76,26 @@ def _explain(options: argparse.Namespace) -> None:
         }
         write_atomically(options.json, json.dumps(record, indent=1, ensure_ascii=False))
     if options.out:
-        _write_folder(options.out, measured)
+        _write_folder(options.out, measured, first, options.face)
 
 
-def _write_folder(folder: Path, measured: list[MeasuredMap]) -> None:
-    """Write a picture of every map, and a page that shows them side by side with their tests."""
-    from infant_fer.drawing import close_up, draw_saliency
+def _write_folder(folder: Path, measured: list[MeasuredMap], report: Report, number: int) -> None:
+    """Write a picture of every map, and a page that shows them side by side with their tests.
+
+    Beside them stands how face `number` of the report differs from a neutral one, which no checkpoint has a part in.
+    """
+    from infant_fer.deformation import change_words, is_turned
+    from infant_fer.drawing import CHANGE_OVERLAY, close_up, draw_faces, draw_saliency
+    from infant_fer.evaluation.report import Block, Figure, Section, Text
     from infant_fer.images import encode_png
 
     folder.mkdir(parents=True, exist_ok=True)
+    face = report.face(number).face
+    change: list[Block] = [Text(change_words(face))]
+    if not is_turned(face):
+        picture = encode_png(draw_faces(close_up(report), number, CHANGE_OVERLAY))
+        write_atomically(folder / CHANGE_PICTURE, picture)
+        change.append(Figure.of_png(picture, "Full colour: at most half or at least twice as large."))
     names: list[str] = []
     for each in measured:
         saliency = each.explanation.saliency
@@ -92,10 +106,10 @@ def _write_folder(folder: Path, measured: list[MeasuredMap]) -> None:
         write_atomically(folder / f"{name}.png", encode_png(draw_saliency(view, each.number)))
         if saliency.signed is not None:
             write_atomically(folder / f"{name}-signed.png", encode_png(draw_saliency(view, each.number, view=SIGNED)))
-    write_atomically(folder / PAGE, page(measured))
+    write_atomically(folder / PAGE, page(measured, [Section(CHANGE_HEADING, change)]))
 
 
-def page(measured: list[MeasuredMap]) -> str:
+def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
     """Return one self-contained HTML page: the maps side by side, what was measured on each, and how far they agree."""
     from infant_fer.drawing import close_up, draw_saliency
     from infant_fer.evaluation import plots
@@ -127,7 +141,7 @@ def page(measured: list[MeasuredMap]) -> str:
     rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in zip(titles, numbers, strict=True)]
     agree = Table(rows, ("rank correlation", *(str(number) for number in range(1, len(titles) + 1))))
     sections = [Section("Maps", [Text(HOW_TO_TEST), *maps]), Section("Do the maps agree?", [agree]), *details]
-    return report_page("Explanations", sections)
+    return report_page("Explanations", [*sections, *further])
 
 
 def _positive(text: str) -> int:

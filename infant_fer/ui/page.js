@@ -13,13 +13,13 @@ window.infantFer = (() => {
 
   const cleared = () => {
     stopped = true;
-    return [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden];
+    return [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden, ""];
   };
   const failed = () => {
     const text = sentence || words("unanswered");
     sentence = null;
     stopped = true;
-    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer unread"), "", hidden, hidden];
+    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer unread"), "", hidden, hidden, ""];
   };
   const draws = (...values) => { stopped = false; return values; };
   const noMap = () => [stopped ? { __type__: "update" } : answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.deformation import FaceTriangles, aligned_points
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.faces import alignment_spread, emotion_plane, main, mean_faces
-from infant_fer.evaluation.triangles import FaceTriangles, aligned_points, draw_triangles, triangle_predictions
+from infant_fer.evaluation.triangles import draw_triangles, triangle_predictions
 from infant_fer.face import LANDMARK_COUNT, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS, anchors
 from infant_fer.labels import AFFECTS, EMOTIONS
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS

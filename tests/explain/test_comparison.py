@@ -134,6 +134,8 @@ def test_the_command_writes_pictures_page_and_the_promised_names(tmp_path, capsy
     assert picture.ndim == 3
     html = (out / "explanations.html").read_text()
     assert "Do the maps agree?" in html
+    assert "not what the model used" in html
+    assert load_image(out / "change-from-neutral.png").ndim == 3
     assert "http" not in html.replace("http-equiv", "")
 
 

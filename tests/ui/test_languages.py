@@ -57,7 +57,14 @@ TRANSLATED = ["report.py", "report_html.py", "ui/**/*.py", "explain/*.py", "vide
 TRANSLATED += ["synthetic/lab.py", "synthetic/twin.py", "evaluation/plots.py", "evaluation/map_report.py"]
 
 SENTENCES = ["trust/rules", "trust/gate", "video/reading", "ui/private_image", "ui/clip/upload", "explain/activation"]
-SENTENCES += ["explain/attention", "explain/comparison", "ui/map_tests/view", "synthetic/lab", "synthetic/twin"]
+SENTENCES += [
+    "deformation",
+    "explain/attention",
+    "explain/comparison",
+    "ui/map_tests/view",
+    "synthetic/lab",
+    "synthetic/twin",
+]
 
 
 def called_with_literals() -> Iterator[str]:

@@ -136,6 +136,8 @@ def test_settings_change_the_map_and_its_look(visit):
     page.click("#settings button")
     page.locator("#overlay label", has_text="mesh").click()
     page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before[1])
+    page.locator("#overlay label", has_text="change from neutral").click()
+    page.wait_for_function("() => document.querySelector('#overlay-words').innerText.includes('average neutral')")
     page.locator("#close-up input").uncheck()
     page.wait_for_function("(old) => document.querySelector('#map img').src !== old", arg=before[0])
     page.click("#target input")

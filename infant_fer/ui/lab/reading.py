@@ -20,7 +20,17 @@ from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings
 from infant_fer.synthetic.twin import NO_CHANGE, changes
 from infant_fer.templates import render
 from infant_fer.ui.lab.interpolation import interpolation_html
-from infant_fer.ui.photo.view import HIDE, SHOW, explained, landmarks_picture, read_photo, shown, user_error
+from infant_fer.ui.photo.view import (
+    HIDE,
+    SHOW,
+    current_report,
+    explained,
+    landmarks_picture,
+    overlay_words,
+    read_photo,
+    shown,
+    user_error,
+)
 from infant_fer.ui.sessions import DisplayOptions, Session
 
 PLAIN = "plain"  # no landmarks; no key of a catalogue, see `controls.lay_out_controls`
@@ -52,12 +62,12 @@ def read_portrait(
 
 
 def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, checkpoint: str) -> list:
-    _, _, plain, answer, legend, _, _ = read_photo(registry, session, Photo(image, image.shape[1::-1]), checkpoint)
+    _, _, plain, answer, legend, *_ = read_photo(registry, session, Photo(image, image.shape[1::-1]), checkpoint)
     if session.report is None:
         return [gr.skip()] * 5  # a newer one is read already
     advice = f'<div class="ife"><p>{translator(session.language)(NO_FACE)}</p></div>'
     answer += advice * (not session.report.faces)
-    return [face_picture(session), plain, short_html(session.report, session.language), answer, legend]
+    return [face_picture(session), plain, short_words(session), answer, legend]
 
 
 def drawn_map(
@@ -68,10 +78,15 @@ def drawn_map(
         yield values
 
 
-def redrawn_face(session: Session, overlay: str) -> np.ndarray | dict:
-    """Return the face with other landmarks; a skip before there is one."""
+def redrawn_face(session: Session, overlay: str) -> tuple:
+    """Return the face with other landmarks, and the short answer with the overlay's words; skips before there is one."""
     session.display = DisplayOptions(overlay, close_up=False)
-    return gr.skip() if session.report is None else face_picture(session)
+    return (gr.skip(), gr.skip()) if session.report is None else (face_picture(session), short_words(session))
+
+
+def short_words(session: Session) -> str:
+    """Return the answer in a line, and below it what a drawn change from a neutral face shows."""
+    return short_html(current_report(session), session.language) + overlay_words(session)
 
 
 def face_picture(session: Session) -> np.ndarray:

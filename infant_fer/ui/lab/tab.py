@@ -178,7 +178,7 @@ def _wire(
     }
     moved = [event for slider in controls.sliders for event in (slider.input, slider.release)]  # keys send no release
     gr.on([tab.select, controls.occluder.input, *moved], **render).success(**explain)
-    controls.overlay.input(on_overlay, [controls.overlay], [results.face], **QUIET)
+    controls.overlay.input(on_overlay, [controls.overlay], [results.face, results.short], **QUIET)
     return lambda event: event.success(**render).success(**explain)
 
 

@@ -48,11 +48,13 @@ class Results:
     note: gr.Textbox
     payload: gr.JSON  # an invisible component through which a download reaches the browser
     clear_tray: gr.Button
+    overlay_words: gr.HTML  # what a drawn change from a neutral face shows
 
     @property
     def of_face(self) -> list:
         """The components that change with the chosen face, in the order of `view.face_values`."""
-        return [self.landmarks, self.saliency, self.answer, self.legend, self.face, self.cancel]
+        pictures = [self.landmarks, self.saliency]
+        return [*pictures, self.answer, self.legend, self.face, self.cancel, self.overlay_words]
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def lay_out_results(answer: gr.HTML) -> Results:
     with gr.Row(elem_id="pictures"):
         landmarks = _picture("Face and landmarks", "landmarks")
         saliency = _picture("What weighed in the answer", "map")
+    overlay_words = gr.HTML("", elem_id="overlay-words", padding=False)
     with gr.Column(elem_id="cancel-place"):  # holds the room, so that nothing moves when the button comes and goes
         cancel = gr.Button(t("Stop drawing the map"), visible=False, size="sm", elem_id="cancel")
     legend = gr.HTML("", elem_id="legend", padding=False)
@@ -163,7 +166,8 @@ def lay_out_results(answer: gr.HTML) -> Results:
     clear_tray = gr.Button(t("Clear the list"), size="sm", elem_id="tray-clear")
     fail = gr.Button(visible="hidden", elem_id="photo-fail")
     payload = gr.JSON(visible=False)
-    return Results(landmarks, saliency, face, answer, legend, cancel, fail, saves, note, payload, clear_tray)
+    shown = landmarks, saliency, face, answer, legend, cancel
+    return Results(*shown, fail, saves, note, payload, clear_tray, overlay_words)
 
 
 def _picture(words: str, name: str) -> PrivateImage:

@@ -119,7 +119,7 @@ class PhotoEvents:
             fault, checkpoint = error, good
         chosen = [gr.skip() if fault is None else checkpoint, checkpoint]
         if session.photo is None:
-            values = [gr.skip()] * 7 if fault is None else failed_values(fault, language_of(request))
+            values = [gr.skip()] * 8 if fault is None else failed_values(fault, language_of(request))
         else:
             values = read_photo(self.registry, session, session.photo, checkpoint)
             if fault is not None and isinstance(values[3], str):
@@ -185,7 +185,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)
     strength = settings.strength.input, settings.strength.release  # keys send no release
     for event in (settings.overlay.input, settings.map_view.input, *strength, settings.close_up.input):
-        pictures = [results.landmarks, results.saliency]
+        pictures = [results.landmarks, results.saliency, results.overlay_words]
         event(events.display, settings.display, pictures, trigger_mode="always_last", **QUIET)
     for kind, button in results.saves.items():
         saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)

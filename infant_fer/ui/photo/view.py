@@ -11,7 +11,8 @@ import numpy as np
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
+from infant_fer.deformation import change_words
+from infant_fer.drawing import CHANGE_OVERLAY, close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
@@ -48,7 +49,7 @@ def user_error(error: InfantFERError | str) -> gr.Error:
 def read_photo(
     registry: CheckpointRegistry, session: Session, photo: Photo | ImageError | None, checkpoint: str
 ) -> list:
-    """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel.
+    """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel, overlay words.
 
     What cannot be read clears the page and says why in the answer's place. Returns skips when a newer photo was chosen
     meanwhile, and for a photo that was removed (None): the browser has cleared the page already (CLEAR_JS), and a late
@@ -56,7 +57,7 @@ def read_photo(
     """
     request_id = session.begin_photo(None if isinstance(photo, ImageError) else photo)
     if photo is None:
-        return [gr.skip()] * 7
+        return [gr.skip()] * 8
     try:
         if isinstance(photo, ImageError):
             raise photo
@@ -65,7 +66,7 @@ def read_photo(
         session.finish_photo(request_id, None)
         return failed_values(error, session.language)
     if not session.finish_photo(request_id, report):
-        return [gr.skip()] * 7
+        return [gr.skip()] * 8
     return [whole_view(report).photo.rgb, *face_values(session)]
 
 
@@ -75,13 +76,13 @@ def time_stamped(report: Report) -> Report:
 
 
 def failed_values(error: InfantFERError, language: str) -> list:
-    """Return values for photo, landmarks, map, answer, legend, face choice and cancel that say why there is no answer."""
+    """Return values for photo, landmarks, map, answer, legend, face choice, cancel and overlay words: why there is no answer."""
     sentence = translator(language)(error.sentence)
-    return [None, None, None, str(fault_html(sentence, language)), "", HIDE, HIDE]
+    return [None, None, None, str(fault_html(sentence, language)), "", HIDE, HIDE, ""]
 
 
 def choose_face(session: Session, number: int) -> list:
-    """Make another face the explained one; return values for landmarks, map, answer, legend, face choice, cancel."""
+    """Make another face the explained one; return values for landmarks, map, answer, legend, face choice, cancel, overlay words."""
     if not session.choose_face(number):
         raise user_error(NOTHING_YET)
     return face_values(session)
@@ -98,7 +99,7 @@ def clicked_face(session: Session, shown_xy: tuple[float, float]) -> int:
 
 
 def face_values(session: Session) -> list:
-    """Return values for landmarks, map, answer, legend, face choice and cancel, before the map is drawn."""
+    """Return values for landmarks, map, answer, legend, face choice, cancel and overlay words, before the map is drawn."""
     report = current_report(session)
     view = shown(session, report)
     numbers = [face.number for face in report.faces]
@@ -111,6 +112,7 @@ def face_values(session: Session) -> list:
         "",
         choice,
         SHOW if numbers else HIDE,
+        overlay_words(session),
     ]
 
 
@@ -151,6 +153,15 @@ def landmarks_picture(session: Session) -> np.ndarray:
     return draw_faces(shown(session), session.face_number, session.display.overlay)
 
 
+def overlay_words(session: Session) -> str:
+    """Return as HTML what the drawn change from a neutral face shows, or why there is none; empty for other overlays."""
+    report = session.report
+    if report is None or not report.faces or session.display.overlay != CHANGE_OVERLAY:
+        return ""
+    words = change_words(report.face(session.face_number).face)
+    return f'<div class="ife"><p class="quiet">{translator(session.language)(words)}</p></div>'
+
+
 def map_picture(session: Session, report: Report | None = None) -> np.ndarray:
     """Return the shown photo with the map of a report (the session's), (H, W, 3) uint8 RGB."""
     display = session.display
@@ -158,10 +169,11 @@ def map_picture(session: Session, report: Report | None = None) -> np.ndarray:
 
 
 def redrawn(session: Session) -> tuple:
-    """Return both pictures after a change of the display options; skips before there is a photo."""
+    """Return both pictures and the overlay's words after a change of the display options; skips before there is a photo."""
     if session.report is None:
-        return gr.skip(), gr.skip()
-    return landmarks_picture(session), map_picture(session) if session.report.faces else None
+        return gr.skip(), gr.skip(), gr.skip()
+    map_or_none = map_picture(session) if session.report.faces else None
+    return landmarks_picture(session), map_or_none, overlay_words(session)
 
 
 def current_report(session: Session) -> Report:

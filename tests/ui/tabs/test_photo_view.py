@@ -57,7 +57,7 @@ def test_an_older_photo_that_comes_late_is_not_shown(registry, analyzer):
 
     slow = SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: Slow())
     values = read_photo(slow, session, photo("smile"), "any")
-    assert values == [gr.skip()] * 7
+    assert values == [gr.skip()] * 8
     assert session.report.faces[0].prediction.label == "negative"
 
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_chosen_before_a_photo_is_loaded(analyzer):
     loaded, sessions = [], SessionStore()
     registry = SimpleNamespace(analyzer=lambda name, on_progress=None: loaded.append(name) or analyzer)
     events, visitor = PhotoEvents(registry, sessions), gr.Request(session_hash="visitor")
-    assert events.checkpoint("another", "first", visitor)[:7] == [gr.skip()] * 7
+    assert events.checkpoint("another", "first", visitor)[:8] == [gr.skip()] * 8
     assert loaded == ["another"]
     session = sessions.create("visitor")
     session.begin_photo(photo("smile"))  # chosen, but not read yet
