@@ -1,4 +1,4 @@
-"""The command line: `infant-fer read|video|explain|evaluate|audit|trust|export|render ...`; `python -m infant_fer PHOTO...` means `read`."""
+"""The command line: `infant-fer read|video|explain|evaluate|audit|trust|export|render ...`; `python -m infant_fer PHOTO...` is `read`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ DELEGATED = {  # commands with a parser of their own
     "export": ("infant_fer.export", "Write a checkpoint as ONNX, in float32 and in 8 bits."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
+FILE_NAMES = "file names, which may name a child."
 EXTRA_OF = {"av": "video"}  # packages that a command cannot do without, and the extra that brings them
 INTERRUPTED = (
     "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part; "
@@ -73,11 +74,15 @@ def read(  # typer takes one parameter for each option
     photos: Annotated[
         list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders searched for photos.")
     ],
-    json: Annotated[Path | None, typer.Option(metavar="OUT", help="Write every report as JSON.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="OUT", help="Write one row a face as CSV.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="OUT", help=f"Write every report as JSON, with the photos' {FILE_NAMES}")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="OUT", help=f"Write one row a face as CSV, with the photos' {FILE_NAMES}")
+    ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="OUT", help="Write one self-contained page; it shows the photos."),
+        typer.Option(metavar="OUT", help="Write one self-contained page; it shows the photos and their file names."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also compute the SmoothGrad map of face 1 (50 samples).")

@@ -184,7 +184,11 @@ def _parser() -> argparse.ArgumentParser:
         help="let the checkpoints vote, too: alike, or weighed by their dev accuracy, or by their dev F1 of each class",
     )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the ensemble as one checkpoint")
-    parser.add_argument("--json", type=Path, help="write every figure")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="write every figure; with several checkpoints also what each named each picture, by its file name, which may name a child",
+    )
     parser.add_argument("--report", type=Path, help="write a page of tables and plots")
     parser.add_argument(
         "--maps",

@@ -98,6 +98,13 @@ def test_the_help_names_the_commands_and_the_options_of_reading(capsys):
         assert word in shown
 
 
+@pytest.mark.parametrize(("command", "times"), [("read", 2), ("evaluate", 1)])
+def test_the_help_warns_of_file_names_in_what_is_written(command, times, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.count("may name a child") == times
+
+
 def test_a_port_in_the_environment_that_is_no_number_is_one_sentence(monkeypatch, capsys):
     import app
 
