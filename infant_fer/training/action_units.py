@@ -72,6 +72,36 @@ def _affects(images: LabeledImages) -> np.ndarray:
     return np.where(images.truth >= 0, np.array(names)[np.maximum(images.truth, 0)], "")
 
 
+@dataclass(frozen=True)
+class UnitCorrelations:
+    """How the logit of each action unit goes with its target over `n` faces of `infants`, -1..1."""
+
+    mean: float  # over the units
+    interval: tuple[float, float]  # of the mean, 95 %, bootstrap over infants
+    n: int
+    infants: int
+    per_unit: dict[str, float]  # without units whose target has one value alone
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        counts = {"n": self.n, "infants": self.infants}
+        return {"mean correlation": self.mean, "interval95": list(self.interval), **counts, "per unit": self.per_unit}
+
+
+@dataclass(frozen=True)
+class ActionUnitFigures:
+    """What a second task has learned, by held-out renders and by dev, and the number of renders that taught it."""
+
+    renders: UnitCorrelations
+    dev: UnitCorrelations
+    train_renders: int
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        figures = {"renders": self.renders.to_dict(), "dev": self.dev.to_dict()}
+        return {**figures, "train renders": self.train_renders}
+
+
 @dataclass(frozen=True, eq=False)
 class ActionUnitTask:
     """The renders that a training with action units has beside its own faces, and those that measure what was learned."""
@@ -103,15 +133,12 @@ class ActionUnitTask:
         width = forward_crops(base.model, base.processor, self.taught.crops[:1])["features"].shape[1]
         setattr(base.model, AUXILIARY, torch.nn.Linear(width, len(ACTION_UNITS)))
 
-    def detach(self, base: PretrainedModel, dev: AlignedDataset) -> dict:
-        """Take the head off and return how its strengths go with the truth, in the held-out renders and in dev.
-
-        A correlation is the mean over the units that vary; its 95 % interval is a bootstrap over infants.
-        """
+    def detach(self, base: PretrainedModel, dev: AlignedDataset) -> ActionUnitFigures:
+        """Take the head off and return how its strengths go with the truth, in the held-out renders and in dev."""
         known = dev.with_head(AUXILIARY_TARGET, observed_action_units(dev))
-        figures = {"renders": _correlations(base, self.held_out), "dev": _correlations(base, known)}
+        figures = ActionUnitFigures(_correlations(base, self.held_out), _correlations(base, known), len(self.taught))
         delattr(base.model, AUXILIARY)
-        return figures | {"train renders": len(self.taught)}
+        return figures
 
 
 def _dataset(rendered: RenderedFaces, like: AlignedDataset, spec: CropSpec) -> AlignedDataset:
@@ -137,8 +164,7 @@ def _dataset(rendered: RenderedFaces, like: AlignedDataset, spec: CropSpec) -> A
     return faces.with_head(AUXILIARY_TARGET, rendered.action_units)
 
 
-def _correlations(base: PretrainedModel, faces: AlignedDataset) -> dict:
-    """Return the correlation of each unit's logit with its target and their mean; units with one value alone are left out."""
+def _correlations(base: PretrainedModel, faces: AlignedDataset) -> UnitCorrelations:
     features = forward_crops(base.model, base.processor, faces.crops)["features"].float()
     with torch.inference_mode():
         logits = getattr(base.model, AUXILIARY)(features.to(base.model.device)).cpu().numpy()
@@ -154,13 +180,8 @@ def _correlations(base: PretrainedModel, faces: AlignedDataset) -> dict:
         if not np.isnan(drawn).all():  # few infants: none of the units varied in the draw
             means.append(np.nanmean(drawn))
     low, high = np.quantile(means, (0.025, 0.975))
-    return {
-        "mean correlation": float(per_unit.mean()),
-        "interval95": [float(low), float(high)],
-        "n": len(faces),
-        "infants": len(infants),
-        "per unit": {ACTION_UNITS[unit]: float(value) for unit, value in zip(varied, per_unit, strict=True)},
-    }
+    by_unit = {ACTION_UNITS[unit]: float(value) for unit, value in zip(varied, per_unit, strict=True)}
+    return UnitCorrelations(float(per_unit.mean()), (float(low), float(high)), len(faces), len(infants), by_unit)
 
 
 def _per_unit(logits: np.ndarray, target: np.ndarray) -> np.ndarray:

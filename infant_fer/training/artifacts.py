@@ -100,7 +100,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
         figures["cross-validation"][SPREAD] = thesis_spread(result.cross_validation.repeats[0])
     split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
-    metrics = {"figures": figures, "size curve": curve, "run": result.provenance, "history": result.history}
+    metrics = {"figures": figures, "size curve": curve, "run": result.record, "history": result.history}
 
     def write(folder: Path) -> None:
         result.base.model.save_pretrained(folder)
@@ -124,7 +124,6 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
 def report(name: str, result: ExperimentResult, maps: Sequence[MeanMap], show_faces: bool = False) -> str:
     """Return the report page of a run."""
     split, measured = result.measured
-    run = result.provenance
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
         Section("Compared on dev", _compared(result.candidates)),
@@ -135,7 +134,10 @@ def report(name: str, result: ExperimentResult, maps: Sequence[MeanMap], show_fa
         Section("While it learned", _frame_blocks(result.frames)),
         Section("Where it looks", _map_blocks(maps)),
         *(galleries(measured, result.held_out[split].crops) if show_faces else ()),
-        Section("The run", [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in run.items()})]),
+        Section(
+            "The run",
+            [Table.of({key: json.dumps(v) if isinstance(v, dict) else v for key, v in result.record.items()})],
+        ),
     ]
     return report_page(f"Evaluation of {name}", sections)
 
@@ -165,7 +167,7 @@ def _compared_maps(candidates: Sequence[Candidate]) -> list[Block]:
 
 def _training(result: ExperimentResult) -> list[Block]:
     steps = steps_of(result.history)
-    counts = plots.class_counts(result.provenance["counts"])
+    counts = plots.class_counts(result.provenance.counts)
     blocks: list[Block] = [Figure.of_png(counts, "Images of each class in every split.")]
     for step, epochs in steps.items():
         if len(epochs) > 1:

@@ -16,6 +16,7 @@ from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.infant_face.config import expected_time, member_families, variant_of, variants
 from infant_fer.training.infant_face.goals import goals_section
+from infant_fer.training.provenance import Provenance
 
 MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement
 
@@ -35,7 +36,7 @@ def experiment_card(name: str, result: ExperimentResult) -> str:
     """Return the README.md of a fine-tuned checkpoint: data, figures with n and intervals, training, use and limits."""
     split, measured = result.measured
     rows = {f"{split}, this checkpoint": measured, **result.baselines, **result.further}
-    data = result.provenance["data"]
+    data = result.provenance.data
     return _render(
         "model_card.md.j2",
         front_matter=_front_matter(name, split, {(Path(data).stem.lower(), data): measured.accuracy.value}),
@@ -49,6 +50,7 @@ def experiment_card(name: str, result: ExperimentResult) -> str:
         figures=[f"{key}: {value:.3f}" for key, value in figures(measured).items() if isfinite(value)],
         mcnemar=_p_values(mcnemar(measured, result.baselines)),
         separation=_separation(result.provenance),
+        compared=result.candidates,
     )
 
 
@@ -83,6 +85,7 @@ def infant_face_card(name: str, metrics: dict, audit: dict | None = None) -> str
             *(f"{name}: {Proportion.from_dict(found[key])}" for key, name in _proportions(split, found).items()),
         ],
         mcnemar=_p_values(found["McNemar p"]),
+        compared=(),
         networks=_networks(run),
         minutes=_minutes(run),
         teacher_share=f"{run.get('teacher share', EARLIER_TEACHER_SHARE) * 100:.0f} %",
@@ -185,13 +188,13 @@ def _render(template: str, **context) -> str:
     return str(render(template, intervals=INTERVALS, thumbnail=THUMBNAIL, **context)).rstrip() + "\n"
 
 
-def _separation(run: dict) -> str:
+def _separation(run: Provenance) -> str:
     """Return what the split keeps apart, judged by what was found in more than one split."""
-    across = {name: count for name, count in run["pairs across splits"].items() if count}
+    across = {name: count for name, count in run.pairs_across_splits.items() if count}
     if across:
         shared = ", ".join(f"{name} {count} times" for name, count in across.items())
         return f"**not apart**, so the figures flatter: in more than one of train, dev and test is the {shared}"
-    if run["subjects_known"]:
+    if run.subjects_known:
         return "infants kept apart"
     return "the data do not identify its infants; near-duplicates are kept together"
 

@@ -28,7 +28,7 @@ from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.minority import with_renders, with_warped
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
-from infant_fer.training.provenance import is_main_process, main_process_first, provenance, start_run
+from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
 from infant_fer.training.trainer import FitRun, fit
 from infant_fer.training.watching import WatchedFace, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
@@ -50,7 +50,7 @@ class ExperimentResult:
     predictions: dict[str, Predictions]  # dev, test
     cross_validation: RepeatedPredictions | None
     history: list[dict]
-    provenance: dict
+    provenance: Provenance
     baselines: dict[str, Predictions]
     size_curve: dict[int, Proportion]  # held-out accuracy by the number of train pictures; empty unless configured
     held_out: dict[str, AlignedDataset]  # the faces of dev and test
@@ -67,6 +67,12 @@ class ExperimentResult:
         """Return the split that the report is about, and its predictions: test where there is one, else dev."""
         name = "test" if "test" in self.predictions else "dev"
         return name, self.predictions[name]
+
+    @property
+    def record(self) -> dict:
+        """Return what is recorded of the run as plain data for JSON, with the variants that were compared."""
+        compared = {"compared": {each.name: each.to_dict() for each in self.candidates}} if self.candidates else {}
+        return self.provenance.to_dict() | compared
 
     @property
     def further(self) -> dict[str, Predictions | RepeatedPredictions]:
@@ -101,14 +107,13 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
     fold_splits = _checked_folds(seen.images, config)
     fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
-    description = provenance(config, base, dataset, splits, across)
+    provenance = Provenance.of(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
-            start_run(config.run_folder, description, config.resume)
+            start_run(config.run_folder, provenance.to_dict(), config.resume)
     task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched, task)
-    if task:
-        description["action units"] = task.detach(base, dataset.rows((splits == "dev") & dataset.found))
+    learned = task.detach(base, dataset.rows((splits == "dev") & dataset.found)) if task else None
     cross_validation = _cross_validate(config, seen, fold_splits, log)
     base = cross_validation.average if cross_validation and config.folds.average else base
     names = ("test",) if config.folds.average else ("dev", "test")  # the folds were trained on dev
@@ -116,10 +121,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     predictions = {name: predict(base.model, base.processor, rows) for name, rows in held_out.items()}
     name = "test" if "test" in held_out else "dev"
     train, measured = dataset.rows(splits == "train"), held_out[name]
-    description["minutes"] = round((time.monotonic() - start) / 60, 1)
-    description["processor minutes"] = round(
-        (time.process_time() - processor_start) / 60, 1
-    )  # of a shared machine, too
+    minutes, processor_minutes = (time.monotonic() - start) / 60, (time.process_time() - processor_start) / 60
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
         curve[len(train.images)] = predictions[name].accuracy
@@ -128,7 +130,12 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         predictions=predictions,
         cross_validation=cross_validation.predictions if cross_validation else None,
         history=history,
-        provenance=description,
+        provenance=replace(
+            provenance,
+            action_units=learned,
+            minutes=round(minutes, 1),
+            processor_minutes=round(processor_minutes, 1),
+        ),
         baselines=baselines(train, measured),
         size_curve=curve,
         held_out=held_out,

@@ -8,20 +8,25 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.leakage import Leaks
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder, write_atomically
-from infant_fer.training.config import ExperimentConfig
+from infant_fer.training.config import ExperimentConfig, TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
+
+if TYPE_CHECKING:  # imports this module
+    from infant_fer.training.action_units import ActionUnitFigures
 
 
 def accelerator() -> torch.device:
@@ -80,6 +85,7 @@ def main_process_first() -> Iterator[None]:
 
 
 STARTED_FILE = "started.json"  # in a run's folder
+WITH_SPACES = {name.replace(" ", "_"): name for name in ("pairs across splits", "action units", "processor minutes")}
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
@@ -104,43 +110,80 @@ def _is_private(value: str) -> bool:
     return path.is_absolute() or ".." in path.parts or value.startswith("~")
 
 
-def provenance(
-    config: ExperimentConfig, base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, across: Leaks
-) -> dict:
-    """Return what the card and `metrics.json` say of a run before it trains; `across` are the leaks of its split."""
-    images = dataset.images
-    listing = "\n".join(f"{split} {member}" for split, member in zip(splits, images.members, strict=True))
-    return {
-        "command": config.command,
-        "recipe": config.recipe,
-        "base": str(base),
-        "data": Path(config.data.source).name,
-        "labels": list(images.labels),
-        "split": config.data.split,
-        "crops": config.data.crops,
-        "split_sha256": hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
-        "counts": {name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
-        "subjects_known": images.subjects_known,
-        "pairs across splits": across.counts(),
-        "folds": config.folds.count,
-        "repeats": config.folds.repeats,
-        "rendered": config.rendered,
-        "warped": config.warped,
-        "aux": config.aux,
-        "teacher": config.teacher and publishable(config.teacher),
-        "seed": config.seed,
-        "settings": asdict(config.settings),
-        "crop": asdict(base.crop),
-        "torch": torch.__version__,
-        "machine": machine(trainer_device()),
-    }
+@dataclass(frozen=True)
+class Provenance:
+    """What the card and `metrics.json` say of a run; None for what is known only at its end, or was not asked for."""
+
+    command: str
+    recipe: str
+    base: str
+    data: str  # the last name of its source
+    labels: list[str]
+    split: str  # how the splits were made
+    crops: str  # "aligned" or "whole"
+    split_sha256: str  # of the lines "split picture"
+    counts: dict[str, dict[str, int]]  # pictures by split and class
+    subjects_known: bool  # whether the data identify their infants
+    pairs_across_splits: dict[str, int]  # by kind of leak
+    folds: int  # of the cross-validation; 0 is none
+    repeats: int
+    rendered: str  # the class that renders fill up; empty: none
+    warped: str
+    aux: str
+    teacher: str | None
+    seed: int
+    settings: TrainingConfig
+    crop: CropSpec
+    torch: str  # its version
+    machine: str
+    action_units: ActionUnitFigures | None = None
+    minutes: float | None = None
+    processor_minutes: float | None = None  # of a shared machine, too
+
+    @classmethod
+    def of(
+        cls, config: ExperimentConfig, base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, across: Leaks
+    ) -> Provenance:
+        """Describe a run before it trains; `across` are the leaks of its (N,) str splits."""
+        images = dataset.images
+        listing = "\n".join(f"{split} {member}" for split, member in zip(splits, images.members, strict=True))
+        return cls(
+            command=config.command,
+            recipe=config.recipe,
+            base=str(base),
+            data=Path(config.data.source).name,
+            labels=list(images.labels),
+            split=config.data.split,
+            crops=config.data.crops,
+            split_sha256=hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
+            counts={name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
+            subjects_known=images.subjects_known,
+            pairs_across_splits=across.counts(),
+            folds=config.folds.count,
+            repeats=config.folds.repeats,
+            rendered=config.rendered,
+            warped=config.warped,
+            aux=config.aux,
+            teacher=config.teacher and publishable(config.teacher),
+            seed=config.seed,
+            settings=config.settings,
+            crop=base.crop,
+            torch=torch.__version__,
+            machine=machine(trainer_device()),
+        )
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON, without what is not known."""
+        plain = {WITH_SPACES.get(name, name): value for name, value in asdict(self).items()}
+        plain["action units"] = self.action_units and self.action_units.to_dict()
+        return {name: value for name, value in plain.items() if value is not None or name == "teacher"}
 
 
-def start_run(folder: Path, description: dict, resume: bool) -> None:
+def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> None:
     """Record what the run in `folder` is, after deleting the steps of an earlier one, which a later resume would take up.
 
-    Raises DatasetError when the run to resume differs in anything but MAY_DIFFER, and OutputError when the folder holds
-    what no run has written.
+    `description` is what Provenance.to_dict returns. Raises DatasetError when the run to resume differs in anything but
+    MAY_DIFFER, and OutputError when the folder holds what no run has written.
     """
     file, description = folder / STARTED_FILE, json.loads(json.dumps(description))
     if resume and file.is_file():

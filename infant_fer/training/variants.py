@@ -71,7 +71,7 @@ class Candidate:
         repeats = measured.repeats if isinstance(measured, RepeatedPredictions) else (measured,)
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
-        minutes = result.provenance["minutes"]
+        minutes = result.provenance.minutes
         return cls(name, split, measured.accuracy, means, minutes, result.history, maps_of(result))
 
 
@@ -116,9 +116,7 @@ def compare(
         results.append(run(config, log))
         candidates.append(Candidate.of(name, results[-1]))
     best = max(range(len(candidates)), key=lambda index: candidates[index].accuracy.value)
-    compared = {each.name: each.to_dict() for each in candidates}
-    result, provenance = results[best], {**results[best].provenance, "compared": compared}
-    return replace(result, provenance=provenance, candidates=candidates, maps=candidates[best].maps), candidates
+    return replace(results[best], candidates=candidates, maps=candidates[best].maps), candidates
 
 
 def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfig:

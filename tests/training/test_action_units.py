@@ -76,12 +76,12 @@ def test_a_network_learns_them_beside_the_classes_and_is_as_before_without_the_h
     history = fit(base, task.with_targets(train), drawn(9), QUICK, FitRun(tmp_path, 0))
     figures = task.detach(base, drawn(9))
     assert set(base.model.state_dict()) == names
-    assert figures["renders"]["n"] == 15
-    assert figures["renders"]["infants"] == 3
-    assert set(figures["renders"]["per unit"]) == {"AU4", "AU26"}
-    assert figures["renders"]["mean correlation"] > 0.7
-    low, high = figures["renders"]["interval95"]
-    assert low <= figures["renders"]["mean correlation"] <= high
+    assert (figures.renders.n, figures.renders.infants) == (15, 3)
+    assert set(figures.renders.per_unit) == {"AU4", "AU26"}
+    assert figures.renders.mean > 0.7
+    low, high = figures.renders.interval
+    assert low <= figures.renders.mean <= high
+    assert figures.train_renders == 45
     seen = np.array([entry["eval_train_accuracy"] for entry in history if "eval_train_accuracy" in entry])
     assert seen[-1] > 0.5
     np.testing.assert_allclose(seen * 24, np.round(seen * 24), atol=1e-6)  # of the 24 faces that have a class alone

@@ -1,12 +1,15 @@
 """The report and the card of a training: both of its steps, its stages, and the variants that were compared."""
 
+import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from infant_fer import metrics
+from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.evaluation import mean_maps
 from infant_fer.evaluation.predictions import Predictions
@@ -15,19 +18,40 @@ from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
 from infant_fer.training import pretrained as bases
 from infant_fer.training import variants as module
+from infant_fer.training.action_units import ActionUnitFigures, UnitCorrelations
 from infant_fer.training.artifacts import STEPS, report
 from infant_fer.training.card import experiment_card
+from infant_fer.training.config import TrainingConfig
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.variants import compare, variants
+from infant_fer.training.provenance import Provenance
+from infant_fer.training.variants import Candidate, compare, variants
 from tests.drawn_data import drawn_face, face_dataset
 from tests.training.test_trainer import tiny_vit
 from tests.training.test_variants import CONFIG
 
-RUN = {
-    "command": "python train.py", "recipe": "iface", "base": "tiny", "data": "portraits", "labels": list(AFFECTS), "split": "holdout",
-    "split_sha256": "0" * 64, "counts": {name: dict.fromkeys(AFFECTS, 2) for name in ("train", "dev", "test")}, "subjects_known": True,
-    "pairs across splits": {}, "seed": 0, "crop": {"size": 32, "margin": 0.2}, "torch": "2", "machine": "1 core", "minutes": 1.5,
-}  # fmt: skip
+RUN = Provenance(
+    command="python train.py", recipe="iface", base="tiny", data="portraits", labels=list(AFFECTS), split="holdout", crops="aligned",
+    split_sha256="0" * 64, counts={name: dict.fromkeys(AFFECTS, 2) for name in ("train", "dev", "test")}, subjects_known=True,
+    pairs_across_splits={}, folds=0, repeats=1, rendered="", warped="", aux="", teacher=None, seed=0, settings=TrainingConfig(),
+    crop=CropSpec(32, 0.2), torch="2", machine="1 core", minutes=1.5,
+)  # fmt: skip
+
+KEYS = (
+    *(
+        "command",
+        "recipe",
+        "base",
+        "data",
+        "labels",
+        "split",
+        "crops",
+        "split_sha256",
+        "counts",
+        "subjects_known",
+        "folds",
+    ),
+    *("repeats", "rendered", "warped", "aux", "teacher", "seed", "torch", "machine", "minutes"),
+)
 
 
 def faces() -> AlignedDataset:
@@ -47,7 +71,7 @@ def trained(seed: int, right: int, history: list[dict]) -> ExperimentResult:
         predictions={"dev": measured, "test": measured},
         cross_validation=None,
         history=history,
-        provenance=dict(RUN),
+        provenance=RUN,
         baselines={},
         size_curve={},
         held_out={"dev": faces(), "test": faces()},
@@ -64,6 +88,24 @@ def epochs(step: str, accuracies: list[float]) -> list[dict]:
             scores = {f"eval_{split}_accuracy": accuracy + more, f"eval_{split}_loss": 1 - accuracy - more}
             found.append({"epoch": float(number), "step_of_two": step, **scores})
     return found
+
+
+def test_a_run_is_recorded_under_the_keys_of_metrics_json():
+    found = UnitCorrelations(0.5, (0.25, 0.75), 15, 3, {"AU4": 0.5})
+    figures = {"mean correlation": 0.5, "interval95": [0.25, 0.75], "n": 15, "infants": 3, "per unit": {"AU4": 0.5}}
+    run = replace(RUN, action_units=ActionUnitFigures(found, found, 45), processor_minutes=2.5)
+    candidate = Candidate("seed=0", "dev", metrics.Proportion(5, 6), {"loss": 0.7}, 1.5)
+    record = replace(trained(0, 5, []), provenance=run, candidates=[candidate]).record
+    assert json.loads(json.dumps(record)) == {
+        **{name: getattr(RUN, name) for name in KEYS},
+        "pairs across splits": {},
+        "settings": asdict(TrainingConfig()),
+        "crop": {"size": 32, "margin": 0.2},
+        "action units": {"renders": figures, "dev": figures, "train renders": 45},
+        "processor minutes": 2.5,
+        "compared": {"seed=0": candidate.to_dict()},
+    }
+    assert set(RUN.to_dict()) == {*KEYS, "pairs across splits", "settings", "crop"}
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ def result(right: int) -> ExperimentResult:
     nothing = dict.fromkeys(
         ("base", "cross_validation", "history", "baselines", "size_curve", "held_out", "images", "splits")
     )
-    return ExperimentResult(**{**nothing, "predictions": {"dev": dev}, "provenance": {"minutes": 1.5}})
+    return ExperimentResult(**{**nothing, "predictions": {"dev": dev}, "provenance": SimpleNamespace(minutes=1.5)})
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):
     best, candidates = compare(variants(CONFIG, [], "seed=0,1,2"), log=lambda line: None)
     assert best.predictions["dev"].accuracy.right == 5
     assert [each.accuracy.right for each in candidates] == [2, 5, 4]
-    assert list(best.provenance["compared"]) == ["seed=0", "seed=1", "seed=2"]
+    assert [each.name for each in best.candidates] == ["seed=0", "seed=1", "seed=2"]
     assert best.candidates == candidates
     assert best.maps is candidates[1].maps
     assert maps_of(best) is best.maps  # they are computed once

@@ -1,7 +1,7 @@
 """What a released checkpoint says of itself: its card, its figures, its recipe."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -22,6 +22,7 @@ from infant_fer.training.infant_face.run import save
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData, known
 from tests.conftest import ROOT
+from tests.training.test_report import RUN
 
 FIGURES = ("metrics.json", "audit.json")
 CHECKPOINTS = [file.parent for file in sorted((ROOT / "checkpoints").glob("*/metrics.json"))]
@@ -85,8 +86,7 @@ def test_the_card_says_what_share_of_a_target_was_the_teachers():
 
 
 def test_the_card_counts_what_is_in_several_splits_not_pairs():
-    run = {"pairs across splits": {"same infant": 3, "same file": 0}, "subjects_known": True}
-    said = model_card._separation(run)
+    said = model_card._separation(replace(RUN, pairs_across_splits={"same infant": 3, "same file": 0}))
     assert "not apart" in said
     assert "the same infant 3 times" in said
     assert "pairs" not in said
