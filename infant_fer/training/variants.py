@@ -28,6 +28,7 @@ from infant_fer.training.config import (
 )
 from infant_fer.training.experiment import ExperimentResult, run
 from infant_fer.training.provenance import publishable
+from infant_fer.trust.store import known
 
 # The single figures of the table, and their names in `predictions.figures`; macro recall is balanced accuracy.
 COLUMNS = {
@@ -71,7 +72,7 @@ class Candidate:
         repeats = measured.repeats if isinstance(measured, RepeatedPredictions) else (measured,)
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
-        minutes = result.provenance.minutes
+        minutes = known(result.provenance.minutes)
         return cls(name, split, measured.accuracy, means, minutes, result.history, maps_of(result))
 
 
