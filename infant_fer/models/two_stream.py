@@ -16,6 +16,8 @@ STRIDES = (4, 8, 16)  # px of the crop for a pixel of each scale's map
 CHANNELS = (48, 96, 160)
 MOBILENET_TAPS = (5, 9, 21)  # layers of MobileNet-v1 after which the maps have these strides
 MOBILENET_SETTINGS = ("depth_multiplier", "min_depth", "hidden_act", "tf_padding", "layer_norm_eps")
+DINOV2_SETTINGS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "patch_size", "image_size")
+DINOV2_SETTINGS += ("hidden_act", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn")
 FUSIONS = ("window", "late", "none")
 
 
@@ -24,7 +26,7 @@ class TwoStreamConfig(PreTrainedConfig):
 
     "window": they query the windows of the picture. "late": learned tokens query them, and a stream of the landmarks by
     itself joins before the classifier. "none": the image stream alone. `mobilenet` has MOBILENET_SETTINGS of a MobileNet-v1
-    whose maps are the image stream's; None is a small convolutional one.
+    whose maps are the image stream's, `dinov2` DINOV2_SETTINGS of a DINOv2; without either it is a small convolutional one.
     """
 
     model_type = "two_stream"
@@ -36,11 +38,13 @@ class TwoStreamConfig(PreTrainedConfig):
     dropout: float = 0.1
     fusion: str = "window"
     mobilenet: dict | None = None
+    dinov2: dict | None = None
     face_crop: dict | None = None
 
     def __post_init__(self, **kwargs) -> None:
-        if self.image_size % STRIDES[-1]:
-            raise ValueError(f"Crops must be a multiple of {STRIDES[-1]} px wide; {self.image_size} were given.")
+        unit = least_side(self.dinov2)
+        if self.image_size % unit:
+            raise ValueError(f"Crops must be a multiple of {unit} px wide; {self.image_size} were given.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion can be {', '.join(FUSIONS)}; {self.fusion!r} was given.")
         super().__post_init__(**kwargs)
@@ -56,7 +60,7 @@ class TwoStreamModel(PreTrainedModel):
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)
         width, heads = config.hidden_size, config.num_attention_heads
-        self.image = _MobileNetMaps(config.mobilenet) if config.mobilenet else _ConvolutionalMaps()
+        self.image = _image_stream(config)
         self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.image.channels)
         self.whole = nn.Linear(self.image.width, width)
         if self.takes_geometry:
@@ -118,8 +122,8 @@ class TwoStreamModel(PreTrainedModel):
         features = self.landmarks(tokens).mean(1)
         return features if found is None else features * found.view(-1, 1)
 
-    def load_mobilenet(self, weights: dict[str, torch.Tensor]) -> None:
-        """Give the image stream the weights of a MobileNetV1Model. Raises RuntimeError if they do not fit."""
+    def load_backbone(self, weights: dict[str, torch.Tensor]) -> None:
+        """Give the image stream the weights of a MobileNetV1Model or Dinov2Model. Raises RuntimeError if they do not fit."""
         self.image.get_submodule("backbone").load_state_dict(weights)
 
     def _points(self, geometry: torch.Tensor) -> torch.Tensor:
@@ -189,8 +193,7 @@ class _MobileNetMaps(nn.Module):
 
     def __init__(self, settings: dict):
         super().__init__()
-        known = {name: value for name, value in settings.items() if name in MOBILENET_SETTINGS}
-        self.backbone = AutoModel.from_config(AutoConfig.for_model("mobilenet_v1", **known))
+        self.backbone = _backbone("mobilenet_v1", settings, MOBILENET_SETTINGS)
         self.channels = [self.backbone.layer[index].convolution.out_channels for index in MOBILENET_TAPS]
         self.width = self.backbone.layer[-1].convolution.out_channels
 
@@ -202,6 +205,39 @@ class _MobileNetMaps(nn.Module):
             if index in MOBILENET_TAPS:
                 maps.append(current)
         return maps, current.mean((2, 3))
+
+
+class _Dinov2Maps(nn.Module):
+    """DINOv2 (Oquab et al. 2023, arXiv 2304.07193): the last patch tokens at every scale, and the class token."""
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.backbone = _backbone("dinov2", settings, DINOV2_SETTINGS)
+        self.width = self.backbone.config.hidden_size
+        self.channels = [self.width] * len(WINDOWS)
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return what _ConvolutionalMaps does; the maps are one grid of patches."""
+        side = pixel_values.shape[-1] // self.backbone.config.patch_size
+        tokens = self.backbone(pixel_values).last_hidden_state
+        grid = tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        return [grid] * len(WINDOWS), tokens[:, 0]
+
+
+def least_side(dinov2: dict | None) -> int:
+    """Return of how many px a crop's side must be a multiple, so that every window has whole pixels of its map."""
+    return WINDOWS[0] * dinov2["patch_size"] if dinov2 else STRIDES[-1]
+
+
+def _image_stream(config: TwoStreamConfig) -> nn.Module:
+    if config.dinov2:
+        return _Dinov2Maps(config.dinov2)
+    return _MobileNetMaps(config.mobilenet) if config.mobilenet else _ConvolutionalMaps()
+
+
+def _backbone(model_type: str, settings: dict, names: tuple[str, ...]) -> PreTrainedModel:
+    known = {name: value for name, value in settings.items() if name in names}
+    return AutoModel.from_config(AutoConfig.for_model(model_type, **known))
 
 
 def _layer(config: TwoStreamConfig) -> nn.TransformerEncoderLayer:

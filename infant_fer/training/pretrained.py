@@ -18,7 +18,13 @@ from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.models.part_tokens import PartTokensConfig
-from infant_fer.models.two_stream import MOBILENET_SETTINGS, STRIDES, TwoStreamConfig, TwoStreamModel
+from infant_fer.models.two_stream import (
+    DINOV2_SETTINGS,
+    MOBILENET_SETTINGS,
+    TwoStreamConfig,
+    TwoStreamModel,
+    least_side,
+)
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
@@ -49,8 +55,9 @@ SHAPES: dict[str, Callable] = {
     "late-fusion": lambda: TwoStreamConfig(fusion="late"),
     "image-stream": lambda: TwoStreamConfig(fusion="none"),
 }
-# Shapes whose image stream can be a trained MobileNet-v1, such as two-stream:FOLDER.
-OVER_MOBILENET = {"two-stream": "window", "late-fusion": "late", "image-stream": "none"}
+# Shapes whose image stream can be a trained network, such as two-stream:FOLDER, and by model type the settings to keep of it.
+OVER_BACKBONE = {"two-stream": "window", "late-fusion": "late", "image-stream": "none"}
+BACKBONE_SETTINGS = {"mobilenet_v1": ("mobilenet", MOBILENET_SETTINGS), "dinov2": ("dinov2", DINOV2_SETTINGS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +89,7 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     """Load a folder, a Hub id, "timm:NAME", "random:SHAPE" or "two-stream:FOLDER", with a head for `labels`. Raises CheckpointError.
 
     A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub. two-stream:FOLDER,
-    late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 of that folder.
+    late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 or DINOv2 of that folder.
 
     The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
     weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
@@ -90,8 +97,8 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), labels, size)
     shape, colon, folder = str(source).partition(":")
-    if colon and shape in OVER_MOBILENET:
-        return _over_mobilenet(shape, folder, labels)
+    if colon and shape in OVER_BACKBONE:
+        return _over_backbone(shape, folder, labels)
     if str(source).startswith(TIMM):
         source = f"timm/{str(source).removeprefix(TIMM)}"
     checkpoint = load_checkpoint(source, new_labels=labels)
@@ -111,27 +118,31 @@ def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None 
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
 
-def _over_mobilenet(shape: str, folder: str, labels: Sequence[str]) -> PretrainedModel:
-    """Return random two streams whose image stream has the weights of a MobileNet-v1. Raises CheckpointError."""
+def _over_backbone(shape: str, folder: str, labels: Sequence[str]) -> PretrainedModel:
+    """Return random two streams whose image stream has the weights of a MobileNet-v1 or DINOv2. Raises CheckpointError."""
     checkpoint = load_checkpoint(folder, new_labels=labels)
     _check_preprocessing(checkpoint)
-    mobilenet = checkpoint.model
-    if mobilenet.config.model_type != "mobilenet_v1":
-        raise CheckpointError(f"{shape}: takes a MobileNet-v1; {checkpoint.name} is a {mobilenet.config.model_type}.")
-    if checkpoint.crop.size % STRIDES[-1]:
+    trained = checkpoint.model
+    if trained.config.model_type not in BACKBONE_SETTINGS:
         raise CheckpointError(
-            f"{shape}: needs crops of a multiple of {STRIDES[-1]} px; {checkpoint.name} has {checkpoint.crop.size} px."
+            f"{shape}: takes a MobileNet-v1 or DINOv2; {checkpoint.name} is a {trained.config.model_type}."
+        )
+    key, names = BACKBONE_SETTINGS[trained.config.model_type]
+    settings = {key: {name: getattr(trained.config, name) for name in names}}
+    if checkpoint.crop.size % (unit := least_side(settings.get("dinov2"))):
+        raise CheckpointError(
+            f"{shape}: needs crops of a multiple of {unit} px; {checkpoint.name} has {checkpoint.crop.size} px."
         )
     config = TwoStreamConfig(
         image_size=checkpoint.crop.size,
-        fusion=OVER_MOBILENET[shape],
-        mobilenet={name: getattr(mobilenet.config, name) for name in MOBILENET_SETTINGS},
+        fusion=OVER_BACKBONE[shape],
         face_crop=asdict(checkpoint.crop),
         id2label=dict(enumerate(labels)),
         label2id={name: index for index, name in enumerate(labels)},
+        **settings,
     )
     model = TwoStreamModel(config)
-    model.load_mobilenet(mobilenet.mobilenet_v1.state_dict())
+    model.load_backbone(trained.base_model.state_dict())
     _keep_statistics(model)
     fresh = tuple(name for name in model.state_dict() if not name.startswith("image.backbone."))
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)

@@ -5,7 +5,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from transformers import MobileNetV1Config, MobileNetV1ForImageClassification, ViTImageProcessorPil
+from transformers import (
+    Dinov2Config,
+    Dinov2ForImageClassification,
+    MobileNetV1Config,
+    MobileNetV1ForImageClassification,
+    ViTImageProcessorPil,
+)
 
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
@@ -47,10 +53,26 @@ def small_mobilenet(folder):
     return folder
 
 
-@pytest.mark.parametrize("shape", ["random:part-tokens", "random:two-stream", "late-fusion:"])
-def test_one_epoch_then_a_folder_that_the_app_loads(shape, tmp_path):
+def small_dinov2(folder, side: int = 96):
+    """Patches of 8 px; the positions are those of another size, as in the published weights."""
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "image_size": 48}
+    Dinov2ForImageClassification(Dinov2Config(**sizes, num_labels=3)).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("shape", "backbone"),
+    [
+        ("random:part-tokens", None),
+        ("random:two-stream", None),
+        ("late-fusion:", small_mobilenet),
+        ("two-stream:", small_dinov2),
+    ],
+)
+def test_one_epoch_then_a_folder_that_the_app_loads(shape, backbone, tmp_path):
     torch.manual_seed(0)
-    source = shape + str(small_mobilenet(tmp_path / "mobilenet")) if shape.endswith(":") else shape
+    source = shape + str(backbone(tmp_path / "backbone")) if backbone else shape
     base, faces = load_pretrained(source, AFFECTS, 96), drawn(6)
     settings = TrainingConfig(epochs=1, batch=3, augmentation="photometric", precision="float32")
     history = fit(base, faces, faces, settings, FitRun(tmp_path / "run", 0))
@@ -141,11 +163,40 @@ def test_two_streams_start_from_the_weights_of_a_mobilenet(shape, tmp_path):
     assert [each.shape[-1] for each in maps] == [24, 12, 6]
 
 
+@pytest.mark.parametrize("shape", ["two-stream", "image-stream"])
+def test_two_streams_read_the_tokens_of_a_dinov2(shape, tmp_path):
+    torch.manual_seed(0)
+    dinov2 = Dinov2ForImageClassification.from_pretrained(small_dinov2(tmp_path)).eval().dinov2
+    base = load_pretrained(f"{shape}:{tmp_path}", AFFECTS)
+    assert not [name for name in base.fresh if name.startswith("image.backbone.")]
+    pixels, model = torch.randn(2, 3, 96, 96), base.model.eval()
+    with torch.no_grad():
+        maps, whole = model.image(pixels)
+        expected = dinov2(pixels).last_hidden_state
+        plain, queried = model(pixels).logits, model(pixels, random_geometry(2)).logits
+    torch.testing.assert_close(whole, expected[:, 0])
+    for each in maps:  # the token of the second row's first patch comes after one of the class and a row of twelve
+        torch.testing.assert_close(each[:, :, 1, 0], expected[:, 13])
+    assert torch.allclose(plain, queried) == (shape == "image-stream")
+
+
+def test_the_attention_of_a_dinov2_under_two_streams_is_an_explanation(tmp_path):
+    torch.manual_seed(0)
+    base = load_pretrained(f"two-stream:{small_dinov2(tmp_path)}", AFFECTS)
+    classifier = AffectClassifier(base.model, base.processor, "streams")
+    aligned = AlignedFace(drawn_face("positive", 0), np.eye(2, 3))
+    score, pixels = classifier.score_of("positive", aligned), classifier.pixel_values(aligned)
+    for method in ("rollout", "attention_relevance", "gradcam"):
+        values = METHODS[method]().map(score, pixels).values
+        assert values.shape == (96, 96)
+        assert values.std() > 0.01
+
+
 def test_two_streams_are_refused_over_another_network(tmp_path):
     base = load_pretrained("random:part-tokens", AFFECTS, 96)
     for each in (base.model, base.processor):
         each.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="takes a MobileNet-v1"):
+    with pytest.raises(CheckpointError, match="takes a MobileNet-v1 or DINOv2"):
         load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
 
 
@@ -154,6 +205,8 @@ def test_crops_that_do_not_fit_two_streams_are_refused(tmp_path):
     edit(tmp_path / "preprocessor_config.json", size={"height": 100, "width": 100})
     with pytest.raises(CheckpointError, match="multiple of 16 px"):
         load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
+    with pytest.raises(CheckpointError, match="multiple of 32 px; dinov2 has 80 px"):  # four windows of 8 px patches
+        load_pretrained(f"two-stream:{small_dinov2(tmp_path / 'dinov2', 80)}", AFFECTS)
 
 
 @pytest.mark.parametrize("labels", [AFFECTS, EMOTIONS, (*EMOTIONS, "contempt")])
