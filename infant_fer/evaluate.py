@@ -134,7 +134,6 @@ def _print_heads(options: argparse.Namespace) -> None:
     from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.infant_face.data import load
     from infant_fer.training.infant_face.figures import measure
-    from infant_fer.training.infant_face.run import plain
 
     checkpoint = load_checkpoint(options.checkpoints[0])
     model = checkpoint.model
@@ -144,7 +143,7 @@ def _print_heads(options: argparse.Namespace) -> None:
         )
     loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
     rows = loaded.infants.images.split == options.split_name
-    print(json.dumps(measure(model, loaded, rows), indent=1, default=plain))
+    print(json.dumps(measure(model, loaded, rows).to_dict(), indent=1))
 
 
 class _MethodNames:

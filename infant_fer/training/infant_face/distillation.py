@@ -21,6 +21,7 @@ from infant_fer.training.infant_face.data import RecipeData, TrainingSets, diges
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS
 from infant_fer.training.infant_face.steps import (
+    StepSettings,
     TrainedMember,
     TrainingContext,
     log_for,
@@ -160,7 +161,7 @@ def _refined(
         model = finetune(student, faces, settings, seed, log_for(number), number, occluders)
         return TrainedMember(model, round(spent + minutes_since(began), 1))
 
-    wanted = {
+    wanted: StepSettings = {
         "data": digest(*teaching.sets(settings)),
         "seed": seed,
         "ensemble": weights_digest(teaching.teacher),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NotRequired, TypedDict
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,29 +31,37 @@ AFFECT_FIGURES = (
 QUIET = -1.2  # valence, in -2..2: the raters' mean is -1 or more
 SURE = 0.9
 
-HardNegatives = TypedDict(
-    "HardNegatives",
-    {
-        "quiet negatives": Proportion,  # recall of negative faces whose raters' valence is at least QUIET
-        "negative answered positive above 0.9": Proportion,
-    },
-)
-Fer2013Accuracies = TypedDict(
-    "Fer2013Accuracies", {"emotions of FER2013": Proportion, "votes of FER+": NotRequired[Proportion]}
-)
-InfantFaceFigures = TypedDict(
-    "InfantFaceFigures",
-    {
-        "accuracy": dict[str, dict[str, Proportion]],  # by model, then by source and "all"
-        "recall": dict[str, Proportion],  # of this checkpoint, by true class and by age group
-        "heads": dict[str, float],
-        "quiet negatives": Proportion,  # recall of negative faces whose raters' valence is at least QUIET
-        "negative answered positive above 0.9": Proportion,
-        "emotions of FER2013": Proportion,
-        "votes of FER+": NotRequired[Proportion],
-        "McNemar p": dict[str, float],  # of this checkpoint against every other model
-    },
-)
+
+@dataclass(frozen=True)
+class InfantFaceFigures:
+    """What a checkpoint reaches on one split; a proportion's interval is over infants where one has several pictures."""
+
+    accuracy: dict[str, dict[str, Proportion]]  # by model, then by source and "all"
+    recall: dict[str, Proportion]  # of this checkpoint, by true class and by age group
+    heads: dict[str, float]  # AFFECT_FIGURES, Lin's concordances, and the AUC of every other head
+    quiet_negatives: Proportion  # recall of negative faces whose raters' valence is at least QUIET
+    sure_mistakes: Proportion  # negative faces answered positive with more than SURE
+    emotions: Proportion  # right among seven, of FER2013's faces
+    votes: Proportion | None  # right among eight, of FER+'s; None without votes or a head for them
+    mcnemar: dict[str, float]  # exact p of this checkpoint against every other model
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        shares = {model: _plain(by_source) for model, by_source in self.accuracy.items()}
+        return {
+            "accuracy": shares,
+            "recall": _plain(self.recall),
+            "heads": self.heads,
+            "quiet negatives": self.quiet_negatives.to_dict(),
+            f"negative answered positive above {SURE}": self.sure_mistakes.to_dict(),
+            "emotions of FER2013": self.emotions.to_dict(),
+            **({} if self.votes is None else {"votes of FER+": self.votes.to_dict()}),
+            "McNemar p": self.mcnemar,
+        }
+
+
+def _plain(shares: dict[str, Proportion]) -> dict:
+    return {name: each.to_dict() for name, each in shares.items()}
 
 
 def measure(
@@ -68,19 +75,23 @@ def measure(
     output, split = outputs(model, infants), str(infants.images.split[0])
     measured = _affect_predictions(output, model.config.logit_temperature, infants, data)
     this = measured[THIS]
-    return {
-        "accuracy": {name: _by_source(predictions) for name, predictions in measured.items()},
-        "recall": _recalls(this),
-        "heads": {
+    quiet_negatives, sure_mistakes = _hard_negatives(this, infants.images.rows(infants.images.truth != UNKNOWN))
+    emotions, votes = _fer2013_accuracies(model, data, split)
+    return InfantFaceFigures(
+        accuracy={name: _by_source(predictions) for name, predictions in measured.items()},
+        recall=_recalls(this),
+        heads={
             **{name: value for name, value in figures(this).items() if name in AFFECT_FIGURES},
             **_concordances(output, infants.images),
             **_usable_aucs(model, output, infants.images, data.older.rows(data.older.images.split == split)),
             **_covered_auc(model, infants, occluders),
         },
-        **_hard_negatives(this, infants.images.rows(infants.images.truth != UNKNOWN)),
-        **_fer2013_accuracies(model, data, split),
-        "McNemar p": mcnemar(this, measured),
-    }
+        quiet_negatives=quiet_negatives,
+        sure_mistakes=sure_mistakes,
+        emotions=emotions,
+        votes=votes,
+        mcnemar=mcnemar(this, measured),
+    )
 
 
 def _affect_predictions(
@@ -139,16 +150,14 @@ def _usable_aucs(
     return aucs
 
 
-def _hard_negatives(predictions: Predictions, images: LabeledImages) -> HardNegatives:
+def _hard_negatives(predictions: Predictions, images: LabeledImages) -> tuple[Proportion, Proportion]:
     """Return the recall of quiet negatives and the proportion of negatives that are surely called positive."""
     negative = predictions.truth == AFFECTS.index("negative")
     quiet = negative & (images.heads["valence_arousal"][:, 0] >= QUIET)
     right = predictions.probabilities.argmax(1) == AFFECTS.index("negative")
     wrong = predictions.probabilities[:, AFFECTS.index("positive")] > SURE
-    return {
-        "quiet negatives": Proportion.of(right[quiet], images.subject[quiet]),
-        "negative answered positive above 0.9": Proportion.of(wrong[negative], images.subject[negative]),
-    }
+    quiet_negatives = Proportion.of(right[quiet], images.subject[quiet])
+    return quiet_negatives, Proportion.of(wrong[negative], images.subject[negative])
 
 
 def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, occluders: RenderedFaces | None) -> dict[str, float]:
@@ -168,7 +177,7 @@ def _covered_auc(model: InfantFaceModel, infants: AlignedDataset, occluders: Ren
     return {"AUC mouth covered, objects pasted": metrics.auc(np.concatenate(read), np.repeat([0, 1], len(bare)))}
 
 
-def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) -> Fer2013Accuracies:
+def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) -> tuple[Proportion, Proportion | None]:
     """Return the accuracy on FER2013's public test (dev) or private test (test): seven emotions, and the votes' majority.
 
     The test is that of the official split, where the data have it, else that of the archive's folders. The votes count where
@@ -178,7 +187,4 @@ def _fer2013_accuracies(model: InfantFaceModel, data: RecipeData, split: str) ->
     official = images.subgroups["official split"]
     is_official = bool((official == split).any())
     found = emotion_accuracies(model, data.fer.rows((official if is_official else images.split) == split))
-    accuracies: Fer2013Accuracies = {"emotions of FER2013": found["FER2013"]}
-    if "FER+" in found and is_official:
-        accuracies["votes of FER+"] = found["FER+"]
-    return accuracies
+    return found["FER2013"], found.get("FER+") if is_official else None

@@ -5,7 +5,6 @@ Each member is a process of its own: pretrained on FER2013, then fine-tuned on i
 
 from __future__ import annotations
 
-import copy
 import json
 import multiprocessing
 import os
@@ -16,9 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
 from transformers import ViTImageProcessorPil
 
@@ -29,42 +27,39 @@ from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import TrainingError
 from infant_fer.models.image_streams import BackboneStream, backbone_settings, load_backbone
 from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel, joined
-from infant_fer.training.artifacts import write_checkpoint
-from infant_fer.training.card import earlier_test_measurements, infant_face_card
+from infant_fer.training.infant_face.artifacts import RunRecord, RunResult, save
 from infant_fer.training.infant_face.config import MemberConfig, RunConfig, StudentConfig
 from infant_fer.training.infant_face.data import PROCESSOR, RecipeData, digest, load, outputs
 from infant_fer.training.infant_face.distillation import (
-    TEACHER_SHARE,
     narrowed_student,
     refined,
     rounded_to_half,
     taught,
 )
-from infant_fer.training.infant_face.figures import measure
+from infant_fer.training.infant_face.figures import THIS, measure
 from infant_fer.training.infant_face.finetuning import distill_emotions, finetune, fuse, train_geometry
 from infant_fer.training.infant_face.linear_heads import LINEAR_HEADS, add_missing_heads
 from infant_fer.training.infant_face.pretraining import emotion_set, pretrain
 from infant_fer.training.infant_face.steps import (
+    StepSettings,
     TrainedMember,
     TrainingContext,
     log_for,
     minutes_since,
-    settings_of,
     step_name,
     weights_digest,
 )
-from infant_fer.training.provenance import accelerator, machine
+from infant_fer.training.provenance import accelerator
 from infant_fer.training.rendered import RenderedFaces, rendered_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust
-from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData
 from infant_fer.workers import end_with_parent
 
 HELD_OUT_OCCLUDERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than the trained ones, to measure with
 
 
-def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
-    """Train, measure and write a checkpoint; return its figures. Raises InfantFERError with one sentence."""
+def run(config: RunConfig, log: Callable[[str], None] = print) -> RunResult | None:
+    """Train, measure and write a checkpoint; None where only one member was trained. Raises InfantFERError with one sentence."""
     context = TrainingContext.of(config)
     teacher = _teacher(config)
     given = _given_members(config)
@@ -73,7 +68,7 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     data = load(config.data, config.cache, log)
     if config.only_member is not None:
         _train_member(config.only_member - 1, context, data)
-        return {}
+        return None
     members = [*given, *train_members(context, data, len(_families(given)))]
     if config.learning.student is not None and teacher is not None:
         members = [_train_student(config.learning.student, teacher, data, context)]
@@ -93,13 +88,13 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> dict:
     )
     measured = {"dev": dev} | ({"test": test} if config.test else {})
     model.to(accelerator())
-    results: dict[str, Any] = {name: measure(model, data, rows, occluders) for name, rows in measured.items()}
+    figures = {name: measure(model, data, rows, occluders) for name, rows in measured.items()}
     model.to("cpu")
-    results["run"] = _provenance(config, [each.minutes for each in members])
-    save(model, results, config.output, _trust(model, data, config.test, log))
-    for source, share in results["dev"]["accuracy"]["this checkpoint"].items():
+    result = RunResult(figures, RunRecord.of(config, [each.minutes for each in members]))
+    save(model, result, config.output, _trust(model, data, config.test, log))
+    for source, share in figures["dev"].accuracy[THIS].items():
         log(f"dev {source}: {share}")
-    return results
+    return result
 
 
 def _fused(members: list[TrainedMember], data: RecipeData, config: RunConfig) -> InfantFaceModel:
@@ -160,13 +155,13 @@ def _train_student(
         model = finetune(network, faces, settings.fine_tuning, context.seed, log, occluders=_occluders(context))
         return TrainedMember(model, minutes_since(began))
 
-    settings_of_step = {
+    wanted: StepSettings = {
         "data": digest(*sets),
         "seed": context.seed,
         "teacher": weights_digest(teacher),
         "student": asdict(settings),
     }
-    return context.reused_or_trained("student", settings_of_step, fine_tune)
+    return context.reused_or_trained("student", wanted, fine_tune)
 
 
 def _families(members: list[TrainedMember]) -> list[str]:
@@ -220,11 +215,12 @@ def _train_apart(number: int, context: TrainingContext) -> None:
     _train_member(number, context, load(context.data, context.cache, log=lambda _: None))
 
 
-def _settings(number: int, context: TrainingContext, data: RecipeData) -> dict:
-    """Return what the weights of a fine-tuned member depend on."""
+def _settings(number: int, context: TrainingContext, data: RecipeData) -> StepSettings:
+    """Return what the weights of a fine-tuned member depend on; its refinement comes after it."""
     member = context.learning.members[number]
     sets = data.training_sets(voted=member.fine_tuning.votes_weight > 0)
-    return {"data": digest(*sets), "seed": context.seed + number, "member": settings_of(member)} | context.start
+    settings = {name: value for name, value in asdict(member).items() if name != "refinement"}
+    return {"data": digest(*sets), "seed": context.seed + number, "member": settings, **context.start}
 
 
 def _train_member(number: int, context: TrainingContext, data: RecipeData) -> None:
@@ -273,12 +269,13 @@ def _pretrained(number: int, rounds: int, context: TrainingContext, data: Recipe
         model = pretrain(network, train_set, data.fer.rows(dev), finished[-1], seed, log_for(number), number)
         return TrainedMember(model, start.minutes + minutes_since(began))
 
-    settings = {
+    settings: StepSettings = {
         "data": digest(train_rows),
         "seed": seed,
         "network": [member.family, member.base, member.drop_path, member.input_side],
         "pretraining": [asdict(each) for each in finished],
-    } | context.start
+        **context.start,
+    }
     return context.reused_or_trained(step_name(number, f"pretrained-{rounds}"), settings, train_round)
 
 
@@ -316,44 +313,7 @@ def _trust(model: InfantFaceModel, data: RecipeData, test: bool, log: Callable[[
     return None
 
 
-def save(model: InfantFaceModel, results: dict, output: Path, trust: TrustData | None = None) -> None:
-    """Write the checkpoint folder with its figures, card and trust data; in half precision if the recipe says so."""
-    text = json.dumps(results, indent=1, default=plain)
-
-    def write(folder: Path) -> None:
-        stored = copy.deepcopy(model).half() if results["run"]["learning"].get("half") else model
-        stored.save_pretrained(folder)
-        (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2), "utf-8")
-        (folder / "metrics.json").write_text(text, "utf-8")
-        card = infant_face_card(output.name, json.loads(text))
-        (folder / "README.md").write_text(with_trust(card, trust) if trust else card, "utf-8")
-        if trust:
-            trust.save(folder)
-
-    write_checkpoint(output, write)
-
-
 def _temperature(model: InfantFaceModel, data: RecipeData) -> float:
     rated = (data.infants.images.split == "dev") & (data.infants.images.truth != UNKNOWN)
     logits = outputs(model, data.infants.rows(rated)).logits.numpy()
     return metrics.fit_temperature(logits, data.infants.images.truth[rated])
-
-
-def _provenance(config: RunConfig, minutes: list[float]) -> dict:
-    return {
-        "command": config.command,
-        "minutes": [round(each, 1) for each in minutes],
-        "seed": config.seed,
-        "test measurements": earlier_test_measurements() + 1 if config.test else None,
-        "start_from": config.start_from and config.start_from.name,
-        "teacher": config.teacher and config.teacher.name,
-        "teacher share": TEACHER_SHARE,
-        "learning": asdict(config.learning),
-        "torch": torch.__version__,
-        "machine": machine(accelerator().type),
-    }
-
-
-def plain(figure: metrics.Proportion | np.generic) -> object:
-    """Return what JSON can hold of a figure."""
-    return figure.item() if isinstance(figure, np.generic) else figure.to_dict()

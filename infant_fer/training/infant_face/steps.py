@@ -6,8 +6,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from infant_fer.files import write_atomically
 from infant_fer.models.infant_face import InfantFaceModel
@@ -16,6 +17,22 @@ from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, R
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 BASES = "bases"  # folder of the research data
+
+
+class StepSettings(TypedDict, total=False):
+    """What the weights of a step depend on, as its settings.json has it: each step those of its kind."""
+
+    data: str  # digest of the training sets
+    seed: int
+    member: dict[str, object]  # fine-tuned: its MemberConfig without the refinement
+    network: list[object]  # pretrained: family, base, drop_path, input_side
+    pretraining: list[dict[str, object]]  # the PretrainingConfig of every round so far
+    student: dict[str, object]  # the StudentConfig
+    teacher: str  # weights_digest
+    ensemble: str  # refined: weights_digest of what it learns from
+    refinement: dict[str, object]  # the FinetuningConfig
+    base: str  # name of another folder than the research data's
+    weights: str  # "random" instead of the backbone's
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +72,23 @@ class TrainingContext:
         )
 
     @property
-    def start(self) -> dict[str, str]:
+    def start(self) -> StepSettings:
         """Return what a step depends on besides the recipe: where the backbones of this run come from."""
-        named = {"base": self.base.name} if self.base else {}
-        return named | ({"weights": "random"} if self.random_weights else {})
+        named: StepSettings = {"base": self.base.name} if self.base else {}
+        return {**named, "weights": "random"} if self.random_weights else named
 
     def base_of(self, member: MemberConfig) -> Path | None:
         """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
         return None if member.base is None else self.base or self.data / BASES / member.base
 
-    def is_kept(self, step: str, settings: dict) -> bool:
+    def is_kept(self, step: str, settings: StepSettings) -> bool:
         """Return whether the step of an earlier run may be reused: the run is to be resumed, and the settings are the same."""
         file = self.folder / step / SETTINGS_FILE
         if not self.resume or not file.is_file():
             return False
         return json.loads(file.read_text("utf-8"))["settings"] == json.loads(json.dumps(settings))
 
-    def reused_or_trained(self, step: str, settings: dict, train: Callable[[], TrainedMember]) -> TrainedMember:
+    def reused_or_trained(self, step: str, settings: StepSettings, train: Callable[[], TrainedMember]) -> TrainedMember:
         """Return the step of an earlier run with the same settings, or train and keep it."""
         if not self.is_kept(step, settings):
             file = self.folder / step / SETTINGS_FILE
@@ -91,11 +108,6 @@ class TrainingContext:
 def step_name(number: int, name: str = "fine-tuned") -> str:
     """Return the folder of a step of member `number`, from 0."""
     return f"member-{number + 1}/{name}"
-
-
-def settings_of(member: MemberConfig) -> dict:
-    """Return the settings that a member's training depends on; its refinement comes after it."""
-    return {name: value for name, value in asdict(member).items() if name != "refinement"}
 
 
 def log_for(number: int) -> Callable[[str], None]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,11 @@ from infant_fer.metrics import INTERVALS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import card as model_card
 from infant_fer.training.card import earlier_test_measurements, infant_face_card
-from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import expected_time, recipe
+from infant_fer.training.infant_face import artifacts
+from infant_fer.training.infant_face.artifacts import RunRecord, RunResult, save
+from infant_fer.training.infant_face.config import RunConfig, expected_time, recipe
+from infant_fer.training.infant_face.figures import THIS, InfantFaceFigures
 from infant_fer.training.infant_face.goals import GOALS, HEADING, goals_section, outcomes_of, with_goals
-from infant_fer.training.infant_face.run import save
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData, known
 from tests.conftest import ROOT
@@ -49,6 +51,26 @@ def results() -> dict:
     }
     others = {"emotions of FER2013": share, "McNemar p": {"this checkpoint": 1.0, "majority class": 0.001}}
     return {"test": {**figures, **others}, "run": run}
+
+
+def invented() -> RunResult:
+    """Invented figures as a run returns them."""
+    share = metrics.Proportion(47, 50)
+    by_source = {THIS: {"web": share, "all": share}}
+    figures = InfantFaceFigures(by_source, {}, {"balanced accuracy": 0.93}, share, share, share, share, {})
+    config = RunConfig(Path("data"), Path("final"), Path("cache"), learning=recipe("pair"), command="python train.py")
+    return RunResult({"dev": figures, "test": figures}, RunRecord.of(config, [70.04, 71.0]))
+
+
+@pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda folder: folder.name)
+def test_a_run_is_recorded_under_the_keys_of_the_embedded_checkpoints(folder):
+    stored = json.loads((folder / "metrics.json").read_text("utf-8"))
+    plain = json.loads(json.dumps(invented().to_dict()))
+    assert list(plain) == list(stored)
+    assert list(plain["test"]) == list(stored["test"])
+    assert [name for name in plain["run"] if name != "teacher share"] == list(stored["run"])
+    assert plain["test"]["accuracy"][THIS]["all"] == metrics.Proportion(47, 50).to_dict()
+    assert plain["run"]["minutes"] == [70.0, 71.0]
 
 
 def test_the_card_says_how_many_and_how_sure():
@@ -206,17 +228,17 @@ def test_a_save_that_fails_keeps_the_old_checkpoint_and_leaves_no_half_new_one(t
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(recipe_run, "infant_face_card", full)
+        patch.setattr(artifacts, "infant_face_card", full)
         with pytest.raises(OutputError, match="disk full"):
-            save(model, results(), tmp_path / "final")
+            save(model, invented(), tmp_path / "final")
     assert not list(tmp_path.iterdir())
-    save(model, results(), tmp_path / "final")
+    save(model, invented(), tmp_path / "final")
     before = {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()}
     assert set(before) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json"}
     assert json.loads(before["metrics.json"])["test"]["accuracy"]["this checkpoint"]["web"]["n"] == 50
-    monkeypatch.setattr(recipe_run, "infant_face_card", full)
+    monkeypatch.setattr(artifacts, "infant_face_card", full)
     with pytest.raises(OutputError, match="disk full"):
-        save(model, results(), tmp_path / "final")
+        save(model, invented(), tmp_path / "final")
     assert {path.name: path.read_bytes() for path in (tmp_path / "final").iterdir()} == before
 
 

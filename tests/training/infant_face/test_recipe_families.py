@@ -30,6 +30,7 @@ from infant_fer.training.infant_face.config import (
     variants,
 )
 from infant_fer.training.infant_face.data import PROCESSOR, load, read_fer2013, read_infants, read_older
+from infant_fer.training.infant_face.figures import THIS
 from infant_fer.training.infant_face.run import _new_network as new_network
 from infant_fer.training.infant_face.run import run
 from infant_fer.training.infant_face.steps import TrainingContext
@@ -294,9 +295,9 @@ def families(data_folder, bases) -> SimpleNamespace:
 @pytest.mark.slow
 def test_members_are_trained_one_at_a_time_and_joined(families, data_folder):
     config, kept = families.config, families.kept
-    assert families.of_one == [({}, ["member-1"], False), ({}, ["member-1", "member-2"], False)]
+    assert families.of_one == [(None, ["member-1"], False), (None, ["member-1", "member-2"], False)]
     assert step_times(kept) == families.before
-    assert families.results["dev"]["accuracy"]["this checkpoint"]["all"].n == 9
+    assert families.results.figures["dev"].accuracy[THIS]["all"].n == 9
     classifier = AffectClassifier.from_pretrained(config.output, device="cpu")
     assert classifier.crop == CropSpec()
     start = RecipeConfig((MOBILE, DINO, MOBILE), config.learning.geometry)

@@ -20,6 +20,7 @@ from infant_fer.models.geometry import EDGES, POINTS, geometry_features
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
+from infant_fer.training.infant_face.artifacts import RunResult, save
 from infant_fer.training.infant_face.config import (
     FinetuningConfig,
     GeometryConfig,
@@ -170,7 +171,7 @@ def test_no_copy_of_a_held_out_infant_is_learned_from(data_folder):
 
 
 @pytest.fixture(scope="module")
-def finished(data_folder) -> tuple[Path, dict]:
+def finished(data_folder) -> tuple[Path, RunResult]:
     config = small_run(data_folder, "finished")
     return config.output, recipe_run.run(config, log=lambda _: None)
 
@@ -208,7 +209,7 @@ def test_the_app_gives_the_logits_of_the_training(finished, tmp_path):
     model = InfantFaceModel.from_pretrained(finished[0])
     for head in (*(reader.affect for reader in model.readers), model.geometry.layers[-1]):
         torch.nn.init.normal_(head.weight.data, generator=seeded())  # hardly trained, it would say the same of all
-    recipe_run.save(model, finished[1], folder)
+    save(model, finished[1], folder)
     classifier = AffectClassifier.from_pretrained(folder, device="cpu")
     photos, finder = [load_image(path) for path in sorted(EXAMPLES.glob("*.jpg"))], FaceDetector()
     found = [finder.find(photo)[0] for photo in photos]
@@ -245,12 +246,12 @@ def resumed(finished, data_folder) -> SimpleNamespace:
 
 
 def test_the_test_rows_can_be_left_alone(resumed):
-    assert "test" not in resumed.results
+    assert set(resumed.results.figures) == {"dev"}
     assert "Figures on the dev rows" in (resumed.config.output / "README.md").read_text("utf-8")
 
 
 def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed, data_folder):
-    assert resumed.results["dev"]["accuracy"] == finished[1]["dev"]["accuracy"]
+    assert resumed.results.figures["dev"].accuracy == finished[1].figures["dev"].accuracy
     assert step_times(resumed.config) == resumed.before
     other = replace(LEARNING, members=(MEMBER, replace(MEMBER, fine_tuning=replace(SHORT, learning_rate=5e-4))))
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
