@@ -16,8 +16,10 @@ STRIDES = (4, 8, 16)  # px of the crop for a pixel of each scale's map
 CHANNELS = (48, 96, 160)
 MOBILENET_TAPS = (5, 9, 21)  # layers of MobileNet-v1 after which the maps have these strides
 MOBILENET_SETTINGS = ("depth_multiplier", "min_depth", "hidden_act", "tf_padding", "layer_norm_eps")
-DINOV2_SETTINGS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "patch_size", "image_size")
-DINOV2_SETTINGS += ("hidden_act", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn")
+DINOV2_SETTINGS = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "patch_size", "image_size",
+    "hidden_act", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn",
+)  # fmt: skip
 FUSIONS = ("window", "late", "none")
 
 
@@ -229,7 +231,7 @@ def least_side(dinov2: dict | None) -> int:
     return WINDOWS[0] * dinov2["patch_size"] if dinov2 else STRIDES[-1]
 
 
-def _image_stream(config: TwoStreamConfig) -> nn.Module:
+def _image_stream(config: TwoStreamConfig) -> _Dinov2Maps | _MobileNetMaps | _ConvolutionalMaps:
     if config.dinov2:
         return _Dinov2Maps(config.dinov2)
     return _MobileNetMaps(config.mobilenet) if config.mobilenet else _ConvolutionalMaps()
