@@ -30,7 +30,9 @@ GRADIO_TEXTS = {
 GRADIO_NAMES = (
     "Capture from camera",
     "Click to Access Webcam",
+    "Close",
     "Empty value",
+    "Error",
     "Exit fullscreen mode",
     "File upload",
     "Fullscreen",
@@ -116,6 +118,11 @@ BROWSER_WORDS = {
     "waiting": "Choose a photo, take one with the camera, or try an example.",
     "no_answer": "No answer",
     "unanswered": "The page got no answer. The connection may be lost, or the page is busy: please try again.",
+    # By Gradio's sentence, in whose place it stands.
+    "Connection to the server was lost. Attempting reconnection...": (
+        "The connection was lost. Reload the page. It also reloads by itself when the connection is back."
+    ),
+    "reloaded": "The connection was lost, and the page was reloaded. Please choose the photo again.",
     "no_map": "The map could not be drawn. The answer itself stands.",
     "busy": "The page is busy. Please try again in a few seconds.",
     "not_a_photo": "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC.",

@@ -15,11 +15,12 @@ window.infantFer = (() => {
     stopped = true;
     return [null, null, answer(`<p>${words("waiting")}</p>`, "waiting"), "", hidden, hidden, ""];
   };
+  const unread = (text) => answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer unread");
   const failed = () => {
     const text = sentence || words("unanswered");
     sentence = null;
     stopped = true;
-    return [null, null, null, answer(`<h2>${words("no_answer")}</h2><p class="fault">${escape(text)}</p>`, "answer unread"), "", hidden, hidden, ""];
+    return [null, null, null, unread(text), "", hidden, hidden, ""];
   };
   const draws = (...values) => { stopped = false; return values; };
   const noMap = () => [stopped ? { __type__: "update" } : answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
@@ -103,9 +104,12 @@ window.infantFer = (() => {
     const file = options?.body?.get?.("files");
     (senders.find((each) => each.owns(file))?.failed || fail)(key, file);
   };
-  const eventFailed = (options) => {
+  const fieldOf = (options) => {
     const trigger = JSON.parse(options.body).trigger_id;
-    const field = window.gradio_config?.components.find((each) => each.id === trigger)?.props?.elem_id;
+    return window.gradio_config?.components.find((each) => each.id === trigger)?.props?.elem_id;
+  };
+  const eventFailed = (options) => {
+    const field = fieldOf(options);
     const sender = senders.find((each) => each.field === field);
     if (field === "checkpoint") document.querySelector("#checkpoint-lost")?.click();
     (sender?.failed || fail)("unanswered");
@@ -116,6 +120,7 @@ window.infantFer = (() => {
     const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
     try {
       const response = await fetched(address, options);
+      if (isEvent && /^(photo|example-|checkpoint|face|freeze|clip-explain)/.test(fieldOf(options))) older = shownAnswer();
       if (isUpload && !response.ok) uploadFailed(options, { 413: "too_large", 503: "busy" }[response.status] || "unanswered");
       return response;
     } catch (error) {
@@ -123,6 +128,28 @@ window.infantFer = (() => {
       if (isEvent) eventFailed(options);
       throw error;
     }
+  };
+
+  // After a lost event Gradio sends no other, and says so, until the server is there again: then it reloads the page. An
+  // answer that should have been replaced meanwhile is not that of the photo beside it.
+  const LOST = "Connection to the server was lost. Attempting reconnection...";
+  let older = null;  // the answer that was shown when the last event for another one was sent
+  let isLost = false, reloaded = Boolean(history.state?.connectionLost);
+  if (reloaded) history.replaceState(null, "");
+  window.addEventListener("beforeunload", () => { if (isLost) history.replaceState({ connectionLost: true }, ""); });
+  const shownAnswer = () => document.querySelector("#answer .ife")?.outerHTML || null;
+  const watchConnection = () => {
+    for (const each of document.querySelectorAll(".toast-title, .toast-message-text")) {
+      if (each.textContent.trim() === LOST) {
+        isLost = true;
+        if (older && older === shownAnswer()) document.querySelector("#answer .ife").outerHTML = unread(words("unanswered"));
+        older = null;
+      }
+      for (const text of ["Error", LOST]) replaceText(each, text);
+    }
+    const place = document.querySelector("#answer .waiting");
+    if (reloaded && document.querySelector("#answer .answer")) reloaded = false;
+    if (reloaded && place && !place.querySelector(".fault")) place.insertAdjacentHTML("afterbegin", `<p class="fault">${words("reloaded")}</p>`);
   };
 
   // Phones show one picture: the map over the face, uncovered from the left by the slider.
@@ -192,6 +219,7 @@ window.infantFer = (() => {
     }
     describe(region);
     document.querySelectorAll("[data-words]").forEach(say);
+    watchConnection();
     mend();
   };
   // What Gradio's own components lack for screen readers (axe-core's rules of the same names).

@@ -41,3 +41,24 @@ def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit):
     for name, words in (("smile", "Positive"), ("cry", "Negative")):  # the file behind each card is its own
         page.click(f"#tray .card-open[aria-label*='{name}.jpg']")
         page.wait_for_selector(f"#answer >> text={words} expression")
+
+
+def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_photo(visit):
+    page = visit()
+    page.click("#example-smile")
+    page.wait_for_selector("#answer >> text=Positive expression")
+    page.route("**/queue/data*", lambda route: route.abort())  # the event gets there, and its answer does not come back
+    page.route("**/app_id*", lambda route: route.abort())
+    page.click("#example-cry")
+    page.wait_for_selector(".toast-body >> text=The connection was lost. Reload the page.")
+    assert "The page got no answer" in page.inner_text("#answer")
+    assert "Positive" not in page.inner_text("#answer")
+    page.unroute("**/queue/data*")
+    with page.expect_navigation():  # Gradio reloads the page
+        page.unroute("**/app_id*")
+    page.wait_for_selector("#answer .waiting >> text=The connection was lost, and the page was reloaded.")
+    page.click("#example-cry")
+    page.wait_for_selector("#answer >> text=Negative expression")
+    page.reload()
+    page.wait_for_selector("#answer .waiting")
+    assert "reloaded" not in page.inner_text("#answer")
