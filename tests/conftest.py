@@ -35,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (-seconds[group_of[item]], group_of[item]))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop if pytest-xdist has not taken the groups: each module's page or training would be started by every worker."""
+    if session.config.getoption("loadgroup", False):
+        if not all("@" in item.nodeid for item in session.items):
+            raise pytest.UsageError("pytest-xdist has put no test into its group; see pytest in pyproject.toml.")
+
+
 @pytest.fixture(scope="session")
 def analyzer():
     """Return the real pipeline with the embedded checkpoint."""
