@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from infant_fer.files import open_atomically, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
+from infant_fer.video.agreement import Agreement
 from infant_fer.video.timeline import CANNOT_SAY, Timeline
 
 MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose means are taken
@@ -42,6 +43,24 @@ class Curve:
     low: np.ndarray
     high: np.ndarray
     infants: np.ndarray
+
+
+class PooledAgreement(TypedDict):
+    """The agreement of several sessions, as the pooled agreement.json holds it.
+
+    The 95 % intervals draw whole infants; None with fewer than two. κ is None where chance agreement is certain. Rows of a
+    confusion are the human's, columns the model's.
+    """
+
+    sessions: int
+    infants: int
+    kappa_frame: float | None
+    kappa_frame_interval95: list[float | None] | None
+    confusion: dict[str, dict[str, int]]  # of frames
+    kappa_second: float | None
+    kappa_second_interval95: list[float | None] | None
+    confusion_second: dict[str, dict[str, int]]
+    onset_lag_s: float | None  # median of the sessions' medians, positive where the model is later
 
 
 def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> list[Path]:
@@ -76,24 +95,38 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     return written
 
 
-def pooled_agreement(sessions: Sequence[tuple[str, dict]]) -> dict:
-    """Return κ of all sessions' frames and seconds together, from (infant, agreement.json) of each.
-
-    The 95 % intervals draw whole infants with replacement; None with fewer than two infants.
-    """
+def pooled_agreement(sessions: Sequence[tuple[str, Agreement]]) -> PooledAgreement:
+    """Return κ of all sessions' frames and seconds together, from (infant, agreement.json) of each."""
     names = np.array([name for name, _ in sessions])
-    found: dict = {"sessions": len(sessions), "infants": len(np.unique(names))}
-    for key, confusion in (("kappa_frame", "confusion"), ("kappa_second", "confusion_second")):
-        counts = np.array([[[each[confusion][a][b] for b in AFFECTS] for a in AFFECTS] for _, each in sessions])
-        by_infant = np.array([counts[names == name].sum(0) for name in np.unique(names)])
-        total = by_infant.sum(0)
-        resampled = cohen_kappa(by_infant[_draws(len(by_infant))].sum(1)) if len(by_infant) > 1 else np.array([np.nan])
-        found[key] = _plain(cohen_kappa(total))
-        found[f"{key}_interval95"] = _interval(np.asarray(resampled))
-        found[confusion] = {a: {b: int(total[i, j]) for j, b in enumerate(AFFECTS)} for i, a in enumerate(AFFECTS)}
+    frames = _counts([each["confusion"] for _, each in sessions])
+    seconds = _counts([each["confusion_second"] for _, each in sessions])
     lags = [each["onset_lag_s"] for _, each in sessions if each["onset_lag_s"] is not None]
-    found["onset_lag_s"] = _plain(np.median(lags)) if lags else None  # median of the sessions' medians
-    return found
+    return {
+        "sessions": len(sessions),
+        "infants": len(np.unique(names)),
+        "kappa_frame": _plain(cohen_kappa(frames.sum(0))),
+        "kappa_frame_interval95": _kappa_interval(frames, names),
+        "confusion": _named(frames.sum(0)),
+        "kappa_second": _plain(cohen_kappa(seconds.sum(0))),
+        "kappa_second_interval95": _kappa_interval(seconds, names),
+        "confusion_second": _named(seconds.sum(0)),
+        "onset_lag_s": _plain(np.median(lags)) if lags else None,
+    }
+
+
+def _counts(confusions: Sequence[Mapping[str, Mapping[str, int]]]) -> np.ndarray:
+    """Return (N, C, C) counts of N confusions."""
+    return np.array([[[each[a][b] for b in AFFECTS] for a in AFFECTS] for each in confusions])
+
+
+def _kappa_interval(counts: np.ndarray, infants: np.ndarray) -> list[float | None] | None:
+    """Return the 95 % interval of κ of (N, C, C) counts that draws infants, (N,) str, with replacement."""
+    by_infant = np.array([counts[infants == name].sum(0) for name in np.unique(infants)])
+    return _interval(np.asarray(cohen_kappa(by_infant[_draws(len(by_infant))].sum(1)))) if len(by_infant) > 1 else None
+
+
+def _named(counts: np.ndarray) -> dict[str, dict[str, int]]:
+    return {a: {b: int(counts[i, j]) for j, b in enumerate(AFFECTS)} for i, a in enumerate(AFFECTS)}
 
 
 def event_curves(sessions: Sequence[Path], infants: Sequence[str]) -> list[Curve]:

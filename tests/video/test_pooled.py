@@ -58,6 +58,8 @@ def test_pooled_kappa_is_of_the_summed_counts(sessions):
     assert (found["sessions"], found["infants"]) == (3, 3)
     assert found["confusion"]["positive"] == {"positive": 20, "neutral": 10, "negative": 0}
     assert found["confusion"]["neutral"] == {"positive": 0, "neutral": 5, "negative": 20}
+    assert found["confusion_second"]["positive"] == {"positive": 4, "neutral": 2, "negative": 0}  # five frames a second
+    assert found["confusion_second"]["neutral"] == {"positive": 0, "neutral": 1, "negative": 4}
     observed, chance = 25 / 55, (30 * 20 + 25 * 15) / 55**2
     assert found["kappa_frame"] == pytest.approx((observed - chance) / (1 - chance), abs=1e-4)
     low, high = found["kappa_frame_interval95"]
