@@ -15,6 +15,7 @@ from infant_fer.errors import CheckpointError, DatasetError, exit_status
 
 if TYPE_CHECKING:
     from infant_fer.evaluation.comparison import Evaluation
+    from infant_fer.evaluation.scores import ThesisSpread
     from infant_fer.evaluation.split_maps import SplitMaps
 
 
@@ -28,8 +29,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
     from infant_fer.evaluation.map_report import sections
-    from infant_fer.evaluation.predictions import SPREAD, mcnemar, thesis_spread
     from infant_fer.evaluation.report import Section, Text, evaluation_page
+    from infant_fer.evaluation.scores import SPREAD, mcnemar, thesis_spread
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
 
     if options.heads and options.split_name == ALL:
@@ -56,7 +57,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     more: dict[str, object] = {}  # what is measured of the first checkpoint alone
     further = []
     if options.spread:
-        more[SPREAD] = spread = thesis_spread(first)
+        spread = thesis_spread(first)
+        more[SPREAD] = spread and spread.to_dict()
         print(_spread_words(spread))
         further.append(Section("What 25 test pictures can tell", [Text(_spread_words(spread))]))
     if options.maps:
@@ -75,7 +77,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]:
     """Return all figures by model as plain data, with `more` and the votes of several models in the first one's."""
-    from infant_fer.evaluation.predictions import scores, votes
+    from infant_fer.evaluation.predictions import votes
+    from infant_fer.evaluation.scores import scores
 
     figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
     for name, cost in evaluation.costs.items():
@@ -88,13 +91,12 @@ def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]
     return figures
 
 
-def _spread_words(spread: dict[str, float] | None) -> str:
+def _spread_words(spread: ThesisSpread | None) -> str:
     if spread is None:
         return "no spread: these pictures have no split of 100 / 25 / 25 that keeps every infant in one split"
     return (
-        f"over {spread['splits']} splits with {spread['test pictures']} test pictures: mean {spread['mean'] * 100:.1f} %, "
-        f"standard deviation {spread['standard deviation'] * 100:.1f}, "
-        f"{spread['lowest'] * 100:.0f} to {spread['highest'] * 100:.0f} %"
+        f"over {spread.splits} splits with {spread.test_pictures} test pictures: mean {spread.mean * 100:.1f} %, "
+        f"standard deviation {spread.deviation * 100:.1f}, {spread.lowest * 100:.0f} to {spread.highest * 100:.0f} %"
     )
 
 

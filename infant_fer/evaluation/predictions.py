@@ -1,4 +1,4 @@
-"""Hold the probabilities of a model or a baseline for N images beside the truth, and compute every score from them."""
+"""Hold the probabilities of a model, an ensemble or a baseline for N images beside the truth; `scores` beside scores them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ from infant_fer.classifier import forward_crops
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPE_COUNT
-from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import luminance_crops
-
-SPREAD = "spread over thesis splits"  # the name of thesis_spread's figures in a JSON file
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,139 +208,3 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
     copied = np.eye(len(frequencies))[truth[(new_faces @ seen_faces.T).argmax(1).numpy()]]
     probabilities["most alike train face"] = np.where(measured.found[:, None], copied, frequencies)
     return {name: Predictions.of(measured.images, each) for name, each in probabilities.items()}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of one model on one set of images; figures that are undefined there are NaN."""
-
-    accuracy: Proportion
-    top_two: Proportion
-    figures: dict[str, float]  # balanced accuracy, likelihood, calibration, ranking, ...
-    per_class: dict[str, Proportion]  # recall of every class
-    f1: dict[str, float]  # of every class
-    per_subgroup: dict[str, dict[str, Proportion]]  # accuracy for every value of every further column
-
-    def to_dict(self) -> dict:
-        """Return plain data for JSON, with None for what is undefined."""
-        return {
-            "accuracy": self.accuracy.to_dict(),
-            "right among the two most probable": self.top_two.to_dict(),
-            **{name: value if np.isfinite(value) else None for name, value in self.figures.items()},
-            "per class": {name: each.to_dict() for name, each in self.per_class.items()},
-            "F1 per class": self.f1,
-            "per subgroup": {
-                column: {value: each.to_dict() for value, each in groups.items()}
-                for column, groups in self.per_subgroup.items()
-            },
-        }
-
-
-def scores(predictions: Predictions) -> Scores:
-    """Compute every score of a report."""
-    return Scores(
-        predictions.accuracy,
-        top_two(predictions),
-        figures(predictions),
-        {label: predictions.rows(predictions.truth == c).accuracy for c, label in enumerate(predictions.labels)},
-        dict(zip(predictions.labels, class_f1(predictions).tolist(), strict=True)),
-        {column: subgroup_accuracies(predictions, column) for column in predictions.subgroups},
-    )
-
-
-def repeated_scores(predictions: RepeatedPredictions) -> dict:
-    """Return the JSON form of a cross-validation's scores: the mean accuracy over the repeats, and each repeat's scores."""
-    return {
-        "accuracy": predictions.accuracy.to_dict(),
-        "repeats": [scores(each).to_dict() for each in predictions.repeats],
-    }
-
-
-def figures(predictions: Predictions) -> dict[str, float]:
-    """Return the scores that are single numbers; balanced accuracy is the mean of the recall over the classes, Top-1."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    truth, probabilities = predictions.truth, predictions.probabilities
-    among_two = _among_best(predictions, 2)
-    top_two_by_class = np.array([among_two[truth == index].mean() for index in np.unique(truth)])
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, predictions.predicted, labels=np.unique(truth), zero_division=0
-    )
-    return {
-        "balanced accuracy": float(recall.mean()),
-        "variance over classes": float(recall.var()),
-        "Top-2, mean over classes": float(top_two_by_class.mean()),
-        "Top-2, variance over classes": float(top_two_by_class.var()),
-        "macro precision": float(precision.mean()),
-        "macro F1": float(f1.mean()),
-        "negative log-likelihood": metrics.negative_log_likelihood(probabilities, truth),
-        "Brier score": metrics.brier_score(probabilities, truth),
-        "expected calibration error": metrics.calibration_error(probabilities, truth),
-        **affect_aucs(predictions),
-    }
-
-
-def top_two(predictions: Predictions) -> Proportion:
-    """Return how often the truth is among the two most probable classes."""
-    return Proportion.of(_among_best(predictions, 2), predictions.subject)
-
-
-def _among_best(predictions: Predictions, count: int) -> np.ndarray:
-    """Return the (N,) bool mask of the images whose truth is among the `count` most probable classes."""
-    best = np.argsort(-predictions.probabilities, axis=1)[:, :count]
-    return (best == predictions.truth[:, None]).any(1)
-
-
-def affect_aucs(predictions: Predictions) -> dict[str, float]:
-    """Return the AUC of positive against the rest, and of negative against neutral, the hard pair; emotions are summed."""
-    affect = [label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in predictions.labels]
-    summed = {name: predictions.probabilities[:, [each == name for each in affect]].sum(1) for name in AFFECTS}
-    truth = np.array(affect)[predictions.truth]
-    pair = truth != "positive"
-    log_odds = np.log(summed["negative"][pair].clip(1e-12) / summed["neutral"][pair].clip(1e-12))
-    return {
-        "AUC positive against the rest": metrics.auc(summed["positive"], truth == "positive"),
-        "AUC negative against neutral": metrics.auc(log_odds, truth[pair] == "negative"),
-    }
-
-
-def subgroup_accuracies(predictions: Predictions, column: str) -> dict[str, Proportion]:
-    """Return the accuracy for each value of a column of the data set, such as source or age group."""
-    values = predictions.subgroups[column]
-    return {str(value): predictions.rows(values == value).accuracy for value in np.unique(values)}
-
-
-def mcnemar(first: Predictions, others: Mapping[str, Predictions]) -> dict[str, float]:
-    """Return the exact McNemar p of `first` against others on the same images. Raises DatasetError if the images differ."""
-    if any(other.members != first.members for other in others.values()):
-        raise DatasetError("Two checkpoints can be compared only on the same images in the same order.")
-    right = first.predicted == first.truth
-    return {name: metrics.mcnemar(right, other.predicted == other.truth) for name, other in others.items()}
-
-
-def thesis_spread(predictions: Predictions, draws: int = 50) -> dict[str, float] | None:
-    """Return what 25 test pictures can tell: the spread of the accuracy over the test parts of `draws` thesis splits.
-
-    Each part has 25 pictures of whole infants in the data set's proportions of the classes. All are of the same
-    predictions, so the spread is that of the draw alone. None where no such split exists: for too few pictures, or infants
-    with too many each.
-    """
-    from infant_fer.data.splits import THESIS_SIZES, exact_split
-
-    if len(predictions.truth) < sum(THESIS_SIZES.values()):
-        return None
-    right = predictions.predicted == predictions.truth
-    try:
-        splits = [exact_split(predictions.truth, predictions.subject, THESIS_SIZES, seed) for seed in range(draws)]
-    except DatasetError:
-        return None
-    drawn = [each == "test" for each in splits]
-    accuracies = np.array([right[rows].mean() for rows in drawn])
-    return {
-        "splits": draws,
-        "test pictures": THESIS_SIZES["test"],
-        "mean": float(accuracies.mean()),
-        "standard deviation": float(accuracies.std(ddof=1)),
-        "lowest": float(accuracies.min()),
-        "highest": float(accuracies.max()),
-    }

@@ -12,16 +12,8 @@ import numpy as np
 from markupsafe import Markup
 
 from infant_fer.evaluation import plots
-from infant_fer.evaluation.predictions import (
-    Predictions,
-    RepeatedPredictions,
-    class_f1,
-    figures,
-    mcnemar,
-    subgroup_accuracies,
-    top_two,
-    votes,
-)
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, class_f1, votes
+from infant_fer.evaluation.scores import figures, mcnemar, subgroup_accuracies, top_two
 from infant_fer.images import data_url
 from infant_fer.templates import render
 
@@ -48,7 +40,7 @@ class Text:
 
 
 BEST, WORST = "best", "worst"  # marks of a MarkedScore, as words and as CSS classes
-OVER_CLASSES = {  # rows of class_table, and their names in predictions.figures
+OVER_CLASSES = {  # rows of class_table, and their names in scores.figures
     "Top-1, mean over classes": "balanced accuracy",
     "Top-1, variance over classes": "variance over classes",
     "Top-2, mean over classes": "Top-2, mean over classes",

@@ -19,7 +19,7 @@ from infant_fer.data.splits import SPLIT_FILE, write_split
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps
-from infant_fer.evaluation.predictions import SPREAD, predict, repeated_scores, scores, thesis_spread
+from infant_fer.evaluation.predictions import predict
 from infant_fer.evaluation.report import (
     PRIVATE,
     Block,
@@ -32,6 +32,7 @@ from infant_fer.evaluation.report import (
     prediction_sections,
     report_page,
 )
+from infant_fer.evaluation.scores import repeated_scores, scores
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.images import data_url
 from infant_fer.training.batches import normalised
@@ -96,8 +97,7 @@ def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = F
     """Write `output` whole or not at all; `show_faces` puts faces with wrong and right answers into the report. Raises DatasetError."""
     figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
     if result.cross_validation:
-        figures["cross-validation"] = repeated_scores(result.cross_validation)
-        figures["cross-validation"][SPREAD] = thesis_spread(result.cross_validation.repeats[0])
+        figures["cross-validation"] = repeated_scores(result.cross_validation).to_dict()
     split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.record, "history": result.history}

@@ -10,7 +10,7 @@ from typing import TypedDict
 from huggingface_hub import EvalResult, ModelCardData
 
 from infant_fer.data.leakage import THUMBNAIL
-from infant_fer.evaluation.predictions import figures, mcnemar
+from infant_fer.evaluation.scores import figures, mcnemar
 from infant_fer.metrics import INTERVALS, Proportion
 from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult

@@ -13,7 +13,8 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.comparison import unique_name
 from infant_fer.evaluation.mean_maps import MeanMap, mean_maps
-from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, figures
+from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions
+from infant_fer.evaluation.scores import figures
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
@@ -30,7 +31,7 @@ from infant_fer.training.experiment import ExperimentResult, run
 from infant_fer.training.provenance import publishable
 from infant_fer.trust.store import known
 
-# The single figures of the table, and their names in `predictions.figures`; macro recall is balanced accuracy.
+# The single figures of the table, and their names in `scores.figures`; macro recall is balanced accuracy.
 COLUMNS = {
     "loss": "negative log-likelihood",
     "macro precision": "macro precision",

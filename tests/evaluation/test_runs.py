@@ -23,7 +23,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.splits import SPLIT_FILE
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation import comparison, predictions
+from infant_fer.evaluation import comparison, scores
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE
@@ -319,7 +319,7 @@ def test_the_spread_of_25_pictures_is_printed_written_and_in_the_report(tmp_path
         (folder / f"i{number:03}_{AFFECTS[number % 3]}.png").write_bytes(b"%d" % number)
     crops = np.random.default_rng(0).integers(0, 256, (153, 32, 32, 3), np.uint8)
     store_faces(read_labeled_images(folder), tmp_path / "cache", crops, np.zeros((153, GEOMETRY_SIZE)))
-    monkeypatch.setattr(predictions, "thesis_spread", partial(predictions.thesis_spread, draws=4))
+    monkeypatch.setattr(scores, "thesis_spread", partial(scores.thesis_spread, draws=4))
     json_file, report = tmp_path / "out.json", tmp_path / "out.html"
     words = [checkpoint, "--data", folder, "--part", "all", "--cache", tmp_path / "cache", "--spread"]
     words += ["--json", json_file, "--report", report]

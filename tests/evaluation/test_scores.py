@@ -15,6 +15,10 @@ from infant_fer.evaluation.predictions import (
     RepeatedPredictions,
     class_weights,
     ensemble,
+    votes,
+)
+from infant_fer.evaluation.report import BEST, PRIVATE, WORST, Section, class_blocks, galleries, report_page
+from infant_fer.evaluation.scores import (
     figures,
     mcnemar,
     repeated_scores,
@@ -22,9 +26,7 @@ from infant_fer.evaluation.predictions import (
     subgroup_accuracies,
     thesis_spread,
     top_two,
-    votes,
 )
-from infant_fer.evaluation.report import BEST, PRIVATE, WORST, Section, class_blocks, galleries, report_page
 from infant_fer.labels import AFFECTS
 from infant_fer.training.artifacts import Epoch, overfitting, steps_of
 
@@ -192,9 +194,11 @@ def test_25_pictures_tell_little():
     right = random.random(600) < 0.8
     measured = answers(np.eye(3)[np.where(right, truth, (truth + 1) % 3)], truth)
     spread = thesis_spread(measured, draws=20)
-    assert (spread["splits"], spread["test pictures"]) == (20, 25)
-    assert abs(spread["mean"] - right.mean()) < 0.06
-    assert 0.04 < spread["standard deviation"] < 0.13  # binomial: 0.08
+    assert (spread.splits, spread.test_pictures) == (20, 25)
+    assert abs(spread.mean - right.mean()) < 0.06
+    assert 0.04 < spread.deviation < 0.13  # binomial: 0.08
+    keys = ["splits", "test pictures", "mean", "standard deviation", "lowest", "highest"]
+    assert list(spread.to_dict()) == keys  # of metrics.json and of `evaluate --json`
     assert thesis_spread(measured.rows(np.arange(600) < 149)) is None
     two_infants = replace(measured, subject=np.arange(600) % 2)  # three splits cannot keep two infants whole
     assert thesis_spread(two_infants) is None
@@ -254,7 +258,9 @@ def test_repeats_of_a_cross_validation_are_scored_singly():
     assert found.n == 3
     uneven = RepeatedPredictions((*repeats[:2], answers([right] * 3, [0] * 3, AFFECTS[:2])))
     assert uneven.accuracy.deviation == pytest.approx(np.std([2 / 3, 2 / 3, 1], ddof=1))
-    plain = repeated_scores(uneven)
+    plain = repeated_scores(uneven).to_dict()
+    assert list(plain) == ["accuracy", "repeats", "spread over thesis splits"]
+    assert plain["spread over thesis splits"] is None  # too few pictures
     assert plain["accuracy"]["per repeat"] == pytest.approx([2 / 3, 2 / 3, 1])
     assert [each["accuracy"]["right"] for each in plain["repeats"]] == [2, 2, 3]
     json.dumps(plain, allow_nan=False)

@@ -10,7 +10,8 @@ from scipy.special import softmax
 
 from infant_fer import metrics
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
-from infant_fer.evaluation.predictions import Predictions, baselines, figures, mcnemar, scores, subgroup_accuracies
+from infant_fer.evaluation.predictions import Predictions, baselines
+from infant_fer.evaluation.scores import figures, mcnemar, scores, subgroup_accuracies
 from infant_fer.labels import AFFECTS, AGE_GROUPS
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput
