@@ -22,6 +22,7 @@ OTHER_NAME = "faces.example.org"  # a name of this computer that no browser take
 SECONDS = {"slow": 8.0, "browser": 3.0}  # that a test with the marker takes on average; 0.3 without
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a module's tests on one worker of pytest-xdist, and all that visit `page_server` on the same one (`--dist loadgroup`).
 
