@@ -5,6 +5,7 @@ scikit-learn and scipy.stats are imported inside the functions, so that importin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -89,6 +90,55 @@ class Proportion:
         low, high = self.interval
         of = f"{self.n}" if self.infants is None else f"{self.n} of {self.infants} infants"
         return f"{self.value * 100:.1f} % (n = {of}, 95 % interval {low * 100:.1f}–{high * 100:.1f})"
+
+
+class MeanDict(TypedDict):
+    """The JSON form of a mean."""
+
+    value: float
+    n: int
+    infants: int
+    interval95: list[float] | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`; None for one infant's pictures."""
+
+    value: float
+    interval: tuple[float, float] | None
+    n: int
+    infants: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], infants: np.ndarray, seed: int = 0) -> Mean:
+        """Average (N ≥ 1,) values; `infants` (N,) says which infant each is of. `seed` draws the bootstrap."""
+        _, number = np.unique(infants, return_inverse=True)
+        sums, counts = np.bincount(number, values), np.bincount(number)
+        interval = bootstrap_interval(sums, counts, seed) if len(counts) > 1 else None
+        return cls(float(np.mean(values)), interval, len(values), len(counts))
+
+    def to_dict(self) -> MeanDict:
+        """Return plain data for JSON."""
+        ends = None if self.interval is None else list(self.interval)
+        return {"value": self.value, "n": self.n, "infants": self.infants, "interval95": ends}
+
+    @classmethod
+    def from_dict(cls, plain: MeanDict) -> Mean:
+        """Read what `to_dict` wrote."""
+        ends = plain["interval95"]
+        return cls(plain["value"], None if ends is None else (ends[0], ends[1]), plain["n"], plain["infants"])
+
+    def ends(self, digits: int = 2, scale: float = 1) -> str:
+        """Return the interval's ends, times `scale`, for the brackets after a value."""
+        if self.interval is None:
+            return "one infant, no interval"
+        return "–".join(f"{end * scale:.{digits}f}" for end in self.interval)
+
+    @property
+    def short(self) -> str:
+        """Return one table cell."""
+        return f"{self.value:.2f} ({self.ends()}), n = {self.n}"
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from infant_fer.audit.matched import FACTORS, Factor, Picture
 from infant_fer.audit.reading import Reading
-from infant_fer.metrics import INTERVALS, Proportion, bootstrap_interval
+from infant_fer.metrics import INTERVALS, Mean, Proportion
 
 CAUTION = (
     "Renders are not people. This shows how sensitive the model is to one change at a time on rendered faces, not how fair it is "
@@ -23,7 +23,7 @@ CAUTION = (
 
 
 @dataclass(frozen=True)
-class Change:
+class MeanChange:
     """A mean change of a probability over pictures, with its 95 % interval over infants."""
 
     value: float  # -1..1; NaN without a pair
@@ -42,7 +42,7 @@ class Change:
         return {"mean": mean, "interval": [round(end, 4) for end in self.interval], "infants": self.infants}
 
     @classmethod
-    def from_dict(cls, plain: dict) -> Change:
+    def from_dict(cls, plain: dict) -> MeanChange:
         """Read what `to_dict` wrote."""
         value = float("nan") if plain["mean"] is None else plain["mean"]
         return cls(value, tuple(plain["interval"]), plain["infants"])
@@ -55,7 +55,7 @@ class LevelEffect:
     level: str
     agreement: Proportion  # label is the rendered affect, of the faces found at this level
     flips: Proportion | None = None  # label differs from the reference's, of the pairs in which both faces were found
-    change: Change | None = None  # of the probability of the reference's label, over the same pairs
+    change: MeanChange | None = None  # of the probability of the reference's label, over the same pairs
     lost: Proportion | None = None  # no face found, of the pairs whose reference face was found
     turns: Mapping[str, int] | None = None  # "positive → neutral": count, the most frequent first
 
@@ -78,7 +78,7 @@ class LevelEffect:
         level, agreement = plain["level"], _proportion(plain["agreement"])
         if plain["is_reference"]:
             return cls(level, agreement)
-        change = Change.from_dict(plain["change"])
+        change = MeanChange.from_dict(plain["change"])
         return cls(level, agreement, _proportion(plain["flips"]), change, _proportion(plain["lost"]), plain["turns"])
 
 
@@ -164,16 +164,16 @@ def audit_readings(checkpoint: str, readings: Sequence[Reading], seed: int) -> A
     )
 
 
-def mean_change(differences: Mapping[int, Sequence[float]], seed: int = 0) -> Change:
+def mean_change(differences: Mapping[int, Sequence[float]], seed: int = 0) -> MeanChange:
     """Return the mean of all infants' differences, {infant: values}, with a bootstrap that draws infants, not pictures.
 
     Below two infants the interval is -1..1: nothing is known.
     """
-    sums = np.array([np.sum(each) for each in differences.values() if len(each)])
-    counts = np.array([len(each) for each in differences.values() if len(each)])
-    value = float(sums.sum() / counts.sum()) if len(sums) else float("nan")
-    interval = bootstrap_interval(sums, counts, seed) if len(sums) > 1 else (-1.0, 1.0)
-    return Change(value, interval, len(sums))
+    values = [value for each in differences.values() for value in each]
+    if not values:
+        return MeanChange(float("nan"), (-1.0, 1.0), 0)
+    mean = Mean.of(values, np.repeat(list(differences), list(map(len, differences.values()))), seed)
+    return MeanChange(mean.value, mean.interval or (-1.0, 1.0), mean.infants)
 
 
 def _factor_effect(factor: Factor, by_picture: Mapping[Picture, Reading], seed: int) -> FactorEffect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infant_fer.audit.effects import Audit, Change, FactorEffect, LevelEffect
+from infant_fer.audit.effects import Audit, FactorEffect, LevelEffect, MeanChange
 from infant_fer.audit.matched import FACTORS, Picture
 from infant_fer.evaluation.plots import level_panels
 from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, report_page, with_section
@@ -95,7 +95,7 @@ def _markers(effect: FactorEffect) -> dict[str, dict]:
     markers = {}
     for level in effect.compared:
         low, high = level.change.interval
-        fall = Change(-level.change.value, (-high, -low), level.change.infants)
+        fall = MeanChange(-level.change.value, (-high, -low), level.change.infants)
         markers[level.level] = {"label flips": level.flips, "faces lost": level.lost, "fall of probability": fall}
     return markers
 

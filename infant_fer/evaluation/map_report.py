@@ -14,13 +14,13 @@ from infant_fer.drawing import overlaid
 from infant_fer.errors import CheckpointError
 from infant_fer.evaluation.mean_maps import draw_mean_maps
 from infant_fer.evaluation.report import PRIVATE, Figure, Section, Table, Text, with_section
-from infant_fer.evaluation.split_maps import ZONES, Mean, PartRank, SplitMaps
+from infant_fer.evaluation.split_maps import ZONES, PartRank, SplitMaps
 from infant_fer.explain import METHODS
 from infant_fer.files import write_atomically
 from infant_fer.images import data_url
 from infant_fer.labels import AFFECTS
 from infant_fer.locales import Message
-from infant_fer.metrics import Proportion
+from infant_fer.metrics import Mean, MeanDict, Proportion
 from infant_fer.regions import PARTS
 
 RECORD = "maps.json"  # in a checkpoint's folder, beside the weights that its "weights_sha256" names
@@ -161,7 +161,7 @@ def _faithfulness_rows(faithfulness: Mapping[str, dict]) -> list[tuple[str, ...]
     ]
 
 
-def _brightest(parts: Mapping[str, dict]) -> str:
+def _brightest(parts: Mapping[str, MeanDict]) -> str:
     """Return the brightest face parts with their intervals; what is outside of the face is left out."""
     inside = [(part, Mean.from_dict(mean)) for part, mean in parts.items() if part != "outside"]
     first = sorted(inside, key=lambda item: -item[1].value)[:BRIGHTEST]

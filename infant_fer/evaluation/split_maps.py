@@ -18,55 +18,11 @@ from infant_fer.explain.faithfulness import Faithfulness, faithfulness
 from infant_fer.explain.saliency import batch_size
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
-from infant_fer.metrics import Proportion, bootstrap_interval, bootstrap_ranks
+from infant_fer.metrics import Mean, Proportion, bootstrap_interval, bootstrap_ranks
 from infant_fer.regions import PARTS, T_ZONE, density_ratio_per_part, part_map, share_per_part
 
 FACE_PARTS = tuple(part for part in PARTS if part != "outside")
 ZONES = {"mouth": ("mouth",), "T-zone": T_ZONE, "eyes": ("eyes",)}  # whose lead is counted
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`; None for one infant's pictures."""
-
-    value: float
-    interval: tuple[float, float] | None
-    n: int
-    infants: int
-
-    @classmethod
-    def of(cls, values: Sequence[float], infants: np.ndarray) -> Mean:
-        """Average (N ≥ 1,) values; `infants` (N,) says which infant each is of."""
-        _, number = np.unique(infants, return_inverse=True)
-        sums, counts = np.bincount(number, values), np.bincount(number)
-        interval = bootstrap_interval(sums, counts) if len(counts) > 1 else None
-        return cls(float(np.mean(values)), interval, len(values), len(counts))
-
-    def to_dict(self) -> dict:
-        """Return plain data for JSON."""
-        return {
-            "value": self.value,
-            "n": self.n,
-            "infants": self.infants,
-            "interval95": self.interval and list(self.interval),
-        }
-
-    @classmethod
-    def from_dict(cls, plain: dict) -> Mean:
-        """Read what `to_dict` wrote."""
-        interval = plain["interval95"]
-        return cls(plain["value"], interval and (interval[0], interval[1]), plain["n"], plain["infants"])
-
-    def ends(self, digits: int = 2, scale: float = 1) -> str:
-        """Return the interval's ends, times `scale`, for the brackets after a value."""
-        if self.interval is None:
-            return "one infant, no interval"
-        return "–".join(f"{end * scale:.{digits}f}" for end in self.interval)
-
-    @property
-    def short(self) -> str:
-        """Return one table cell."""
-        return f"{self.value:.2f} ({self.ends()}), n = {self.n}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def _weight(blendshapes: Mapping[str, float], name: str) -> float:
 
 
 @dataclass(frozen=True)
-class Change:
+class MovementChange:
     """A change of one movement from weight `before` to `after` with which the answer becomes another."""
 
     movement: Movement
@@ -73,7 +73,7 @@ class Change:
 
 def changes(
     settings: LabSettings, read: Read, render: Callable[[LabSettings], np.ndarray] | None = None
-) -> Iterator[tuple[int, Change | None]]:
+) -> Iterator[tuple[int, MovementChange | None]]:
     """Yield, after each tried movement, how many of the MAIN ones are tried and the smallest flipping change so far.
 
     Each movement goes to none and to its strongest; where that flips the answer, the interval is halved HALVINGS times.
@@ -96,7 +96,7 @@ def changes(
 
 def _flip(
     settings: LabSettings, movement: Movement, end: float, was: str | None, label: Callable[[LabSettings], str | None]
-) -> Change | None:
+) -> MovementChange | None:
     """Return the nearest weight towards `end` at which the answer is found to be another; None when it stays."""
     before = settings.actions.get(movement.name, 0.0)
     if was is None or abs(end - before) < LEAST_CHANGE:
@@ -115,4 +115,4 @@ def _flip(
             near = middle
         else:
             far, becomes = middle, found
-    return Change(movement, before, far, was, becomes)
+    return MovementChange(movement, before, far, was, becomes)

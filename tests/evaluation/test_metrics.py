@@ -1,5 +1,6 @@
 """Figures that can be known by hand: shares with their intervals, calibration, areas under curves."""
 
+import json
 import math
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_an_interval_is_never_narrower_than_that_of_independent_cases():
     low, high = metrics.Proportion.of(np.tile([True, False], 50), np.repeat(np.arange(2), [49, 51])).interval
     wilson = metrics.wilson_interval(50, 100)
     assert low <= wilson[0] < wilson[1] <= high
+
+
+def test_intervals_are_over_infants_not_pictures():
+    """Ten pictures of one infant say no more than one."""
+    infants = np.array(["a"] * 10 + ["b", "c"])
+    mean = metrics.Mean.of([1.0] * 10 + [0.0, 0.0], infants)
+    assert mean.value == pytest.approx(10 / 12)
+    assert mean.interval[0] == 0
+    assert (mean.n, mean.infants) == (12, 3)
+
+
+def test_one_infants_pictures_have_no_interval():
+    mean = metrics.Mean.of([0.2, 0.4], np.array(["a", "a"]))
+    assert mean.interval is None
+    assert mean.short == "0.30 (one infant, no interval), n = 2"
+    assert metrics.Mean.from_dict(json.loads(json.dumps(mean.to_dict()))) == mean
 
 
 def test_confusion_has_the_truth_in_rows():

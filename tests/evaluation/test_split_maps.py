@@ -11,7 +11,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.evaluate import main
 from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_sentence, read_maps, with_maps, write_maps
-from infant_fer.evaluation.split_maps import Mean, PictureMaps, SplitMaps
+from infant_fer.evaluation.split_maps import PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
@@ -129,22 +129,6 @@ def test_figures_of_other_weights_are_not_shown(tmp_path):
     (tmp_path / RECORD).write_text("[]")
     with pytest.raises(CheckpointError, match=r"maps\.json of the checkpoint .* is damaged"):
         read_maps(tmp_path, "a")
-
-
-def test_intervals_are_over_infants_not_pictures():
-    """Ten pictures of one infant say no more than one."""
-    infants = np.array(["a"] * 10 + ["b", "c"])
-    mean = Mean.of([1.0] * 10 + [0.0, 0.0], infants)
-    assert mean.value == pytest.approx(10 / 12)
-    assert mean.interval[0] == 0
-    assert (mean.n, mean.infants) == (12, 3)
-
-
-def test_one_infants_pictures_have_no_interval():
-    mean = Mean.of([0.2, 0.4], np.array(["a", "a"]))
-    assert mean.interval is None
-    assert mean.short == "0.30 (one infant, no interval), n = 2"
-    assert Mean.from_dict(json.loads(json.dumps(mean.to_dict()))) == mean
 
 
 @pytest.mark.slow

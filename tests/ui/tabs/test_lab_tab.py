@@ -14,7 +14,7 @@ from infant_fer.locales import catalogue
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, LabSettings
 from infant_fer.synthetic.mesh import data as mesh_data
-from infant_fer.synthetic.twin import Change, twin_of
+from infant_fer.synthetic.twin import MovementChange, twin_of
 from infant_fer.ui import page as page_module
 from infant_fer.ui.lab import reading as lab_reading
 from infant_fer.ui.lab.reading import NO_FACE, PLAIN, drawn_map, read_portrait
@@ -91,7 +91,7 @@ def test_what_cannot_be_rendered_is_told_and_can_be_tried_again(registry):
 
 def test_the_search_for_the_smallest_change_shows_its_progress_and_a_newer_one_ends_it(monkeypatch, registry):
     movement = MOVEMENTS[0]
-    found = Change(movement, 0.7, 0.45, "positive", "neutral")
+    found = MovementChange(movement, 0.7, 0.45, "positive", "neutral")
     monkeypatch.setattr(lab_reading, "changes", lambda settings, read: iter([(1, None), (MAIN, found)]))
     session = Session()
     first, second, last = lab_reading.smallest_change(registry, session, LabSettings({}), "any")
