@@ -1,9 +1,22 @@
 """The Live tab in a real browser with a fake camera, and why there is none over plain HTTP."""
 
-from tests.conftest import OTHER_NAME
-from tests.ui.browser import IN_BROWSER, picture
+import base64
+
+from tests.conftest import EXAMPLES, OTHER_NAME
+from tests.ui.browser import IN_BROWSER, open_tab, picture
+from tests.video.clips import encoded, placed, portrait
 
 pytestmark = IN_BROWSER
+# Lets the camera show a picture, whose data: URL is given.
+CAMERA_SHOWS = """async (source) => {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+    const draw = () => canvas.getContext("2d").drawImage(image, 80, 0, 480, 480);
+    setInterval(draw, 50);
+    navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
+}"""
 
 
 def test_live_camera_switch_and_freeze(visit):
@@ -25,6 +38,29 @@ def test_live_camera_switch_and_freeze(visit):
     page.click("#freeze")
     page.wait_for_selector("#landmarks img", state="visible")
     assert page.get_by_role("tab", name="Photo").get_attribute("aria-selected") == "true"
+
+
+def test_frames_of_the_camera_and_of_a_clip_enter_the_list(visit, tmp_path):
+    page = visit()
+    smile = base64.b64encode((EXAMPLES / "smile.jpg").read_bytes()).decode()
+    page.evaluate(CAMERA_SHOWS, f"data:image/jpeg;base64,{smile}")
+    open_tab(page, "Live")
+    page.click("#live-start")
+    page.wait_for_selector("#live-reading >> text=Positive expression")
+    page.click("#freeze")
+    page.wait_for_selector("#answer >> text=Positive expression")
+    page.wait_for_selector("#tray .card", state="attached")
+    cry = placed([(portrait("cry"), 40, 20)])
+    (tmp_path / "clip.webm").write_bytes(encoded([cry] * 10, "webm", "libvpx-vp9", options={"deadline": "realtime"}))
+    open_tab(page, "Clip")
+    page.set_input_files("#clip-file input[type=file]", tmp_path / "clip.webm")
+    page.click("#clip-explain")
+    page.wait_for_selector("#answer >> text=Negative expression")
+    page.wait_for_function("() => document.querySelectorAll('#tray .card').length === 2")
+    words = page.locator("#tray .card").all_inner_texts()  # the newest first
+    assert [each.split()[0] for each in words] == ["Negative", "Positive"]
+    page.locator("#tray .card-open").last.click()  # there is no file of it: its answer is opened in the list
+    page.wait_for_selector("#several-detail >> text=Positive expression")
 
 
 def wait_for_frames(page, count: int) -> None:
