@@ -63,6 +63,7 @@ window.infantFerSeveral = (() => {
     const file = window.infantFer.lastFile();  // of a newer photo, it may be
     if (file && !files.has(card.number) && file.name.startsWith(card.title)) files.set(card.number, file);
     insert(card);
+    if (opened === card.number) $("#several-open")?.click();  // its answer counts the steadiness now
   };
   const giveUp = (key = "unanswered") => {
     clearTimeout(patience);
@@ -98,7 +99,8 @@ window.infantFerSeveral = (() => {
     draw();
   };
   const clear = () => { stop(); cards = []; picked = []; opened = null; files.clear(); noFault(); draw(); };
-  const chosen = () => picked.length === 2 && opened === null ? picked : [opened];
+  const compared = () => picked;
+  const shown = () => [opened, files.has(opened)];
 
   const breakable = (title) => title.replace(/[_-]/g, "$&<wbr>").replace(/\.(?=[^.]*$)/, "<wbr>.");  // lines end at the parts of a name
   const html = (card, withBox) => `<figure class="card" data-number="${card.number}" style="border-color:${card.colour || "transparent"}">` +
@@ -163,6 +165,8 @@ window.infantFerSeveral = (() => {
   const inside = (event, selector) => event.target.closest?.(selector);
   document.addEventListener("click", (event) => {
     if (inside(event, ".several-stop")) stop();
+    const explained = inside(event, ".several-explain");
+    if (explained) openInPhoto(Number(explained.dataset.number));
     if (inside(event, ".several-two") && picked.length === 2) { opened = null; $("#several-compare").click(); }
     const button = inside(event, ".card-open");
     if (!button) return;
@@ -234,5 +238,5 @@ window.infantFerSeveral = (() => {
       parts.push(value);
     }
   };
-  return { add, addLast, begin, failed, chosen, clear, draw };
+  return { add, addLast, begin, failed, compared, opened: shown, clear, draw };
 })();

@@ -118,6 +118,12 @@ def card(reading: Reading, language: str) -> dict[str, Any]:
     }
 
 
+def opened_html(reading: Reading, has_file: bool, language: str) -> str:
+    """Return one reading's picture and answer; where the browser `has_file`, with a button that opens it in the Photo tab."""
+    explicable = has_file and bool(reading.picture)
+    return str(render("opened.html.j2", language, reading=reading, explicable=explicable))
+
+
 def comparison_html(first: Reading, second: Reading, language: str) -> str:
     """Return two readings side by side on the same scale, and their difference in words."""
     return str(

@@ -22,7 +22,16 @@ from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import time_stamped, user_error
 from infant_fer.ui.private_image import PhotoInput
 from infant_fer.ui.sessions import MAX_READINGS, Session, SessionStore
-from infant_fer.ui.several.readings import FORMATS, card, comparison_html, reading_of, source_of, table, unread
+from infant_fer.ui.several.readings import (
+    FORMATS,
+    card,
+    comparison_html,
+    opened_html,
+    reading_of,
+    source_of,
+    table,
+    unread,
+)
 from infant_fer.ui.style import page_file
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -130,10 +139,10 @@ class SeveralEvents:
         session.keep_reading(number, reading)
         return card(reading, session.language)
 
-    def open_one(self, chosen: list, request: gr.Request):
-        """Return the answer of one reading."""
-        [reading] = self._readings(chosen[:1], request)
-        return reading.answer
+    def open_one(self, opened: list, request: gr.Request):
+        """Return the answer of one reading; `opened` is its number, and whether the browser has its file."""
+        [reading] = self._readings(opened[:1], request)
+        return opened_html(reading, bool(opened[1:] and opened[1]), language_of(request))
 
     def compare(self, chosen: list, request: gr.Request):
         """Return two readings side by side."""
@@ -189,8 +198,9 @@ def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> Callable
         list_after(start, events.list_shown)
     for explained in photo_tab.explained:
         list_after(explained, events.update_shown)
-    for button, event in ((parts.open_one, events.open_one), (parts.compare, events.compare)):
-        button.click(event, [parts.chosen], [parts.detail], js="() => [window.infantFerSeveral.chosen()]", **QUIET)
+    details = ((parts.open_one, events.open_one, "opened"), (parts.compare, events.compare, "compared"))
+    for button, event, chosen in details:
+        button.click(event, [parts.chosen], [parts.detail], js=f"() => [window.infantFerSeveral.{chosen}()]", **QUIET)
     for button in (parts.clear, photo_tab.clear_tray):
         cleared = button.click(events.clear, None, [parts.detail], **QUIET)
         cleared.then(None, None, None, js="() => window.infantFerSeveral.clear()", **QUIET)

@@ -135,6 +135,7 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     page.wait_for_selector(".several-fault >> text=/^text.zip: The zip archive could not be read.$/")
     sort_and_filter_several(page)
     stop_several(page)
+    the_opened_photo_is_explained(page)
     for number in (1, 2):
         page.locator(".several-grid .card-pick").nth(number).check()
     page.click(".several-two")
@@ -142,7 +143,11 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     assert page.locator(".comparison img").count() == 2
     with page.expect_download() as download:
         page.click("#several-json")
-    assert len(json.loads(Path(download.value.path()).read_text())) == 4
+    entries = json.loads(Path(download.value.path()).read_text())
+    assert len(entries) == 4
+    assert [entry["file"] for entry in entries if entry["faces"] and entry["faces"][0]["assessment"]["steadiness"]] == [
+        "smile.jpg"
+    ]
     page.click("#several-clear")
     page.wait_for_function("() => document.querySelectorAll('.card').length === 0")
     assert [path for path in page_server[1].rglob("*") if path.is_file()] == []
@@ -195,6 +200,19 @@ def stop_several(page) -> None:
     page.unroute("**/upload?*")
     page.wait_for_selector(".several-progress", state="hidden")
     assert several_titles(page) == ["broken.jpg", "cry.jpg", "laugh.jpg", "smile.jpg", "unsure.jpg"]
+
+
+def the_opened_photo_is_explained(page) -> None:
+    """The answer in the list counts the steadiness once the Photo tab has explained it."""
+    page.click(".several-grid .card-open[aria-label*='smile.jpg']")
+    page.wait_for_selector("#several-detail >> text=smile.jpg")
+    assert "slightly changed copies" not in page.text_content("#several-detail")
+    page.click("#several-detail .several-explain")
+    wait_for_map(page)
+    open_tab(page, "Several")
+    page.wait_for_function(
+        "() => document.querySelector('#several-detail').textContent.includes('slightly changed copies')"
+    )
 
 
 def test_what_was_read_stands_once_in_the_tray_and_the_list(visit):

@@ -17,7 +17,7 @@ from infant_fer.errors import ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.ui import sessions as sessions_module
 from infant_fer.ui.sessions import SessionStore
-from infant_fer.ui.several.readings import card, comparison_html, reading_of, table
+from infant_fer.ui.several.readings import card, comparison_html, opened_html, reading_of, table, unread
 from infant_fer.ui.several.tab import SeveralEvents
 from tests.conftest import EXAMPLES
 
@@ -100,9 +100,17 @@ def test_the_list_has_an_end(events, monkeypatch):
 
 def test_what_is_kept_belongs_to_one_visitor(events):
     shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", 1, "any", VISITOR)
-    assert "expression looks positive" in events.open_one([shown["number"]], VISITOR)
+    assert "expression looks positive" in events.open_one([shown["number"], False], VISITOR)
     with pytest.raises(gr.Error, match="no longer kept"):
-        events.open_one([shown["number"]], gr.Request(session_hash="another", client=None, headers={}))
+        events.open_one([shown["number"], False], gr.Request(session_hash="another", client=None, headers={}))
+
+
+def test_an_opened_photo_can_be_explained_where_its_file_is(readings):
+    assert "several-explain" in opened_html(readings[0], True, "en")
+    assert "several-explain" not in opened_html(readings[0], False, "en")
+    broken = unread("broken.jpg", 4, UNREADABLE, "en")
+    assert "several-explain" not in opened_html(broken, True, "en")
+    assert "broken.jpg" in opened_html(broken, True, "en")
 
 
 def test_a_card_of_an_answer_that_is_withheld_shows_no_number(readings):
