@@ -25,6 +25,7 @@ from infant_fer.training.config import TrainingConfig
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.provenance import Provenance
 from infant_fer.training.variants import Candidate, compare, variants
+from tests.conftest import ROOT
 from tests.drawn_data import drawn_face, face_dataset
 from tests.training.test_trainer import tiny_vit
 from tests.training.test_variants import CONFIG
@@ -134,15 +135,29 @@ def test_the_report_has_a_figure_of_each_step_and_a_table_of_the_stages():
     assert STEPS["head"] not in alone
 
 
+def check_protocol(page: str) -> None:
+    """Check that a report holds the tables and figures of the thesis's protocol where docs/studies.md says."""
+    text = (ROOT / "docs" / "studies.md").read_text("utf-8")
+    rows = re.findall(r"^\| (table|figure): [^|]+ \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [kind for kind, _, _ in rows] == ["table"] * 5 + ["figure"] * 5
+    for kind, heading, words in rows:
+        section = page[page.index(f"<h2>{heading}</h2>") + 4 :].partition("<h2>")[0]
+        blocks = re.findall(
+            r"<table>.*?</table>" if kind == "table" else r"<figcaption.*?</figcaption>", section, re.DOTALL
+        )
+        assert any(words in block for block in blocks), (heading, words)
+
+
 def test_the_maps_of_all_variants_are_side_by_side_and_their_figures_in_the_card(monkeypatch):
     mesh = np.random.default_rng(0).uniform(4, 28, (LANDMARK_COUNT, 2))
     monkeypatch.setattr(mean_maps, "mesh_in_crop", lambda finder, crop: mesh)
-    runs = iter([trained(seed, right, epochs("whole", [0.5])) for seed, right in ((0, 3), (1, 5))])
+    runs = iter([trained(seed, right, epochs("whole", [0.5, 0.6])) for seed, right in ((0, 3), (1, 5))])
     monkeypatch.setattr(module, "run", lambda config, log: next(runs))
     best, candidates = compare(variants(CONFIG, [], "seed=0,1"), log=lambda line: None)
     assert [[(each.affect, each.n) for each in found.maps] for found in candidates] == [[(a, 2) for a in AFFECTS]] * 2
     assert not np.allclose(candidates[0].maps[0].values, candidates[1].maps[0].values)
     page = report("mine", best, list(best.candidates[1].maps))
+    check_protocol(page)
     section = page[page.index("Where each variant looks") :].partition("<h2>")[0]
     assert section.count("<img") == 1
     for name in ("seed=0", "seed=1"):
