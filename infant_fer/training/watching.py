@@ -30,7 +30,7 @@ from infant_fer.training.pretrained import PretrainedModel
 
 FOLDER = "watch"  # in a run's folder
 SAMPLES = 10  # of SmoothGrad: enough to see it move, and quick
-ATTENTION = ("attention_relevance", "gradcam")  # the first that applies to the network
+ATTENTION = ("attention_relevance", "rollout", "gradcam")  # the first that applies to the network
 SHOWN_PX = 128  # side of one crop in a frame
 LINE_PX = 22  # height of a line of text
 FRAME_MS = 700

@@ -9,7 +9,9 @@ import transformers as hf
 from PIL import Image
 
 from infant_fer.alignment import AlignedFace, CropSpec
+from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError
+from infant_fer.explain import METHODS
 from infant_fer.labels import AFFECTS
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import TrainingConfig
@@ -19,6 +21,7 @@ from infant_fer.training.watching import (
     LINE_PX,
     SHOWN_PX,
     WatchedFace,
+    _attention,
     animated,
     read_frames,
     still_strip,
@@ -76,6 +79,18 @@ def test_every_epoch_leaves_one_picture_and_the_training_is_the_same(shape, tmp_
     assert np.abs(maps[0] - maps[-1]).max() > 50  # what it looks at has moved
     faces = [frame[LINE_PX : LINE_PX + SHOWN_PX, :SHOWN_PX] for frame in frames]
     np.testing.assert_array_equal(faces[0], faces[-1])
+
+
+def test_part_tokens_are_watched_by_the_attention_that_each_part_gets():
+    torch.manual_seed(0)
+    base, aligned = (
+        load_pretrained("random:part-tokens", AFFECTS, 96),
+        AlignedFace(drawn_face("positive", 0), np.eye(2, 3)),
+    )
+    classifier = AffectClassifier(base.model, base.processor, "parts")
+    title, values = _attention(classifier.score_of("positive", aligned), classifier.pixel_values(aligned))
+    assert title == METHODS["rollout"].title
+    assert (values[:3] == 0).all()  # above the brows is no part
 
 
 def test_the_watched_face_is_cut_out_as_the_network_sees_it(tmp_path):
