@@ -11,6 +11,7 @@ from pathlib import Path
 
 from infant_fer.errors import CheckpointError, DatasetError, exit_status
 from infant_fer.files import check_output_file
+from infant_fer.trust.assessment import DISTANCE_WORDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +38,8 @@ def run(options: argparse.Namespace) -> None:
         check_output_file(place.path / name)
     checkpoint = load_checkpoint(options.checkpoint)
     faces = read_faces(checkpoint, options.table, options.others, options.cache)
-    faces = replace(faces, measured=read_groups(sources, checkpoint.crop, options.cache))
+    groups = read_groups(sources, checkpoint.crop, options.cache)
+    faces = replace(faces, measured=groups, distance=options.distance)
     trust = fit_trust(checkpoint.model, checkpoint.processor, faces, options.test)
     trust.save(place.path)
     card = place.path / CARD
@@ -72,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=FOLDER",
         help="further pictures to be declined, such as animals=FOLDER: measured for the card, not fitted on",
+    )
+    parser.add_argument(
+        "--distance",
+        choices=DISTANCE_WORDS,
+        help="the distance from the training faces that is kept and shown; default: that which tells --others best",
     )
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
     parser.add_argument("--test", action="store_true", help="measure the test rows, too; for releases only")

@@ -13,6 +13,12 @@ CODES = (
     *("people_disagree", "unsteady", "tilted", "eyes_closed"),
 )
 
+DISTANCE_WORDS = {  # by trust.distance.KINDS
+    "mahalanobis++": "Mahalanobis++ distance",
+    "relative mahalanobis": "relative Mahalanobis distance",
+    "mahalanobis": "Mahalanobis distance",
+}
+
 
 class CalibratedJSON(TypedDict):
     """How often raters agreed with such an answer: `right` of `n` held-out faces that the checkpoint scored alike."""
@@ -48,6 +54,7 @@ class AssessmentJSON(TypedDict):
     calibrated: CalibratedJSON | None
     agreement: float | None
     distance: float | None
+    distance_kind: str | None
     steadiness: SteadinessJSON | None
 
 
@@ -68,7 +75,7 @@ class Assessment:
     with trust data it holds the raters' in 95 % of faces.
     reasons: in order of weight, empty with the verdict "answer". tip: how a better photo would look.
     agreement: the expected share of two raters who would name the same affect, 0..1. distance: the share of held-out
-    infants that are nearer to the training faces, 0..1.
+    infants that are nearer to the training faces, 0..1, by `distance_kind`, a key of DISTANCE_WORDS.
     """
 
     verdict: Verdict
@@ -78,7 +85,13 @@ class Assessment:
     calibrated: CalibratedJSON | None = None
     agreement: float | None = None
     distance: float | None = None
+    distance_kind: str | None = None
     steadiness: SteadinessJSON | None = None
+
+    @property
+    def distance_words(self) -> str:
+        """Return the name of the distance for people, in English; empty without one."""
+        return DISTANCE_WORDS[self.distance_kind] if self.distance_kind else ""
 
     @property
     def label(self) -> str | None:
@@ -95,5 +108,6 @@ class Assessment:
             "calibrated": self.calibrated,
             "agreement": self.agreement,
             "distance": self.distance,
+            "distance_kind": self.distance_kind,
             "steadiness": self.steadiness,
         }

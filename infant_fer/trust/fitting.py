@@ -54,6 +54,7 @@ class TrustFaces:
     infants: AlignedDataset
     others: AlignedDataset | None
     measured: dict[str, AlignedDataset] = field(default_factory=dict)  # further groups to be declined, not fitted on
+    distance: str | None = None  # of trust.distance.KINDS, the one to keep; None is the best of them
 
     def named(self, split_name: str) -> AlignedDataset:
         """Return the infants of one split."""
@@ -153,6 +154,7 @@ def fit_trust(
         usable.outputs,
         others_train.outputs if others_train else None,
         others_dev.outputs if others_dev else None,
+        faces.distance,
     )
     trust = TrustData.fit(fingerprint(model), rows)
     groups = _groups(held_out.rows(~shown), others_dev) | {

@@ -57,15 +57,17 @@ def assess(
 
 def _with_statistics(assessment: Assessment, prediction: Prediction, trust: TrustData) -> Assessment:
     """Return the assessment with the statistics that trust data give, rounded as they are shown."""
-    distance = None
+    distance = kind = None
     if trust.distance is not None and prediction.features is not None:
         distance = round(trust.distance_rank(float(trust.distance.of(prediction.features[None])[0])), 3)
+        kind = trust.distance.kind
     return replace(
         assessment,
         prediction_set=_joined(prediction, trust.sets.of(prediction.probabilities)),
         calibrated=trust.reliability.of(prediction.label, prediction.probabilities[prediction.label]),
         agreement=round(float(trust.expected_agreement(prediction.doubt)), 3),
         distance=distance,
+        distance_kind=kind,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -154,7 +154,7 @@ def _prediction(outputs: FaceOutputs, row: int) -> Prediction:
 
 
 def _without(rows: TrustRows, kept: np.ndarray) -> TrustRows:
-    return TrustRows(rows.train, rows.dev.rows(kept), rows.others_train, rows.others_dev)
+    return replace(rows, dev=rows.dev.rows(kept))
 
 
 def _error_aurocs(labelled: FaceOutputs, found: Sequence[Assessment]) -> dict[str, float]:

@@ -38,12 +38,16 @@ QUANTILES = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, eq=False)
 class TrustRows:
-    """The faces that trust data are fitted on: training and held-out infants, and if there are some, other faces likewise."""
+    """The faces that trust data are fitted on: training and held-out infants, and if there are some, other faces likewise.
+
+    `distance` is the one of trust.distance.KINDS that is kept; None is the best of them.
+    """
 
     train: FaceOutputs
     dev: FaceOutputs
     others_train: FaceOutputs | None = None
     others_dev: FaceOutputs | None = None
+    distance: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,10 @@ def doubt_limit(doubt: np.ndarray, right: np.ndarray, risk: float = RISK) -> flo
 
 
 def _best_distance(rows: TrustRows) -> Distance:
-    """Return the kind of distance that tells held-out infants from other faces best; without others, the first of KINDS."""
+    """Return the rows' kind of distance, else that which tells infants from other faces best; without others, the first of KINDS."""
     train, dev = rows.train.labelled, rows.dev.labelled
+    if rows.distance is not None:
+        return Distance.fit(rows.distance, known(train.features), train.truth)
     kinds = [Distance.fit(kind, known(train.features), train.truth) for kind in KINDS]
     if rows.others_dev is None:
         return kinds[0]

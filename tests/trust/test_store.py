@@ -11,12 +11,17 @@ from infant_fer.classifier import AffectClassifier, Prediction
 from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import translator
 from infant_fer.models.features import fingerprint
+from infant_fer.report_html import answer_html, live_html
+from infant_fer.trust.assessment import DISTANCE_WORDS
+from infant_fer.trust.distance import KINDS
 from infant_fer.trust.figures import TrustFigures
 from infant_fer.trust.gate import assess
+from infant_fer.trust.measurement import _without
 from infant_fer.trust.outputs import FaceOutputs
 from infant_fer.trust.store import RISK, SETTINGS, TENSORS, TrustData, TrustRows, doubt_limit
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLES, ROOT
 from tests.tiny_checkpoints import save_tiny
 
 
@@ -148,6 +153,22 @@ def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(
     torn = assess(prediction(0.02, 0.50, 0.48, features=like, disagreement=0.1), (), fitted)
     assert torn.prediction_set == ("neutral", "negative")
     assert {"near_tie", "people_disagree"} <= {reason.code for reason in torn.reasons}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_live_and_the_answer_name_the_distance_that_was_chosen(kind, tmp_path, analyzer):
+    rows = TrustRows(outputs(400, 0), outputs(300, 1), distance=kind)
+    fitted = TrustData.fit("0123", rows)
+    assert fitted.distance.kind == _without(rows, np.arange(300) > 60).distance == kind
+    found = assess(prediction(0.998, 0.001, 0.001, features=np.zeros(8, np.float32)), (), fitted)
+    assert found.to_dict()["distance_kind"] == kind
+    report = analyzer.analyze(EXAMPLES / "smile.jpg")
+    face = replace(report.faces[0], assessment=found)
+    course = {"label": "positive", "chart": "", "seconds": 30, "recorded": None, "recording": ""}
+    for language in ("en", "de"):
+        words = translator(language)(DISTANCE_WORDS[kind])
+        assert f"({words})" in live_html(face, face.prediction.probabilities, (), language, **course)
+        assert f"({words})" in answer_html(replace(report, faces=(face,)), 1, language)
 
 
 def test_the_limit_of_the_usable_head_is_that_of_the_checkpoint():

@@ -29,7 +29,7 @@ from infant_fer.synthetic.lab import MOVEMENTS, LabSettings
 from infant_fer.synthetic.occluders import OCCLUDERS
 from infant_fer.templates import render
 from infant_fer.trust import rules
-from infant_fer.trust.assessment import VERDICTS
+from infant_fer.trust.assessment import DISTANCE_WORDS, VERDICTS
 from infant_fer.ui import about_tab, live_tab, style
 from infant_fer.ui.clip import tab as clip_tab
 from infant_fer.ui.downloads import DOWNLOADS, NO_MAP_YET
@@ -100,7 +100,17 @@ def sentences() -> Iterator[str]:
 
 
 def texts() -> set[str]:
-    tables = [AFFECTS, AGE_GROUPS, METERS, OVERLAYS, MAP_VIEWS, VERDICTS, BROWSER_WORDS.values(), DOWNLOADS.values()]
+    tables = [
+        DISTANCE_WORDS.values(),
+        AFFECTS,
+        AGE_GROUPS,
+        METERS,
+        OVERLAYS,
+        MAP_VIEWS,
+        VERDICTS,
+        BROWSER_WORDS.values(),
+        DOWNLOADS.values(),
+    ]
     tables += [PART_WORDS.values(), EMOTION_WORDS.values(), layout.EXAMPLE_TITLES.values()]
     tables += [(path.stem.capitalize() for path in EXAMPLES.glob("*.jpg") if path.stem not in layout.EXAMPLE_TITLES)]
     tables += [(f"{affect.capitalize()} expression" for affect in AFFECTS), *about_tab.PARTS, CURVES, MOMENT_WORDS]
