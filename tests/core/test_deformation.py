@@ -12,6 +12,7 @@ from infant_fer.face import LANDMARK_COUNT, Face, HeadPose
 from infant_fer.images import load_photo
 from infant_fer.locales import translator
 from infant_fer.models.geometry import POINTS
+from infant_fer.ui.lab.reading import redrawn_face
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import read_photo
 from infant_fer.ui.sessions import DisplayOptions, Session
@@ -83,4 +84,7 @@ def test_the_page_says_what_the_change_shows_and_that_no_model_is_in_it(analyzer
     face = session.report.faces[0]
     turned = replace(face, face=replace(face.face, pose=HeadPose(40.0, 0.0, 0.0)))
     session.report = replace(session.report, faces=(turned,))
+    _, short = redrawn_face(session, CHANGE_OVERLAY)  # of the Lab
+    assert translator("de")(TURNED) in short
+    assert "lab-short" in short
     assert translator("de")(TURNED) in events.display(visitor, CHANGE_OVERLAY, 0.8, True, "smooth")[2]
