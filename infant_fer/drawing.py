@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -194,14 +195,24 @@ def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
             _polyline(layer, points[triangle], WHITE, 1, closed=True)
         cv2.addWeighted(layer, 0.55, canvas, 0.45, 0, dst=canvas)
         return
-    small = face.face.height_px < SMALL_DRAWN_PX
-    layer = canvas.copy() if small else canvas
-    for path in (path for paths in OUTLINES.values() for path in paths):
-        if not small:
-            _polyline(layer, points[list(path)], BLACK, width + 2, closed=False)
-        _polyline(layer, points[list(path)], (120, 230, 255), width, closed=False)
-    if small:
-        cv2.addWeighted(layer, 0.6, canvas, 0.4, 0, dst=canvas)
+    small, paths = face.face.height_px < SMALL_DRAWN_PX, [path for paths in OUTLINES.values() for path in paths]
+    if not small:
+        _draw_outlines(canvas, points, paths, BLACK, width + 2, opacity=0.4 if width == 1 else 1.0)
+    _draw_outlines(canvas, points, paths, (120, 230, 255), width, opacity=0.6 if small else 1.0)
+
+
+def _draw_outlines(
+    canvas: np.ndarray,
+    points_px: np.ndarray,
+    paths: Sequence[Sequence[int]],
+    colour: tuple[int, int, int],
+    width: int,
+    opacity: float,
+) -> None:
+    layer = canvas.copy()
+    for path in paths:
+        _polyline(layer, points_px[list(path)], colour, width, closed=False)
+    cv2.addWeighted(layer, opacity, canvas, 1 - opacity, 0, dst=canvas)
 
 
 def _draw_change(canvas: np.ndarray, face: Face) -> None:

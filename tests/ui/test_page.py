@@ -134,6 +134,12 @@ def test_settings_change_the_map_and_its_look(visit):
     wait_for_map(page)
     before = picture(page, "map"), picture(page, "landmarks")
     page.click("#settings button")
+    reset, number = page.locator("#samples button"), page.locator("#samples input[type=number]")
+    assert reset.bounding_box()["height"] <= number.bounding_box()["height"] + 4  # else its sign is cut off
+    assert page.locator("#legend .signed").is_hidden()
+    page.locator("#map-view label", has_text="for and against").click()
+    page.locator("#legend .signed").wait_for(state="visible")
+    page.locator("#map-view label", has_text="smooth").click()
     page.locator("#overlay label", has_text="mesh").click()
     page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before[1])
     page.locator("#overlay label", has_text="change from neutral").click()

@@ -14,7 +14,7 @@ import pytest
 from markupsafe import escape
 
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.drawing import UNNAMED_COLOUR, _rgb, draw_faces
+from infant_fer.drawing import UNNAMED_COLOUR, _rgb, close_up, draw_faces
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
@@ -152,6 +152,15 @@ def test_the_box_has_no_colour_of_an_affect_where_none_is_named(registry, analyz
     assert "Not clear" in html
     assert has_colour(drawn, UNNAMED_COLOUR)
     assert not has_colour(drawn, AFFECT_COLOURS["positive"])
+
+
+@pytest.mark.parametrize(("long_side", "blackened"), [(260, False), (600, False), (1024, True)])
+def test_outlines_blacken_no_face_of_middling_size(analyzer, long_side, blackened):
+    view = close_up(analyzer.analyze(photo("smile")), long_side)
+    left, top, right, bottom = (round(value) for value in view.face(1).face.box_xyxy)
+    inside = np.s_[top + 20 : bottom - 20, left + 20 : right - 20]
+    drawn, photo_rgb = draw_faces(view)[inside].astype(int), view.photo.rgb[inside].astype(int)
+    assert (drawn.max(-1) < 0.5 * photo_rgb.max(-1) - 5).any() == blackened
 
 
 def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
