@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Stop if pytest-xdist has not taken the groups: each module's page or training would be started by every worker."""
-    if session.config.getoption("loadgroup", False):
-        if not all("@" in item.nodeid for item in session.items):
-            raise pytest.UsageError("pytest-xdist has put no test into its group; see pytest in pyproject.toml.")
+    grouped = all("@" in item.nodeid for item in session.items)
+    if session.config.getoption("loadgroup", False) and not grouped:
+        raise pytest.UsageError("pytest-xdist has put no test into its group; see pytest in pyproject.toml.")
 
 
 @pytest.fixture(scope="session")

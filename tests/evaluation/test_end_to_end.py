@@ -29,12 +29,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def portraits(tmp_path_factory) -> Path:
-    """Forty-five rendered portraits of nine infants: five infants for training, two each for dev and test."""
+    """Thirty-five rendered portraits of seven infants: three infants for training, two each for dev and test."""
     folder = tmp_path_factory.mktemp("portraits")
-    words = ["--n", "45", "--size", "128", "--turned", "0.3", "--covered", "0"]
+    words = ["--n", "35", "--size", "128", "--turned", "0.3", "--covered", "0"]
     assert not render(["--out", str(folder), *words, "--expressions", "smile", "neutral", "cry"])
     table = pd.read_csv(folder / "manifest.csv")[["file", "subject", "affect"]]
-    table["split"] = np.select([table.subject < 5, table.subject < 7], ["train", "dev"], "test")
+    table["split"] = np.select([table.subject < 3, table.subject < 5], ["train", "dev"], "test")
     table.to_csv(folder / "manifest.csv", index=False)
     return folder
 
@@ -80,7 +80,7 @@ def test_evaluation_finds_the_faces_anew_and_gives_the_figures_of_the_training(t
     assert measured["accuracy"]["n"] >= 5
     assert measured["accuracy"]["infants"] < measured["accuracy"]["n"]
     counted = [sum(classes.values()) for classes in stored["run"]["counts"].values()]
-    assert sum(counted) > 40  # faces that were really found
+    assert sum(counted) > 30  # faces that were really found
 
 
 def test_the_report_shows_what_was_watched_while_it_learned(trained):
@@ -139,7 +139,7 @@ def test_a_saved_ensemble_answers_as_it_was_measured(trained, portraits, tmp_pat
 def test_images_that_were_trained_on_are_not_measured_in_silence(trained, portraits, tiny, capsys):
     words = ["--data", str(portraits), "--part", "all", "--cache", str(trained.parent / "cache")]
     assert evaluate_script.main([str(trained), *words]) == 1
-    assert re.search(r"was trained on \d+ of the 45 images of 'all'", capsys.readouterr().err)
+    assert re.search(r"was trained on \d+ of the 35 images of 'all'", capsys.readouterr().err)
     assert evaluate_script.main([str(tiny), *words]) == 0
     printed = capsys.readouterr()
     assert "does not record what it was trained on" in printed.err

