@@ -32,7 +32,6 @@ GRADIO_NAMES = (
     "Click to Access Webcam",
     "Close",
     "Empty value",
-    "Error",
     "Exit fullscreen mode",
     "File upload",
     "Fullscreen",
@@ -118,7 +117,8 @@ BROWSER_WORDS = {
     "waiting": "Choose a photo, take one with the camera, or try an example.",
     "no_answer": "No answer",
     "unanswered": "The page got no answer. The connection may be lost, or the page is busy: please try again.",
-    # By Gradio's sentence, in whose place it stands.
+    # By Gradio's words, in whose place they stand; the first is the title of every message that comes and goes.
+    "Error": "Please note",
     "Connection to the server was lost. Attempting reconnection...": (
         "The connection was lost. Reload the page. It also reloads by itself when the connection is back."
     ),

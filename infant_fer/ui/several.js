@@ -103,7 +103,7 @@ window.infantFerSeveral = (() => {
   const shown = () => [opened, files.has(opened)];
 
   const breakable = (title) => title.replace(/[_-]/g, "$&<wbr>").replace(/\.(?=[^.]*$)/, "<wbr>.");  // lines end at the parts of a name
-  const html = (card, withBox) => `<figure class="card" data-number="${card.number}" style="border-color:${card.colour || "transparent"}">` +
+  const html = (card, withBox) => `<figure class="card" data-number="${card.number}" style="border-color:${card.colour || "rgba(128,128,128,.4)"}">` +
     `<button type="button" class="card-open" aria-label="${escape(`${words("open")} ${card.title}: ${card.headline}`)}">` +
     (card.picture ? `<img src="${card.picture}" alt="">` : `<span class="card-none">–</span>`) + `</button>` +
     `<figcaption><b>${escape(card.headline)}</b>${card.confidence && card.label !== "unclear" ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +

@@ -131,6 +131,8 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
         "locked.jpg, torn.jpg: This photo is damaged or encrypted in its zip archive.",
     ]
     assert several_titles(page) == ["smile.jpg", "broken.jpg", "cry.jpg"]
+    edge = "(card) => getComputedStyle(card).borderTopColor"
+    assert page.locator(".several-grid .card", has_text="broken.jpg").evaluate(edge) == "rgba(128, 128, 128, 0.4)"
     page.set_input_files("#several-files", tmp_path / "text.zip")
     page.wait_for_selector(".several-fault >> text=/^text.zip: The zip archive could not be read.$/")
     sort_and_filter_several(page)
@@ -309,6 +311,7 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     open_tab(page, "Live")
     page.click("#live-record")
     page.wait_for_selector("text=The camera is off. Start the camera first")
+    page.wait_for_selector(".toast-title >> text=Please note")  # Gradio says "Error"
     page.click("#live-start")
     page.wait_for_selector("#live-view img")
     page.click("#live-record")
