@@ -163,11 +163,15 @@ class AffectClassifier:
         return affect_probabilities(logits, self.temperature, self.affects)
 
     def view_labels(self, crops: np.ndarray, face: Face | None = None) -> np.ndarray:
-        """Return the (N,) str affect of each of N changed crops of one face, (N, S, S, 3) uint8, none averaged with its mirror image."""
+        """Return the (N,) str affect of each of N changed crops of one face, (N, S, S, 3) uint8, none averaged with its mirror image.
+
+        In the precision of explanations, which changes a label only where two affects are all but equal.
+        """
+        network, _ = self._model_to_explain()
         geometry = None
         if face is not None and _takes_geometry(self._model):
             geometry = np.repeat(geometry_features(face)[None], len(crops), axis=0)
-        heads = forward_crops(self._model, self._processor, crops, geometry, mirror=False)
+        heads = forward_crops(network, self._processor, crops, geometry, mirror=False)
         shares = affect_probabilities(heads["logits"], self.temperature, self.affects)
         return np.array(AFFECTS)[shares.argmax(1)]
 
