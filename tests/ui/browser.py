@@ -34,3 +34,8 @@ def open_tab(page, name: str) -> None:
 
 def picture(page, name: str) -> str:
     return page.get_attribute(f"#{name} img", "src")
+
+
+def answered(page, words: str) -> None:
+    """Wait until the answer has these words."""
+    page.wait_for_function("(words) => document.querySelector('#answer')?.innerText.includes(words)", arg=words)
