@@ -158,7 +158,7 @@ class _MethodNames:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("infant-fer evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
     parser.add_argument("--data", required=True, help="what train.py takes as --data")
     parser.add_argument(

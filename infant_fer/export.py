@@ -239,7 +239,7 @@ def _geometry_width(checkpoint: LoadedCheckpoint) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer.export", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("infant-fer export", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="folder or Hub id")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data", help="labelled pictures as for train.py: compares both graphs on them")

@@ -66,7 +66,7 @@ def run_audit(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer.audit", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("infant-fer audit", description=__doc__.splitlines()[0])
     parser.add_argument(
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or Hub id; default: the embedded one"
     )

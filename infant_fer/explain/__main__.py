@@ -69,7 +69,7 @@ def _explain(options: argparse.Namespace) -> None:
     measured = [each for each in found if isinstance(each, MeasuredMap)]
     if options.json:
         record = {
-            "photo": printable(options.photo),
+            "photo": printable(Path(options.photo).name),
             "face": options.face,
             "explanations": [each.to_dict() for each in measured],
             "unavailable": [vars(each) for each in found if isinstance(each, Unavailable)],
@@ -178,7 +178,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write pictures and explanations.html; they show the face"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write every figure; it has the photo's file name, which may name a child",
+    )
     return parser
 
 

@@ -18,7 +18,7 @@ MOBILENET_TAPS = (5, 9, 21)  # layers of MobileNet-v1 after which the maps have 
 MOBILENET_SETTINGS = ("depth_multiplier", "min_depth", "hidden_act", "tf_padding", "layer_norm_eps")
 DINOV2_SETTINGS = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "patch_size", "image_size",
-    "hidden_act", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn",
+    "hidden_act", "layer_norm_eps", "layerscale_value", "use_swiglu_ffn", "qkv_bias", "use_mask_token", "num_channels",
 )  # fmt: skip
 FUSIONS = ("window", "late", "none")
 
@@ -93,8 +93,12 @@ class TwoStreamModel(PreTrainedModel):
     ) -> ImageClassifierOutput:
         """Return (B, C) logits for (B, 3, S, S) normalized crops and (B, G) float32 `geometry` of models.geometry.
 
-        Of `geometry` only the landmarks are used; rows whose (B,) bool `found` is False go without.
+        S is the config's `image_size`; other crops raise ValueError. Of `geometry` only the landmarks are used; rows
+        whose (B,) bool `found` is False go without.
         """
+        side = self.config.image_size
+        if tuple(pixel_values.shape[-2:]) != (side, side):
+            raise ValueError(f"Crops must be {side} x {side} px; {tuple(pixel_values.shape[-2:])} were given.")
         points = tokens = None
         if geometry is not None and self.takes_geometry:
             points = self._points(geometry)

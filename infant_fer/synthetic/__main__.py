@@ -29,7 +29,7 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer.synthetic", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("infant-fer render", description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=100, help="portraits; five of each infant")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and manifest.csv")
     parser.add_argument("--size", type=int, default=512, help="side in px")

@@ -142,7 +142,10 @@ def _over_backbone(shape: str, folder: str, labels: Sequence[str]) -> Pretrained
         **settings,
     )
     model = TwoStreamModel(config)
-    model.load_backbone(trained.base_model.state_dict())
+    try:
+        model.load_backbone(trained.base_model.state_dict())
+    except RuntimeError as error:  # a variant of the architecture that its settings do not tell
+        raise CheckpointError(f"{shape}: the layers of {checkpoint.name} are not those of its architecture.") from error
     _keep_statistics(model)
     fresh = tuple(name for name in model.state_dict() if not name.startswith("image.backbone."))
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)

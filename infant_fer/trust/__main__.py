@@ -64,7 +64,7 @@ def _sources(groups: Sequence[str]) -> dict[str, Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m infant_fer.trust", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("infant-fer trust", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the folder that gets the trust data")
     parser.add_argument("--table", type=Path, required=True, help="what train.py took as --data, or infants.csv")
     parser.add_argument("--others", type=Path, help="folder or zip of faces that are no infants'")

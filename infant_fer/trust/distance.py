@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KINDS = ("mahalanobis++", "relative mahalanobis", "mahalanobis")
+RELATIVE = "relative mahalanobis"
+KINDS = ("mahalanobis++", RELATIVE, "mahalanobis")
 DIRECTIONS = 64  # principal directions that are kept; the variance in the others is taken as equal. 64 was best on dev
 EPSILON = 1e-9
 
@@ -82,7 +83,7 @@ class Distance:
         if kind not in KINDS:
             raise ValueError(f"There is no distance {kind!r}; choose one of {', '.join(KINDS)}.")
         features = _scaled(features) if kind == "mahalanobis++" else np.asarray(features, np.float64)
-        everything = Gaussian.fit(features, classes, per_class=False) if kind == "relative mahalanobis" else None
+        everything = Gaussian.fit(features, classes, per_class=False) if kind == RELATIVE else None
         return cls(kind, Gaussian.fit(features, classes), everything)
 
     def of(self, features: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.metrics import auc, risk_coverage
 from infant_fer.trust.calibration import Reliability
 from infant_fer.trust.conformal import PredictionSets
-from infant_fer.trust.distance import KINDS, Distance, Gaussian, InfantProbe
+from infant_fer.trust.distance import KINDS, RELATIVE, Distance, Gaussian, InfantProbe
 from infant_fer.trust.figures import TrustFigures
 
 if TYPE_CHECKING:  # loads torch
@@ -79,11 +79,16 @@ class TrustData:
 
     @classmethod
     def fit(cls, fingerprint: str, rows: TrustRows) -> TrustData:
-        """Fit everything that the rows allow. Raises CheckpointError when no held-out face has a label."""
+        """Fit everything that the rows allow. Raises CheckpointError when no held-out face has a label.
+
+        Also where a distance is asked for of a checkpoint without features.
+        """
         dev = rows.dev.labelled
         if not len(dev):
             raise CheckpointError("Trust data need held-out faces with an affect; there is none.")
         distance, quantiles, probe, limits = None, None, None, {}
+        if rows.distance is not None and (rows.dev.features is None or rows.train.features is None):
+            raise CheckpointError(f"The checkpoint shows no features, so it has no {rows.distance} distance.")
         if dev.usable is not None:
             limits["infant"] = float(np.quantile(dev.usable, INFANTS_LOST))
         if rows.dev.features is not None and rows.train.features is not None:
@@ -152,11 +157,11 @@ class TrustData:
             if settings["fingerprint"] != fingerprint:
                 raise CheckpointError(f"{SETTINGS} of {folder.name} belongs to other weights. {_REFIT}")
             return _from_files(settings, _load_tensors(folder))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise CheckpointError(f"{SETTINGS} or {TENSORS} of {folder.name} is damaged ({error}). {_REFIT}") from error
 
 
-_REFIT = "Fit it again with python -m infant_fer.trust, or delete the two files."
+_REFIT = "Fit it again with infant-fer trust, or delete the two files."
 
 
 def known(values: T | None) -> T:
@@ -253,6 +258,8 @@ def _from_files(settings: Mapping, tensors: Mapping[str, np.ndarray]) -> TrustDa
         kind, rest = settings["distance"]["kind"], settings["distance"]["rest"]
         if kind not in KINDS:
             raise ValueError(f"there is no distance {kind!r}")
+        if ("everything" in rest) != (kind == RELATIVE):
+            raise ValueError(f"the Gaussians are not those of the distance {kind!r}")
         quantiles = np.array(_numbers(settings["distance"]["quantiles"], len(QUANTILES)))
         everything = _gaussian("everything", tensors, rest) if "everything" in rest else None
         distance = Distance(kind, _gaussian("classes", tensors, rest), everything)

@@ -26,6 +26,7 @@ from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
 from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
 from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window_means
+from infant_fer.training import pretrained as bases
 from infant_fer.training.artifacts import check_saved
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
@@ -53,10 +54,10 @@ def small_mobilenet(folder):
     return folder
 
 
-def small_dinov2(folder, side: int = 96):
+def small_dinov2(folder, side: int = 96, **settings):
     """Patches of 8 px; the positions are those of another size, as in the published weights."""
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "image_size": 48}
-    Dinov2ForImageClassification(Dinov2Config(**sizes, num_labels=3)).save_pretrained(folder)
+    Dinov2ForImageClassification(Dinov2Config(**sizes, **settings, num_labels=3)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
     return folder
 
@@ -207,6 +208,18 @@ def test_crops_that_do_not_fit_two_streams_are_refused(tmp_path):
         load_pretrained(f"two-stream:{tmp_path}", AFFECTS)
     with pytest.raises(CheckpointError, match="multiple of 32 px; dinov2 has 80 px"):  # four windows of 8 px patches
         load_pretrained(f"two-stream:{small_dinov2(tmp_path / 'dinov2', 80)}", AFFECTS)
+    model = load_pretrained("random:two-stream", AFFECTS, 96).model
+    with pytest.raises(ValueError, match="must be 96 x 96 px"):
+        model(torch.zeros(1, 3, 112, 112))
+
+
+def test_two_streams_take_a_dinov2_without_biases_and_refuse_one_of_other_layers(tmp_path):
+    folder = small_dinov2(tmp_path, qkv_bias=False, use_mask_token=False)
+    assert load_pretrained(f"two-stream:{folder}", AFFECTS).model.config.dinov2["qkv_bias"] is False
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(bases.BACKBONE_SETTINGS, "dinov2", ("dinov2", ("hidden_size", "patch_size", "image_size")))
+        with pytest.raises(CheckpointError, match="are not those of its architecture"):
+            load_pretrained(f"two-stream:{folder}", AFFECTS)
 
 
 @pytest.mark.parametrize("labels", [AFFECTS, EMOTIONS, (*EMOTIONS, "contempt")])

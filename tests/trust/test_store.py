@@ -103,6 +103,8 @@ def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
         {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 3, "rest": {"classes": 1.0}}},
         {"figures": 3},
         {"figures": {"dev": {"n": 3}}},
+        {"prediction_sets": {"thresholds": dict.fromkeys(AFFECTS, 10**400), "coverage": 0.95}},
+        {"distance": {"kind": "relative mahalanobis", "quantiles": [0.0] * 101, "rest": {"classes": 1.0}}},
     ],
 )
 def test_damaged_settings_are_one_clear_error(fitted, tmp_path, damage):
@@ -111,6 +113,13 @@ def test_damaged_settings_are_one_clear_error(fitted, tmp_path, damage):
     (tmp_path / SETTINGS).write_text(json.dumps({**settings, **damage}))
     with pytest.raises(CheckpointError, match=r"trust\.json"):
         TrustData.load(tmp_path, "0123")
+
+
+def test_a_distance_that_the_checkpoint_cannot_have_is_refused():
+    train, dev = outputs(40, 0), outputs(30, 1)
+    bare = TrustRows(replace(train, features=None), replace(dev, features=None), distance="mahalanobis")
+    with pytest.raises(CheckpointError, match="shows no features, so it has no mahalanobis distance"):
+        TrustData.fit("0123", bare)
 
 
 def test_damaged_tensors_are_one_clear_error(fitted, tmp_path):
