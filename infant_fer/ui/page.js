@@ -104,15 +104,19 @@ window.infantFer = (() => {
     const file = options?.body?.get?.("files");
     (senders.find((each) => each.owns(file))?.failed || fail)(key, file);
   };
+  // The component whose event a request is; undefined for what follows the end of another event, though its trigger_id is that one's.
   const fieldOf = (options) => {
-    const trigger = JSON.parse(options.body).trigger_id;
-    return window.gradio_config?.components.find((each) => each.id === trigger)?.props?.elem_id;
+    const { components, dependencies } = window.gradio_config, { fn_index } = JSON.parse(options.body);
+    const [target] = dependencies.find((each) => each.id === fn_index)?.targets[0] || [];
+    return components.find((each) => each.id === target)?.props?.elem_id;
   };
+  const BRINGS_ANSWER = /^(photo|example-.+|checkpoint|face|landmarks|freeze|clip-explain)$/;
   const eventFailed = (options) => {
     const field = fieldOf(options);
     const sender = senders.find((each) => each.field === field);
     if (field === "checkpoint") document.querySelector("#checkpoint-lost")?.click();
-    (sender?.failed || fail)("unanswered");
+    if (sender) sender.failed("unanswered");
+    else if (BRINGS_ANSWER.test(field)) fail("unanswered");  // else the answer stands
   };
   const fetched = window.fetch;
   window.fetch = async (address, options) => {
@@ -120,7 +124,7 @@ window.infantFer = (() => {
     const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
     try {
       const response = await fetched(address, options);
-      if (isEvent && /^(photo|example-|checkpoint|face|freeze|clip-explain)/.test(fieldOf(options))) older = shownAnswer();
+      if (isEvent && BRINGS_ANSWER.test(fieldOf(options))) awaited += 1;
       if (isUpload && !response.ok) uploadFailed(options, { 413: "too_large", 503: "busy" }[response.status] || "unanswered");
       return response;
     } catch (error) {
@@ -133,17 +137,18 @@ window.infantFer = (() => {
   // After a lost event Gradio sends no other, and says so, until the server is there again: then it reloads the page. An
   // answer that should have been replaced meanwhile is not that of the photo beside it.
   const LOST = "Connection to the server was lost. Attempting reconnection...";
-  let older = null;  // the answer that was shown when the last event for another one was sent
+  let awaited = 0;  // how many events that bring an answer have not ended
+  const ended = () => { awaited = Math.max(0, awaited - 1); };
   let isLost = false, reloaded = Boolean(history.state?.connectionLost);
   if (reloaded) history.replaceState(null, "");
   window.addEventListener("beforeunload", () => { if (isLost) history.replaceState({ connectionLost: true }, ""); });
-  const shownAnswer = () => document.querySelector("#answer .ife")?.outerHTML || null;
   const watchConnection = () => {
     for (const each of document.querySelectorAll(".toast-title, .toast-message-text")) {
       if (each.textContent.trim() === LOST) {
         isLost = true;
-        if (older && older === shownAnswer()) document.querySelector("#answer .ife").outerHTML = unread(words("unanswered"));
-        older = null;
+        const shown = document.querySelector("#answer .ife");
+        if (awaited && shown) shown.outerHTML = unread(words("unanswered"));
+        awaited = 0;
       }
       for (const text of ["Error", LOST]) replaceText(each, text);
     }
@@ -282,5 +287,5 @@ window.infantFer = (() => {
   const begin = () => { watch(); new MutationObserver(watch).observe(document.body, { childList: true, subtree: true }); };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin); else begin();
   const lastFile = () => chosenFile;
-  return { isPhoto, MAX_BYTES, senders, same, cameraRuns, lastFile, put, cleared, failed, draws, noMap, fail, give, words, escape };
+  return { isPhoto, MAX_BYTES, senders, same, cameraRuns, lastFile, put, cleared, failed, ended, draws, noMap, fail, give, words, escape };
 })();

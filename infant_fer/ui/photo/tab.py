@@ -31,6 +31,7 @@ from infant_fer.ui.photo.layout import (
 from infant_fer.ui.photo.view import (
     CLEAR_JS,
     DRAW_JS,
+    ENDED_JS,
     FAILED_JS,
     GOOD_JS,
     HIDE,
@@ -168,7 +169,12 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     }
     outputs = [inputs.photo, *results.of_face]
     loaded, starts = _wire_starts(events, inputs, results, settings, outputs)
-    explaining = [start.success(**explain) for start in (loaded, *starts)]
+
+    def explain_after(start: Dependency) -> Dependency:
+        start.then(None, None, None, js=ENDED_JS, trigger_mode="multiple", **QUIET)
+        return start.success(**explain)
+
+    explaining = [explain_after(start) for start in (loaded, *starts)]
     stop = {"fn": events.stop, "inputs": None, "outputs": [results.cancel], "queue": False, **QUIET}
     changed = (settings.target, settings.method, settings.samples, settings.noise)
     explaining += [setting.input(**stop, trigger_mode="always_last").success(**explain) for setting in changed]
@@ -191,9 +197,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
     read = [starts[0], *starts[3:]]  # the others choose another face
-    return PhotoTab(
-        outputs, lambda event: event.success(**explain), settings, loaded, read, explaining, results.clear_tray
-    )
+    return PhotoTab(outputs, explain_after, settings, loaded, read, explaining, results.clear_tray)
 
 
 def _wire_starts(

@@ -26,6 +26,7 @@ WAITING = "Choose a photo, take one with the camera, or try an example."
 # What the browser does at once when a photo is removed, and when it gets no answer; values as of `face_values`.
 CLEAR_JS = "() => window.infantFer.cleared()"
 FAILED_JS = "() => window.infantFer.failed()"
+ENDED_JS = "() => window.infantFer.ended()"
 GOOD_JS = "(good) => good"
 NO_MAP_JS = "() => window.infantFer.noMap()"
 DRAW_JS = "(...values) => window.infantFer.draws(...values)"

@@ -1,10 +1,16 @@
 """What the page does when an answer comes late, or never; in a real browser."""
 
 from tests.conftest import EXAMPLES
-from tests.ui.browser import IN_BROWSER, open_tab
+from tests.ui.browser import IN_BROWSER, open_tab, picture
 
 pytestmark = IN_BROWSER
 PATIENCE_MS = 120_000  # of several.js
+# Counts in `listed` what ends the two events that follow each answer, the second after the complete map.
+COUNT_LISTED = """() => {
+    const { addLast } = infantFerSeveral;
+    window.listed = 0;
+    infantFerSeveral.addLast = (card) => { addLast(card); listed += 1; };
+}"""
 
 
 def held_events(page, name: str) -> list:
@@ -45,8 +51,10 @@ def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit):
 
 def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_photo(visit):
     page = visit()
+    page.evaluate(COUNT_LISTED)
     page.click("#example-smile")
     page.wait_for_selector("#answer >> text=Positive expression")
+    page.wait_for_function("() => listed === 2")  # the event to lose is the next one
     page.route("**/queue/data*", lambda route: route.abort())  # the event gets there, and its answer does not come back
     page.route("**/app_id*", lambda route: route.abort())
     page.click("#example-cry")
@@ -57,6 +65,22 @@ def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_phot
     with page.expect_navigation():  # Gradio reloads the page
         page.unroute("**/app_id*")
     page.wait_for_selector("#answer .waiting >> text=The connection was lost, and the page was reloaded.")
+    page.evaluate(COUNT_LISTED)
     page.click("#example-cry")
     page.wait_for_selector("#answer >> text=Negative expression")
     assert page.evaluate("history.state") is None  # the next reload is the visitor's own
+    page.wait_for_function("() => listed === 2")
+    an_answer_that_came_stays_when_the_next_event_is_lost(page)
+
+
+def an_answer_that_came_stays_when_the_next_event_is_lost(page) -> None:
+    def lose_what_follows(route) -> None:
+        follows = "event_data" in route.request.post_data_json  # the end of another event: the answer has come
+        route.abort() if follows else route.continue_()
+
+    page.route("**/queue/join*", lose_what_follows)
+    page.route("**/app_id*", lambda route: route.abort())
+    page.click("#example-cry")  # the same words as before
+    page.wait_for_selector(".toast-body >> text=The connection was lost. Reload the page.")
+    assert "Negative expression" in page.inner_text("#answer")
+    assert picture(page, "photo").startswith("data:image/jpeg;base64,")
