@@ -97,7 +97,7 @@ window.infantFer = (() => {
 
   // Uploads that the server refuses, or that do not reach it, raise no event of Gradio's, nor do events that do not reach it.
   // Each field for files other than the photo's says so itself: {field: its id, owns(file),
-  // failed(key of the words, file if its upload failed)}.
+  // failed(key of the words, file if its upload failed, values of the event if that did not get there)}.
   const senders = [];
   const same = (one, other) => Boolean(one && other) && one.name === other.name && one.size === other.size;
   const uploadFailed = (options, key) => {
@@ -115,7 +115,7 @@ window.infantFer = (() => {
     const field = fieldOf(options);
     const sender = senders.find((each) => each.field === field);
     if (field === "checkpoint") document.querySelector("#checkpoint-lost")?.click();
-    if (sender) sender.failed("unanswered");
+    if (sender) sender.failed("unanswered", null, JSON.parse(options.body).data);
     else if (BRINGS_ANSWER.test(field)) fail("unanswered");  // else the answer stands
   };
   const fetched = window.fetch;

@@ -39,10 +39,13 @@ window.infantFerSeveral = (() => {
     clearTimeout(patience);
     patience = setTimeout(giveUp, PATIENCE);
   };
+  const newest = (has) => [...sent].findLast(([, each]) => has(each))?.[0];
   const uploading = (file) => [...sent].find(([, each]) => !each.begun && window.infantFer.same(each.file, file)) || [];
-  // The values of the event that reads an uploaded photo: the server's answer repeats the id of its request.
+  // The values of the event that reads an uploaded photo: the server's answer repeats the id of its request. Uploads end in
+  // turn, so that one which none of the files is like is the newest.
   const begin = (photo, checkpoint) => {
-    const name = photo?.orig_name || "", [id, request] = uploading({ name, size: photo?.size });
+    const name = photo?.orig_name || "", [found] = uploading({ name, size: photo?.size });
+    const id = found ?? newest(({ begun }) => !begun), request = sent.get(id);
     if (request) request.begun = true;
     return [photo, name, id ?? null, checkpoint];
   };
@@ -72,11 +75,12 @@ window.infantFerSeveral = (() => {
     done += 1;
     pause = setTimeout(() => { pause = 0; next(); }, 1500);
   };
-  // No answer will come: to the upload of `file`, or to the oldest event, since the server answers in order.
-  const failed = (key, file) => {
-    const [id, lost] = file ? uploading(file) : [...sent].find(([, each]) => each.begun) || [];
+  // No answer will come: to the upload of `file`, or to the event with these `values` (of begin), or, where Gradio does not say to
+  // which, to the newest event: those before it were given up already.
+  const failed = (key, file, values) => {
+    const id = file ? uploading(file)[0] : values?.[2] ?? newest(({ begun }) => begun), lost = sent.get(id)?.file;
     sent.delete(id);
-    if (lost && lost.file === current) giveUp(key);
+    if (lost && lost === current) giveUp(key);
   };
   window.infantFer.senders.push({ field: "several-photo", owns: (file) => uploading(file).length > 0, failed });
   const stop = () => { stopped = true; waiting = []; };

@@ -26,7 +26,7 @@ def held_events(page, name: str) -> list:
     return held
 
 
-def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit):
+def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit, page_server):
     page = visit()
     open_tab(page, "Several")
     held = held_events(page, "several-photo")
@@ -47,6 +47,37 @@ def test_an_answer_that_comes_late_belongs_to_its_own_photo(visit):
     for name, words in (("smile", "Positive"), ("cry", "Negative")):  # the file behind each card is its own
         page.click(f"#tray .card-open[aria-label*='{name}.jpg']")
         page.wait_for_selector(f"#answer >> text={words} expression")
+    open_tab(page, "Several")
+    page.unroute("**/queue/join*")
+    an_upload_that_is_like_no_file_is_the_one_under_way(page)
+    a_lost_event_is_that_of_its_own_photo(page)
+    for unread in page_server[1].rglob("*.jpg"):  # they go after UNREAD_SECONDS; other tests look for what is left
+        unread.unlink()
+
+
+def an_upload_that_is_like_no_file_is_the_one_under_way(page) -> None:
+    page.evaluate("() => { window.same = infantFer.same; infantFer.same = () => false; }")
+    page.set_input_files("#several-files", EXAMPLES / "laugh.jpg")
+    page.wait_for_selector(".several-grid .card >> text=laugh.jpg")
+    page.wait_for_selector(".several-progress", state="hidden")
+    page.evaluate("() => { infantFer.same = window.same; }")
+
+
+def a_lost_event_is_that_of_its_own_photo(page) -> None:
+    """Three are under way, the first two given up: the second one's event is lost, and then the third one's."""
+    held = held_events(page, "several-photo")
+    page.route("**/app_id*", lambda route: route.abort())  # Gradio does not connect again
+    with page.expect_request("**/queue/join*"):
+        page.set_input_files("#several-files", [EXAMPLES / f"{name}.jpg" for name in ("neutral", "laugh", "pout")])
+    for _ in range(2):
+        page.clock.fast_forward(PATIENCE_MS)
+        with page.expect_request("**/queue/join*"):
+            page.clock.fast_forward(2_000)
+    held[1].abort()
+    page.wait_for_selector(".toast-body >> text=The connection was lost.")
+    assert page.inner_text(".several-fault").startswith("neutral.jpg, laugh.jpg: ")
+    held[2].abort()
+    page.wait_for_selector(".several-fault >> text=neutral.jpg, laugh.jpg, pout.jpg: The page got no answer.")
 
 
 def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_photo(visit):
