@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 
 from infant_fer.alignment import AlignedFace
-from infant_fer.deformation import changed_triangles
+from infant_fer.deformation import COLOURS, FULL_COLOUR, differing_triangles
 from infant_fer.explain.saliency import DISPLAY_BLUR, SMOOTH_BLUR
 from infant_fer.face import Face
 from infant_fer.images import Photo
@@ -18,13 +18,11 @@ from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.regions import OUTLINES, PARTS, TRIANGLES, part_map
 from infant_fer.report import Explanation, FaceReport, Report
 
-CHANGE_OVERLAY = "change from neutral"
-OVERLAYS = ("outlines", "mesh", CHANGE_OVERLAY, "box only")
+DIFFERENCE_OVERLAY = "difference from an average face"
+OVERLAYS = ("outlines", "mesh", DIFFERENCE_OVERLAY, "box only")
 MAP_VIEWS = ("smooth", "fine detail", "face parts", "for and against")
 COLOUR_MAP = "inferno"  # perceptually uniform, readable without colour; matplotlib
-CHANGE_COLOURS = "PuOr_r"  # violet for smaller, orange for larger, also for colour-blind eyes; matplotlib
-SHOWN_CHANGE = 1.0  # |log₂| of an area's change that has the full colour: half or twice as large
-CHANGE_OPACITY = 0.75  # of a triangle in full colour; one without a change is clear
+DIFFERENCE_OPACITY = 0.75  # of a triangle in full colour; one without a difference is clear
 FOR_COLOUR, AGAINST_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 LINE_SHARE = 1 / 250  # line width by face height; 2 px on a face of 500 px
 SMALL_DRAWN_PX = 200  # face height below which outlines are one thin, half transparent line without a casing
@@ -58,7 +56,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines", und
 
     A box has the colour of the affect that the face's answer names, UNNAMED_COLOUR where it names none: the verdict is
     "cannot say", or several affects are possible. `undecided` says that of the selected face, whatever its answer names.
-    `overlay` is one of OVERLAYS; of CHANGE_OVERLAY, deformation.change_words says what it shows, or why it is left out.
+    `overlay` is one of OVERLAYS; of DIFFERENCE_OVERLAY, deformation.difference_words says what it shows, or why it is left out.
     """
     canvas = report.photo.rgb.copy()
     for face in report.faces:
@@ -66,7 +64,7 @@ def draw_faces(report: Report, selected: int = 1, overlay: str = "outlines", und
         colour = _rgb(UNNAMED_COLOUR if undecided and is_selected else _colour_of(face))
         _draw_box(canvas, face, colour, is_selected, numbered=len(report.faces) > 1)
         if face.number == selected and overlay != "box only":
-            _draw_landmarks(canvas, face, overlay)
+            _draw_landmarks(canvas, report, face, overlay)
     return canvas
 
 
@@ -184,9 +182,9 @@ def _draw_tag(canvas: np.ndarray, text: str, corner_xy: tuple[int, int], colour:
     cv2.putText(canvas, text, (left + pad, bottom - pad), cv2.FONT_HERSHEY_SIMPLEX, scale, WHITE, 2, cv2.LINE_AA)
 
 
-def _draw_landmarks(canvas: np.ndarray, face: FaceReport, overlay: str) -> None:
-    if overlay == CHANGE_OVERLAY:
-        _draw_change(canvas, face.face)
+def _draw_landmarks(canvas: np.ndarray, report: Report, face: FaceReport, overlay: str) -> None:
+    if overlay == DIFFERENCE_OVERLAY:
+        _draw_difference(canvas, *differing_triangles(report, face.number))
         return
     points, width = face.face.landmarks_px, _line_width(face)
     if overlay == "mesh":
@@ -215,16 +213,15 @@ def _draw_outlines(
     cv2.addWeighted(layer, opacity, canvas, 1 - opacity, 0, dst=canvas)
 
 
-def _draw_change(canvas: np.ndarray, face: Face) -> None:
+def _draw_difference(canvas: np.ndarray, corners_px: np.ndarray, differences: np.ndarray) -> None:
     """Colour the triangles that are larger or smaller than in the mean neutral face."""
-    corners_px, changes = changed_triangles(face)
-    shares = np.clip(changes / SHOWN_CHANGE, -1, 1)
-    colours = (matplotlib.colormaps[CHANGE_COLOURS]((shares + 1) / 2)[:, :3] * 255).astype(np.uint8)
+    shares = np.clip(differences / FULL_COLOUR, -1, 1)
+    colours = (matplotlib.colormaps[COLOURS]((shares + 1) / 2)[:, :3] * 255).astype(np.uint8)
     layer, opacity = canvas.copy(), np.zeros(canvas.shape[:2], np.float32)
     for corners, share, colour in zip(corners_px, shares, colours, strict=True):
         fine = np.round(corners * 2**FINE_BITS).astype(np.int32)
         cv2.fillConvexPoly(layer, fine, colour.tolist(), cv2.LINE_8, FINE_BITS)
-        cv2.fillConvexPoly(opacity, fine, CHANGE_OPACITY * abs(float(share)), cv2.LINE_8, FINE_BITS)
+        cv2.fillConvexPoly(opacity, fine, DIFFERENCE_OPACITY * abs(float(share)), cv2.LINE_8, FINE_BITS)
     canvas[:] = canvas * (1 - opacity[..., None]) + layer * opacity[..., None]
 
 

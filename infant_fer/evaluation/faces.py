@@ -2,8 +2,10 @@
 
 Writes mean_face.png (all aligned faces averaged into one, and those of each class), triangles.png (which parts of the face
 moved), with a checkpoint emotions.png (its emotions on the plane of valence and arousal), and faces.json: how well the
-triangles alone tell the classes, and how closely two alignments bring faces together. The pictures are averages of at least
-LEAST_FACES faces; mean_face.png still is made of private pixels and belongs into no card.
+triangles alone tell the classes, and how closely two alignments bring faces together. Writes neutral_face.csv, too, the
+mean neutral face of the train rows, and prints how strongly faces differ from it; what deformation.py compares a face with
+is a copy in infant_fer/. The averages are of at least LEAST_FACES faces; mean_face.png still is made of private pixels and
+belongs into no card.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ from infant_fer.data.splits import split
 from infant_fer.deformation import aligned_points
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.evaluation.plots import png
-from infant_fer.evaluation.triangles import draw_triangles, triangle_predictions
+from infant_fer.evaluation.triangles import (
+    LEAST_FACES,
+    draw_triangles,
+    neutral_face,
+    triangle_predictions,
+    typical_differences,
+)
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.labels import EMOTIONS
 from infant_fer.regions import OUTLINES
-
-LEAST_FACES = 10  # of an average; fewer could be recognised in it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,6 +85,17 @@ def _run(options: argparse.Namespace) -> None:
         plane = emotion_plane(checkpoint, measured)
         figures["emotions.png"] = draw_plane(plane)
         found["emotions"] = plane
+    try:
+        neutral = neutral_face(train)
+    except DatasetError as error:
+        print(error.sentence)
+    else:
+        seen = dataset.rows(dataset.images.split != "test")
+        differences = typical_differences(seen, neutral)
+        figures["neutral_face.csv"] = _as_csv(neutral)
+        found["differences from the average face"] = {name: mean.to_dict() for name, mean in differences.items()}
+        for name, mean in differences.items():
+            print(f"share of full colour, {name}: {mean.short} of {mean.infants} infants")
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in figures.items():
         write_atomically(options.out / name, content)
@@ -86,6 +103,11 @@ def _run(options: argparse.Namespace) -> None:
     print(f"triangles alone, {options.part}: {predictions.accuracy}")
     for name, value in spread.items():
         print(f"landmarks after alignment by {name} and mouth: spread {value:.4f} of the outlines' height")
+
+
+def _as_csv(points: np.ndarray) -> bytes:
+    """Return one line a point: x and y in the frame of alignment.TEMPLATE."""
+    return "".join(f"{x:.4f},{y:.4f}\n" for x, y in points).encode()
 
 
 def mean_faces(dataset: AlignedDataset) -> dict[str, np.ndarray]:

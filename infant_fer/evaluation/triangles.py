@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.deformation import FaceTriangles, aligned_points
+from infant_fer.deformation import CLASS_FULL_COLOUR, COLOURS, MOST_TURN, FaceTriangles, aligned_points
+from infant_fer.errors import DatasetError
 from infant_fer.evaluation.plots import png
 from infant_fer.evaluation.predictions import Predictions
+from infant_fer.metrics import Mean
+from infant_fer.models.geometry import POSE_UNIT
 
-SHOWN_CHANGE = 0.3  # |log₂| of an area's change at the ends of the colour scale
+TURN_BINS = (0, 4, 8, 10, 12, 15, 20)  # degrees of yaw or pitch
+AHEAD = 8  # degrees of the other of the two at most
+LEAST_FACES = 10  # of an average; fewer could be recognised in it
 
 
 def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tuple[FaceTriangles, Predictions]:
@@ -32,6 +38,40 @@ def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tup
     return triangles, Predictions.of(measured.images, given)
 
 
+def neutral_face(train: AlignedDataset) -> np.ndarray:
+    """Return (P, 2): the mean of aligned_points over the faces of the label "neutral" turned by at most MOST_TURN.
+
+    Raises DatasetError for fewer than LEAST_FACES of them.
+    """
+    turns = np.abs(_poses(train)).max(1)
+    rows = (train.images.truth == train.images.labels.index("neutral")) & (turns <= MOST_TURN)
+    if rows.sum() < LEAST_FACES:
+        raise DatasetError(
+            f"An average face needs {LEAST_FACES} neutral faces that look ahead; there are {rows.sum()}."
+        )
+    return aligned_points(train.landmarks_px[rows]).mean(0)
+
+
+def typical_differences(faces: AlignedDataset, neutral: np.ndarray) -> dict[str, Mean]:
+    """Return how strongly faces are coloured against `neutral`, FaceTriangles.colouring, by the turn of the head and by label.
+
+    Faces of the label "neutral" by yaw, and by pitch, where the other is below AHEAD; the other labels where neither is
+    above MOST_TURN. Intervals are over infants; a group without a face is left out.
+    """
+    colouring = FaceTriangles.compared(neutral).colouring(aligned_points(faces.landmarks_px))
+    turns, labels, groups = np.abs(_poses(faces)), faces.images.labels, {}
+    is_neutral = faces.images.truth == labels.index("neutral")
+    for axis, name in enumerate(("yaw", "pitch")):
+        for low, high in pairwise(TURN_BINS):
+            those = (turns[:, axis] >= low) & (turns[:, axis] < high) & (turns[:, 1 - axis] < AHEAD)
+            groups[f"neutral, {name} {low} to {high} degrees"] = is_neutral & those
+    for index, label in enumerate(labels):
+        groups[f"{label}, ahead"] = (faces.images.truth == index) & (turns.max(1) <= MOST_TURN)
+    return {
+        name: Mean.of(list(colouring[rows]), faces.images.subject[rows]) for name, rows in groups.items() if rows.any()
+    }
+
+
 def draw_triangles(triangles: FaceTriangles, points: np.ndarray, classes: np.ndarray, labels: Sequence[str]) -> bytes:
     """Draw, for each class of (N, P, 2) points, which triangles grew and shrank (median); no photograph is in it."""
     shown = [index for index in range(len(labels)) if (classes == index).any()]
@@ -40,11 +80,16 @@ def draw_triangles(triangles: FaceTriangles, points: np.ndarray, classes: np.nda
         those = points[classes == index]
         change = np.median(triangles.area_changes(those), axis=0)
         drawn = axes.tripcolor(
-            *those.mean(0).T, triangles.triangles, facecolors=change, cmap="PuOr_r", vmin=-SHOWN_CHANGE,
-            vmax=SHOWN_CHANGE, edgecolors="#888888", linewidth=0.3,
+            *those.mean(0).T, triangles.triangles, facecolors=change, cmap=COLOURS, vmin=-CLASS_FULL_COLOUR,
+            vmax=CLASS_FULL_COLOUR, edgecolors="#888888", linewidth=0.3,
         )  # fmt: skip
         axes.set(title=f"{labels[index]} (n = {len(those)})", aspect="equal")
         axes.invert_yaxis()
         axes.set_axis_off()
     figure.colorbar(drawn, ax=figure.axes, label="log₂ of the area over the neutral face's", shrink=0.8)
     return png(figure)
+
+
+def _poses(faces: AlignedDataset) -> np.ndarray:
+    """Return (N, 2) yaw and pitch in degrees: the last two of geometry.geometry_features."""
+    return faces.geometry[:, -2:] * POSE_UNIT

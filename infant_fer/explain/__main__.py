@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # load torch
     from infant_fer.report import Report
 
 PAGE = "explanations.html"
-CHANGE_PICTURE, CHANGE_HEADING = "change-from-neutral.png", "Change from an average neutral face"
+DIFFERENCE_PICTURE, DIFFERENCE_HEADING = "difference-from-average.png", "Difference from an average face"
 SIGNED = "for and against"  # of drawing.MAP_VIEWS
 USUAL_METHODS = ("smoothgrad", "integrated_gradients", "gradcam", "layercam", "occlusion", "part_occlusion")
 HOW_TO_TEST = (
@@ -76,26 +76,27 @@ def _explain(options: argparse.Namespace) -> None:
         }
         write_atomically(options.json, json.dumps(record, indent=1, ensure_ascii=False))
     if options.out:
-        _write_folder(options.out, measured, first, options.face)
+        write_folder(options.out, measured, first, options.face)
 
 
-def _write_folder(folder: Path, measured: list[MeasuredMap], report: Report, number: int) -> None:
+def write_folder(folder: Path, measured: list[MeasuredMap], report: Report, number: int) -> None:
     """Write a picture of every map, and a page that shows them side by side with their tests.
 
-    Beside them stands how face `number` of the report differs from a neutral one, which no checkpoint has a part in.
+    Beside them stands how face `number` of the report differs from an average one, which no checkpoint has a part in.
     """
-    from infant_fer.deformation import change_words, is_turned
-    from infant_fer.drawing import CHANGE_OVERLAY, close_up, draw_faces, draw_saliency
+    from infant_fer.deformation import difference_words, why_declined
+    from infant_fer.drawing import DIFFERENCE_OVERLAY, close_up, draw_faces, draw_saliency
     from infant_fer.evaluation.report import Block, Figure, Section, Text
     from infant_fer.images import encode_png
 
     folder.mkdir(parents=True, exist_ok=True)
-    face = report.face(number).face
-    change: list[Block] = [Text(change_words(face))]
-    if not is_turned(face):
-        picture = encode_png(draw_faces(close_up(report), number, CHANGE_OVERLAY))
-        write_atomically(folder / CHANGE_PICTURE, picture)
-        change.append(Figure.of_png(picture, "Full colour: at most half or at least twice as large."))
+    difference: list[Block] = [Text(difference_words(report, number))]
+    if why_declined(report, number):
+        (folder / DIFFERENCE_PICTURE).unlink(missing_ok=True)  # of an earlier photo
+    else:
+        picture = encode_png(draw_faces(close_up(report), number, DIFFERENCE_OVERLAY))
+        write_atomically(folder / DIFFERENCE_PICTURE, picture)
+        difference.append(Figure.of_png(picture, "Full colour: at most half or at least twice as large."))
     names: list[str] = []
     for each in measured:
         saliency = each.explanation.saliency
@@ -106,7 +107,7 @@ def _write_folder(folder: Path, measured: list[MeasuredMap], report: Report, num
         write_atomically(folder / f"{name}.png", encode_png(draw_saliency(view, each.number)))
         if saliency.signed is not None:
             write_atomically(folder / f"{name}-signed.png", encode_png(draw_saliency(view, each.number, view=SIGNED)))
-    write_atomically(folder / PAGE, page(measured, [Section(CHANGE_HEADING, change)]))
+    write_atomically(folder / PAGE, page(measured, [Section(DIFFERENCE_HEADING, difference)]))
 
 
 def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:

@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path
 
-from infant_fer.drawing import draw_faces, draw_saliency
+from infant_fer.drawing import DIFFERENCE_OVERLAY, OVERLAYS, draw_faces, draw_saliency
 from infant_fer.images import encode_png
 from infant_fer.report_html import report_page
 from infant_fer.ui.photo.view import report_with_face, user_error
@@ -37,7 +37,9 @@ def download(session: Session, kind: str, note: str = "") -> dict[str, str]:
     report, number, display = report_with_face(session), session.face_number, session.display
     stem = Path(report.photo.name).stem or "photo"
     if kind == "landmarks":
-        picture = encode_png(draw_faces(report, number, display.overlay))
+        words_needed = display.overlay == DIFFERENCE_OVERLAY  # a picture alone would go without its words
+        overlay = OVERLAYS[0] if words_needed else display.overlay
+        picture = encode_png(draw_faces(report, number, overlay))
         return as_download(f"{stem}-landmarks.png", "image/png", picture)
     if kind == "map":
         if report.face(number).explanation is None:

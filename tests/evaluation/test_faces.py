@@ -11,7 +11,7 @@ from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.deformation import FaceTriangles, aligned_points
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.faces import alignment_spread, emotion_plane, main, mean_faces
-from infant_fer.evaluation.triangles import draw_triangles, triangle_predictions
+from infant_fer.evaluation.triangles import draw_triangles, neutral_face, triangle_predictions, typical_differences
 from infant_fer.face import LANDMARK_COUNT, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS, anchors
 from infant_fer.labels import AFFECTS, EMOTIONS
 from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
@@ -61,6 +61,23 @@ def test_triangles_tell_the_faces_apart_wherever_they_are_in_the_photo():
     assert predictions.accuracy.value > 0.9
     png = draw_triangles(triangles, aligned_points(new.landmarks_px), new.images.truth, AFFECTS)
     assert png.startswith(b"\x89PNG")
+
+
+def test_the_average_face_is_of_neutral_faces_that_look_ahead():
+    dataset = faces(60)
+    dataset.geometry[30:, -2] = 9.5 / 30  # yaw
+    dataset.geometry[45:, -1] = 11 / 30  # pitch
+    neutral = dataset.images.truth == 1
+    mean = neutral_face(dataset)
+    np.testing.assert_allclose(mean, aligned_points(dataset.landmarks_px[:45][neutral[:45]]).mean(0), atol=1e-6)
+    with pytest.raises(DatasetError, match="10 neutral faces that look ahead; there are 9"):
+        neutral_face(dataset.rows(np.arange(60) < 27))
+    found = typical_differences(dataset, mean)
+    assert {name: each.n for name, each in found.items()} == {
+        "neutral, yaw 0 to 4 degrees": 10, "neutral, yaw 8 to 10 degrees": 5, "neutral, pitch 0 to 4 degrees": 10,
+        "positive, ahead": 15, "neutral, ahead": 15, "negative, ahead": 15,
+    }  # fmt: skip
+    assert 0 < found["neutral, ahead"].value < 1
 
 
 def test_a_mean_face_is_the_mean_and_never_of_few():

@@ -11,6 +11,7 @@ from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
 from infant_fer.evaluate import main as evaluate
 from infant_fer.explain import METHODS
+from infant_fer.explain.__main__ import DIFFERENCE_PICTURE, PAGE, write_folder
 from infant_fer.explain.__main__ import main as command
 from infant_fer.explain.comparison import NO_FACE_THERE, Unavailable, agreement, answer_of, compare, measure
 from infant_fer.explain.faithfulness import STEPS
@@ -134,9 +135,16 @@ def test_the_command_writes_pictures_page_and_the_promised_names(tmp_path, capsy
     assert picture.ndim == 3
     html = (out / "explanations.html").read_text()
     assert "Do the maps agree?" in html
-    assert "not what the model used" in html
-    assert load_image(out / "change-from-neutral.png").ndim == 3
+    assert "nothing about what the model used" in html
+    assert load_image(out / "difference-from-average.png").ndim == 3
     assert "http" not in html.replace("http-equiv", "")
+
+
+def test_no_difference_picture_of_an_earlier_photo_stays_behind(tmp_path, mobile):
+    for name, has_picture in (("cry", True), ("lying", False)):
+        write_folder(tmp_path, [], mobile.analyze(EXAMPLES / f"{name}.jpg"), 1)
+        assert (tmp_path / DIFFERENCE_PICTURE).exists() is has_picture
+    assert "turned by more than" in (tmp_path / PAGE).read_text()
 
 
 @pytest.mark.parametrize(

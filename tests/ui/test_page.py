@@ -142,7 +142,7 @@ def test_settings_change_the_map_and_its_look(visit):
     page.locator("#map-view label", has_text="smooth").click()
     page.locator("#overlay label", has_text="mesh").click()
     page.wait_for_function("(old) => document.querySelector('#landmarks img').src !== old", arg=before[1])
-    page.locator("#overlay label", has_text="change from neutral").click()
+    page.locator("#overlay label", has_text="difference from an average face").click()
     page.wait_for_function("() => document.querySelector('#overlay-words').innerText.includes('average neutral')")
     page.locator("#close-up input").uncheck()
     page.wait_for_function("(old) => document.querySelector('#map img').src !== old", arg=before[0])

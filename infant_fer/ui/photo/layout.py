@@ -48,7 +48,7 @@ class Results:
     note: gr.Textbox
     payload: gr.JSON  # an invisible component through which a download reaches the browser
     clear_tray: gr.Button
-    overlay_words: gr.HTML  # what a drawn change from a neutral face shows
+    overlay_words: gr.HTML  # what a drawn difference from an average face shows
 
     @property
     def of_face(self) -> list:

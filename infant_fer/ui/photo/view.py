@@ -11,8 +11,8 @@ import numpy as np
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
-from infant_fer.deformation import change_words
-from infant_fer.drawing import CHANGE_OVERLAY, close_up, draw_faces, draw_saliency, whole_view
+from infant_fer.deformation import difference_words
+from infant_fer.drawing import DIFFERENCE_OVERLAY, close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
@@ -155,11 +155,11 @@ def landmarks_picture(session: Session) -> np.ndarray:
 
 
 def overlay_words(session: Session) -> str:
-    """Return as HTML what the drawn change from a neutral face shows, or why there is none; empty for other overlays."""
+    """Return as HTML what the drawn difference from an average face shows, or why there is none; empty for other overlays."""
     report = session.report
-    if report is None or not report.faces or session.display.overlay != CHANGE_OVERLAY:
+    if report is None or not report.faces or session.display.overlay != DIFFERENCE_OVERLAY:
         return ""
-    words = change_words(report.face(session.face_number).face)
+    words = difference_words(report, session.face_number)
     return f'<div class="ife"><p class="quiet">{translator(session.language)(words)}</p></div>'
 
 
