@@ -85,7 +85,7 @@ def redrawn_face(session: Session, overlay: str) -> tuple:
 
 
 def short_words(session: Session) -> str:
-    """Return the answer in a line, and below it what a drawn change from a neutral face shows."""
+    """Return the answer in a line, and below it what a drawn difference from an average face shows."""
     return short_html(current_report(session), session.language) + overlay_words(session)
 
 
