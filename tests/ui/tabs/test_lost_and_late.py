@@ -95,7 +95,7 @@ def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_phot
     page.unroute("**/queue/data*")
     with page.expect_navigation():  # Gradio reloads the page
         page.unroute("**/app_id*")
-    page.wait_for_selector("#answer .waiting >> text=The connection was lost, and the page was reloaded.")
+    page.wait_for_selector("#answer .waiting >> text=the page was reloaded. What was on it is gone")
     page.evaluate(COUNT_LISTED)
     page.click("#example-cry")
     page.wait_for_selector("#answer >> text=Negative expression")
