@@ -177,6 +177,10 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     assert page.evaluate(f"({tracks})().length") == 1  # the first camera has ended
     last = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=last)
+    page.set_viewport_size(PHONE)
+    front, rear = (page.locator("#live-facing label", has_text=name).bounding_box() for name in ("Front", "Rear"))
+    assert front["y"] == rear["y"]
+    assert front["width"] + rear["width"] > 0.9 * PHONE["width"]
 
 
 def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_path):
