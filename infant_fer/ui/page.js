@@ -122,9 +122,9 @@ window.infantFer = (() => {
   window.fetch = async (address, options) => {
     const target = String(address?.url || address);
     const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
+    if (isEvent && BRINGS_ANSWER.test(fieldOf(options))) awaited += 1;
     try {
       const response = await fetched(address, options);
-      if (isEvent && BRINGS_ANSWER.test(fieldOf(options))) awaited += 1;
       if (isUpload && !response.ok) uploadFailed(options, { 413: "too_large", 503: "busy" }[response.status] || "unanswered");
       return response;
     } catch (error) {
@@ -142,12 +142,13 @@ window.infantFer = (() => {
   let isLost = false, reloaded = Boolean(history.state?.connectionLost);
   if (reloaded) history.replaceState(null, "");
   window.addEventListener("beforeunload", () => { if (isLost) history.replaceState({ connectionLost: true }, ""); });
+  const sayUnanswered = () => { const shown = document.querySelector("#answer .ife"); if (shown) shown.outerHTML = unread(words("unanswered")); };
+  document.addEventListener("click", (event) => { if (isLost && event.target.closest?.("#examples button")) sayUnanswered(); });
   const watchConnection = () => {
     for (const each of document.querySelectorAll(".toast-title, .toast-message-text")) {
       if (each.textContent.trim() === LOST) {
         isLost = true;
-        const shown = document.querySelector("#answer .ife");
-        if (awaited && shown) shown.outerHTML = unread(words("unanswered"));
+        if (awaited) sayUnanswered();
         awaited = 0;
       }
       for (const text of ["Error", LOST]) replaceText(each, text);

@@ -22,6 +22,22 @@ def wait_for_map(page) -> None:
     page.wait_for_function("() => document.querySelector('#legend')?.innerText.includes('50 of 50 samples')")
 
 
+def count_listed(page) -> None:
+    """Count from now on what ends the two events that follow each answer, the second after the complete map."""
+    page.evaluate(
+        """() => {
+            const { addLast } = infantFerSeveral;
+            window.listed = 0;
+            infantFerSeveral.addLast = (card) => { addLast(card); listed += 1; };
+        }"""
+    )
+
+
+def wait_until_listed(page) -> None:
+    """Wait until no event of the one answer since count_listed is under way."""
+    page.wait_for_function("() => listed >= 2")
+
+
 def open_tab(page, name: str) -> None:
     """Open a tab; on a narrow page the last ones are in a menu."""
     page.get_by_role("tab", name="Photo").wait_for()

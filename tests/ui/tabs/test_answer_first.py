@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EXAMPLES
-from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, SECONDS, answered, open_tab, picture, upload, wait_for_map
+from tests.ui.browser import (
+    DESKTOP,
+    IN_BROWSER,
+    PHONE,
+    SECONDS,
+    answered,
+    count_listed,
+    open_tab,
+    picture,
+    upload,
+    wait_for_map,
+    wait_until_listed,
+)
 from tests.ui.test_languages import english_in
 
 pytestmark = IN_BROWSER
@@ -90,8 +102,10 @@ def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
         page.wait_for_selector("#example-smile", state="visible")  # the next try is at hand
         page.wait_for_selector("#photo-views", state="hidden")
         page.set_viewport_size(DESKTOP)
+    count_listed(page)
     page.click("#example-smile")
     answered(page, "Positive expression")
+    wait_until_listed(page)  # what is lost then is the next photo's event
     page.context.set_offline(True)
     page.click("#example-cry")
     answered(page, "The page got no answer")

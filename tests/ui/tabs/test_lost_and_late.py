@@ -1,16 +1,10 @@
 """What the page does when an answer comes late, or never; in a real browser."""
 
 from tests.conftest import EXAMPLES
-from tests.ui.browser import IN_BROWSER, open_tab, picture
+from tests.ui.browser import IN_BROWSER, count_listed, open_tab, picture, wait_until_listed
 
 pytestmark = IN_BROWSER
 PATIENCE_MS = 120_000  # of several.js
-# Counts in `listed` what ends the two events that follow each answer, the second after the complete map.
-COUNT_LISTED = """() => {
-    const { addLast } = infantFerSeveral;
-    window.listed = 0;
-    infantFerSeveral.addLast = (card) => { addLast(card); listed += 1; };
-}"""
 
 
 def held_events(page, name: str) -> list:
@@ -82,10 +76,10 @@ def a_lost_event_is_that_of_its_own_photo(page) -> None:
 
 def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_photo(visit):
     page = visit()
-    page.evaluate(COUNT_LISTED)
+    count_listed(page)
     page.click("#example-smile")
     page.wait_for_selector("#answer >> text=Positive expression")
-    page.wait_for_function("() => listed === 2")  # the event to lose is the next one
+    wait_until_listed(page)  # the event to lose is the next one
     page.route("**/queue/data*", lambda route: route.abort())  # the event gets there, and its answer does not come back
     page.route("**/app_id*", lambda route: route.abort())
     page.click("#example-cry")
@@ -96,11 +90,11 @@ def test_a_lost_connection_is_said_and_no_older_answer_stays_beside_a_newer_phot
     with page.expect_navigation():  # Gradio reloads the page
         page.unroute("**/app_id*")
     page.wait_for_selector("#answer .waiting >> text=the page was reloaded. What was on it is gone")
-    page.evaluate(COUNT_LISTED)
+    count_listed(page)
     page.click("#example-cry")
     page.wait_for_selector("#answer >> text=Negative expression")
     assert page.evaluate("history.state") is None  # the next reload is the visitor's own
-    page.wait_for_function("() => listed === 2")
+    wait_until_listed(page)
     an_answer_that_came_stays_when_the_next_event_is_lost(page)
 
 
@@ -115,3 +109,6 @@ def an_answer_that_came_stays_when_the_next_event_is_lost(page) -> None:
     page.wait_for_selector(".toast-body >> text=The connection was lost. Reload the page.")
     assert "Negative expression" in page.inner_text("#answer")
     assert picture(page, "photo").startswith("data:image/jpeg;base64,")
+    page.click("#example-smile")  # Gradio sends nothing any more
+    page.wait_for_selector("#answer >> text=The page got no answer")
+    assert "Negative" not in page.inner_text("#answer")
