@@ -192,9 +192,12 @@ def test_the_live_camera_starts_with_one_click_and_records(visit):
     last = picture(page, "live-view")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=last)
     page.set_viewport_size(PHONE)
-    front, rear = (page.locator("#live-facing label", has_text=name).bounding_box() for name in ("Front", "Rear"))
-    assert front["y"] == rear["y"]
-    assert front["width"] + rear["width"] > 0.9 * PHONE["width"]
+    page.wait_for_function(  # the layout follows the window's size a moment later
+        """() => {
+            const [front, rear] = [...document.querySelectorAll("#live-facing label")].map((each) => each.getBoundingClientRect());
+            return front.y === rear.y && front.width + rear.width > 0.9 * innerWidth;
+        }"""
+    )
 
 
 def test_the_page_speaks_the_language_of_the_browser(browser, page_server, tmp_path):
