@@ -176,8 +176,8 @@ def test_live_and_the_answer_name_the_distance_that_was_chosen(kind, tmp_path, a
     course = {"label": "positive", "chart": "", "seconds": 30, "recorded": None, "recording": ""}
     for language in ("en", "de"):
         words = translator(language)(DISTANCE_WORDS[kind])
-        assert f"({words})" in live_html(face, face.prediction.probabilities, (), language, **course)
-        assert f"({words})" in answer_html(replace(report, faces=(face,)), 1, language)
+        assert f'title="{words}"' in live_html(face, face.prediction.probabilities, (), language, **course)
+        assert f'title="{words}"' in answer_html(replace(report, faces=(face,)), 1, language)
 
 
 def test_the_limit_of_the_usable_head_is_that_of_the_checkpoint():

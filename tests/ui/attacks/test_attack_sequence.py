@@ -156,15 +156,15 @@ def test_after_all_attacks_the_page_is_as_before(watched):
     assert "Traceback" not in log.read_text()
 
 
-def test_two_thousand_malformed_requests(watched):
+def test_six_hundred_malformed_requests(watched):
     url, state, log = watched
 
     async def send() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-            return await fuzz(client, fuzz_requests(2000, PHOTO))
+            return await fuzz(client, fuzz_requests(600, PHOTO))
 
     answers = asyncio.run(send())
-    assert len(answers) == 2000
+    assert len(answers) == 600
     assert {answer.status_code for answer in answers} <= {200, 400, 404, 411, 413, 415, 422, 500, 503}
     assert {answer.json()["error"] for answer in answers if answer.status_code == 500} <= {NOT_UNDERSTOOD}
     for text in (log.read_text(), *(answer.text for answer in answers)):
