@@ -102,6 +102,7 @@ def test_a_file_that_trickles_is_given_up(hub, get, monkeypatch, file):
     assert get().name == REPO
 
 
+@pytest.mark.slow
 def test_a_head_that_hangs_is_given_up(hub, get, monkeypatch):
     monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.3)
     monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 2)
@@ -111,6 +112,7 @@ def test_a_head_that_hangs_is_given_up(hub, get, monkeypatch):
     assert time.monotonic() - start < 8
 
 
+@pytest.mark.slow
 def test_headers_that_trickle_are_given_up(hub, get, monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.5)
     monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 1)

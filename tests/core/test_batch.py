@@ -61,6 +61,7 @@ def test_json_gives_boxes_in_pixels_of_the_full_photo(folder, tmp_path):
     assert big["faces"][0]["explanation"] is None
 
 
+@pytest.mark.slow
 def test_html_and_explanations(folder):
     out, report = folder / "out.html", folder / "out.json"
     assert main([str(folder / "smile.jpg"), "--html", str(out), "--json", str(report), "--explain"]) == 0

@@ -110,6 +110,7 @@ def test_what_cannot_be_compared_is_declined_in_a_sentence(options, words):
     assert difference_words(ahead, 1) == DIFFERENCE
 
 
+@pytest.mark.slow
 def test_a_cry_colours_a_face_more_than_a_slight_turn_does(analyzer):
     triangles, infant = neutral_triangles(), sample_infant(3)
 

@@ -98,6 +98,7 @@ def test_an_adult_is_read_too(analyzer, astronaut):
     assert len(analyzer.analyze(astronaut).faces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "photo",
     [

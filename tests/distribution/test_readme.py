@@ -71,6 +71,7 @@ COMMANDS[("train.py",)] |= set(re.findall(r"^\| `(--[a-z-]+)", README, flags=re.
 COMMANDS[("app.py",)] = {"--checkpoint", "--host", "--port", "--device"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_commands_have_the_named_options(command):
     run = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)

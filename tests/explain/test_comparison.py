@@ -32,6 +32,7 @@ def box(report, number: int = 1):
     return report.face(number).face.box_xyxy
 
 
+@pytest.mark.slow
 def test_the_same_face_is_explained_whatever_number_a_checkpoint_gives_it(mobile, two_faces_path):
     report = mobile.analyze(two_faces_path)
     turned = tuple(replace(face, number=3 - face.number) for face in reversed(report.faces))
@@ -43,6 +44,7 @@ def test_the_same_face_is_explained_whatever_number_a_checkpoint_gives_it(mobile
     assert missing == Unavailable("c", "gradcam", "positive", NO_FACE_THERE)
 
 
+@pytest.mark.slow
 def test_maps_are_measured_for_every_class_and_method(mobile):
     report = mobile.analyze(SMILE)
     methods = ["gradcam", "part_occlusion"]

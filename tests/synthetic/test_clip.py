@@ -46,6 +46,7 @@ def test_an_act_is_at_half_its_peak_at_onset_and_offset():
     assert act.intensity(0.79) == act.intensity(2.21) == 0
 
 
+@pytest.mark.slow
 def test_labels_follow_onset_and_offset(drawn):
     assert [frame.time_s for frame in drawn] == pytest.approx(np.arange(8) / 5)
     assert [frame.faces[0].label for frame in drawn] == ["neutral"] * 3 + ["positive"] * 2 + ["neutral"] * 3
@@ -74,6 +75,7 @@ def test_the_light_is_interpolated_close_to_the_exact_one(monkeypatch):
     assert np.quantile(difference, 0.99) < 8
 
 
+@pytest.mark.slow
 def test_a_clip_is_read_back_with_its_truth(tmp_path):
     spec = replace(SMALL, seconds=0.4, events=(("play", 0.0, 0.2), ("still face", 0.2, 0.4)))
     write_clip(spec, tmp_path / "a.mp4")
@@ -129,6 +131,7 @@ def test_wrong_settings_are_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "a.mp4").exists()
 
 
+@pytest.mark.slow
 def test_frames_of_clips_are_a_labelled_data_set(tmp_path):
     table = render_frames(FrameSet(tmp_path / "set", infants=1, per_affect=1, size=64, seed=3))
     rows = list(csv.DictReader(table.open(newline="")))

@@ -81,6 +81,7 @@ def test_a_pacifier_turns_with_the_head():
         assert abs(middle - turned.landmarks["upper lip"][0]) < 0.05 * 256
 
 
+@pytest.mark.slow
 def test_tears_change_the_skin_below_the_eyes_only():
     infant, view = sample_infant(3), View(grain=0.0)
     dry, wet = (render(infant.express({}, tears), view, Light(), 256) for tears in (0.0, 1.0))

@@ -93,6 +93,7 @@ def test_what_is_missing_is_said_in_one_sentence(monkeypatch, tmp_path, capsys):
 # --- the mesh ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_closed_eyes_are_closed():
     """The lids meet before every eyeball: seen from the front, no eye is left."""
     seen = {}
@@ -247,6 +248,7 @@ def test_every_example_has_an_entry_and_is_read_as_rendered(analyzer):
         assert sorted(face.prediction.label for face in faces) == wanted, name
 
 
+@pytest.mark.slow
 def test_an_example_can_be_rendered_again():
     """Equal but for what JPEG changes and what other machines round otherwise."""
     kept = cv2.imread(str(examples.FOLDER / "pout.jpg"))[..., ::-1].astype(int)

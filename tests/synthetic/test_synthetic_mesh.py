@@ -123,6 +123,7 @@ def annys_vertices(model, infant: Infant, actions: dict[str, float]) -> np.ndarr
 # --- eyes -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["l", "r"])
 def test_closed_eyes_are_closed_from_wherever_one_looks(side):
     """No ray reaches the eyeball between the lids, and their rims behind it are nearer than a lid is thick."""

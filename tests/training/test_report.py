@@ -120,6 +120,7 @@ def row(page: str, name: str) -> list[str]:
     return re.findall(r"<td[^>]*>(.*?)</td>", cells)
 
 
+@pytest.mark.slow
 def test_the_report_has_a_figure_of_each_step_and_a_table_of_the_stages():
     history = epochs("head", [0.3, 0.4]) + epochs("whole", [0.5, 0.7, 0.6])
     page = report("mine", trained(0, 5, history), [])

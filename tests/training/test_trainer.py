@@ -97,6 +97,7 @@ def test_the_last_epoch_or_the_best_on_dev_is_kept(tmp_path, ema):
     assert not torch.equal(kept["best"], kept["last"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auto_batch", [True, False])
 def test_a_batch_that_does_not_fit_is_reduced_by_a_tenth_until_it_does(auto_batch, tmp_path, monkeypatch):
     """Memory for eight faces at most: batches of 10 and of 9 fail, and the training begins anew with 8 and 4 of the 12."""

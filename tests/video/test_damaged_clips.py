@@ -134,6 +134,7 @@ def test_a_frame_of_sixteen_thousand_pixels_is_refused_whatever_the_header_says(
             read(clip)
 
 
+@pytest.mark.slow
 def test_every_bad_file_of_a_folder_is_one_sentence_and_the_others_are_read(
     analyzer, matroska, wide, tmp_path, monkeypatch, capsys
 ):

@@ -48,6 +48,7 @@ def rows(path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_a_folder_of_sessions_is_read_once_and_what_failed_is_named(clips, run, tmp_path, capsys):
     assert run(clips, "--out", tmp_path / "out") == 1
     said = capsys.readouterr().err

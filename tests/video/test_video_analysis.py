@@ -64,6 +64,7 @@ def test_a_frame_reads_as_the_same_photo_does(timeline, analyzer):
     assert reading.verdict == photo.assessment.verdict
 
 
+@pytest.mark.slow
 def test_reading_ahead_changes_nothing(clip, analyzer, timeline):
     serial = analyze_video(io.BytesIO(clip), analyzer, VideoSettings(ahead=False), name="clip.mp4")
     assert list(serial.frames) == list(timeline.frames)
@@ -129,6 +130,7 @@ def test_sampling_and_range_reach_the_timeline(clip, analyzer):
     assert [reading.time_s for reading in timeline.frames] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8])
 
 
+@pytest.mark.slow
 def test_progress_grows_to_the_whole(clip, analyzer):
     steps = []
     analyze_video(io.BytesIO(clip), analyzer, on_progress=steps.append, name="c")
@@ -163,6 +165,7 @@ def test_a_clip_that_is_sampled_seldom_is_read(analyzer):
     assert [each.label for each in timeline.intervals] == ["positive"]
 
 
+@pytest.mark.slow
 def test_persons_beyond_those_followed_are_noted(analyzer):
     smile, cry = portrait("smile", 150), portrait("cry", 150)
     clip = encoded([placed([(smile, 5, 40), (cry, 165, 40)])] * 30)
