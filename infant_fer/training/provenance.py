@@ -112,7 +112,7 @@ def _is_private(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the card and `metrics.json` say of a run; None for what is known only at its end, or was not asked for."""
+    """What the card and `metrics.json` say of a run; None for what is known only at its end, or was not chosen."""
 
     command: str
     recipe: str

@@ -81,7 +81,7 @@ class TrustData:
     def fit(cls, fingerprint: str, rows: TrustRows) -> TrustData:
         """Fit everything that the rows allow. Raises CheckpointError when no held-out face has a label.
 
-        Also where a distance is asked for of a checkpoint without features.
+        Also where a distance is chosen for a checkpoint without features.
         """
         dev = rows.dev.labelled
         if not len(dev):
