@@ -1,4 +1,4 @@
-"""Write a checkpoint as ONNX, for programs without torch: `python -m infant_fer.export CHECKPOINT --out DIR`.
+"""Write a checkpoint as ONNX, for programs without torch: `infant-fer export CHECKPOINT --out DIR`.
 
 The graph has everything between the aligned crop and the answer: normalization, the mirror image, the fused streams and the
 temperature. `model.onnx` is in float32; `model-int8.onnx` stores the weights in 8 bits, with a scale for each output channel, and

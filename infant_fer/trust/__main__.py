@@ -1,4 +1,4 @@
-"""Fit a checkpoint's trust data on labelled faces: `python -m infant_fer.trust CHECKPOINT --table infants.csv`."""
+"""Fit a checkpoint's trust data on labelled faces: `infant-fer trust CHECKPOINT --table infants.csv`."""
 
 from __future__ import annotations
 
