@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from benchmarks.quiet_negatives import quiet_by_emotion
 from infant_fer.evaluation.predictions import Predictions
+from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.labels import ACTION_UNITS, VOTED_EMOTIONS
+from infant_fer.models.geometry import EDGES, GEOMETRY_SIZE, POINTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.infant_face.data import RecipeData
 from infant_fer.training.infant_face.figures import _covered_auc as covered_auc
@@ -32,6 +35,16 @@ def test_quiet_negatives_and_sure_mistakes_are_counted_among_negatives_alone():
     quiet, sure = hard_negatives(Predictions.of(images, probabilities), images)
     assert (quiet.right, quiet.n) == (1, 2)
     assert (sure.right, sure.n) == (2, 4)
+
+
+def test_quiet_by_emotion_needs_closed_lips_and_no_rater_who_saw_a_cry():
+    negatives = faces([2] * 5)
+    geometry = np.zeros((5, GEOMETRY_SIZE), np.float32)
+    geometry[:, BLENDSHAPE_COUNT + 2 * len(POINTS) + EDGES.index((13, 14))] = (0.05, 0.05, 0.2, 0.05, 0.05)
+    found = np.array([True, True, True, False, True])
+    emotions = np.array([["sad", "angry"], ["sad", "cry"], ["fear", "sad"], ["sad", "sad"], ["neutral", "sad"]])
+    quiet = quiet_by_emotion(replace(negatives, geometry=geometry, found=found), emotions)
+    assert quiet.tolist() == [True, False, False, False, False]
 
 
 def small_model(**settings) -> InfantFaceModel:
