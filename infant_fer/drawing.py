@@ -11,7 +11,7 @@ import numpy as np
 
 from infant_fer.alignment import AlignedFace
 from infant_fer.deformation import COLOURS, FULL_COLOUR, differing_triangles
-from infant_fer.explain.saliency import DISPLAY_BLUR, SMOOTH_BLUR
+from infant_fer.explain.saliency import FINE_BLUR, SMOOTH_BLUR
 from infant_fer.face import Face
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
@@ -93,7 +93,7 @@ def _map_values(face: FaceReport, explanation: Explanation, view: str) -> np.nda
     if view == "for and against" and (signed := saliency.signed_for_display()) is not None:
         return signed
     if view != "face parts":
-        return saliency.for_display(DISPLAY_BLUR if view == "fine detail" else SMOOTH_BLUR)
+        return saliency.for_display(FINE_BLUR if view == "fine detail" else SMOOTH_BLUR)
     size = face.aligned.crop_rgb.shape[0]
     density = np.array([ratios[part] for part in PARTS], np.float32)
     return (density / max(density.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]

@@ -19,7 +19,7 @@ ROBUST_MAXIMUM = 99.0  # per cent; single wild pixels must not dim the rest (Smi
 PIXELS_PER_CALL = 5 * 224**2
 LARGEST_BATCH = 10  # so that a map of 50 samples still arrives in five steps
 # Of the crop's side: 1.5 px at 96, just wider than the grid that strided layers leave in a gradient.
-DISPLAY_BLUR = 1 / 64
+FINE_BLUR = 1 / 64
 # Of the crop's side: maps of two seeds then agree (correlation .997 against .941), so that what is seen is not noise.
 SMOOTH_BLUR = 0.06
 
@@ -108,7 +108,7 @@ class SaliencyMap:
     versus: str | None = None  # affect that the target is compared with
     signed: np.ndarray | None = None
 
-    def for_display(self, blur: float = DISPLAY_BLUR) -> np.ndarray:
+    def for_display(self, blur: float = SMOOTH_BLUR) -> np.ndarray:
         """Return (S, S) float32 in 0..1 for the eye: a Gaussian blur of `blur` of the side, rescaled; figures come from `values`.
 
         Raw maps of small crops are speckled, because layers with a stride let every second pixel weigh more.

@@ -22,6 +22,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.drawing import overlaid
 from infant_fer.errors import DatasetError, ExplanationError
 from infant_fer.explain import METHODS, Score
+from infant_fer.explain.saliency import FINE_BLUR
 from infant_fer.face_detection import FaceDetector
 from infant_fer.files import write_atomically
 from infant_fer.images import encode_png, load_image
@@ -105,7 +106,7 @@ def _row(classifier: AffectClassifier, face: WatchedFace) -> np.ndarray:
     shares = classifier.image_probabilities(crop_rgb[None])[0]
     answer = AFFECTS[int(shares.argmax())]
     score, pixels = classifier.score_of(answer, face.aligned), classifier.pixel_values(face.aligned)
-    maps = [METHODS["smoothgrad"].from_options(samples=SAMPLES).map(score, pixels).for_display()]
+    maps = [METHODS["smoothgrad"].from_options(samples=SAMPLES).map(score, pixels).for_display(FINE_BLUR)]
     title, attention = _attention(score, pixels)
     pictures = [crop_rgb, overlaid(crop_rgb, maps[0]), crop_rgb if attention is None else overlaid(crop_rgb, attention)]
     large = [cv2.resize(each, (SHOWN_PX, SHOWN_PX), interpolation=cv2.INTER_CUBIC) for each in pictures]

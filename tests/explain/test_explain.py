@@ -13,7 +13,7 @@ from infant_fer.errors import ExplanationError
 from infant_fer.explain import METHODS, Method, SaliencyMap, Score, perturbation
 from infant_fer.explain.gradients import AbsoluteSmoothGrad, IntegratedGradients, SmoothGrad, SmoothGradSquared
 from infant_fer.explain.perturbation import Occlusion, PartOcclusion, Rise
-from infant_fer.explain.saliency import batch_size, scaled
+from infant_fer.explain.saliency import FINE_BLUR, batch_size, scaled
 from infant_fer.report_html import report_page
 from tests.conftest import EXAMPLES
 from tests.explain.toy_scores import SIZE, FunctionModel, cosine, crop, halves, method_of, network_score, values_of
@@ -300,7 +300,7 @@ def test_scaling_by_hand(magnitude, expected):
 def test_the_display_map_keeps_places_and_loses_the_speckles():
     values = np.zeros((96, 96), np.float32)
     values[20:40:2, 20:40:2] = 1  # a checkered patch
-    shown = SaliencyMap(values, "smoothgrad", "positive", 50, 50).for_display()
+    shown = SaliencyMap(values, "smoothgrad", "positive", 50, 50).for_display(FINE_BLUR)
     assert shown.dtype == np.float32
     assert shown.max() == 1
     inside = shown[24:36, 24:36]

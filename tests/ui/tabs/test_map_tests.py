@@ -8,6 +8,8 @@ import pytest
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
+from infant_fer.drawing import MAP_VIEWS
+from infant_fer.drawing import _map_values as map_values
 from infant_fer.evaluation.map_report import RECORD
 from infant_fer.explain import METHODS
 from infant_fer.explain.covering import FACE_PARTS
@@ -164,6 +166,15 @@ def test_a_map_of_the_photo_tab_is_repeated_with_its_own_options(registry, sessi
     assert "With other random numbers: SSIM 0." in view.steady_html(registry, session, name, settings)
     view.randomized_html(registry, session, name, settings, 0.5)
     assert compared == [(4, 0.3, 1, 2), (4, 0.3, 1, None)]
+
+
+def test_the_map_is_drawn_as_in_the_photo_tab(registry, session, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(view, "map_over_crop", lambda crop_rgb, values: drawn.append(values) or crop_rgb)
+    session.report = registry.analyzer(registry.default).explain(session.report, 1, ExplanationSettings(samples=2))
+    view.overlap_html(registry, session, registry.default, settings_of("smoothgrad", "", ""))
+    (face,) = session.report.faces
+    np.testing.assert_array_equal(drawn[0], map_values(face, face.explanation, MAP_VIEWS[0]))
 
 
 def test_without_a_photo_an_experiment_says_what_to_do(registry):
