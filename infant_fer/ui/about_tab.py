@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import gradio as gr
 from markupsafe import escape
@@ -44,9 +45,14 @@ NOT_LOADED = "The chosen checkpoint could not be loaded, so its model card canno
 NO_CARD = "This checkpoint has no model card: its data and its limits are not known."
 
 
-def build_about_tab(registry: CheckpointRegistry, checkpoint: gr.Dropdown, loaded) -> None:
-    """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it."""
-    for heading, text in PARTS:
+def build_about_tab(
+    registry: CheckpointRegistry, checkpoint: gr.Dropdown, loaded, further: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Lay out the tab; the card follows the chosen checkpoint, after the event that has loaded it.
+
+    `further` are headings and texts that follow those of every page.
+    """
+    for heading, text in (*PARTS, *further):
         gr.Markdown(f"## {t(heading)}")
         gr.Markdown(t(text), elem_classes="about-text")
     with gr.Accordion(t("Model card of the chosen checkpoint"), open=True):

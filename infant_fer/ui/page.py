@@ -45,10 +45,10 @@ HEAD_HTML = (
     f'<p data-words="introduction">{BROWSER_WORDS["introduction"]}</p>'
     '<button type="button" id="projector" aria-pressed="false" data-words="projector"></button>'
 )
-NO_LAB_TITLE = "Expression lab"
 NO_LAB = (
+    "Expression lab",
     "In a further tab, sliders move the face of a rendered infant, and the page shows how the answer "
-    "changes. The tab appears after `pip install --no-deps -r requirements-synthetic.txt` and a restart of the page."
+    "changes. The tab appears after `pip install --no-deps -r requirements-synthetic.txt` and a restart of the page.",
 )
 
 
@@ -75,10 +75,8 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
                 with gr.Tab(t("Lab"), id="lab") as tab:
                     build_lab_tab(registry, lab_sessions, sessions, photo_tab.settings.checkpoint, tab)
             with gr.Tab(t("About"), id="about"):
-                if not with_lab:
-                    gr.Markdown(f"## {t(NO_LAB_TITLE)}")
-                    gr.Markdown(t(NO_LAB))
-                build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded)
+                further = () if with_lab else (NO_LAB,)
+                build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded, further)
         _add_endpoints(page, registry)
         _forget_with(page, (sessions, lab_sessions))
     registry.while_loading = page.apart

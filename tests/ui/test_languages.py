@@ -40,7 +40,7 @@ from infant_fer.ui.lab.interpolation import WHAT_IT_SHOWS
 from infant_fer.ui.languages import BROWSER_WORDS, GRADIO_NAMES, GRADIO_TEXTS, browser_words
 from infant_fer.ui.map_tests import tab as map_tab
 from infant_fer.ui.map_tests.experiments import COVERS_PART, COVERS_SPOT, GUESSES, Cover, CoveredAnswer
-from infant_fer.ui.page import NO_LAB, NO_LAB_TITLE
+from infant_fer.ui.page import NO_LAB
 from infant_fer.ui.photo import layout, view
 from infant_fer.ui.photo.view import user_error
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD
@@ -174,8 +174,7 @@ def texts() -> set[str]:
         about_tab.IN_ENGLISH,
         about_tab.NO_CARD,
         about_tab.NOT_LOADED,
-        NO_LAB,
-        NO_LAB_TITLE,
+        *NO_LAB,
         several_tab.NO_LONGER_KEPT,
     }
     single |= {"or", several_tab.FULL, several_tab.NONE_YET, *several_tab.TITLES.values()}
