@@ -111,7 +111,7 @@ def read(  # typer takes one parameter for each option
         print(f"No photo was found in: {', '.join(map(printable, photos))}.", file=sys.stderr)
         raise typer.Exit(1)
     outputs = {name: path for name, path in (("json", json), ("csv", csv), ("html", html)) if path}
-    settings = ReadSettings(explain, workers, ray, resume, checkpoint, steadiness)
+    settings = ReadSettings(explain, workers, ray, resume, checkpoint, steadiness, device, precision)
     load = partial(_analyzer, checkpoint, device, precision)
     raise typer.Exit(exit_status(lambda: int(not read_files(load, files, outputs, settings)), INTERRUPTED, status=2))
 

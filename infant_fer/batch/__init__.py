@@ -41,6 +41,8 @@ class ReadSettings:
     resume: bool = False
     checkpoint: str | None = None  # a journal of another one, or of other files in its folder, is refused
     steadiness: bool = False  # of face 1, which takes longer than the reading
+    device: str = "auto"  # this and the precision are the analyzer's; a journal of others is refused
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,10 @@ def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractCon
     path = next(iter(outputs.values())) if settings.resume else None
     folder = Path(settings.checkpoint or "")
     files = sorted(folder.iterdir()) if settings.checkpoint and folder.is_dir() else []
-    options = [settings.explain, settings.checkpoint, settings.steadiness, __version__, *map(file_key, files)]
-    about = json.dumps([{name: str(each) for name, each in outputs.items()}, *options])
+    options = [settings.explain, settings.checkpoint, settings.steadiness, settings.device, settings.precision]
+    about = json.dumps(
+        [{name: str(each) for name, each in outputs.items()}, *options, __version__, *map(file_key, files)]
+    )
     return open_journal(path and path.with_name(path.name + SUFFIX), about)
 
 

@@ -12,6 +12,7 @@ from typing import IO, Any
 from infant_fer.errors import OutputError
 
 SUFFIX = ".journal"
+HEAD = b'{"about": '  # how the first line of every journal starts
 
 
 class Journal:
@@ -48,8 +49,17 @@ class Journal:
             self._path.unlink(missing_ok=True)
 
     def _read(self, about: str) -> None:
+        """Collect the places of complete lines and cut off what follows them. Raises OutputError for any other file."""
         assert self._stream is not None
-        place = 0
+        head = _line({"about": about})
+        first = self._stream.readline()
+        if not head.startswith(first):  # a kill may have cut off the head itself
+            raise OutputError(
+                f"{self._path} is of a run with other options or files, or of another version. Use the same command, or delete it."
+                if first.startswith(HEAD)
+                else f"{self._path} has the name of the journal, but is none. Give another name for the output, or move it."
+            )
+        place = len(first) if first == head else 0
         for line in self._stream:
             try:
                 row = json.loads(line) if line.endswith(b"\n") else None
@@ -57,12 +67,7 @@ class Journal:
                 row = None
             if row is None:
                 break
-            if place == 0 and row != {"about": about}:
-                raise OutputError(
-                    f"{self._path} is of a run with other options or files, or of another version. Use the same command, or delete it."
-                )
-            if place:
-                self._places[row["key"]] = place
+            self._places[row["key"]] = place
             place += len(line)
         self._stream.truncate(place)
         if place == 0:
@@ -71,15 +76,19 @@ class Journal:
     def _write(self, row: dict) -> None:
         assert self._stream is not None
         self._stream.seek(0, os.SEEK_END)
-        self._stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n")
+        self._stream.write(_line(row))
         self._stream.flush()
+
+
+def _line(row: dict) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
 
 
 @contextmanager
 def open_journal(path: Path | None, about: str = "") -> Iterator[Journal]:
     """Open the journal at `path`, or one that keeps nothing for None; `about` tells the runs of one command from others.
 
-    Raises OutputError when it belongs to another command or cannot be written.
+    Raises OutputError when it belongs to another command or cannot be written, or when another file has its name, which stays.
     """
     if path is None:
         yield Journal(None, None, about)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -119,6 +120,36 @@ def test_a_journal_of_another_command_is_refused(tmp_path):
     with open_journal(tmp_path / "j", "a"):
         pass
     with pytest.raises(OutputError, match="other options or files"), open_journal(tmp_path / "j", "b"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", [b"a diary", b"a diary\nof two lines\n", b'{"key": 1}\n', b"[1]\n", b"\x00\xff\n", b"\n", b'{"abo\n']
+)
+def test_a_file_that_is_no_journal_is_refused_and_stays(tmp_path, content):
+    path = tmp_path / "out.csv.journal"
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match="is none"), open_journal(path, "a") as journal:
+        journal.delete()
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("length", range(0, 15, 7))
+def test_a_journal_whose_first_line_a_kill_cut_off_starts_anew(tmp_path, length):
+    path = tmp_path / "j"
+    path.write_bytes(b'{"about": "a"}\n'[:length])
+    with open_journal(path, "a") as journal:
+        journal.add("first", 1)
+    with open_journal(path, "a") as journal:
+        assert journal.get("first") == 1
+
+
+@pytest.mark.parametrize("option", [{"precision": "bfloat16"}, {"device": "cuda"}, {"explain": True}])
+def test_a_journal_of_other_options_is_refused(tmp_path, option):
+    settings, outputs = ReadSettings(resume=True), {"csv": tmp_path / "out.csv"}
+    with _journal(outputs, settings):
+        pass
+    with pytest.raises(OutputError, match="other options or files"), _journal(outputs, replace(settings, **option)):
         pass
 
 
