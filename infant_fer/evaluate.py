@@ -32,6 +32,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.evaluation.report import Section, Text, evaluation_page
     from infant_fer.evaluation.scores import SPREAD, mcnemar, thesis_spread
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
+    from infant_fer.trust.report import IN_SAMPLE
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
@@ -46,7 +47,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluation = evaluate(
         options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble
     )
-    for sentence in evaluation.warnings:
+    in_sample = [IN_SAMPLE] if evaluation.trust and evaluation.split != "test" else []
+    for sentence in (*evaluation.warnings, *in_sample):
         print(sentence, file=sys.stderr)
     first, *_ = evaluation.predictions.values()
     p_values = mcnemar(first, evaluation.predictions)

@@ -108,14 +108,16 @@ def report_page(title: str, sections: Iterable[Section]) -> Markup:
 
 def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: Iterable[Section] = ()) -> Markup:
     """Render one page about the first checkpoint, compared with the others and the baselines, with `further` sections."""
-    from infant_fer.trust.report import trust_sections  # its blocks are this module's
+    from infant_fer.trust.report import IN_SAMPLE, trust_sections  # its blocks are this module's
 
     (name, first), *others = evaluation.predictions.items()
+    trust = evaluation.trust.get(name)
+    of_dev = "" if evaluation.split == "test" else IN_SAMPLE
     sections = [
         Section("In short", [*accuracy_blocks(first, dict(others), evaluation.split), _cost_table(evaluation)]),
         Section("Classes by model", class_blocks(evaluation.models)),
         *prediction_sections(first),
-        *(trust_sections({evaluation.split: evaluation.trust[name]}) if name in evaluation.trust else ()),
+        *(trust_sections({evaluation.split: trust}, of_dev) if trust else ()),
         *further,
         *(galleries(first, evaluation.crops, evaluation.models) if show_faces else ()),
     ]

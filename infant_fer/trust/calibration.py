@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -71,7 +72,13 @@ class Reliability:
             for label, each in plain.items()
         }
         for each in bins.values():
-            if not each or each[0].low > 0 or any(not 0 <= one.right <= one.n or one.n == 0 for one in each):
+            rises = all(before.low < after.low <= 1 for before, after in pairwise(each))  # False for NaN
+            if (
+                not each
+                or each[0].low != 0
+                or not rises
+                or any(not 0 <= one.right <= one.n or not one.n for one in each)
+            ):
                 raise ValueError("the reliability bins are damaged")
         return cls(bins)
 

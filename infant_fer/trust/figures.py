@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 
 from infant_fer.metrics import Proportion
 from infant_fer.trust.assessment import VERDICTS, Verdict
@@ -16,7 +17,7 @@ class Separation:
     """How well one score tells a group of other faces from the held-out infants."""
 
     auroc: float  # 1: every other face scores above every infant; NaN without one of both
-    false_positive_rate: float  # share of the group below the limit that keeps 95 % of the infants, 0..1
+    false_positive_rate: float  # share of the group below the limit that keeps 95 % of the infants, 0..1; NaN likewise
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class GroupFigures:
     def to_dict(self) -> dict:
         """Return plain data for JSON."""
         scores = {
-            name: {"AUROC": each.auroc, "FPR at 95 % TPR": each.false_positive_rate}
+            name: {"AUROC": _defined(each.auroc), "FPR at 95 % TPR": _defined(each.false_positive_rate)}
             for name, each in self.scores.items()
         }
         return {"answered": self.answered.to_dict(), "scores": scores}
@@ -38,7 +39,7 @@ class GroupFigures:
     def from_dict(cls, plain: Mapping) -> GroupFigures:
         """Read what `to_dict` wrote."""
         scores = {
-            name: Separation(float(each["AUROC"]), float(each["FPR at 95 % TPR"]))
+            name: Separation(_number(each["AUROC"]), _number(each["FPR at 95 % TPR"]))
             for name, each in plain["scores"].items()
         }
         return cls(Proportion.from_dict(plain["answered"]), scores)
@@ -65,7 +66,7 @@ class TrustFigures:
     error_aurocs: Mapping[str, float]  # of doubt, disagreement and distance for errors; NaN without an error
     vote_correlation: (
         float | None
-    )  # Spearman's, of doubt and entropy of votes, over all voted faces; None if raters agree
+    )  # Spearman's, of doubt and entropy of votes, over all voted faces; None if either is the same for all
     out_of_distribution: Mapping[str, GroupFigures] | None = None  # by group; None where not measured
 
     def to_dict(self) -> dict:
@@ -82,7 +83,7 @@ class TrustFigures:
             "the same if perfectly calibrated": self.calibration_error_of_chance,
             "AURC": self.aurc,
             "risk at coverage": {f"{share:g}": risk for share, risk in self.risk_at_coverage.items()},
-            "AUROC for errors": dict(self.error_aurocs),
+            "AUROC for errors": {name: _defined(value) for name, value in self.error_aurocs.items()},
             "rank correlation of doubt and votes": self.vote_correlation,
         }
         if self.out_of_distribution is not None:
@@ -100,16 +101,22 @@ class TrustFigures:
             right_among_answered=Proportion.from_dict(plain["right among the answered"]),
             errors_not_answered=Proportion.from_dict(plain["errors that are not answered"]),
             coverage={name: Proportion.from_dict(each) for name, each in plain["coverage"].items()},
-            mean_set_size=_floats(plain["mean set size"]),
+            mean_set_size={name: float(size) for name, size in plain["mean set size"].items()},
             calibration_error=float(plain["expected calibration error"]),
             calibration_error_of_chance=float(plain["the same if perfectly calibrated"]),
             aurc=float(plain["AURC"]),
             risk_at_coverage={float(share): float(risk) for share, risk in plain["risk at coverage"].items()},
-            error_aurocs=_floats(plain["AUROC for errors"]),
+            error_aurocs={name: _number(value) for name, value in plain["AUROC for errors"].items()},
             vote_correlation=None if correlation is None else float(correlation),
             out_of_distribution=groups and {name: GroupFigures.from_dict(each) for name, each in groups.items()},
         )
 
 
-def _floats(plain: Mapping) -> dict[str, float]:
-    return {name: float(value) for name, value in plain.items()}
+def _defined(value: float) -> float | None:
+    """Return what JSON can hold: None for NaN."""
+    return None if isnan(value) else value
+
+
+def _number(plain: float | None) -> float:
+    """Read what `_defined` returned."""
+    return nan if plain is None else float(plain)

@@ -167,9 +167,10 @@ def _error_aurocs(labelled: FaceOutputs, found: Sequence[Assessment]) -> dict[st
 
 
 def _vote_correlation(outputs: FaceOutputs) -> float | None:
-    """Return Spearman's correlation of the doubt with the entropy of the raters' votes; None where all agree."""
+    """Return Spearman's correlation of the doubt with the entropy of the raters' votes; None where either is the same for all."""
     from scipy.stats import spearmanr
 
     voted = outputs.rows(outputs.votes.sum(1) > 0)
     entropy = metrics.entropy(voted.votes)
-    return float(spearmanr(voted.doubt, entropy).statistic) if len(voted) and np.ptp(entropy) > 0 else None
+    varied = len(voted) and np.ptp(entropy) > 0 and np.ptp(voted.doubt) > 0
+    return float(spearmanr(voted.doubt, entropy).statistic) if varied else None

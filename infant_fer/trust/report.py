@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.report import Block, Figure, Section, Table, Text, with_section
@@ -13,17 +14,25 @@ from infant_fer.trust.figures import GroupFigures, TrustFigures
 from infant_fer.trust.store import RISK, TrustData
 
 HEADING = "## When it answers, and how sure it is"
-EXPLAINED = (
+LIMITS = (
     "The app answers plainly, answers with caution, or declines. The limits were chosen on the dev rows for "
     f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the raters' label in "
-    f"{COVERAGE * 100:.0f} % of the faces of each class. The dev figures are of trust data fitted without "
-    "the face's infant, in five folds. Infants in whose picture no face is found are left out. The head's turn, closed eyes and the "
+    f"{COVERAGE * 100:.0f} % of the faces of each class."
+)
+CROSS_FITTED = "The dev figures are of trust data fitted without the face's infant, in five folds."
+IN_SAMPLE = (
+    "The limits may have been chosen on these very rows, and their figures then flatter; the checkpoint's card has dev figures "
+    "of trust data fitted without the face's infant."
+)
+LEFT_OUT = (
+    "Infants in whose picture no face is found are left out. The head's turn, closed eyes and the "
     "steadiness of an answer are not part of these figures: with them the app answers plainly less often."
 )
 CURVE = "Errors among the least doubtful answers (risk and coverage)"
 SEPARATION = (
-    "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of the infants. A picture "
-    "of a group in which no face is found is scored whole, and counts as not answered, since the app finds nothing to read."
+    "AUROC against held-out infants, and how many of the group lie below the limit that keeps 95 % of the infants. Of unusable "
+    "rows and of faces of other ages only pictures with a face that is found count. Of a further group, a picture without one "
+    "is scored whole, and counts as not answered, since the app finds nothing to read."
 )
 RELIABILITY = (
     "What became of the held-out faces by answer and probability; the page says it in words. Intervals are Wilson's over the "
@@ -35,7 +44,7 @@ AURC = "AURC"
 
 def trust_section(trust: TrustData) -> str:
     """Return the card's section, with its heading, of trust data and their figures by split."""
-    lines = [HEADING, EXPLAINED, ""]
+    lines = [HEADING, _explained(CROSS_FITTED), ""]
     for split, found in trust.figures.items():
         lines += [*_markdown((f"{split}, n = {found.n}", ""), rows_of(found)), ""]
         lines += [
@@ -72,9 +81,9 @@ def trust_text(figures: Mapping[str, TrustFigures]) -> str:
     return "\n".join(lines)
 
 
-def trust_sections(figures: Mapping[str, TrustFigures]) -> list[Section]:
-    """Return sections of the evaluation's page."""
-    blocks: list[Block] = [Text(EXPLAINED)]
+def trust_sections(figures: Mapping[str, TrustFigures], of_dev: str = CROSS_FITTED) -> list[Section]:
+    """Return sections of a page; `of_dev` is what is said of the dev rows, CROSS_FITTED, IN_SAMPLE or nothing."""
+    blocks: list[Block] = [Text(_explained(of_dev))]
     for split, found in figures.items():
         blocks.append(Table(rows_of(found), (split, f"n = {found.n}")))
         blocks.append(
@@ -84,6 +93,10 @@ def trust_sections(figures: Mapping[str, TrustFigures]) -> list[Section]:
             head, body = separation_rows(table)
             blocks.append(Table(body, head))
     return [Section(HEADING.removeprefix("## "), blocks)]
+
+
+def _explained(of_dev: str) -> str:
+    return " ".join(filter(None, (LIMITS, of_dev, LEFT_OUT)))
 
 
 def rows_of(found: TrustFigures) -> list[tuple[str, str]]:
@@ -103,7 +116,7 @@ def rows_of(found: TrustFigures) -> list[tuple[str, str]]:
         "rank correlation of doubt and votes": found.vote_correlation,
     }
     rows += [(name, f"{value:.3f}") for name, value in numbers.items() if value is not None]
-    rows += [(f"AUROC of {name} for errors", f"{value:.3f}") for name, value in found.error_aurocs.items()]
+    rows += [(f"AUROC of {name} for errors", _score(value)) for name, value in found.error_aurocs.items()]
     return rows
 
 
@@ -132,6 +145,11 @@ def separation_rows(table: Mapping[str, GroupFigures]) -> tuple[list[str], list[
     rows = []
     for group, found in table.items():
         each = (found.scores[score] for score in scores)
-        cells = [f"{one.auroc:.3f} / {one.false_positive_rate * 100:.0f} %" for one in each]
+        cells = [f"{_score(one.auroc)} / {_score(one.false_positive_rate * 100, 0)} %" for one in each]
         rows.append([group, *cells, found.answered.short])
     return ["AUROC / false positives", *scores, "plainly answered"], rows
+
+
+def _score(value: float, digits: int = 3) -> str:
+    """Return a number for a table; a dash for NaN."""
+    return "–" if isnan(value) else f"{value:.{digits}f}"

@@ -1,5 +1,6 @@
 """From a checkpoint and labelled faces to its trust data, by the command line."""
 
+import html
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust_of_folds
-from infant_fer.trust.report import HEADING
+from infant_fer.trust.report import CROSS_FITTED, HEADING, IN_SAMPLE
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import (
     drawn_face,
@@ -120,6 +121,19 @@ def test_an_evaluation_says_how_far_the_trust_holds(fitted, data, tmp_path, caps
     assert (found["n"], found["verdicts"], found["AURC"]) == (30, kept["verdicts"], kept["AURC"])
     assert HEADING.removeprefix("## ") in page.read_text()
     assert "risk and coverage), test." in page.read_text()
+    assert CROSS_FITTED not in page.read_text()
+    assert IN_SAMPLE not in page.read_text()
+
+
+def test_an_evaluation_on_dev_does_not_call_its_trust_cross_fitted(fitted, data, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    words = ["--data", data / "infants.csv", "--part", "dev", "--cache", data / "cache", "--report", page]
+    assert evaluate([str(fitted), *map(str, words)]) == 0
+    assert IN_SAMPLE in capsys.readouterr().err
+    shown = html.unescape(page.read_text())
+    assert IN_SAMPLE in shown
+    assert CROSS_FITTED not in shown
+    assert CROSS_FITTED in (fitted / "README.md").read_text()
 
 
 def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):

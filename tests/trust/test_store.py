@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import nan
 
 import numpy as np
 import pytest
@@ -12,14 +13,16 @@ from infant_fer.data.labeled_images import UNKNOWN
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.locales import translator
+from infant_fer.metrics import Proportion
 from infant_fer.models.features import fingerprint
 from infant_fer.report_html import answer_html, live_html
-from infant_fer.trust.assessment import DISTANCE_WORDS
+from infant_fer.trust.assessment import DISTANCE_WORDS, Assessment
 from infant_fer.trust.distance import KINDS
-from infant_fer.trust.figures import TrustFigures
+from infant_fer.trust.figures import GroupFigures, Separation, TrustFigures
 from infant_fer.trust.gate import assess
-from infant_fer.trust.measurement import _without
+from infant_fer.trust.measurement import _without, trust_figures
 from infant_fer.trust.outputs import FaceOutputs
+from infant_fer.trust.report import trust_text
 from infant_fer.trust.store import RISK, SETTINGS, TENSORS, TrustData, TrustRows, doubt_limit
 from tests.conftest import EXAMPLES, ROOT
 from tests.tiny_checkpoints import save_tiny
@@ -88,6 +91,19 @@ def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
     assert AffectClassifier.from_pretrained(folder).trust.limits == fitted.limits
 
 
+def test_figures_without_an_error_are_json_and_a_dash():
+    right = outputs(40, 3, probabilities=np.eye(3)[outputs(40, 3).truth])
+    found = trust_figures([Assessment("answer", AFFECTS)] * 40, right)
+    found = replace(
+        found, out_of_distribution={"cats": GroupFigures(Proportion(0, 2), {"probe": Separation(nan, nan)})}
+    )
+    stored = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert stored["AUROC for errors"]["doubt"] is None
+    assert json.dumps(TrustFigures.from_dict(stored).to_dict()) == json.dumps(stored)
+    assert "nan" not in trust_text({"dev": found})
+    assert "  cats | – / – % | 0.0 %" in trust_text({"dev": found})
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -98,6 +114,8 @@ def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
         {"agreement": [1.0]},
         {"reliability": {"positive": []}},
         {"reliability": {"positive": [[0.0, 3, 2]]}},
+        {"reliability": {"positive": [[float("nan"), 1, 2]]}},
+        {"reliability": {"positive": [[0.0, 1, 2], [0.9, 1, 2], [0.8, 1, 2]]}},
         {"prediction_sets": {"thresholds": {"positive": 0.1}, "coverage": 0.95}},
         {"distance": {"kind": "taxi", "quantiles": [0.0] * 101, "rest": {"classes": 1.0}}},
         {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 3, "rest": {"classes": 1.0}}},
