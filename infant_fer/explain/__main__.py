@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import html
 import json
+import re
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # load torch
 
 PAGE = "explanations.html"
 DIFFERENCE_PICTURE, DIFFERENCE_HEADING = "difference-from-average.png", "Difference from an average face"
+PICTURES_HEADING = "Pictures in the folder of this page"
 SIGNED = "for and against"  # of drawing.MAP_VIEWS
 USUAL_METHODS = ("smoothgrad", "integrated_gradients", "gradcam", "layercam", "occlusion", "part_occlusion")
 HOW_TO_TEST = (
@@ -80,23 +83,37 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def write_folder(folder: Path, measured: list[MeasuredMap], report: Report, number: int) -> None:
-    """Write a picture of every map, and a page that shows them side by side with their tests.
+    """Write a picture of every map, and a page that shows them side by side with their tests and names the pictures.
 
     Beside them stands how face `number` of the report differs from an average one, which no checkpoint has a part in.
+    Pictures that an earlier page in the folder names are deleted: they may show another face.
     """
     from infant_fer.deformation import difference_words, why_declined
-    from infant_fer.drawing import DIFFERENCE_OVERLAY, close_up, draw_faces, draw_saliency
-    from infant_fer.evaluation.report import Block, Figure, Section, Text
+    from infant_fer.drawing import DIFFERENCE_OVERLAY, close_up, draw_faces
+    from infant_fer.evaluation.report import Block, Figure, Section, Table, Text
     from infant_fer.images import encode_png
 
-    folder.mkdir(parents=True, exist_ok=True)
     difference: list[Block] = [Text(difference_words(report, number))]
-    if why_declined(report, number):
-        (folder / DIFFERENCE_PICTURE).unlink(missing_ok=True)  # of an earlier photo
-    else:
-        picture = encode_png(draw_faces(close_up(report), number, DIFFERENCE_OVERLAY))
-        write_atomically(folder / DIFFERENCE_PICTURE, picture)
+    pictures = _map_pictures(measured)
+    if not why_declined(report, number):
+        picture = pictures[DIFFERENCE_PICTURE] = encode_png(draw_faces(close_up(report), number, DIFFERENCE_OVERLAY))
         difference.append(Figure.of_png(picture, "Full colour: at most half or at least twice as large."))
+    listed = [Table([(name,) for name in pictures])] if pictures else []
+    sections = [Section(DIFFERENCE_HEADING, difference), Section(PICTURES_HEADING, listed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _named_pictures(folder / PAGE):
+        (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / PAGE, page(measured, sections))  # first, so that it names whatever is written after it
+    for name, picture in pictures.items():
+        write_atomically(folder / name, picture)
+
+
+def _map_pictures(measured: list[MeasuredMap]) -> dict[str, bytes]:
+    """Return the PNG of every map, and of what speaks against its class where it says so, by file name."""
+    from infant_fer.drawing import close_up, draw_saliency
+    from infant_fer.images import encode_png
+
+    pictures: dict[str, bytes] = {}
     names: list[str] = []
     for each in measured:
         saliency = each.explanation.saliency
@@ -104,10 +121,19 @@ def write_folder(folder: Path, measured: list[MeasuredMap], report: Report, numb
         name = stem if stem not in names else f"{stem}-{names.count(stem) + 1}"
         names.append(stem)
         view = close_up(each.report)
-        write_atomically(folder / f"{name}.png", encode_png(draw_saliency(view, each.number)))
+        pictures[f"{name}.png"] = encode_png(draw_saliency(view, each.number))
         if saliency.signed is not None:
-            write_atomically(folder / f"{name}-signed.png", encode_png(draw_saliency(view, each.number, view=SIGNED)))
-    write_atomically(folder / PAGE, page(measured, [Section(DIFFERENCE_HEADING, difference)]))
+            pictures[f"{name}-signed.png"] = encode_png(draw_saliency(view, each.number, view=SIGNED))
+    return pictures
+
+
+def _named_pictures(page: Path) -> list[str]:
+    """Return the names of the pictures beside an earlier page; none of them leads out of its folder."""
+    if not page.is_file():
+        return []
+    _, _, listed = page.read_text("utf-8", "replace").partition(f"<h2>{PICTURES_HEADING}</h2>")
+    names = map(html.unescape, re.findall(r'<th scope="row">([^<]+\.png)</th>', listed))
+    return [name for name in names if Path(name).name == name]
 
 
 def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
@@ -177,7 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", help="of gradients: auto, float32 or bfloat16")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write pictures and explanations.html; they show the face"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write pictures and explanations.html; they show the face, and replace those of an earlier explanations.html",
     )
     parser.add_argument(
         "--json",

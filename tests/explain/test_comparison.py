@@ -11,7 +11,7 @@ from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
 from infant_fer.evaluate import main as evaluate
 from infant_fer.explain import METHODS
-from infant_fer.explain.__main__ import DIFFERENCE_PICTURE, PAGE, write_folder
+from infant_fer.explain.__main__ import DIFFERENCE_PICTURE, PAGE, PICTURES_HEADING, write_folder
 from infant_fer.explain.__main__ import main as command
 from infant_fer.explain.comparison import NO_FACE_THERE, Unavailable, agreement, answer_of, compare, measure
 from infant_fer.explain.faithfulness import STEPS
@@ -143,10 +143,31 @@ def test_the_command_writes_pictures_page_and_the_promised_names(tmp_path, capsy
 
 
 def test_no_difference_picture_of_an_earlier_photo_stays_behind(tmp_path, mobile):
-    for name, has_picture in (("cry", True), ("lying", False)):
-        write_folder(tmp_path, [], mobile.analyze(EXAMPLES / f"{name}.jpg"), 1)
-        assert (tmp_path / DIFFERENCE_PICTURE).exists() is has_picture
+    """Nor a map of it: the pictures are those that the page is about, beside what is not the program's own."""
+    own = {tmp_path / "notes.txt", tmp_path / "kept-infant-fer-mobile-gradcam-positive.png"}
+    for path in own:
+        path.write_bytes(b"not the program's")
+    for name, target, has_picture in (("cry", "negative", True), ("lying", "neutral", False)):
+        report = mobile.analyze(EXAMPLES / f"{name}.jpg")
+        settings = ExplanationSettings("integrated_gradients", target, samples=2)
+        write_folder(tmp_path, [measure(mobile, report, 1, settings)], report, 1)
+        maps = {f"infant-fer-mobile-integrated_gradients-{target}{end}.png" for end in ("", "-signed")}
+        written = {path.name for path in tmp_path.iterdir()} - {path.name for path in own}
+        assert written == {PAGE, *maps, *([DIFFERENCE_PICTURE] if has_picture else [])}
     assert "turned by more than" in (tmp_path / PAGE).read_text()
+    assert {path.read_bytes() for path in own} == {b"not the program's"}
+
+
+def test_no_picture_is_deleted_outside_the_folder_or_without_a_page_that_names_it(tmp_path, mobile):
+    outside, out = tmp_path / "a.png", tmp_path / "out"
+    out.mkdir()
+    for path in (outside, out / "b&c.png", out / "d.png"):
+        path.write_bytes(b"x")
+    cells = "".join(f'<th scope="row">{name}</th>' for name in ("../a.png", str(outside), "b&amp;c.png"))
+    (out / PAGE).write_text(f'<th scope="row">d.png</th><h2>{PICTURES_HEADING}</h2>{cells}')
+    write_folder(out, [], mobile.analyze(EXAMPLES / "lying.jpg"), 1)
+    assert outside.exists()
+    assert {path.name for path in out.iterdir()} == {PAGE, "d.png"}
 
 
 @pytest.mark.parametrize(
