@@ -27,7 +27,13 @@ DELEGATED = {  # commands with a parser of their own
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
 FILE_NAMES = "file names, which may name a child."
-EXTRA_OF = {"av": "video"}  # packages that a command cannot do without, and the extra that brings them
+EXTRA_OF = {  # packages that a command cannot do without, and the extra that brings them
+    "av": "video",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
+    "sklearn": "train",
+}
 INTERRUPTED = (
     "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part; "
     "with --resume the same command continues."
@@ -125,13 +131,14 @@ def _analyzer(checkpoint: str | None, device: str, precision: str):
 def _delegate(module: str):
     def command(context: typer.Context) -> None:
         try:
-            run = import_module(module).main
+            status = import_module(module).main(context.args)  # which imports the larger packages when it runs
         except ModuleNotFoundError as error:
-            if error.name not in EXTRA_OF:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA_OF:
                 raise
-            print(f"This command needs {error.name}: pip install 'infant_fer[{EXTRA_OF[error.name]}]'", file=sys.stderr)
+            print(f"This command needs {package}: pip install 'infant_fer[{EXTRA_OF[package]}]'", file=sys.stderr)
             raise typer.Exit(2) from None
-        raise typer.Exit(run(context.args))
+        raise typer.Exit(status)
 
     return command
 

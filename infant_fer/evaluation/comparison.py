@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,14 @@ from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.data.splits import SPLIT_FILE, read_split, split
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.predictions import Predictions, baselines, class_weights, ensemble, predictions_of
+from infant_fer.evaluation.predictions import (
+    Predictions,
+    baselines,
+    class_weights,
+    ensemble,
+    predictions_of,
+    unique_name,
+)
 from infant_fer.files import is_own_checkpoint
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, canonical_label
 from infant_fer.models.ensemble import MOST_MEMBERS, EnsembleModel, vote_of
@@ -125,12 +132,6 @@ def evaluate(
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}
     return Evaluation(measured, first.crops[rows], split_name, warnings, trust, costs, weights)
-
-
-def unique_name(name: str, taken: Iterable[str]) -> str:
-    """Return `name`, numbered if it is taken: two checkpoints' folders may have one name, and paths are not published."""
-    number = 1 + sum(each == name or each.startswith(f"{name} (") for each in taken)
-    return name if number == 1 else f"{name} ({number})"
 
 
 def in_classes_of(images: LabeledImages, predictions: Predictions) -> Predictions:

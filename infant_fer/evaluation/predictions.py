@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypedDict
@@ -208,3 +208,9 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
     copied = np.eye(len(frequencies))[truth[(new_faces @ seen_faces.T).argmax(1).numpy()]]
     probabilities["most alike train face"] = np.where(measured.found[:, None], copied, frequencies)
     return {name: Predictions.of(measured.images, each) for name, each in probabilities.items()}
+
+
+def unique_name(name: str, taken: Iterable[str]) -> str:
+    """Return `name`, numbered if it is taken: two checkpoints' folders may have one name, and paths are not published."""
+    number = 1 + sum(each == name or each.startswith(f"{name} (") for each in taken)
+    return name if number == 1 else f"{name} ({number})"

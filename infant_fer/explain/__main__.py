@@ -52,7 +52,7 @@ def _explain(options: argparse.Namespace) -> None:
         Analyzer,
         ExplanationSettings,
     )  # loads mediapipe and transformers; wrong options are refused before
-    from infant_fer.evaluation.comparison import unique_name
+    from infant_fer.evaluation.predictions import unique_name
     from infant_fer.explain.comparison import MeasuredMap, Unavailable, compare
 
     analyzers: dict[str, tuple[Analyzer, Report]] = {}

@@ -11,9 +11,8 @@ import numpy as np
 from infant_fer.checkpoints.sources import face_bundle
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.comparison import unique_name
 from infant_fer.evaluation.mean_maps import MeanMap, mean_maps
-from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions
+from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, unique_name
 from infant_fer.evaluation.scores import figures
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT

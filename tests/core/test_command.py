@@ -76,6 +76,58 @@ def test_other_commands_get_their_own_arguments(command, capsys):
     assert main([command, "--nonsense"]) == 2
 
 
+NEEDS = [
+    (["evaluate", "CHECKPOINT", "--data", "x"], "_evaluate", "sklearn", "train"),
+    (["trust", "CHECKPOINT", "--table", "x"], "run", "sklearn", "train"),
+    (["export", "CHECKPOINT", "--out", "x"], "_write_graphs", "onnxscript", "export"),
+]
+
+
+@pytest.mark.parametrize(("words", "work", "package", "extra"), NEEDS)
+def test_a_package_of_an_extra_that_is_missing_is_one_sentence(words, work, package, extra, monkeypatch, capsys):
+    def import_a_part(options):
+        import_module(f"{package}.part")
+
+    monkeypatch.setattr(import_module(DELEGATED[words[0]][0]), work, import_a_part)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"This command needs {package}: pip install 'infant_fer[{extra}]'\n"
+
+
+def test_a_module_that_no_extra_brings_is_a_fault_of_the_program(monkeypatch):
+    monkeypatch.setattr("infant_fer.export._write_graphs", lambda _: import_module("infant_fer.nowhere"))
+    with pytest.raises(ModuleNotFoundError, match=r"infant_fer\.nowhere"):
+        main(["export", "CHECKPOINT", "--out", "x"])
+
+
+WITHOUT_EXTRAS = (
+    "import sys; sys.modules.update(dict.fromkeys(('sklearn', 'accelerate', 'tensorboard', 'onnx', 'onnxscript', 'av')));"
+    "from infant_fer.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def run_without_extras(*words: str) -> subprocess.CompletedProcess:
+    """Run a command as after `pip install .`."""
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "_", "package", "extra"), NEEDS)
+def test_commands_say_which_extra_they_need(words, _, package, extra, tmp_path):
+    out = [str(tmp_path / "out") if word == "x" else word for word in words[2:]]
+    run = run_without_extras(words[0], "checkpoints/infant-fer-mobile", *out)
+    assert run.returncode == 2
+    assert f"needs {package}: pip install 'infant_fer[{extra}]'" in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_explaining_needs_no_extra(tmp_path):
+    options = ["--checkpoints", "checkpoints/infant-fer-mobile", "--methods", "gradcam", "--out", str(tmp_path / "out")]
+    run = run_without_extras("explain", str(EXAMPLES / "smile.jpg"), *options)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.slow
 def test_it_runs_as_a_module_and_prints_csv():
     run = subprocess.run(
