@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_start(parser)
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="other settings, such as batch=16"
+    )
     parser.add_argument(
         "--keep", choices=["best", "last"], help="keep the epoch with the best dev accuracy, or the last"
     )
@@ -61,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with the same result")
     parser.add_argument(
-        "--watch", type=Path, nargs="+", default=[], metavar="FILE",
+        "--watch", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="draw the map and the attention of these pictures after every epoch; the report shows them: private pictures",
     )  # fmt: skip
     parser.add_argument(
@@ -94,6 +96,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--compare",
         nargs="+",
+        action="extend",
         metavar="BASE",
         help="train several bases with the same settings and keep the best on dev",
     )
@@ -114,9 +117,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--folds", type=int, help="also cross-validate by infant, in this many folds")
     data.add_argument("--repeats", type=int, help="repeats of the cross-validation, each with other folds (default: 1)")
     data.add_argument("--average-folds", action="store_true", help="keep the average of the folds' models")
-    data.add_argument("--classes", nargs="+", help="use only pictures of these labels")
+    data.add_argument("--classes", nargs="+", action="extend", help="use only pictures of these labels")
     data.add_argument(
-        "--pictures", type=Path, nargs="+", default=[], help="folders or zips with the pictures of a table"
+        "--pictures",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="folders or zips with the pictures of a table",
     )
     data.add_argument(
         "--crops", choices=["aligned", "whole"], help="faces aligned as in the app, or whole pictures, resized"

@@ -177,8 +177,10 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="how to split; without it as the first checkpoint's training did, or as the data says",
     )
-    parser.add_argument("--classes", nargs="+", help="use only images of these labels")
-    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="where a table's images are")
+    parser.add_argument("--classes", nargs="+", action="extend", help="use only images of these labels")
+    parser.add_argument(
+        "--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are"
+    )
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
     parser.add_argument(
         "--ensemble",
@@ -196,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--maps",
         nargs="+",
+        action="extend",
         choices=_MethodNames(),
         metavar="METHOD",
         help="explain every picture with the first checkpoint and test the maps; the methods are %(choices)s",

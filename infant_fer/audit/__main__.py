@@ -25,7 +25,8 @@ def run_audit(options: argparse.Namespace) -> None:
     if not is_installed():
         raise SyntheticError(HOW_TO_GET)
     seeds = infants(options.infants, options.seed)
-    pictures = matched_sets(seeds, options.expressions, options.factors)
+    expressions = options.expressions or list(CLEAR)
+    pictures = matched_sets(seeds, expressions, options.factors or list(FACTORS))
 
     # torch takes seconds to load; wrong options are refused before
     from infant_fer.audit.effects import Audit, audit_readings
@@ -55,7 +56,7 @@ def run_audit(options: argparse.Namespace) -> None:
     if options.plot:
         write_atomically(options.plot, audit_plot(audit))
     if options.html:
-        write_atomically(options.html, audit_page(audit, Picture(seeds[0], options.expressions[-1])))
+        write_atomically(options.html, audit_page(audit, Picture(seeds[0], expressions[-1])))
     if options.card:
         record_file, card = card_files
         write_atomically(record_file, text)
@@ -72,8 +73,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--infants", type=int, default=16, metavar="N", help="how many; each is in every set")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same infants and pictures")
-    parser.add_argument("--factors", nargs="+", default=list(FACTORS), metavar="F", help=f"of {', '.join(FACTORS)}")
-    parser.add_argument("--expressions", nargs="+", default=list(CLEAR), metavar="E", help="rendered expressions")
+    parser.add_argument(
+        "--factors", nargs="+", action="extend", metavar="F", help=f"of {', '.join(FACTORS)}; default: all"
+    )
+    parser.add_argument(
+        "--expressions",
+        nargs="+",
+        action="extend",
+        metavar="E",
+        help=f"rendered expressions; default: {', '.join(CLEAR)}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="write a plot, one panel for each factor")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with examples of every level")

@@ -66,7 +66,7 @@ def _explain(options: argparse.Namespace) -> None:
     box_xyxy = first.face(options.face).face.box_xyxy
     settings = ExplanationSettings(versus=options.versus, samples=options.samples, seed=options.seed)
     found: list[MeasuredMap | Unavailable] = []
-    for each in compare(analyzers, box_xyxy, options.methods, options.target or [None], settings):
+    for each in compare(analyzers, box_xyxy, options.methods or USUAL_METHODS, options.target or [None], settings):
         found.append(each)
         print(each.line)
     measured = [each for each in found if isinstance(each, MeasuredMap)]
@@ -183,14 +183,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         nargs="+",
+        action="extend",
         choices=METHODS,
-        default=list(USUAL_METHODS),
         metavar="M",
         help=f"of %(choices)s; default: {', '.join(USUAL_METHODS)}",
     )
-    parser.add_argument("--target", nargs="+", choices=AFFECTS, help="classes to explain; default: the predicted one")
+    parser.add_argument(
+        "--target", nargs="+", action="extend", choices=AFFECTS, help="classes to explain; default: the predicted one"
+    )
     parser.add_argument("--versus", choices=AFFECTS, help="explain why the target rather than this class")
-    parser.add_argument("--checkpoints", nargs="+", metavar="C", help="folders or Hub ids; default: the embedded one")
+    parser.add_argument(
+        "--checkpoints", nargs="+", action="extend", metavar="C", help="folders or Hub ids; default: the embedded one"
+    )
     parser.add_argument(
         "--face",
         type=_positive,

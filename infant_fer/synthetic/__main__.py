@@ -22,9 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _render(options: argparse.Namespace) -> None:
     if not is_installed():
         raise SyntheticError(HOW_TO_GET)
-    for name in options.expressions:
+    names = tuple(options.expressions or EXPRESSIONS)
+    for name in names:
         check_expression(name)
-    names = tuple(options.expressions)
     run_job(RenderJob(options.out, options.seed, options.size, options.turned, options.covered, names), options.n)
 
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same portraits")
     parser.add_argument("--turned", type=float, default=1.0, help="how far heads turn: 0 is frontal, 1 a snapshot")
     parser.add_argument("--covered", type=float, default=COVERED, help="share with a hat, pacifier, blanket or hand")
-    parser.add_argument("--expressions", nargs="+", default=list(EXPRESSIONS), help="which to draw from")
+    parser.add_argument("--expressions", nargs="+", action="extend", help="which to draw from; default: all")
     return parser
 
 

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--group",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=FOLDER",
         help="further pictures to be declined, such as animals=FOLDER: measured for the card, not fitted on",

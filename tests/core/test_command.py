@@ -76,6 +76,23 @@ def test_other_commands_get_their_own_arguments(command, capsys):
     assert main([command, "--nonsense"]) == 2
 
 
+@pytest.mark.parametrize("module", [*(module for module, _ in DELEGATED.values()), "train"])
+def test_an_option_of_several_values_that_is_repeated_loses_none(module):
+    """Such an option has no default that the first value would be added to."""
+    for option in import_module(module)._parser()._actions:
+        if option.option_strings and option.nargs == "+":
+            assert type(option).__name__ == "_ExtendAction", option.option_strings
+            assert not option.default, option.option_strings
+
+
+def test_groups_that_are_given_one_by_one_are_all_measured():
+    from infant_fer.trust.__main__ import _parser, _sources
+
+    words = ["--group", f"a={EXAMPLES}", "--group", f"b={EXAMPLES}", f"c={EXAMPLES}"]
+    assert list(_sources(_parser().parse_args(["CHECKPOINT", "--table", "x", *words]).group)) == ["a", "b", "c"]
+    assert _parser().parse_args(["CHECKPOINT", "--table", "x"]).group == []
+
+
 NEEDS = [
     (["evaluate", "CHECKPOINT", "--data", "x"], "_evaluate", "sklearn", "train"),
     (["trust", "CHECKPOINT", "--table", "x"], "run", "sklearn", "train"),
