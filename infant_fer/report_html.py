@@ -104,7 +104,7 @@ def shares_html(face: FaceReport, language: str = "en") -> Markup:
     _ = translator(language)
     samples = _("{count} of {requested} samples", count=saliency.samples, requested=requested)
     details = [
-        METHODS[saliency.method].title,
+        _(METHODS[saliency.method].title),
         samples if requested > 1 else _("one pass"),
         *(f"{_(name)} {value}" for name, value in saliency.options.items()),
         _("{precision} on {device}", precision=saliency.precision, device=saliency.device),

@@ -46,6 +46,7 @@ from infant_fer.errors import CheckpointError
 MAX_WEIGHT_BYTES = 3 * 2**30  # ViT-Large in float32 is 1.2 GB
 SECONDS_FOR_SETTINGS, SECONDS_FOR_WEIGHTS = 60.0, 3600.0  # all requests for them together
 PORTAL_HINT = "Something other than the Hub answered, such as this network's login page. Log in there and try again."
+DOWNLOADING = "Downloading the checkpoint"
 
 Progress = Callable[[float, str], None]
 
@@ -251,7 +252,7 @@ class _Tally:
     def add(self, count: float) -> None:
         self.done += int(count)
         if self.on_progress is not None:
-            self.on_progress(min(1.0, self.done / max(self.total, 1)), "Downloading the checkpoint")
+            self.on_progress(min(1.0, self.done / max(self.total, 1)), DOWNLOADING)
 
     def bar(self) -> type[tqdm] | None:
         """Return the class that huggingface_hub reports to: this tally, or None for its own bar in the terminal."""

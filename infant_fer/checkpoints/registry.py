@@ -14,9 +14,11 @@ from infant_fer.checkpoints.sources import KNOWN, embedded, face_bundle, is_hub_
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.face_detection import FaceDetector
+from infant_fer.locales import Message
 
 MAX_LOADED = 2  # a ViT-Base takes 350 MB
 MAX_WAITING = 4  # callers for a checkpoint that is being loaded
+STILL_LOADING = "{name} is still being loaded for others. Try again in a minute."
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class CheckpointRegistry:
         """Let a few callers wait for a checkpoint; each holds a thread, and a stalled download must not take them all."""
         with self._lock:
             if self._waiting[name] >= MAX_WAITING:
-                raise CheckpointError(f"{name} is still being loaded for others. Try again in a minute.")
+                raise CheckpointError(Message(STILL_LOADING, name=name))
             self._waiting[name] += 1
         try:
             yield

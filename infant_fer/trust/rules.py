@@ -96,7 +96,9 @@ def _on_the_picture(face: Face, aligned: AlignedFace) -> Iterator[Finding]:
         )
     if allowed := _below(float(aligned.crop_rgb.mean()), DARK_LEVEL):
         yield Finding(
-            Reason("dark", "The face is dark; more light would help."), allowed, "Take the photo in more light."
+            Reason("dark", "There is little light on the face; more would help."),
+            allowed,
+            "Take the photo in more light.",
         )
     turned = max(abs(face.pose.yaw), abs(face.pose.pitch))
     if allowed := _below(-turned, tuple(-limit for limit in TURNED_DEGREES)):

@@ -21,8 +21,8 @@ PARTS = (
         "It finds infants' faces in a photo, names what the expression looks like (positive, neutral or negative), and shows which "
         "parts of the face weighed in the answer. It does not know what an infant feels, wants or needs: the name of an expression "
         "is not the name of a feeling. It is not a medical device, and no decision about care or health should rest on it. It is "
-        "not for inferring emotions of pupils or staff. It errs, more so on small, covered, turned, blurred or dark faces; then it "
-        "says so, or gives no answer.",
+        "not for inferring emotions of pupils or staff. It errs, more so on small, covered, turned, blurred or poorly lit faces; "
+        "then it says so, or gives no answer.",
     ),
     (
         "Your pictures",

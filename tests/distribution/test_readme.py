@@ -80,3 +80,12 @@ def test_commands_have_the_named_options(command):
 
 def test_the_commands_of_the_readme_were_found():
     assert {("train.py",), ("-m", "infant_fer.evaluate"), ("-m", "infant_fer.audit")} <= COMMANDS.keys()
+
+
+def test_the_package_is_installed_from_its_folder():
+    """It is on no index, where anybody could publish something under its name."""
+    texts = [README, *(file.read_text("utf-8") for file in (ROOT / "docs").glob("*.md"))]
+    named = [
+        line for text in texts for line in text.splitlines() if re.search(r"pip install\b.*\binfant[_-]fer\b", line)
+    ]
+    assert named == []

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from infant_fer import images
-from infant_fer.checkpoints.registry import available_checkpoints
+from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints.hub import DOWNLOADING
+from infant_fer.checkpoints.registry import STILL_LOADING, available_checkpoints
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
 from infant_fer.errors import ClipError
 from infant_fer.explain import METHODS
@@ -23,7 +25,7 @@ from infant_fer.labels import AFFECTS, AGE_GROUPS, METERS
 from infant_fer.locales import LANGUAGES, Message, catalogue, preferred_language, translator
 from infant_fer.regions import PART_UNITS, PART_WORDS
 from infant_fer.report import LIMITS, OUTSIDE_WARNING
-from infant_fer.report_html import EMOTION_WORDS, TITLE, answer_html
+from infant_fer.report_html import EMOTION_WORDS, TITLE, answer_html, shares_html
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MOVEMENTS, LabSettings
 from infant_fer.synthetic.occluders import OCCLUDERS
@@ -168,6 +170,8 @@ def texts() -> set[str]:
     single |= {
         NOT_UNDERSTOOD,
         BUSY,
+        DOWNLOADING,
+        STILL_LOADING,
         view.NOTHING_YET,
         NO_MAP_YET,
         clip_tab.TOO_SLOW,
@@ -218,6 +222,21 @@ def test_an_answer_speaks_every_language(analyzer):
         headline = translator(language)("Positive expression")
         assert f"{headline}</h2>" in answer_html(report, 1, language)
         assert json.loads(browser_words())[language]["map"] == translator(language)("Map")
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_the_legend_names_the_method_in_every_language(analyzer, language):
+    report = analyzer.analyze(EXAMPLES / "smile.jpg")
+    (face,) = analyzer.explain(report, 1, ExplanationSettings(method="part_occlusion")).faces
+    title = translator(language)(METHODS["part_occlusion"].title)
+    assert title != METHODS["part_occlusion"].title
+    assert title in shares_html(face, language)
+
+
+def test_until_has_its_negation_in_italian():
+    """Without it "until" means "as long as": pictures would stay while they are deleted."""
+    until = [text for text in catalogue("it").values() if re.search(r"\bfinché\b(?! non\b)(?! il server non\b)", text)]
+    assert until == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])

@@ -109,8 +109,10 @@ class PhotoEvents:
     def checkpoint(self, checkpoint: str, good: str, request: gr.Request, progress=gr.Progress()):
         """Load a checkpoint; one that cannot be loaded gives way to the last good one, and the answer says so."""
 
+        translate = translator(language_of(request))
+
         def on_progress(share: float, words: str) -> None:
-            progress(share, desc=words)
+            progress(share, desc=translate(words))
 
         session = self.sessions.get(request.session_hash)
         fault = None
