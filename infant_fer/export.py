@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint, weights_sha256
 from infant_fer.errors import CheckpointError, exit_status
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.models.infant_face import HEADS, InfantFaceModel
@@ -105,7 +105,10 @@ class CropToAnswer(nn.Module):
 
 
 def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
-    """Write `model.onnx` in float32 for any number of crops; return the file. Raises CheckpointError."""
+    """Write `model.onnx` in float32 for any number of crops; return the file. Raises CheckpointError.
+
+    What an earlier export, perhaps of another checkpoint, made of its own graph is deleted: `model-int8.onnx`, `parity.json`.
+    """
     graph = CropToAnswer(checkpoint).eval()
     side, width = checkpoint.crop.size, _geometry_width(checkpoint)
     example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.zeros(2, width), torch.ones(2, dtype=torch.bool))
@@ -126,6 +129,8 @@ def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
             verbose=False,
         )
     exported = cast(torch.onnx.ONNXProgram, program)  # None is returned by the older exporter alone
+    for name in (PARITY, INT8):
+        (folder / name).unlink(missing_ok=True)
     write_atomically(folder / FLOAT32, exported.model_proto.SerializeToString())
     return folder / FLOAT32
 
@@ -207,7 +212,7 @@ def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> Feed:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the graphs and `parity.json`; return 1 with one sentence when something cannot be used or is not alike."""
+    """Write the graphs and, with data, `parity.json`; return 1 with one sentence when something cannot be used or is not alike."""
     options = _parser().parse_args(arguments)
     return exit_status(partial(_write_graphs, options))
 
@@ -215,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _write_graphs(options: argparse.Namespace) -> int:
     """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError."""
     checkpoint = load_checkpoint(options.checkpoint)
-    check_output_folder(options.out, lambda folder: (folder / FLOAT32).is_file())
+    check_output_folder(options.out, _is_export)
     feed = crops_of(options.data, options.cache, checkpoint) if options.data else None
     files = [export(checkpoint, options.out)]
     files.append(quantize(files[0]))
@@ -223,7 +228,11 @@ def _write_graphs(options: argparse.Namespace) -> int:
         print(f"written: {files[0]} and {files[1].name} (with --data, they are compared with the checkpoint)")
         return 0
     found = {file.name: parity(checkpoint, file, feed) for file in files}
-    write_atomically(options.out / PARITY, json.dumps({name: asdict(each) for name, each in found.items()}, indent=1))
+    record = {
+        "weights_sha256": weights_sha256(checkpoint.folder),
+        **{name: asdict(each) for name, each in found.items()},
+    }
+    write_atomically(options.out / PARITY, json.dumps(record, indent=1))
     for name, each in found.items():
         size = (options.out / name).stat().st_size / 1e6
         print(
@@ -232,6 +241,16 @@ def _write_graphs(options: argparse.Namespace) -> int:
             + ("" if each.sufficient else f": not alike enough ({LEAST_SAME:.0%}, {MOST_DIFFERENCE})")
         )
     return 0 if all(each.sufficient for each in found.values()) else 1
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell whether an earlier export wrote the folder: it has the graph, and no other program's parity.json."""
+    try:
+        return (folder / FLOAT32).is_file() and FLOAT32 in json.loads((folder / PARITY).read_text("utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _geometry_width(checkpoint: LoadedCheckpoint) -> int:

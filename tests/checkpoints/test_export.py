@@ -8,7 +8,7 @@ import torch
 from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
 
 from infant_fer import export as exporting
-from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.checkpoints.loading import load_checkpoint, weights_sha256
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.export import INT8, PARITY, Parity, export, main, parity, quantize
 from infant_fer.models.image_streams import backbone_settings
@@ -107,7 +107,29 @@ def test_a_graph_that_is_not_alike_is_said_and_fails(folder, graph, feed, monkey
     arguments = [str(folder / "checkpoint"), "--out", str(folder / "out"), "--data", "x"]
     assert main(arguments) == 1
     assert "not alike enough" in capsys.readouterr().out
-    assert json.loads((folder / "out" / PARITY).read_text())["model.onnx"]["same_label"] == 0.97
+    record = json.loads((folder / "out" / PARITY).read_text())
+    assert record["model.onnx"]["same_label"] == 0.97
+    assert record["weights_sha256"] == weights_sha256(folder / "checkpoint")
+
+
+def test_no_comparison_stays_beside_the_graph_of_another_checkpoint(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "quantize", lambda file: file)
+    earlier = {"model.onnx": "a graph", INT8: "a graph", PARITY: '{"model.onnx": {}}', "notes.txt": "mine"}
+    for name, text in earlier.items():
+        (tmp_path / name).write_text(text)
+    assert main([str(folder / "base"), "--out", str(tmp_path)]) == 1  # it cannot be exported, so the earlier one stays
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == earlier
+    assert main([str(folder / "checkpoint"), "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "notes.txt"}
+
+
+@pytest.mark.parametrize("content", ["mine", "[]", "1", '{"parity": "mine"}'])
+def test_a_parity_json_of_another_program_is_refused(folder, tmp_path, content, capsys):
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    (tmp_path / PARITY).write_text(content)
+    assert main([str(folder / "checkpoint"), "--out", str(tmp_path)]) == 1
+    assert "did not write" in capsys.readouterr().err
+    assert (tmp_path / PARITY).read_text() == content
 
 
 def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, capsys):
