@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from infant_fer.alignment import TEMPLATE, CropSpec, aligned_landmarks
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.checkpoints.safety import CONFIG
 from infant_fer.classifier import forward_crops
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
@@ -41,6 +42,12 @@ from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.labels import EMOTIONS
 from infant_fer.regions import OUTLINES
 
+RECORD = "faces.json"
+SOMETIMES = {
+    "emotions.png",
+    "neutral_face.csv",
+}  # files that a run without a checkpoint, or of few neutral faces, lacks
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the figures; return 1 after one sentence when something cannot be used."""
@@ -58,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_output_folder(options.out)
+    check_output_folder(options.out, _is_own)
     checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
     images = read_labeled_images(options.data, cache=options.cache)
     images = replace(images, split=split(images, "given" if (images.split != "").any() else "subject"))
@@ -99,10 +106,17 @@ def _run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, content in figures.items():
         write_atomically(options.out / name, content)
-    write_atomically(options.out / "faces.json", json.dumps(found, indent=1))
+    for name in SOMETIMES - figures.keys():
+        (options.out / name).unlink(missing_ok=True)  # of an earlier run
+    write_atomically(options.out / RECORD, json.dumps(found, indent=1))
     print(f"triangles alone, {options.part}: {predictions.accuracy}")
     for name, value in spread.items():
         print(f"landmarks after alignment by {name} and mouth: spread {value:.4f} of the outlines' height")
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether an earlier run wrote the folder. A checkpoint is none: whoever publishes it would publish the mean face, too."""
+    return (folder / RECORD).is_file() and not (folder / CONFIG).exists()
 
 
 def _as_csv(points: np.ndarray) -> bytes:

@@ -119,6 +119,22 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_its_own_folder_is_written_again_and_a_checkpoint_is_refused(tmp_path, capsys):
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    for folder in (out, empty):
+        folder.mkdir()
+    (out / "faces.json").write_text("{}")
+    command = ["--data", str(empty), "--out", str(out)]
+    assert main(command) == 1
+    assert "did not write" not in capsys.readouterr().err  # but that the other folder has no pictures
+    (out / "config.json").write_text('{"face_crop": {}}')
+    (out / "metrics.json").write_text("{}")
+    for _ in range(2):
+        assert main(command) == 1
+        assert "out holds files that this program did not write" in capsys.readouterr().err
+        (out / "faces.json").unlink(missing_ok=True)
+
+
 SHOWN = {"smile": "positive", "laugh": "positive", "neutral": "neutral", "cry": "negative", "pout": "negative"}
 
 
@@ -155,5 +171,8 @@ def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
     assert sum(each["n"] for each in found["emotions"].values()) == 10
     assert max(found["emotions"], key=lambda name: found["emotions"][name]["valence"]) == "happy"
     assert "triangles alone, dev: " in capsys.readouterr().out
+    (out / "neutral_face.csv").write_text("of an earlier run")
+    assert main([*command, str(out)]) == 0
+    assert {file.name for file in out.iterdir()} == {"mean_face.png", "triangles.png", "faces.json"}
     assert main([*command, str(tmp_path / "other"), "--part", "test"]) == 1
     assert "No face was found in a picture of the split 'test'" in capsys.readouterr().err
