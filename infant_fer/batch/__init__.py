@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -47,7 +47,7 @@ class ReadSettings:
 
 @dataclass(frozen=True)
 class FileEntries:
-    """What is kept of one file: its name, whether it could be read, why not, and its entry in each format."""
+    """What is kept of one file: its path for messages, whether it could be read, why not, and its entry in each format."""
 
     name: str
     is_read: bool
@@ -58,15 +58,30 @@ class FileEntries:
 def photo_files(sources: Iterable[str | Path]) -> list[PhotoFile]:
     """List the files as given, and the photos of folders in the order of their names; hidden files are left out.
 
-    A folder that cannot be opened is an entry with its fault.
+    A folder that cannot be opened is an entry with its fault. Titles are names, of a folder's photos the paths below it; where
+    several paths have the same title, as many of their folders as tell them apart stand in front.
     """
     found = []
     for source in sources:
         if os.path.isdir(source):  # False, not an error, for a name that is too long
             found += sorted(_photos_in(Path(source)), key=lambda file: file.path)
         else:
-            found.append(PhotoFile(Path(source), printable(os.path.basename(source))))
-    return found
+            found.append(PhotoFile(Path(source), printable(Path(source).name or source)))
+    return _told_apart(found)
+
+
+def _told_apart(files: list[PhotoFile]) -> list[PhotoFile]:
+    paths: dict[str, set[str]] = {}
+    for file in files:
+        paths.setdefault(file.title, set()).add(os.path.abspath(file.path))
+    longer = [_with_folder(file) if len(paths[file.title]) > 1 else file for file in files]
+    return files if longer == files else _told_apart(longer)
+
+
+def _with_folder(file: PhotoFile) -> PhotoFile:
+    """Return the file with one more folder of its path in its title, as long as there is one."""
+    count = len(Path(file.title).parts) + 1
+    return replace(file, title=printable(Path(*file.path.parts[-count:])))
 
 
 def _photos_in(folder: Path) -> Iterator[PhotoFile]:
@@ -103,7 +118,8 @@ def read_files(
     n_read = 0
     with ExitStack() as stack:
         journal = stack.enter_context(_journal(outputs, settings))
-        keys = [file_key(file.path) for file in files]  # once: a file may change while others are read
+        # Once, for a file may change while others are read; with its title, which is what the outputs call it.
+        keys = [f"{file_key(file.path)} {file.title}" for file in files]
         missing = [file for file, key in zip(files, keys, strict=True) if key not in journal]
         results = spread(job, missing, min(settings.workers, len(missing)), settings.cluster) if missing else iter(())
         results = stack.enter_context(closing(_with_first(results)))

@@ -47,7 +47,7 @@ NO_FACE, UNREADABLE = "no face", "unreadable"
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A file to read. `title` is its name on pages, without the folders of this computer."""
+    """A file to read. `title` is its name in whatever is written, without the folders of this computer."""
 
     path: Path
     title: str
@@ -64,7 +64,7 @@ class FileResult:
 
     @property
     def name(self) -> str:
-        """Return the path as it was given, printable."""
+        """Return the path as it was given, printable: for messages, while what is written has the file's title."""
         return printable(self.file.path)
 
 
@@ -99,8 +99,8 @@ def json_entry(result: FileResult) -> dict:
     """Return one file's entry of the JSON list."""
     error = {"error": result.error} if result.error else {}
     if result.report is None:
-        return {"file": result.name, "faces": [], **error}
-    return {"file": result.name, **result.report.to_dict(), **error}
+        return {"file": result.file.title, "faces": [], **error}
+    return {"file": result.file.title, **result.report.to_dict(), **error}
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def _rows(result: FileResult) -> list[list]:
         checkpoint = "" if result.report is None else result.report.checkpoint
         notes = result.error if result.report is None else ""
         row = dict.fromkeys(COLUMNS, "") | {
-            "file": result.name,
+            "file": result.file.title,
             "label": label,
             "notes": notes,
             "checkpoint": checkpoint,
@@ -199,7 +199,7 @@ def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
     numbers = [f"{face['probabilities'][affect]:.6f}" for affect in AFFECTS]
     extras = ["" if face.get(name) is None else f"{face[name]:.4f}" for name in ("valence", "arousal", "usable")]
     notes = " ".join((*face["notes"], *report.notes, *([result.error] if result.error else [])))
-    head = [result.name, face["number"], face["label"]]
+    head = [result.file.title, face["number"], face["label"]]
     trust = face["assessment"]
     codes = (reason["code"] for reason in trust["reasons"])
     judged = [trust["verdict"], "|".join(trust["prediction_set"]), "|".join(codes)]

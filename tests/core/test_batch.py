@@ -38,7 +38,7 @@ def test_csv_has_a_row_for_every_face_and_every_file(folder, capsys):
     assert main([str(folder), "--csv", str(out)]) == 0
     rows = list(csv.DictReader(out.open()))
     assert list(rows[0])[:6] == ["file", "face", "label", "positive", "neutral", "negative"]
-    found = [(row["file"].rsplit("/", 1)[1], row["face"], row["label"]) for row in rows]
+    found = [(row["file"], row["face"], row["label"]) for row in rows]
     assert found[0] == ("broken.jpg", "", "unreadable")
     assert found[1] == ("meadow.png", "", "no face")
     assert [entry[:2] for entry in found[2:]] == [("smile.jpg", "1"), ("two_faces.jpg", "1"), ("two_faces.jpg", "2")]
@@ -185,7 +185,7 @@ def test_one_bad_item_is_a_row_and_the_rest_goes_on(monkeypatch, tmp_path, capsy
     assert main([*files, *outputs]) == 0
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
     assert [(row["file"], row["label"]) for row in rows] == [
-        (r"folder/caf\xe9.jpg", "unreadable"),
+        (r"caf\xe9.jpg", "unreadable"),
         ("a" * 300 + ".jpg", "unreadable"),
         ("strange.jpg", "unreadable"),
         ("pipe.jpg", "unreadable"),
@@ -233,16 +233,64 @@ def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_
     assert row["notes"].endswith("no gradient here")
 
 
-def test_pages_name_no_folder_of_this_computer(monkeypatch, tmp_path):
+def written_names(folder: Path, *words: str) -> list[str]:
+    """Read, and return the files' names, which CSV and JSON have alike; no output names a folder above `folder`."""
+    outputs = {kind: folder / f"out.{kind}" for kind in ("json", "csv", "html")}
+    main([*words, *(word for kind, path in outputs.items() for word in (f"--{kind}", str(path)))])
+    texts = {kind: path.read_text("utf-8") for kind, path in outputs.items()}
+    assert [kind for kind, text in texts.items() if str(folder) in text or folder.name in text] == []
+    names = [entry["file"] for entry in json.loads(texts["json"])]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(texts["csv"]))] == names
+    return names
+
+
+def photos_in(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def test_outputs_name_no_folder_of_this_computer(monkeypatch, tmp_path):
     monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
-    (tmp_path / "study" / "baby").mkdir(parents=True)
-    (tmp_path / "study" / "baby" / "1.jpg").write_bytes(b"x")
-    out = tmp_path / "out.html"
+    photos_in(tmp_path, "study/baby/1.jpg")
     alone = str(tmp_path / "study" / "baby" / "1.jpg")
-    assert main([str(tmp_path / "study"), alone, alone, "--html", str(out)]) == 0
-    page = out.read_text()
+    assert written_names(tmp_path, str(tmp_path / "study"), alone, alone) == ["baby/1.jpg", "1.jpg", "1.jpg"]
+    page = (tmp_path / "out.html").read_text()
     assert re.findall("<h2>(.*1.jpg.*)</h2>", page) == ["baby/1.jpg", "1.jpg", "1.jpg (2)"]
-    assert str(tmp_path) not in page
+
+
+def test_faults_name_no_folder_of_this_computer(analyzer, monkeypatch, tmp_path):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: analyzer)
+    photos_in(tmp_path, "study/1.jpg")
+    assert written_names(tmp_path, str(tmp_path / "study"), f"{tmp_path}/2.jpg", f"{tmp_path}/gone/") == [
+        "1.jpg", "2.jpg", "gone",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["a", "b"], ["a/1.jpg", "2.jpg", "b/1.jpg", "x/1.jpg"]),
+        (["a/1.jpg", "b/1.jpg", "b/2.jpg"], ["a/1.jpg", "b/1.jpg", "2.jpg"]),
+        (["b/1.jpg", "b/x/1.jpg", "a/../b/x/1.jpg"], ["b/1.jpg", "x/1.jpg", "x/1.jpg"]),
+        (["a/1.jpg", "a/1.jpg"], ["1.jpg", "1.jpg"]),
+    ],
+)
+def test_files_of_one_name_stay_apart(monkeypatch, tmp_path, sources, names):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Empty())
+    photos_in(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.jpg", "b/x/1.jpg")
+    assert sorted(written_names(tmp_path, *(str(tmp_path / source) for source in sources))) == sorted(names)
+
+
+def test_a_resumed_run_with_further_files_names_all_anew(monkeypatch, tmp_path):
+    reader = Empty()
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: reader)
+    photos_in(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg")
+    monkeypatch.setattr("infant_fer.workers.journal.Journal.delete", lambda _: None)  # as after an interruption
+    assert written_names(tmp_path, str(tmp_path / "a"), "--resume") == ["1.jpg", "2.jpg"]
+    both = [str(tmp_path / "a"), str(tmp_path / "b"), "--resume"]
+    assert written_names(tmp_path, *both) == ["a/1.jpg", "2.jpg", "b/1.jpg"]
+    assert len(reader.alive) == 4  # 2.jpg, which has the same name as before, once
 
 
 @pytest.mark.slow
