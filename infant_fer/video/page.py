@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -74,7 +73,7 @@ def _share_bars(person: PersonSummary) -> list[tuple[str, float]]:
 
 
 def _curve(timeline: Timeline, person: int) -> dict[str, list]:
-    """Return times and smoothed probabilities of a person, at most POINTS; None where nothing was read."""
+    """Return times and smoothed probabilities of a person, at most POINTS; None where no face was seen or the gate declined."""
     readings = [reading for reading in timeline.frames if reading.person == person]
     times = np.array([reading.time_s for reading in readings])
     values = np.array([_smoothed(reading) for reading in readings]).reshape(-1, len(AFFECTS))
@@ -87,9 +86,8 @@ def _curve(timeline: Timeline, person: int) -> dict[str, list]:
     return {"times": [round(float(time), 3) for time in times], "values": rounded}
 
 
-def _smoothed(reading: FrameReading) -> Sequence[float]:
-    shown = reading.smoothed or reading.probabilities
-    return [shown[affect] for affect in AFFECTS] if shown and reading.seen else [np.nan] * len(AFFECTS)
+def _smoothed(reading: FrameReading) -> list[float]:
+    return [np.nan if reading.smoothed is None else reading.smoothed[affect] for affect in AFFECTS]
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

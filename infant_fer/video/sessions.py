@@ -22,7 +22,7 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import READERS, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
-from infant_fer.video.timeline import CANNOT_SAY, FrameReading, Timeline
+from infant_fer.video.timeline import FrameReading, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer, Classifier
@@ -222,17 +222,15 @@ def _missing_codings(session: Session, options: SessionOptions) -> list[str]:
 def peaks(timeline: Timeline) -> dict[str, FrameReading]:
     """Return the infant's frame in which each of PEAK_AFFECTS is most likely, among those whose label it is and was read."""
     found: dict[str, FrameReading] = {}
+    heights: dict[str, float] = {}
     for reading in timeline.frames:
         label = reading.label
-        if reading.person != timeline.infant or label not in PEAK_AFFECTS or reading.verdict == CANNOT_SAY:
+        if reading.person != timeline.infant or label not in PEAK_AFFECTS or reading.smoothed is None:
             continue
-        if label not in found or _height(reading) > _height(found[label]):
-            found[label] = reading
+        height = reading.smoothed[label]
+        if label not in found or height > heights[label]:
+            found[label], heights[label] = reading, height
     return found
-
-
-def _height(reading: FrameReading) -> float:
-    return (reading.smoothed or reading.probabilities)[reading.label]  # type: ignore[index]
 
 
 def _write_peaks(analyzer: Analyzer, timeline: Timeline, clip: Path, options: SessionOptions, folder: Path) -> None:

@@ -27,8 +27,8 @@ class FrameReading:
 
     `time_s` is the frame's presentation time from the clip's start. `person` counts from 1 in the order of first sight.
     `box_xyxy` is in pixels of the upright frame. `probabilities` of the three affects are the checkpoint's, unsmoothed, and
-    `smoothed` the same after video.bouts.smoothed. `action_units` are in 0..1 by name, such as "AU12". `infant` is the
-    probability of a usable infant's face. Heads that the checkpoint lacks are None.
+    `smoothed` the same after video.bouts.smoothed, None where the gate declined. `action_units` are in 0..1 by name, such as
+    "AU12". `infant` is the probability of a usable infant's face. Heads that the checkpoint lacks are None.
     """
 
     time_s: float

@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from infant_fer.video.bouts import build_timeline
 from infant_fer.video.exports import BIDS_SIDECAR, BORIS_COLUMNS, EXPORTERS, FRAME_COLUMNS, export
+from infant_fer.video.page import POINTS
 from infant_fer.video.timeline import CANNOT_SAY, Event, FrameTable
 from tests.video.test_timeline import SHARP, reading, timeline
 
@@ -94,6 +95,18 @@ def test_events_that_overlap_lie_on_tiers_of_their_own(tmp_path):
         "events 2": [(200, 500, "still face"), (500, 800, "reunion")],
         "events 3": [(200, 201, "cue")],
     }
+
+
+@pytest.mark.parametrize("repeated", [1, POINTS // 5])
+def test_the_curves_of_the_page_have_a_gap_where_the_gate_declined(tmp_path, repeated):
+    """Also where each point stands for two frames."""
+    clip = timeline("".join(letter * repeated for letter in "nnn???nn.n"), rules=replace(SHARP, smoothing_s=0.5))
+    export(clip, tmp_path, ["report.html"])
+    text = (tmp_path / "report.html").read_text().split('<script id="data" type="application/json">')[1]
+    (person,) = json.loads(text.split("</script>")[0])["persons"]
+    for curve, value in zip(person["curve"]["values"], (0.1, 0.1, 0.8), strict=True):
+        points = min(10 * repeated, POINTS) // 10
+        assert curve == [each for letter in "nnn???nn.n" for each in [value if letter == "n" else None] * points]
 
 
 def test_a_name_as_long_as_a_browser_sends_can_be_written(tmp_path):
