@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
-from infant_fer.video.pooled import pool_sessions, read_infants
+from infant_fer.video.pooled import check_infants, pool_sessions, read_infants, session_folders
 from infant_fer.video.remote import check_url, is_url, run_remote_session
 from infant_fer.video.sessions import Session, SessionOptions, SessionResult, check_output, run_session, sessions_of
 from infant_fer.workers import Job, spread
@@ -48,6 +48,10 @@ def _run(options: argparse.Namespace) -> int:
         check_url(options.out)
     else:
         check_output(sessions, Path(options.out))
+    infants = read_infants(options.infants) if options.infants else None
+    if infants is not None:
+        folders = [session.folder for session in sessions] + session_folders(Path(options.out))
+        check_infants(infants, (folder.name for folder in folders))
     results: list[SessionResult] = []
     for result in _results(sessions, options):
         results.append(result)
@@ -59,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     if (options.events or options.human) and not remote and len(results) > states["failed"]:
-        for file in pool_sessions(Path(options.out), read_infants(options.infants) if options.infants else None):
+        for file in pool_sessions(Path(options.out), infants):
             print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:

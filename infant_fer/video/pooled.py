@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,12 +69,13 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     `infants` names the infant of each session by its folder's name; without it every session is another infant's. Writes
     CURVES when a session has events, AGREEMENT when one has a human coding. Raises DatasetError and OutputError.
     """
-    sessions = sorted(path.parent for path in folder.glob("*/summary.json"))
+    sessions = session_folders(folder)
     if not sessions:
         raise DatasetError(f"{printable(folder)} holds no session with a summary.json.")
-    names = [(infants or {}).get(session.name, session.name) for session in sessions]
-    if infants and (missing := [session.name for session in sessions if session.name not in infants]):
-        raise DatasetError(f"The table of infants names none for the session {printable(missing[0])}.")
+    names = [session.name for session in sessions]
+    if infants is not None:
+        check_infants(infants, names)
+        names = [infants[name] for name in names]
     written = []
     curves = event_curves(sessions, names)
     if curves:
@@ -93,6 +94,18 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
         write_atomically(folder / AGREEMENT, json.dumps(pooled_agreement(agreements), indent=1))
         written.append(folder / AGREEMENT)
     return written
+
+
+def session_folders(folder: Path) -> list[Path]:
+    """Return the folders of complete sessions in `folder`, in the order of their names."""
+    return sorted(path.parent for path in folder.glob("*/summary.json"))
+
+
+def check_infants(infants: Mapping[str, str], sessions: Iterable[str]) -> None:
+    """Raise DatasetError unless the infant of every session, by the name of its folder, is known."""
+    missing = [name for name in sessions if not infants.get(name)]
+    if missing:
+        raise DatasetError(f"The table of infants names none for the session {printable(missing[0])}.")
 
 
 def pooled_agreement(sessions: Sequence[tuple[str, Agreement]]) -> PooledAgreement:

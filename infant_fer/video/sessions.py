@@ -19,7 +19,7 @@ from infant_fer.files import check_output_folder, replace_folder, write_atomical
 from infant_fer.images import encode_png, printable
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import EXPORTERS, export, safe_stem
-from infant_fer.video.imports import READERS, read_coding, read_events
+from infant_fer.video.imports import READERS, Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
 from infant_fer.video.timeline import FrameReading, Timeline
@@ -109,10 +109,16 @@ def run_session(
         mark = fingerprint(session, options, analyzer.classifier)
         if is_whole(session, mark):
             return SessionResult(session, "skipped")
+        human = _beside(options.human, session.clip)
+        coding = (
+            read_coding(human, options.human_track) if human else None
+        )  # a slip in it is found before the clip is read
         timeline = _timeline(analyzer, session, options, mark, on_progress)
-        _write(analyzer, timeline, session, options)
-        notes = (*timeline.summary["notes"], *_missing_codings(session, options))
-        return SessionResult(session, "written", timeline.duration_s, notes=notes)
+        _write(analyzer, timeline, session, options, coding)
+        notes = [*timeline.summary["notes"], *_missing_codings(session, options)]
+        if coding and timeline.infant is None:
+            notes.append(f"No infant was found to compare with {printable(coding.source)}; there is no {AGREEMENT}.")
+        return SessionResult(session, "written", timeline.duration_s, notes=tuple(notes))
     except InfantFERError as error:
         return SessionResult(session, "failed", fault=str(error))
     except Exception as error:  # any library's, on this clip alone: the table says so, and the others are still read
@@ -172,17 +178,21 @@ def _timeline(analyzer, session: Session, options: SessionOptions, mark: str, on
     return replace(timeline, summary={**timeline.summary, MARK: mark})
 
 
-def _write(analyzer: Analyzer, timeline: Timeline, session: Session, options: SessionOptions) -> None:
-    """Write all files into a folder beside the final one, which then takes its name."""
+def _write(
+    analyzer: Analyzer, timeline: Timeline, session: Session, options: SessionOptions, coding: Coding | None
+) -> None:
+    """Write all files into a folder beside the final one, which then takes its name.
+
+    The agreement with the human coding is among them where the timeline has an infant.
+    """
     session.folder.parent.mkdir(parents=True, exist_ok=True)
     check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
     partial = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=session.folder.parent))
     try:
         partial.chmod(0o755)  # mkdtemp's folders are their owner's alone
         export(timeline, partial, options.formats)
-        human = _beside(options.human, session.clip)
-        if human:
-            found = agreement(timeline, read_coding(human, options.human_track))
+        if coding and timeline.infant is not None:
+            found = agreement(timeline, coding)
             write_agreement(partial / AGREEMENT, found)
             write_atomically(partial / REPORT, timeline_page(timeline, found))
         if options.explain_peaks:

@@ -97,3 +97,28 @@ def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatc
     assert command.main([str(clips), "--out", str(tmp_path), "--human", str(coding)]) == 0
     assert "All sessions together: " in capsys.readouterr().err
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("session,infant\nb,one\n", "names none for the session a."),
+        ("session,infant\na\n", "names none for the session a."),
+        ("session,infant\n", "names none for the session a."),
+        ("session,infant\na,one\n", "names none for the session earlier."),
+        ("clip,infant\na,one\n", "needs the columns session and infant"),
+    ],
+)
+def test_a_wrong_table_of_infants_is_found_before_any_clip_is_read(table, words, tmp_path, monkeypatch, capsys):
+    from infant_fer.video import __main__ as command
+
+    monkeypatch.setattr(command, "_results", lambda *_: pytest.fail("clips were read"))
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "out" / "earlier").mkdir(parents=True)
+    (tmp_path / "out" / "earlier" / "summary.json").write_text("{}")
+    infants, coding = tmp_path / "infants.csv", tmp_path / "a.csv"
+    infants.write_text(table)
+    coding.write_text("onset,offset,label\n0,1,p\n")
+    arguments = [tmp_path / "a.mp4", "--out", tmp_path / "out", "--human", coding, "--infants", infants]
+    assert command.main([str(each) for each in arguments]) == 2
+    assert words in capsys.readouterr().err

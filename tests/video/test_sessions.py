@@ -19,6 +19,7 @@ from infant_fer.video.analysis import VideoSettings
 from infant_fer.video.reading import ClipSettings
 from infant_fer.video.sessions import Session, SessionOptions, check_output, fingerprint, run_session, sessions_of
 from tests.video.clips import encoded, placed, portrait
+from tests.video.test_timeline import timeline
 
 FIRST_COLUMNS = "time_s,person,seen,left,top,right,bottom,label,positive,neutral,negative,valence,arousal,verdict,"
 NAMES = {"frames.csv", "intervals.csv", "play.eaf", "play.opf", "play.vtt", "events.tsv", "report.html", "summary.json"}
@@ -144,6 +145,32 @@ def test_a_coding_that_is_missing_or_given_for_all_clips_is_said(clips, run, tmp
     assert run(clips, "--out", tmp_path / "all", "--human", codings / "plya.csv") == 2
     assert "is one coding for 2 clips. Give the folder of codings." in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
+
+
+def test_a_slip_in_a_coding_is_found_before_the_clip_is_read(clips, analyzer, tmp_path, monkeypatch):
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: pytest.fail("the clip was read"))
+    coding = tmp_path / "play.csv"
+    coding.write_text("onset,offset,label\n0,0.48,positive\n0.48,0.96,negativ\n")
+    session = Session(clips / "play.mp4", tmp_path / "out" / "play")
+    result = run_session(analyzer, session, SessionOptions(VideoSettings(), human=coding))
+    assert result.state == "failed"
+    assert result.fault.startswith("play.csv: ")
+    assert "negativ" in result.fault
+
+
+def test_a_clip_without_an_infant_is_written_without_an_agreement(clips, analyzer, tmp_path, monkeypatch):
+    adult = timeline("oonn", infant=0.1)
+    assert adult.infant is None
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: adult)
+    coding = tmp_path / "play.csv"
+    coding.write_text("onset,offset,label\n0,0.4,positive\n")
+    session = Session(clips / "play.mp4", tmp_path / "out" / "play")
+    result = run_session(analyzer, session, SessionOptions(VideoSettings(), human=coding))
+    assert (result.state, result.fault) == ("written", "")
+    assert result.notes == ("No infant was found to compare with play.csv; there is no agreement.json.",)
+    names = {path.name for path in session.folder.iterdir()}
+    assert {"report.html", "summary.json"} <= names
+    assert "agreement.json" not in names
 
 
 def test_a_run_that_is_killed_leaves_nothing_under_a_final_name(clips, analyzer, tmp_path, monkeypatch):
