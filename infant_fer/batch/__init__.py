@@ -19,6 +19,7 @@ from infant_fer import __version__
 from infant_fer.batch.writers import WRITERS, FileResult, PhotoFile, csv_writer, standard_output
 from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file
+from infant_fer.folders import files_in
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import one_torch_thread
@@ -85,15 +86,11 @@ def _with_folder(file: PhotoFile) -> PhotoFile:
 
 
 def _photos_in(folder: Path) -> Iterator[PhotoFile]:
-    faults: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=faults.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(place, name) for name in names if not name.startswith(".")):
-            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
-                yield PhotoFile(path, printable(path.relative_to(folder)))
-    for fault in faults:
-        path = Path(os.fsdecode(fault.filename))
-        yield PhotoFile(path, printable(path.name), f"The folder could not be opened: {fault.strerror}.")
+    for found in files_in(folder, PHOTO_SUFFIXES):
+        if found.fault:
+            yield PhotoFile(found.path, printable(found.path.name), found.fault)
+        elif found.path.is_file():
+            yield PhotoFile(found.path, printable(found.path.relative_to(folder)))
 
 
 def read_files(

@@ -40,9 +40,10 @@ def _run(options: argparse.Namespace) -> int:
     if not sessions:
         print(f"No clip was found in: {', '.join(map(_one_line, options.clips))}.", file=sys.stderr)
         return 1
-    if len(sessions) > 1 and options.human and options.human.is_file():
+    clips = [session for session in sessions if not session.fault]
+    if len(clips) > 1 and options.human and options.human.is_file():
         raise DatasetError(
-            f"{_one_line(options.human)} is one coding for {len(sessions)} clips. Give the folder of codings."
+            f"{_one_line(options.human)} is one coding for {len(clips)} clips. Give the folder of codings."
         )
     if remote:
         check_url(options.out)
@@ -50,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
         check_output(sessions, Path(options.out))
     infants = read_infants(options.infants) if options.infants else None
     if infants is not None:
-        folders = [session.folder for session in sessions] + session_folders(Path(options.out))
+        folders = [session.folder for session in clips] + session_folders(Path(options.out))
         check_infants(infants, (folder.name for folder in folders))
     results: list[SessionResult] = []
     for result in _results(sessions, options):

@@ -49,7 +49,7 @@ def run_remote_session(
         system, root = _opened(url)
         place = f"{root}/{session.folder.name}"
         with tempfile.TemporaryDirectory() as folder:
-            here = Session(session.clip, Path(folder, session.folder.name))
+            here = replace(session, folder=Path(folder, session.folder.name))
             if system.exists(f"{place}/{SUMMARY}"):
                 here.folder.mkdir()
                 (here.folder / SUMMARY).write_bytes(system.cat_file(f"{place}/{SUMMARY}"))

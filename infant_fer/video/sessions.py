@@ -16,6 +16,7 @@ import numpy as np
 
 from infant_fer.errors import ClipError, DatasetError, InfantFERError, OutputError
 from infant_fer.files import check_output_folder, replace_folder, write_atomically
+from infant_fer.folders import FoundFile, files_in
 from infant_fer.images import encode_png, printable
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import EXPORTERS, export, safe_stem
@@ -56,6 +57,7 @@ class Session:
 
     clip: Path
     folder: Path
+    fault: str = ""  # why it cannot be read, when that is known already
 
 
 @dataclass(frozen=True)
@@ -72,27 +74,26 @@ class SessionResult:
 def sessions_of(sources: Iterable[str | Path], out: Path) -> list[Session]:
     """List the clips as given, and those of folders in the order of their names, each with a folder of its own in `out`.
 
-    The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on.
+    The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on. A folder of
+    clips that cannot be opened is an entry with its fault.
     """
     sessions, taken = [], set()
-    for clip in _clips(sources):
-        stem, number = safe_stem(clip.name), 1
+    for found in _clips(sources):
+        stem, number = safe_stem(found.path.name), 1
         while (name := stem if number == 1 else f"{stem}-{number}") in taken:
             number += 1
-        taken.add(name)
-        sessions.append(Session(clip, out / name))
+        if not found.fault:
+            taken.add(name)
+        sessions.append(Session(found.path, out / name, found.fault))
     return sessions
 
 
-def _clips(sources: Iterable[str | Path]) -> Iterator[Path]:
+def _clips(sources: Iterable[str | Path]) -> Iterator[FoundFile]:
     for source in map(Path, sources):
         if source.is_dir():
-            for place, folders, names in os.walk(source):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
-                yield from (path for path in paths if path.suffix.lower() in CLIP_SUFFIXES)
+            yield from files_in(source, CLIP_SUFFIXES)
         else:
-            yield source
+            yield FoundFile(source)
 
 
 def run_session(
@@ -105,6 +106,8 @@ def run_session(
 
     A session whose folder has the same fingerprint is skipped.
     """
+    if session.fault:
+        return SessionResult(session, "failed", fault=session.fault)
     try:
         mark = fingerprint(session, options, analyzer.classifier)
         if is_whole(session, mark):
@@ -261,11 +264,11 @@ def _write_peaks(analyzer: Analyzer, timeline: Timeline, clip: Path, options: Se
 
 
 def check_output(sessions: Sequence[Session], out: Path) -> None:
-    """Raise OutputError, before any work, unless every session's folder can be written."""
+    """Raise OutputError, before any work, unless the folder of every session without a fault can be written."""
     if out.is_file():
         raise OutputError(f"{out} is a file. Give the name of a folder.")
     inputs = {session.clip.resolve() for session in sessions}
-    for session in sessions:
+    for session in (each for each in sessions if not each.fault):
         if session.folder.exists():
             check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
         if session.folder.resolve() in inputs:

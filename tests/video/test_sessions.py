@@ -250,6 +250,33 @@ def test_every_clip_has_a_folder_of_its_own(tmp_path):
     assert [each.folder.name for each in found] == ["one", "one-2", "two", "odd name"]
 
 
+def test_a_locked_folder_of_clips_is_named_as_failed(clips, run, tmp_path, monkeypatch, capsys):
+    """The tests may run as root, to whom no folder is locked, so the system's answer is given here."""
+    locked_paths = [str(tmp_path / "in" / "locked"), str(tmp_path / "in" / "other" / "locked")]
+    for path in locked_paths:
+        Path(path).mkdir(parents=True)
+    (tmp_path / "in" / "locked.mp4").write_bytes((clips / "play.mp4").read_bytes())
+    (tmp_path / "out" / "other").mkdir(parents=True)
+    scandir = os.scandir
+
+    def locked(path):
+        if str(path) in locked_paths:  # a number where a folder is deleted
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = sessions_of([tmp_path / "in", clips / "locked.mp4"], tmp_path / "out")
+    fault = "The folder could not be opened: Permission denied."
+    assert [(each.folder.name, each.fault) for each in found if not each.fault] == [("locked", ""), ("locked-2", "")]
+    assert [each.clip.parent.name for each in found if each.fault == fault] == ["in", "other"]
+    for out in (tmp_path / "out", "memory://locked"):
+        assert run(tmp_path / "in", "--out", out, "--fps", "5") == 1
+        said = capsys.readouterr().err
+        assert f"{locked_paths[0]}: {fault}" in said
+        assert "1 written, 0 skipped because they are whole, 2 failed." in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"locked", "other"}
+
+
 def test_a_wrong_command_says_so(run, tmp_path, capsys):
     assert run(tmp_path, "--out", tmp_path / "out") == 1
     assert "No clip was found" in capsys.readouterr().err
