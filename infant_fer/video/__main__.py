@@ -45,14 +45,11 @@ def _run(options: argparse.Namespace) -> int:
         raise DatasetError(
             f"{_one_line(options.human)} is one coding for {len(clips)} clips. Give the folder of codings."
         )
+    infants = _infants(options, clips)
     if remote:
         check_url(options.out)
     else:
         check_output(sessions, Path(options.out))
-    infants = read_infants(options.infants) if options.infants else None
-    if infants is not None:
-        folders = [session.folder for session in clips] + session_folders(Path(options.out))
-        check_infants(infants, (folder.name for folder in folders))
     results: list[SessionResult] = []
     for result in _results(sessions, options):
         results.append(result)
@@ -63,9 +60,8 @@ def _run(options: argparse.Namespace) -> int:
         f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
         file=sys.stderr,
     )
-    if (options.events or options.human) and not remote and len(results) > states["failed"]:
-        for file in pool_sessions(Path(options.out), infants):
-            print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
+    if (options.events or options.human) and len(results) > states["failed"]:
+        _pool(options.out, infants)
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:
         print(
@@ -73,6 +69,32 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _infants(options: argparse.Namespace, clips: Sequence[Session]) -> dict[str, str] | None:
+    """Return the infant of each session, by its folder's name; None without a table. Raises DatasetError."""
+    if options.infants is None:
+        return None
+    if is_url(options.out) or not (options.events or options.human):
+        raise DatasetError(
+            "--infants is for the figures over all sessions, which need --events or --human, and a folder as --out."
+        )
+    infants = read_infants(options.infants)
+    folders = [session.folder for session in clips] + session_folders(Path(options.out))
+    check_infants(infants, (folder.name for folder in folders))
+    return infants
+
+
+def _pool(out: str, infants: dict[str, str] | None) -> None:
+    """Write the figures over all sessions and say where they are; of results at a URL, say that there are none."""
+    if is_url(out):
+        print(
+            f"Results at a URL are not pooled. Copy {out} into a folder and give that to python -m infant_fer.video.pooled.",
+            file=sys.stderr,
+        )
+        return
+    for file in pool_sessions(Path(out), infants):
+        print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
 
 
 def _results(sessions: Sequence[Session], options: argparse.Namespace) -> Iterator[SessionResult]:
@@ -166,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         "--infants",
         type=Path,
         metavar="CSV",
-        help="table of session (its folder's name) and infant, for the pooled figures",
+        help="table of session (its folder's name) and infant, for the figures over all sessions (--events, --human)",
     )
     parser.add_argument(
         "--explain-peaks", action="store_true", help="write the map of the clearest positive and negative frame"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from infant_fer.errors import ClipError
 from infant_fer.labels import AFFECTS
 from infant_fer.video.timeline import (
     CANNOT_SAY,
@@ -40,10 +42,10 @@ class BoutRules:
     # Where frames are sampled more seldom, it is HOLD_STEPS times their median distance.
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a negative time or margin."""
-        wrong = [name for name, value in asdict(self).items() if not value >= 0]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)} must not be negative.")
+        """Raise ClipError for a time or margin that is negative or not finite."""
+        for name, value in asdict(self).items():
+            if not 0 <= value < math.inf:
+                raise ClipError(f"{name.removesuffix('_s')} must be a finite number from 0 on; {value:g} was given.")
 
 
 def build_timeline(

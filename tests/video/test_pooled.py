@@ -122,3 +122,28 @@ def test_a_wrong_table_of_infants_is_found_before_any_clip_is_read(table, words,
     arguments = [tmp_path / "a.mp4", "--out", tmp_path / "out", "--human", coding, "--infants", infants]
     assert command.main([str(each) for each in arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_infants_are_refused_where_nothing_is_pooled(tmp_path, monkeypatch, capsys):
+    from infant_fer.video import __main__ as command
+
+    monkeypatch.setattr(command, "_results", lambda *_: pytest.fail("clips were read"))
+    clip, infants, coding = (tmp_path / name for name in ("a.mp4", "infants.csv", "a.csv"))
+    for path in (clip, infants, coding):
+        path.write_text("session,infant\na,one\n")
+    for more in (["--out", tmp_path / "out"], ["--out", "memory://infants", "--human", coding]):
+        assert command.main([str(each) for each in (clip, *more, "--infants", infants)]) == 2
+        assert capsys.readouterr().err.startswith("--infants is for the figures over all sessions, which need ")
+
+
+def test_results_at_a_url_are_said_not_to_be_pooled(tmp_path, monkeypatch, capsys):
+    from infant_fer.video import __main__ as command
+    from infant_fer.video.sessions import SessionResult
+
+    monkeypatch.setattr(command, "_results", lambda found, _: [SessionResult(each, "written") for each in found])
+    (tmp_path / "a.mp4").write_bytes(b"")
+    arguments = [str(tmp_path / "a.mp4"), "--out", "memory://pooled"]
+    assert command.main([*arguments, "--human", str(tmp_path)]) == 0
+    assert "Results at a URL are not pooled. Copy memory://pooled into a folder" in capsys.readouterr().err
+    assert command.main(arguments) == 0
+    assert "pooled" not in capsys.readouterr().err

@@ -283,3 +283,6 @@ def test_a_wrong_command_says_so(run, tmp_path, capsys):
     (tmp_path / "c.mp4").write_bytes(b"x")
     assert run(tmp_path / "c.mp4", "--out", tmp_path / "out", "--region", "middle") == 2
     assert "region" in capsys.readouterr().err
+    for value in ("-1", "nan"):
+        assert run(tmp_path / "c.mp4", "--out", tmp_path / "out", "--smoothing", value) == 2
+        assert f"smoothing must be a finite number from 0 on; {value} was given." in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from infant_fer.errors import ClipError
 from infant_fer.face import HeadPose
 from infant_fer.video.bouts import BoutRules, build_timeline, smoothed
 from infant_fer.video.timeline import CANNOT_SAY, NOT_SEEN, Event, FrameReading, FrameTable
@@ -187,6 +188,7 @@ def test_a_clip_without_frames_gives_an_empty_timeline():
     assert (result.intervals, result.summary["persons"], result.duration_s, result.infant) == ((), [], 0, None)
 
 
-def test_rules_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="margin must not be negative"):
-        BoutRules(margin=-0.1)
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_rules_that_make_no_sense_are_refused(value):
+    with pytest.raises(ClipError, match=f"^margin must be a finite number from 0 on; {value:g} was given"):
+        BoutRules(margin=value)
