@@ -136,7 +136,8 @@ def _delegate(module: str):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRA_OF:
                 raise
-            print(f"This command needs {package}: pip install 'infant_fer[{EXTRA_OF[package]}]'", file=sys.stderr)
+            how = f"pip install '.[{EXTRA_OF[package]}]' in the project's folder"
+            print(f"This command needs {package}: {how}", file=sys.stderr)
             raise typer.Exit(2) from None
         raise typer.Exit(status)
 

@@ -108,7 +108,9 @@ def test_a_package_of_an_extra_that_is_missing_is_one_sentence(words, work, pack
     monkeypatch.setattr(import_module(DELEGATED[words[0]][0]), work, import_a_part)
     monkeypatch.setitem(sys.modules, package, None)
     assert main(words) == 2
-    assert capsys.readouterr().err == f"This command needs {package}: pip install 'infant_fer[{extra}]'\n"
+    assert capsys.readouterr().err == (
+        f"This command needs {package}: pip install '.[{extra}]' in the project's folder\n"
+    )
 
 
 def test_a_module_that_no_extra_brings_is_a_fault_of_the_program(monkeypatch):
@@ -135,7 +137,7 @@ def test_commands_say_which_extra_they_need(words, _, package, extra, tmp_path):
     out = [str(tmp_path / "out") if word == "x" else word for word in words[2:]]
     run = run_without_extras(words[0], "checkpoints/infant-fer-mobile", *out)
     assert run.returncode == 2
-    assert f"needs {package}: pip install 'infant_fer[{extra}]'" in run.stderr.splitlines()[-1]
+    assert f"needs {package}: pip install '.[{extra}]' in the project's folder" in run.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
