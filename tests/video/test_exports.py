@@ -242,3 +242,24 @@ def test_the_page_says_the_state_of_the_person_that_was_chosen(tmp_path):
         page.get_by_role("button", name="0.20 s").click()
         assert "0.20 s, person 1: neutral" in page.locator("#moment").inner_text()
         browser.close()
+
+
+@pytest.mark.browser
+def test_a_clip_that_plays_is_said_at_each_new_bout_only(folder):
+    """A screen reader reads every change of the moment aloud, four a second if each progress of the player were one."""
+    play = "at => { clock = at; player.dispatchEvent(new Event('timeupdate')); return moment.textContent; }"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((folder / "report.html").as_uri())
+        page.evaluate(
+            "window.clock = 0; window.halted = false;"
+            "Object.defineProperties(player, {currentTime: {get: () => clock}, paused: {get: () => halted}});"
+        )
+        first = page.evaluate(play, 0.33)
+        assert "person 1: positive" in first
+        assert page.evaluate(play, 0.37) == first
+        assert "person 1: negative" in page.evaluate(play, 0.65)
+        page.evaluate("halted = true")
+        assert "0.70 s, person 1: negative" in page.evaluate(play, 0.7)  # where it was stopped
+        browser.close()
