@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from infant_fer.ui.uploads import CLIP_BYTES
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "SECURITY.md").read_text("utf-8")
@@ -32,3 +33,9 @@ def test_all_promises_are_found():
         "Visitors",
         "Checkpoints",
     }
+
+
+def test_the_proxies_let_the_largest_clip_through():
+    limits = [int(each) for each in re.findall(r"(?:max_size|client_max_body_size) (\d+)(?:MB|m)\b", TEXT)]
+    assert len(limits) == 2
+    assert all(each * 10**6 > CLIP_BYTES for each in limits)

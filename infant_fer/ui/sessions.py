@@ -69,8 +69,10 @@ class Session:
     origin: str = ""  # the visitor's address, for fairness among addresses
     language: str = "en"  # one of locales.LANGUAGES
     cover: Hashable = None  # in the map's tests: what is covered of the chosen face, and where the visitor guesses
+    tested: Hashable = None  # in the map's tests: the face and the checkpoint that the results on the page are of
     _photo_request: int = 0
     _reading_number: int = 0
+    _cleared_number: int = 0  # readings up to this one are forgotten
     _map_request: int = 0
     _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
     _portrait: Hashable = None  # in the lab: the newest portrait and checkpoint that were requested
@@ -202,15 +204,25 @@ class Session:
         with self._lock:
             return next((number for number, each in reversed(self.readings.items()) if each.source == source), None)
 
-    def keep_reading(self, number: int, reading: Any) -> None:
-        """Keep a reading in the list."""
+    def keep_reading(self, number: int, reading: Any) -> bool:
+        """Keep a reading in the list; False, and nothing is kept, where the list was cleared since it got its number."""
         with self._lock:
+            if number <= self._cleared_number:
+                return False
             self.readings[number] = reading
+            return True
 
     def clear_readings(self) -> None:
-        """Forget the list."""
+        """Forget the list, and what is being read for it."""
         with self._lock:
             self.readings.clear()
+            self._cleared_number = self._reading_number
+
+    @property
+    def subject(self) -> tuple[int, int]:
+        """Return what tells the chosen face from that of another photo, and from another face."""
+        with self._lock:
+            return self._photo_request, self.face_number
 
     def _show(self, report: Report | None) -> None:
         self.report = report

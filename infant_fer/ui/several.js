@@ -46,13 +46,15 @@ window.infantFerSeveral = (() => {
   const begin = (photo, checkpoint) => {
     const name = photo?.orig_name || "", [found] = uploading({ name, size: photo?.size });
     const id = found ?? newest(({ begun }) => !begun), request = sent.get(id);
+    if (request?.cleared) { sent.delete(id); return [null, "", null, checkpoint]; }
     if (request) request.begun = true;
     return [photo, name, id ?? null, checkpoint];
   };
   const add = (card) => {
     if (!card) return;
-    const file = sent.get(card.request)?.file;
+    const request = sent.get(card.request), file = request?.file;
     sent.delete(card.request);
+    if (card.cleared || request?.cleared || (card.request != null && !request)) return;  // the list was cleared meanwhile
     if (card.full) { clearTimeout(patience); fault(card.fault); stop(); next(); return; }
     if (file) { files.set(card.number, file); withdraw("unanswered", file.name); }
     insert(card);
@@ -102,7 +104,14 @@ window.infantFerSeveral = (() => {
     if (place < 0) cards.push(card); else cards[place] = card;
     draw();
   };
-  const clear = () => { stop(); cards = []; picked = []; opened = null; files.clear(); noFault(); draw(); };
+  const clear = () => {
+    stop();
+    for (const each of sent.values()) each.cleared = true;
+    clearTimeout(patience); clearTimeout(pause);
+    current = null; pause = total = done = 0;
+    progress();
+    cards = []; picked = []; opened = null; files.clear(); noFault(); draw();
+  };
   const compared = () => picked;
   const shown = () => [opened, files.has(opened)];
 

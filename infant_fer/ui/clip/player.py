@@ -76,13 +76,17 @@ RECORD_JS = f"""async () => {{
   const page = window.infantFer;
   const button = document.querySelector("#clip-record");
   if (page.recorder) {{ page.recorder.stop(); return; }}
+  if (page.asksForCamera) return;  // a second click while the browser asks
   const preview = document.querySelector("#clip-preview video");
   let stream;
+  page.asksForCamera = true;
   try {{
     stream = await navigator.mediaDevices.getUserMedia({{video: {{width: {{ideal: 640}}, height: {{ideal: 480}}}}, audio: false}});
   }} catch {{
     document.querySelector("#clip-preview p").textContent = page.words("no_recording");
     return;
+  }} finally {{
+    page.asksForCamera = false;
   }}
   const type = ["video/mp4", "video/webm"].find((each) => MediaRecorder.isTypeSupported(each)) ?? "";
   const pieces = [], recorder = page.recorder = new MediaRecorder(stream, type ? {{mimeType: type}} : {{}});

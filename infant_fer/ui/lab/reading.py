@@ -116,11 +116,15 @@ def _probabilities(registry: CheckpointRegistry, checkpoint: str, image: np.ndar
 def smallest_change(
     registry: CheckpointRegistry, session: Session, settings: LabSettings, checkpoint: str
 ) -> Iterator[str]:
-    """Yield the search for the smallest single movement that flips the answer as HTML; a newer series or search ends it."""
+    """Yield the search for the smallest single movement that flips the answer as HTML.
+
+    A newer series or search, the series' stop and another infant end it, and then nothing is shown.
+    """
     request_id, best = session.begin_interpolation(), None
     yield str(render("flip.html.j2", session.language, tried=0, most=MAIN, sentence=""))
     for tried, best in changes(settings, partial(_probabilities, registry, checkpoint)):
         if not session.is_newest_interpolation(request_id):
+            yield ""
             return
         sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
         yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))

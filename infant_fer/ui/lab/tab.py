@@ -90,7 +90,7 @@ def build_lab_tab(
         gr.Markdown(f"{number}. {t(exercise)}")
     gr.Markdown(t(SIMPLER))
     render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
-    _wire_starts(expressions, controls, render_after)
+    _wire_starts(expressions, controls, sessions, twin, render_after)
     _wire_twin(registry, sessions, photos, checkpoint, controls, twin, render_after)
     _wire_interpolation(registry, sessions, checkpoint, controls, interpolation, render_after)
 
@@ -182,23 +182,26 @@ def _wire(
     return lambda event: event.success(**render).success(**explain)
 
 
-def _wire_starts(expressions: dict[str, gr.Button], controls: Controls, render_after: Callable) -> None:
-    """Let named expressions and infants set the sliders."""
+def _wire_starts(
+    expressions: dict[str, gr.Button], controls: Controls, sessions: SessionStore, twin: _Twin, render_after: Callable
+) -> None:
+    """Let named expressions and infants set the sliders; what was found for one infant goes when another is chosen."""
 
     def on_expression(name: str):
         return lambda: list(actions_of(name).values())
 
     def on_infant(further: int):
-        def event(seed: int | None):
+        def event(seed: int | None, request: gr.Request):
+            sessions.get(request.session_hash).begin_interpolation()  # a search ends
             number = (int(seed or 0) + further) % (MOST_SEED + 1)
-            return number, *drawn_age_and_tone(number)
+            return number, *drawn_age_and_tone(number), ""
 
         return event
 
     for name, button in expressions.items():
         render_after(button.click(on_expression(name), None, controls.movements, **QUIET))
     for trigger, further in ((controls.seed.input, 0), (controls.another.click, 1)):
-        person = [controls.seed, controls.age, controls.tone]
+        person = [controls.seed, controls.age, controls.tone, twin.shown]
         render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
 
 

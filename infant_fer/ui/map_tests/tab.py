@@ -34,7 +34,7 @@ from infant_fer.ui.map_tests.view import (
     tapped,
 )
 from infant_fer.ui.private_image import PrivateImage
-from infant_fer.ui.sessions import SessionStore
+from infant_fer.ui.sessions import Session, SessionStore
 
 INTRODUCTION = (
     "A heat map is a claim about the model. **Test it**, on the face that is chosen in the Photo tab. "
@@ -87,8 +87,19 @@ def build_map_tests_tab(
     _wire_cover(registry, sessions, checkpoint, tab, cover)
     with gr.Accordion(t("How to test a heat map: five experiments, five minutes"), open=True, elem_id="map-tests"):
         tested = _lay_out_map()
-        _wire_experiments(registry, sessions, checkpoint, tested)
-        _wire_comparison(registry, sessions, checkpoint, tested)
+        results = _wire_experiments(registry, sessions, checkpoint, tested)
+        results.append(_wire_comparison(registry, sessions, checkpoint, tested))
+
+    def on_open(checkpoint: str, request: gr.Request):
+        session = sessions.get(request.session_hash)
+        return [gr.skip() if session.tested == _tested(session, checkpoint) else ""] * len(results)
+
+    tab.select(on_open, [checkpoint], results, trigger_mode="always_last", **QUIET)
+
+
+def _tested(session: Session, checkpoint: str) -> tuple:
+    """Return what a result is of: results of another face or checkpoint are not shown."""
+    return session.subject, checkpoint
 
 
 def _lay_out_cover() -> _Cover:
@@ -172,13 +183,16 @@ def _wire_cover(
 
 def _wire_experiments(
     registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
-) -> None:
-    """Lay out and wire the experiments that have one button and one result each."""
+) -> list[gr.HTML]:
+    """Lay out and wire the experiments that have one button and one result each; return the places of the results."""
+    results = []
 
     def experiment(number: int, title: str, words: str, button: str, name: str, compute, further: tuple = ()) -> None:
         def event(checkpoint: str, method: str, target: str, versus: str, request: gr.Request, *values):
             session = sessions.get(request.session_hash)
-            return compute(registry, session, checkpoint, settings_of(method, target, versus), *values)
+            session.tested = subject = _tested(session, checkpoint)
+            found = compute(registry, session, checkpoint, settings_of(method, target, versus), *values)
+            return found if subject == _tested(session, checkpoint) else ""
 
         gr.Markdown(f"### {number}. {t(title)}")
         gr.Markdown(t(words))
@@ -186,6 +200,7 @@ def _wire_experiments(
         pressed = gr.Button(t(button), size="sm", elem_id=f"test-{name}")
         shown = gr.HTML("", elem_id=f"test-{name}-result")
         pressed.click(event, inputs, [shown], show_progress_on=[shown], **COMPUTING)
+        results.append(shown)
 
     experiment(
         1, "Guess first",
@@ -209,11 +224,12 @@ def _wire_experiments(
         "Other random numbers, or the face one pixel further right, should not change the map.",
         "Repeat the map", "steady", steady_html,
     )  # fmt: skip
+    return results
 
 
 def _wire_comparison(
     registry: CheckpointRegistry, sessions: SessionStore, checkpoint: gr.Dropdown, tested: _Map
-) -> None:
+) -> gr.HTML:
     gr.Markdown(f"### 5. {t('Ask several methods')}")
     gr.Markdown(t(SEVERAL_METHODS))
     methods = [(t(method.title), name) for name, method in METHODS.items()]
@@ -233,10 +249,16 @@ def _wire_comparison(
 
     def event(checkpoint, methods, targets, others, request: gr.Request, *chosen_map):
         session = sessions.get(request.session_hash)
+        session.tested = subject = _tested(session, checkpoint)
         names = list(dict.fromkeys([checkpoint, *others]))
-        yield from compared_html(registry, session, names, methods, targets, settings_of(*chosen_map))
+        for found in compared_html(registry, session, names, methods, targets, settings_of(*chosen_map)):
+            if subject != _tested(session, checkpoint):
+                yield ""
+                return
+            yield found
 
     go.click(
         event, [checkpoint, chosen, targets, others, *tested.inputs], [shown], show_progress="hidden",
         **COMPUTING,
     )  # fmt: skip
+    return shown

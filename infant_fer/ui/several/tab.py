@@ -113,8 +113,8 @@ class SeveralEvents:
             reading = reading_of(time_stamped(report), number, session.language)
         except InfantFERError as error:
             reading = unread((name or "")[:120], number, translator(session.language)(error.sentence), session.language)
-        session.keep_reading(number, reading)
-        return card(reading, session.language) | {"request": request_id}, None
+        kept = session.keep_reading(number, reading)
+        return (card(reading, session.language) if kept else {"cleared": True}) | {"request": request_id}, None
 
     def list_shown(self, request: gr.Request):
         """List the report that the Photo tab shows unless it is listed; return what the list shows of it, or None."""
@@ -136,8 +136,7 @@ class SeveralEvents:
         if number is None:
             return None
         reading = reading_of(report, number, session.language)
-        session.keep_reading(number, reading)
-        return card(reading, session.language)
+        return card(reading, session.language) if session.keep_reading(number, reading) else None
 
     def open_one(self, opened: list, request: gr.Request):
         """Return the answer of one reading; `opened` is its number, and whether the browser has its file."""

@@ -209,7 +209,16 @@ class TestInBrowser:
         page.wait_for_selector("#cover-answer >> text=Nothing is covered.")
         page.click("#test-faithful")
         page.wait_for_selector("#test-faithful-result >> text=Hiding the marked tenth")
+        open_tab(page, "Photo")
+        page.wait_for_selector("#answer >> text=Positive expression")
+        open_tab(page, "Test the map")
+        page.wait_for_selector("#test-faithful-result >> text=Hiding the marked tenth")
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"] + 1
+        open_tab(page, "Photo")
+        upload(page, EXAMPLES / "cry.jpg")
+        page.wait_for_selector("#answer >> text=Negative expression")
+        open_tab(page, "Test the map")  # what was found for one face does not stand below another
+        page.wait_for_function("() => document.querySelector('#test-faithful-result').textContent.trim() === ''")
         assert page.faults == []
         assert set(FACE_PARTS) == {label.strip() for label in page.locator("#cover-parts label").all_inner_texts()}
 

@@ -98,6 +98,19 @@ def test_the_list_has_an_end(events, monkeypatch):
     assert events.read(photo, "b.jpg", 2, "any", VISITOR)[0]["full"]
 
 
+def test_a_photo_that_is_read_while_the_list_is_cleared_does_not_come_back(analyzer):
+    events = SeveralEvents(SimpleNamespace(analyzer=lambda name: clearing), SessionStore())
+
+    def analyze(photo, budget):
+        events.clear(VISITOR)
+        return analyzer.analyze(photo)
+
+    clearing = SimpleNamespace(analyze=analyze)
+    photo = load_photo(EXAMPLES / "smile.jpg")
+    assert events.read(photo, "a.jpg", 1, "any", VISITOR) == ({"cleared": True, "request": 1}, None)
+    assert not events.sessions.get("visitor").readings
+
+
 def test_what_is_kept_belongs_to_one_visitor(events):
     shown, _ = events.read(load_photo(EXAMPLES / "smile.jpg"), "a.jpg", 1, "any", VISITOR)
     assert "expression looks positive" in events.open_one([shown["number"], False], VISITOR)
