@@ -182,8 +182,8 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
 
     They are the majority class, logistic regression and boosted trees on blendshapes, and the label of the train face whose
     thumbnail correlates most: thumbnails resemble each other by infant more than by expression, so the last does well where
-    frames of one infant are in both. Where no face was found in `measured`, all give the frequencies of the classes. Empty
-    when a class has no face to fit on.
+    frames of one infant are in both. Where no face was found in `measured`, all give the frequencies of the classes. Where a
+    class has no face to fit on, as in whole pictures, the majority class is the only one; empty where a class has no picture.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -194,11 +194,15 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
 
     regression = LogisticRegression(C=0.3, max_iter=2000)
     trees = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.06, random_state=0)
-    truth = train.images.truth[train.found]
-    if len(np.unique(truth)) < len(measured.images.labels):
+    truth, classes = train.images.truth[train.found], len(measured.images.labels)
+    fitted = len(np.unique(truth)) == classes
+    counted = truth if fitted else train.images.truth
+    if len(np.unique(counted)) < classes:
         return {}
-    frequencies = np.bincount(truth) / len(truth)
+    frequencies = np.bincount(counted) / len(counted)
     probabilities = {"majority class": np.tile(frequencies, (len(measured), 1))}
+    if not fitted:
+        return {name: Predictions.of(measured.images, each) for name, each in probabilities.items()}
     seen, new = train.geometry[train.found, :BLENDSHAPE_COUNT], measured.geometry[:, :BLENDSHAPE_COUNT]
     for name, model in (("logistic regression", make_pipeline(StandardScaler(), regression)), ("boosted trees", trees)):
         given = model.fit(seen, truth).predict_proba(new).astype(float)

@@ -43,6 +43,8 @@ def train(options: Namespace, command: str) -> None:
             raise DatasetError(
                 f"--{name} shows private pictures in the report, which --push-to-hub would publish. Leave one away."
             )
+    if options.only_member is not None and options.push_to_hub:
+        raise DatasetError("--only-member writes no checkpoint that --push-to-hub could upload. Leave one away.")
     output = options.output or Path("checkpoints") / recipe
     check_output_folder(output)
     if recipe == INFANT_FACE:

@@ -197,6 +197,12 @@ def consistent(config: ExperimentConfig) -> ExperimentConfig:
             "--aux adds renders without a class to train: leave out mixing, --balance weighted and undersampled, --folds "
             "and --size-curve."
         )
+    if config.aux and config.data.crops == "whole":
+        raise DatasetError("--aux measures the action units of the faces that are found: leave out --crops whole.")
+    if config.size_curve and folds.average:
+        raise DatasetError(
+            "--size-curve compares single networks, and averaged folds are several: leave out --size-curve or the folds (--folds 0)."
+        )
     return config
 
 

@@ -150,7 +150,10 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
 
 
 def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, log: Log) -> TrustData | None:
-    """Return the trust data of the finished model; None where dev is too small."""
+    """Return the trust data of the finished model; None where dev is too small, or no face was looked for."""
+    if not dataset.found.any():
+        log("no trust data: they are of faces that were found, and the crops are whole pictures")
+        return None
     faces = TrustFaces(replace(dataset, images=replace(dataset.images, split=splits)).rows(dataset.found), None)
     if not can_fit(faces):
         log("no trust data: too few infants are held out in dev")

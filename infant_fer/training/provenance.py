@@ -85,7 +85,11 @@ def main_process_first() -> Iterator[None]:
 
 
 STARTED_FILE = "started.json"  # in a run's folder
-WITH_SPACES = {name.replace(" ", "_"): name for name in ("pairs across splits", "action units", "processor minutes")}
+WITH_SPACES = {
+    name.replace(" ", "_"): name
+    for name in ("pairs across splits", "average folds", "action units", "processor minutes")
+}
+OF_OLDER_RUNS = {"crops": "aligned", "rendered": "", "warped": "", "aux": "", "average folds": False}  # did not say so
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
@@ -126,6 +130,7 @@ class Provenance:
     subjects_known: bool  # whether the data identify their infants
     pairs_across_splits: dict[str, int]  # by kind of leak
     folds: int  # of the cross-validation; 0 is none
+    average_folds: bool  # the folds share train and dev alone
     repeats: int
     rendered: str  # the class that renders fill up; empty: none
     warped: str
@@ -160,6 +165,7 @@ class Provenance:
             subjects_known=images.subjects_known,
             pairs_across_splits=across.counts(),
             folds=config.folds.count,
+            average_folds=config.folds.average,
             repeats=config.folds.repeats,
             rendered=config.rendered,
             warped=config.warped,
@@ -189,7 +195,7 @@ def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> 
     if resume and file.is_file():
         before = json.loads(file.read_text("utf-8"))
         before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
-        for name, default in (("crops", "aligned"), ("rendered", ""), ("warped", ""), ("aux", "")):
+        for name, default in OF_OLDER_RUNS.items():
             before.setdefault(name, default)
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:

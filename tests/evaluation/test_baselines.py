@@ -34,3 +34,8 @@ def test_the_most_alike_train_face_gives_its_label(faces):
     assert (copied.predicted == faces.images.truth[order])[1:].all()
     assert copied.probabilities[0] == pytest.approx([1 / 3] * 3)
     assert copied.probabilities[1:].max(1) == pytest.approx(1)
+
+
+def test_whole_pictures_have_the_majority_class_to_compare_with(faces):
+    whole = replace(faces, found=np.zeros(len(faces), bool))
+    assert set(baselines(whole, whole)) == {"majority class"}

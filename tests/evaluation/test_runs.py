@@ -195,6 +195,11 @@ def test_the_report_is_whole_and_loads_nothing(finished):
         (["--recipe", "infant_face", "--repeats", "2"], "takes no --epochs, --size, --split, --repeats"),
         (["--gallery", "--push-to-hub", "me/mine"], "private pictures"),
         (["--watch", "smile.jpg", "--push-to-hub", "me/mine"], "--watch shows private pictures"),
+        (
+            ["--recipe", "infant_face", "--only-member", "1", "--push-to-hub", "me/mine"],
+            "--only-member writes no checkpoint",
+        ),
+        (["--folds", "2", "--average-folds", "--size-curve"], "--size-curve compares single networks"),
         (["--watch", "smile.jpg", "--folds", "2", "--average-folds"], "--watch follows one training"),
         (["--no-test"], "--no-test is for the recipe infant_face"),
         (["--folds", "11", "--repeats", "3", "--average-folds"], "more than the 32 models"),

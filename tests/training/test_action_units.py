@@ -142,6 +142,10 @@ def test_what_does_not_go_with_a_second_task_is_refused(config):
     with pytest.raises(DatasetError, match="leave out mixing"):
         with_auxiliary(config, "action-units")
     assert with_auxiliary(config, "none") == config
+    with pytest.raises(
+        DatasetError, match="leave out --crops whole"
+    ):  # no face is found in these, and none is measured
+        with_auxiliary(replace(CONFIG, data=replace(CONFIG.data, crops="whole")), "action-units")
     with pytest.raises(DatasetError, match=re.escape("no second task 'ages'; there are none, action-units")):
         with_auxiliary(CONFIG, "ages")
 

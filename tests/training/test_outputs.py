@@ -154,6 +154,10 @@ def test_a_run_with_an_older_record_is_continued(tmp_path):
     pairs = {"same infant": 0}
     start_run(tmp_path / "own", {"pairs across the parts": pairs}, resume=False)
     start_run(tmp_path / "own", {"pairs across splits": pairs}, resume=True)
+    with pytest.raises(
+        DatasetError, match="another average folds"
+    ):  # the folds of the other kind have seen the test split
+        start_run(tmp_path / "own", {"pairs across splits": pairs, "average folds": True}, resume=True)
     with pytest.raises(DatasetError, match="another pairs across splits"):
         start_run(tmp_path / "own", {"pairs across splits": {"same infant": 1}}, resume=True)
 

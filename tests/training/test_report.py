@@ -33,8 +33,8 @@ from tests.training.test_variants import CONFIG
 RUN = Provenance(
     command="python train.py", recipe="iface", base="tiny", data="portraits", labels=list(AFFECTS), split="holdout", crops="aligned",
     split_sha256="0" * 64, counts={name: dict.fromkeys(AFFECTS, 2) for name in ("train", "dev", "test")}, subjects_known=True,
-    pairs_across_splits={}, folds=0, repeats=1, rendered="", warped="", aux="", teacher=None, seed=0, settings=TrainingConfig(),
-    crop=CropSpec(32, 0.2), torch="2", machine="1 core", minutes=1.5,
+    pairs_across_splits={}, folds=0, repeats=1, average_folds=False, rendered="", warped="", aux="", teacher=None,
+    seed=0, settings=TrainingConfig(), crop=CropSpec(32, 0.2), torch="2", machine="1 core", minutes=1.5,
 )  # fmt: skip
 
 KEYS = (
@@ -100,13 +100,14 @@ def test_a_run_is_recorded_under_the_keys_of_metrics_json():
     assert json.loads(json.dumps(record)) == {
         **{name: getattr(RUN, name) for name in KEYS},
         "pairs across splits": {},
+        "average folds": False,
         "settings": asdict(TrainingConfig()),
         "crop": {"size": 32, "margin": 0.2},
         "action units": {"renders": figures, "dev": figures, "train renders": 45},
         "processor minutes": 2.5,
         "compared": {"seed=0": candidate.to_dict()},
     }
-    assert set(RUN.to_dict()) == {*KEYS, "pairs across splits", "settings", "crop"}
+    assert set(RUN.to_dict()) == {*KEYS, "pairs across splits", "average folds", "settings", "crop"}
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,7 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> RunResult | No
     _check_bases(context)
     _occluders(context)  # rendered once, before the processes of the members
     data = load(config.data, config.cache, log)
+    _check_rows(data, config.test)
     if config.only_member is not None:
         _train_member(config.only_member - 1, context, data)
         return None
@@ -95,6 +96,15 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> RunResult | No
     for source, share in figures["dev"].accuracy[THIS].items():
         log(f"dev {source}: {share}")
     return result
+
+
+def _check_rows(data: RecipeData, test: bool) -> None:
+    """Raise TrainingError before hours of training when there is nothing to measure on."""
+    wanted = ("train", "dev", "test") if test else ("train", "dev")
+    absent = [name for name in wanted if not (data.infants.images.split == name).any()]
+    if absent:
+        hint = " Without test rows, add --no-test." if absent == ["test"] else ""
+        raise TrainingError(f"infants.csv has no rows whose split is {' or '.join(absent)}.{hint}")
 
 
 def _fused(members: list[TrainedMember], data: RecipeData, config: RunConfig) -> InfantFaceModel:
@@ -134,6 +144,8 @@ def _teacher(config: RunConfig) -> InfantFaceModel | None:
         if config.learning.student is None:
             return None
         raise TrainingError("A student needs --teacher CHECKPOINT, such as checkpoints/infant-fer-small.")
+    if config.learning.student is None and not any(member.refinement for member in config.learning.members):
+        raise TrainingError("No network of this variant learns from a teacher. Leave out --teacher.")
     model = load_checkpoint(config.teacher).model
     if not isinstance(model, InfantFaceModel):
         raise TrainingError(f"{config.teacher} is no checkpoint of the project's own architecture.")

@@ -12,6 +12,7 @@ import torch
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.errors import TrainingError
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
@@ -258,3 +259,16 @@ def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed
     train_members(TrainingContext.of(replace(resumed.config, learning=other)), data)
     after = step_times(resumed.config)
     assert [step for step in after if after[step] != resumed.before[step]] == [(2, "fine-tuned")]
+
+
+def test_rows_to_measure_on_are_looked_for_before_the_training(data_folder):
+    data = load(data_folder, data_folder / "cache", log=lambda _: None)
+    without = replace(data, infants=data.infants.rows(data.infants.images.split != "test"))
+    with pytest.raises(TrainingError, match=r"no rows whose split is test\. Without test rows, add --no-test"):
+        recipe_run._check_rows(without, test=True)
+    recipe_run._check_rows(without, test=False)
+
+
+def test_a_teacher_of_whom_no_network_learns_is_refused(finished, data_folder):
+    with pytest.raises(TrainingError, match="Leave out --teacher"):
+        recipe_run.run(small_run(data_folder, "taught", teacher=finished[0]), log=lambda _: None)
