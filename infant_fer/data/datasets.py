@@ -24,7 +24,7 @@ from infant_fer.data.labeled_images import (
     own_subjects,
 )
 from infant_fer.data.published import read_published
-from infant_fer.data.tables import read_subjects, read_table
+from infant_fer.data.tables import SUBJECTS_FILE, read_subjects, read_table
 from infant_fer.errors import DatasetError
 from infant_fer.files import PICTURE_SUFFIXES, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
@@ -64,6 +64,7 @@ def read_labeled_images(
     if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return read_table(table, classes, pictures)
     if os.path.isdir(path) and (published := read_published(path, classes)) is not None:
+        _refuse_subjects([SUBJECTS_FILE] if (path / SUBJECTS_FILE).exists() else [], source)
         return published
     if os.path.isdir(path):
         found, locked = folder_files(path)
@@ -81,7 +82,17 @@ def read_labeled_images(
 
 def _from_archive(archive: Path, source: str | Path, classes: Sequence[str] | None) -> LabeledImages:
     members = archive_members(archive)
+    _refuse_subjects(members, source)
     return _from_layout([((archive, name), PurePosixPath(name).parts) for name in members], source, classes, ())
+
+
+def _refuse_subjects(names: Sequence[str], source: str | Path) -> None:
+    """Raise DatasetError where a table of subjects would be passed over, and one infant fall on both sides of a split."""
+    if any(PurePosixPath(name).name == SUBJECTS_FILE for name in names):
+        raise DatasetError(
+            f"{printable(source)} holds {SUBJECTS_FILE}, which is read in a folder of pictures only. "
+            "Unpack an archive, or remove the table."
+        )
 
 
 def _from_layout(

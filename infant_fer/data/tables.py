@@ -28,6 +28,7 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS, canonical_label
 
 FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "group", "infant")
+SUBJECTS_FILE = "subjects.csv"  # which infant each picture shows
 NO_CLASS = ("", "mixed", "unusable")  # rows that say so have no label
 VOTES = "p_"  # columns p_<class> hold a distribution
 MAX_SUBGROUPS = 8  # a column with more values is no subgroup
@@ -74,7 +75,7 @@ def read_subjects(pictures: LabeledImages, folder: Path) -> LabeledImages:
 
     A file is given by its path in the folder, or by the end of one that no other picture shares. Raises DatasetError.
     """
-    table = folder / "subjects.csv"
+    table = folder / SUBJECTS_FILE
     if not table.is_file():
         return pictures
     subjects: dict[str, str] = {}

@@ -333,3 +333,9 @@ def test_a_table_that_is_not_there_is_said_without_an_error_number(tmp_path):
 
     with pytest.raises(DatasetError, match=r"infants\.csv could not be read: No such file or directory\.$"):
         read_rows(tmp_path / "infants.csv")
+
+
+def test_a_table_of_subjects_is_never_passed_over(tmp_path):
+    archive = write_zip(tmp_path / "pictures.zip", dict.fromkeys(("Pos1.jpg", "Neg1.jpg", "subjects.csv"), b""))
+    with pytest.raises(DatasetError, match=r"holds subjects\.csv, which is read in a folder of pictures only"):
+        read_labeled_images(archive)
