@@ -1,4 +1,4 @@
-"""How are files written for a user? Atomically, checked before the work, and never over other programs' files."""
+"""How are a user's files found and written? Atomically, checked before the work, and never over other programs' files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
@@ -176,3 +177,26 @@ def _as_output_error(path: Path, numbers: tuple[int, ...] = ()) -> Iterator[None
             raise
         advice = " Free some space and start again." if error.errno == errno.ENOSPC else ""
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.{advice}") from error
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file, or a folder that could not be opened, then with its `fault`."""
+
+    path: Path
+    fault: str = ""
+
+
+def files_in(folder: Path, suffixes: Collection[str]) -> Iterator[FoundFile]:
+    """Yield the files below a folder whose suffix, in small letters, is one of `suffixes`; hidden files and folders are left out.
+
+    Each folder's files come in the order of their names, before those of the folders in it. Folders that cannot be opened
+    come last. Links to files are among the files, also where they lead nowhere.
+    """
+    faults: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=faults.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        yield from (FoundFile(path) for path in paths if path.suffix.lower() in suffixes)
+    for fault in faults:
+        yield FoundFile(Path(os.fsdecode(fault.filename)), f"The folder could not be opened: {fault.strerror}.")

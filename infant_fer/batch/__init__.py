@@ -18,8 +18,7 @@ from tqdm import tqdm
 from infant_fer import __version__
 from infant_fer.batch.writers import WRITERS, FileResult, PhotoFile, csv_writer, standard_output
 from infant_fer.errors import ImageError, InfantFERError, OutputError
-from infant_fer.files import check_output_file
-from infant_fer.folders import files_in
+from infant_fer.files import check_output_file, files_in
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import one_torch_thread

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from infant_fer.errors import ClipError, DatasetError, InfantFERError, OutputError
-from infant_fer.files import check_output_folder, replace_folder, write_atomically
-from infant_fer.folders import FoundFile, files_in
+from infant_fer.files import FoundFile, check_output_folder, files_in, replace_folder, write_atomically
 from infant_fer.images import encode_png, printable
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import EXPORTERS, export, safe_stem
