@@ -120,7 +120,7 @@ window.infantFerSeveral = (() => {
     `<button type="button" class="card-open" aria-label="${escape(`${words("open")} ${card.title}: ${card.headline}`)}">` +
     (card.picture ? `<img src="${card.picture}" alt="">` : `<span class="card-none">–</span>`) + `</button>` +
     `<figcaption><b>${escape(card.headline)}</b>${card.confidence && card.label !== "unclear" ? ` ${Math.round(card.confidence * 100)} %` : ""}${card.verdict === "caution" ? ` <span class="caution">${words("with_caution")}</span>` : ""}` +
-    `<span class="card-title">${breakable(escape(card.title))}</span>${withBox ? `<label><input type="checkbox" class="card-pick"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
+    `<span class="card-title">${breakable(escape(card.title))}</span>${withBox ? `<label><input type="checkbox" class="card-pick" aria-label="${words("compare")}: ${escape(card.title)}"${picked.includes(card.number) ? " checked" : ""}> ${words("compare")}</label>` : ""}</figcaption></figure>`;
   const drawTray = () => {
     const tray = $("#tray .tray-cards");
     if (!tray) return;
@@ -138,7 +138,10 @@ window.infantFerSeveral = (() => {
     const by = { number: (a, b) => a.number - b.number, title: (a, b) => a.title.localeCompare(b.title, undefined, { numeric: true }),
       verdict: (a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict) || a.number - b.number, confidence: (a, b) => a.confidence - b.confidence || a.number - b.number,
       label: (a, b) => LABELS.indexOf(a.label) - LABELS.indexOf(b.label) || b.confidence - a.confidence || a.number - b.number };
+    const focused = grid.contains(document.activeElement) && document.activeElement, kind = focused && [...focused.classList].find((name) => name.startsWith("card-"));
+    const number = focused && focused.closest(".card")?.dataset.number;
     grid.innerHTML = shown.sort(by[order]).map((card) => html(card, true)).join("");
+    if (kind && number) grid.querySelector(`.card[data-number="${number}"] .${kind}`)?.focus({ preventScroll: true });  // the keyboard goes on from there
     $(".several-tools").hidden = cards.length === 0;
     $(".several-two").disabled = picked.length !== 2;
   };
@@ -196,7 +199,6 @@ window.infantFerSeveral = (() => {
       draw();
     }
   });
-  document.addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && event.target.matches?.(".several-drop")) { event.preventDefault(); $("#several-files").click(); } });
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => {
     if (!inside(event, "#several, #several-list")) return;
     event.preventDefault();

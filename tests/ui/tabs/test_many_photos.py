@@ -32,8 +32,13 @@ def test_many_photos_become_a_grid_of_which_two_are_compared(visit, page_server,
     sort_and_filter_several(page)
     stop_several(page)
     the_opened_photo_is_explained(page)
-    for number in (1, 2):
-        page.locator(".several-grid .card-pick").nth(number).check()
+    page.focus("#several-files")
+    assert page.evaluate("getComputedStyle(document.querySelector('.several-drop')).outlineStyle") == "solid"
+    for number in (1, 2):  # by the keyboard, which goes on from where it was
+        page.locator(".several-grid .card-pick").nth(number).focus()
+        page.keyboard.press("Space")
+        chosen = page.locator(".several-grid .card").nth(number).get_attribute("data-number")
+        assert page.evaluate("document.activeElement.closest('.card').dataset.number") == chosen
     page.click(".several-two")
     page.wait_for_selector(".comparison .difference")
     assert page.locator(".comparison img").count() == 2
