@@ -159,11 +159,11 @@ def test_the_tab_in_a_browser(page_server, webm, tmp_path):
         assert page.locator("#clip-view").bounding_box()["y"] < settings["y"]  # the result comes first
         page.set_viewport_size(DESKTOP)
         page.evaluate(
-            "() => { window.asked = 0; "
-            "navigator.mediaDevices.getUserMedia = () => { window.asked += 1; return new Promise(() => {}); }; }"
+            "() => { window.cameraRequests = 0; "
+            "navigator.mediaDevices.getUserMedia = () => { window.cameraRequests += 1; return new Promise(() => {}); }; }"
         )
         page.dblclick("#clip-record")  # while the browser asks: a second camera would stay on after Stop
-        assert page.evaluate("window.asked") == 1
+        assert page.evaluate("window.cameraRequests") == 1
         page.click("#clip-explain")
         page.wait_for_selector("#photo img, #landmarks img")
         page.get_by_text("The expression looks positive").first.wait_for()
