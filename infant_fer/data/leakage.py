@@ -67,11 +67,11 @@ def trainable_rows(dataset: AlignedDataset, whole_pictures: bool, log: Callable[
 
 
 def with_joined_subjects(dataset: AlignedDataset, log: Callable[[str], None]) -> AlignedDataset:
-    """Return the rows with subjects that are joined where near-duplicates show two to be one."""
+    """Return the rows with subjects that are joined where equal files or near-duplicates show two to be one."""
     if not dataset.images.subjects_known:
         log("the data set does not identify its infants: only near-duplicates are kept together")
-    subject = joined_subjects(dataset.images.subject, near_pairs(luminance_crops(dataset.crops)))
-    return replace(dataset, images=replace(dataset.images, subject=subject))
+    pairs = np.concatenate([_equal_pairs(dataset.images.digests()), near_pairs(luminance_crops(dataset.crops))])
+    return replace(dataset, images=replace(dataset.images, subject=joined_subjects(dataset.images.subject, pairs)))
 
 
 def leaks(images: LabeledImages, splits: np.ndarray, luminance: torch.Tensor) -> Leaks:
@@ -101,6 +101,12 @@ def refuse_leaks(found: Leaks, allowed: bool) -> None:
             f"Train, dev and test are not apart: {found}. Use --split subject, --drop-leaks to train without them, "
             "or --allow-leakage to go on all the same."
         )
+
+
+def _equal_pairs(digests: np.ndarray) -> np.ndarray:
+    """Return (N, 2) ints, each row with the first of the same digest: thumbnails of one grey tell of no likeness."""
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    return np.stack([first[number], np.arange(len(digests))], 1)
 
 
 def unlike(luminance: torch.Tensor, held_out: torch.Tensor) -> np.ndarray:

@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from infant_fer.data import leakage
-from infant_fer.data.labeled_images import LabeledImages, one_hot
-from infant_fer.data.leakage import joined_subjects, leaks, near_pairs, refuse_leaks, without_leaks
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
+from infant_fer.data.leakage import (
+    joined_subjects,
+    leaks,
+    near_pairs,
+    refuse_leaks,
+    with_joined_subjects,
+    without_leaks,
+)
 from infant_fer.data.splits import check_classes, folds, fraction, read_split, split, write_split
 from infant_fer.errors import DatasetError
 
@@ -221,6 +228,17 @@ def test_leaks_can_be_left_out_of_what_is_trained_on():
     assert without_leaks(set_, splits).tolist() == ["", "", "", "dev", "test", "test"]
     apart = np.array(["train", "dev", "test", "train", "test", "dev"])
     assert without_leaks(set_, apart).tolist() == apart.tolist()
+
+
+def test_blank_pictures_of_one_file_are_one_subject(tmp_path):
+    for name, content in {"a": b"blank", "b": b"blank", "c": b"blank too"}.items():
+        (tmp_path / name).write_bytes(content)
+    set_ = pictures([0, 1, 2], ["a", "b", "c"], contents=[str(tmp_path / name) for name in "abc"])
+    crops, nothing = np.full((3, 48, 48, 3), 128, np.uint8), np.zeros((3, 0), np.float32)
+    blank = AlignedDataset(set_, crops, nothing, nothing, np.zeros(3, bool))
+    joined = with_joined_subjects(blank, lambda _: None).images
+    assert joined.subject.tolist() == ["a", "a", "c"]
+    assert without_leaks(joined, np.array(["train", "dev", "train"])).tolist() == ["", "dev", "train"]
 
 
 def test_a_fraction_of_the_train_part_keeps_infants_whole():
