@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -16,12 +17,14 @@ from gradio.queueing import Event, EventQueue, Queue
 from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
 from gradio.utils import error_payload, run_coro_in_background
+from gradio_client.utils import is_file_obj, traverse
 
 from infant_fer.errors import InfantFERError
 from infant_fer.locales import translator
 from infant_fer.ui.compute import CORES, release_free_memory
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
+from infant_fer.ui.uploads import UNREAD_SECONDS, delete_upload, keep_upload, uploaded_file
 
 MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or streams
 MAX_WAITING_IN_ALL, MAX_WAITING_BYTES = 200, 128 * 2**20
@@ -32,6 +35,7 @@ LIVE_TURN_SECONDS = 20.0  # after which a stream gives way to one that waits, an
 LIVE_IDLE_SECONDS = 5.0  # without a frame, after which a stream has ended
 RELEASE_SECONDS = 5.0  # between two releases of memory while nothing runs
 MAX_UNFETCHED = 128  # messages of one visitor; a stream's have a picture each
+KEPT_SECONDS = UNREAD_SECONDS / 5  # between two marks that the uploads of waiting events are still needed
 UNFETCHED_SECONDS = 60.0  # how long an answer waits for its visitor
 
 
@@ -87,7 +91,10 @@ class RobustQueue(Queue):
             self.stopped = self.closed  # Gradio's own task leaves it stopped
 
     async def push(self, body, request, username):
-        """Queue an event. One visitor has one stream and MAX_WAITING_OF_ONE waiting events; who finds no place gets BUSY."""
+        """Queue an event. One visitor has one stream and MAX_WAITING_OF_ONE waiting events; who finds no place gets BUSY.
+
+        At a place of `GuardedBlocks.newest_only` a visitor's newer event ends the older ones.
+        """
         function = get_fn(self.blocks, None, body)
         everywhere = self._waiting()
         own = [event for event in everywhere if event.session_hash == body.session_hash]
@@ -95,8 +102,13 @@ class RobustQueue(Queue):
             for event in (*own, *self._running()):
                 if event.streaming and event.session_hash == body.session_hash:
                     await self._end(event)
+        elif stop_older := self.blocks.stops_older.get(function.concurrency_id):
+            stop_older(body.session_hash)
+            for event in own:
+                if event.concurrency_id == function.concurrency_id:
+                    await self._end(event)
         elif len(own) >= MAX_WAITING_OF_ONE:
-            return False, BUSY, "queue_full"
+            return False, _busy(request), "queue_full"
         for waiting, full in (
             ([event for event in everywhere if event.concurrency_id == function.concurrency_id], _is_full),
             (everywhere, _are_too_many),
@@ -104,8 +116,8 @@ class RobustQueue(Queue):
             if full(waiting, request):
                 displaced = _of_the_largest_crowd(waiting, _address(request))
                 if displaced is None:
-                    return False, BUSY, "queue_full"
-                await self._end(displaced, BUSY)
+                    return False, _busy(request), "queue_full"
+                await self._end(displaced, _busy(displaced.request))
         return await super().push(body, request, username)
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
@@ -183,11 +195,13 @@ class RobustQueue(Queue):
         return [event for job in self.active_jobs if job is not None for event in job]
 
     async def _end(self, event: Event, words: str = "") -> None:
-        """End a stream, or an event that waits: with an error if there are `words` for one."""
+        """End a stream, or an event that waits, whose uploads go: with an error if there are `words` for one."""
         if event in self._running():
             _close(event)
             return
         await self.remove_from_queue(event._id)
+        for file in _uploads(event):
+            delete_upload(file)
         output = error_payload(gr.Error(words, print_exception=False), True) if words else {}
         self.send_message(event, ProcessCompletedMessage(output=output, success=not words))
 
@@ -197,12 +211,16 @@ class RobustQueue(Queue):
         self.sent_at.pop(session_hash, None)
 
     async def _sweep(self) -> None:
-        released = 0.0
+        released = kept = 0.0
         while not self.closed:
             await asyncio.sleep(1)
             now = time.monotonic()
             self.end_streams(now)
             self.forget_unfetched(now)
+            if now - kept > KEPT_SECONDS:
+                kept = now
+                for file in (each for event in self._waiting() for each in _uploads(event)):
+                    keep_upload(file)
             patience = RELEASE_SECONDS * (10 if self.event_ids_to_events else 1)
             if self.last_sent > released and now - released > patience:
                 released = now
@@ -217,6 +235,18 @@ def _close(event: Event) -> None:
 
 def _address(request) -> str:
     return request.client.host if request.client else ""
+
+
+def _busy(request) -> str:
+    """Return BUSY in the language of the one who asks."""
+    return translator(language_of(request))(BUSY)
+
+
+def _uploads(event: Event) -> list[Path]:
+    """Return the files of the upload folder that an event names."""
+    named: list[dict] = []
+    traverse(event.data.data if event.data else [], named.append, is_file_obj)
+    return [file for each in named if (file := uploaded_file(each["path"]))]
 
 
 def _is_full(waiting: list[Event], request) -> bool:
@@ -252,6 +282,14 @@ class GuardedBlocks(gr.Blocks):
 
     The sentence of a gr.Error or an InfantFERError, which may be a locales.Message, is said in the visitor's language.
     """
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.stops_older: dict[str, Callable[[str], object]] = {}
+
+    def newest_only(self, place: str, stop: Callable[[str], object]) -> None:
+        """Let a visitor's newer event at a concurrency id end the older ones: one that runs by `stop`, called with the session."""
+        self.stops_older[place] = stop
 
     def queue(self, *args, **options):
         """Set up the queue as Gradio does, with our class and its limits."""

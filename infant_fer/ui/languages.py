@@ -128,6 +128,7 @@ BROWSER_WORDS = {
     "not_a_photo": "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC.",
     "too_large": "The photo is larger than 12 MB. Save it smaller and try again.",
     "clip_too_large": f"The clip is larger than {CLIP_BYTES // 10**6} MB. Save it shorter or smaller and try again.",
+    "clip_waits": "The clip waits until it can be read.",
     "no_clipboard": "The browser did not let the page read the clipboard. Allow it beside the address, or choose the file.",
     "empty_clipboard": "There is no picture in the clipboard. Copy one first.",
     "several_tab": "Several",

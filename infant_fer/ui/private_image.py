@@ -7,17 +7,16 @@ import binascii
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import gradio as gr
 import numpy as np
 from gradio.data_classes import FileData, ImageData, ListFiles
-from gradio.utils import get_upload_folder
 
 from infant_fer.errors import ImageError
 from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
 from infant_fer.locales import Message
+from infant_fer.ui.uploads import delete_upload, uploaded_file
 
 MAX_NAME = 120  # letters of a file's name that are kept
 MAX_TOGETHER = 16  # photos of one request
@@ -128,17 +127,13 @@ def read_and_delete(path: str | None, limit: int) -> bytes:
 
     Anything outside the folder is refused unread. Raises ImageError.
     """
-    root, file = Path(get_upload_folder()).resolve(), Path(path or "").resolve()
-    if root not in file.parents:
+    file = uploaded_file(path)
+    if file is None:
         raise ImageError(UPLOADS_ONLY)
     try:
         with file.open("rb") as stream:
-            data = stream.read(limit + 1)
+            return stream.read(limit + 1)
     except OSError:
         raise ImageError("The file is no longer on the server. Please choose it again.") from None
     finally:
-        file.unlink(missing_ok=True)
-        for folder in file.parents[: len(file.parents) - len(root.parents) - 1]:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-    return data
+        delete_upload(file)

@@ -7,21 +7,19 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from gradio.state_holder import SessionState, StateHolder
-from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from infant_fer.ui.event_queue import KeepsNothing
 from infant_fer.ui.languages import I18N, FallbackLanguage
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD, RequestGuard, allowed_hosts, log_failure
 from infant_fer.ui.style import CSS, HEAD, THEME
-from infant_fer.ui.uploads import CLIP_BYTES, separate_uploads, stored_bytes
+from infant_fer.ui.uploads import CLIP_BYTES, separate_uploads, stored_bytes, upload_folder
 
 MAX_THREADS = 48  # of events; what the page consists of is served by other threads
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
@@ -41,7 +39,7 @@ def launch(
         RequestGuard,
         hosts=hosts,
         any_address=any_address,
-        stored_bytes=lambda: stored_bytes(Path(get_upload_folder())),
+        stored_bytes=lambda: stored_bytes(upload_folder()),
     )
     logging.getLogger("uvicorn.error").addFilter(_short_failures)
     with _without_proxy():

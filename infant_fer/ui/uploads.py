@@ -99,6 +99,36 @@ def delete_abandoned(root: Path) -> None:
                 os.close(held)
 
 
+def upload_folder() -> Path:
+    """Return the folder into which Gradio writes uploads."""
+    from gradio.utils import (
+        get_upload_folder,
+    )  # here, as importing Gradio takes seconds and the private folder comes first
+
+    return Path(get_upload_folder())
+
+
+def uploaded_file(path: str | None) -> Path | None:
+    """Return a file of the upload folder by the path that a browser names, or None for anything outside the folder."""
+    root, file = upload_folder().resolve(), Path(path or "").resolve()
+    return file if root in file.parents else None
+
+
+def delete_upload(file: Path) -> None:
+    """Delete an `uploaded_file` with its folders, if it is there."""
+    root = upload_folder().resolve()
+    with suppress(OSError):  # a folder of that name, or one that holds more
+        file.unlink(missing_ok=True)
+        for folder in file.parents[: len(file.parents) - len(root.parents) - 1]:
+            folder.rmdir()
+
+
+def keep_upload(file: Path) -> None:
+    """Let an `uploaded_file` that waits to be read count as new, so that `delete_unread` passes over it."""
+    with suppress(OSError):  # read and deleted meanwhile
+        os.utime(file)
+
+
 def delete_unread(folder: Path, seconds: float) -> None:
     """Delete files and empty folders that are older than that: uploads nobody read, and those that broke off."""
     before = time.time() - seconds
@@ -125,12 +155,11 @@ def separate_uploads(app) -> None:
     Gradio names an upload's folder after its content, so that of two visitors with the same photo the second would lose
     it when the first one's is read and deleted.
     """
-    from gradio.utils import get_upload_folder
 
     class WithSeparateUploads(type(app)):  # type: ignore[misc]
         @property
         def uploaded_file_dir(self) -> str:
-            return str(Path(get_upload_folder()) / secrets.token_hex(16))
+            return str(upload_folder() / secrets.token_hex(16))
 
     app.__class__ = WithSeparateUploads
 

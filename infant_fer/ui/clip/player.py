@@ -11,7 +11,7 @@ from infant_fer.video.timeline import Timeline
 
 RECORD_SECONDS = 180  # as long as a clip may be
 
-# The clip stays in the browser's memory as window.infantFer.clip: the server deletes its copy as soon as it is read, so
+# The clip stays in the browser's memory as window.infantFer.clip once it is uploaded: the server deletes its copy as soon as it is read, so
 # the player and the single frames use the visitor's own. A File of the page's only field for clips is kept, however it came.
 KEEP_JS = (
     f"() => {{\n  const MAX_BYTES = {CLIP_BYTES};"
@@ -21,11 +21,11 @@ KEEP_JS = (
   page.keepsClips = true;
   const say = (text) => { document.querySelector("#clip-preview p").textContent = text; };
   const failed = (key) => say(page.words(key === "too_large" ? "clip_too_large" : key));
-  page.senders.push({field: "clip-file", owns: (file) => page.same(file, page.clip), failed});
+  page.senders.push({field: "clip-file", owns: (file) => page.same(file, page.chosenClip), failed});
   const keep = (event, files) => {
     if (!files?.length || !event.target.closest?.("#clip-file")) return;
     say("");
-    if (files[0].size <= MAX_BYTES) { page.clip = files[0]; return; }
+    if (files[0].size <= MAX_BYTES) { page.chosenClip = files[0]; return; }
     event.preventDefault(); event.stopImmediatePropagation();
     failed("too_large");
     if (event.target.value) event.target.value = "";
@@ -41,6 +41,15 @@ KEEP_JS = (
   });
 }"""
 )
+
+# When a clip is uploaded: it takes the place of the one before, and waits where other visitors' clips are read.
+UPLOADED_JS = """() => {
+  const page = window.infantFer, line = document.createElement("p");
+  page.clip = page.chosenClip;
+  line.role = "status";
+  line.textContent = page.words("clip_waits");
+  return `<div class="ife">${line.outerHTML}</div>`;
+}"""
 
 # Returns the frame of the timeline's moment as the value of an image component, or null where the browser cannot show it.
 FRAME_JS = """async (image, ...rest) => {

@@ -13,25 +13,24 @@ from pathlib import Path
 import gradio as gr
 from gradio.context import Context
 from gradio.events import Dependency
-from gradio.utils import get_upload_folder
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import ClipError, ImageError, InfantFERError
 from infant_fer.images import Photo
 from infant_fer.locales import Translate, translator
 from infant_fer.report_html import fault_html
-from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, RECORD_SECONDS, view_html
+from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, RECORD_SECONDS, UPLOADED_JS, view_html
 from infant_fer.ui.clip.upload import PrivateClip, UploadedClip
 from infant_fer.ui.compute import MAP, TURNS
 from infant_fer.ui.downloads import SAVE_JS, as_download
-from infant_fer.ui.event_queue import CORES
+from infant_fer.ui.event_queue import CORES, GuardedBlocks
 from infant_fer.ui.languages import choices, language_of
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.tab import PhotoTab, created
 from infant_fer.ui.photo.view import read_photo, user_error
 from infant_fer.ui.private_image import PrivateImage
 from infant_fer.ui.sessions import Session, SessionStore
-from infant_fer.ui.uploads import CLIP_BYTES
+from infant_fer.ui.uploads import CLIP_BYTES, upload_folder
 from infant_fer.video.analysis import REGIONS, ClipAnalysis, Progress, VideoSettings
 from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipLimits, ClipSettings
@@ -150,6 +149,15 @@ class ClipEvents:
         """Return whether the visitor is still there; one without a session is as long as the request."""
         return not request.session_hash or request.session_hash in self.sessions
 
+    def stop_older(self, session_hash: str) -> None:
+        """Let the clip that is read end, because a newer one of the same visitor waits."""
+        if session_hash in self.sessions:
+            self.sessions.get(session_hash).begin_clip()
+
+    def missed(self, request: gr.Request) -> str:
+        """Return the view where a clip found no place."""
+        return _line(translator(language_of(request))(IDLE))
+
     def stop(self, request: gr.Request) -> list:
         """Let the clip that is read end; return values for view, stop button and actions."""
         session = self.sessions.get(request.session_hash)
@@ -181,7 +189,10 @@ class ClipEvents:
 def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts) -> Dependency:
     private, checkpoint = {"api_visibility": "private"}, photo_tab.settings.checkpoint
     quiet = {**private, "show_progress": "hidden"}
-    parts.file.upload(
+    root: GuardedBlocks = Context.root_block
+    root.newest_only("clip", events.stop_older)
+    parts.file.upload(None, None, parts.view, js=UPLOADED_JS, **private)
+    read = parts.file.upload(
         events.read,
         [parts.file, *parts.settings, checkpoint],
         [parts.file, parts.view, parts.stop, parts.actions],
@@ -190,6 +201,7 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
         trigger_mode="multiple",  # every upload is taken, and so deleted, even while another is read
         **quiet,
     )
+    read.failure(events.missed, None, parts.view, queue=False, **quiet)
     parts.stop.click(events.stop, None, [parts.view, parts.stop, parts.actions], queue=False, **quiet)
     parts.record.click(None, None, None, js=RECORD_JS, **private)
     explained = parts.explain.click(
@@ -197,7 +209,7 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
     )
     saved = parts.save.click(events.save, [parts.choice], [parts.payload], **quiet)
     saved.success(None, [parts.payload], None, js=SAVE_JS, **private)
-    Context.root_block.load(None, None, None, js=KEEP_JS, **private)
+    root.load(None, None, None, js=KEEP_JS, **private)
     return explained
 
 
@@ -247,6 +259,6 @@ def _timeline(session: Session) -> Timeline:
 
 def _folder() -> str:
     """Return the private folder for uploads, which is in memory where there is one."""
-    folder = Path(get_upload_folder())
+    folder = upload_folder()
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)

@@ -1,0 +1,25 @@
+"""A clip that is chosen while another is read takes its place at once, through the page's own queue."""
+
+import time
+
+from tests.ui.browser import IN_BROWSER
+from tests.video.clips import encoded, plain
+
+pytestmark = IN_BROWSER
+
+
+def test_a_newer_clip_ends_the_reading_of_the_older_one(visit, tmp_path):
+    clips = {"long.mkv": range(0, 170_000, 100), "short.mkv": range(0, 500, 100)}
+    for name, times in clips.items():
+        (tmp_path / name).write_bytes(encoded(plain(len(times)), "matroska", times_ms=times))
+    page = visit()
+    page.get_by_role("tab", name="Clip").click()
+    page.set_input_files("#clip-file input[type=file]", str(tmp_path / "long.mkv"))
+    page.locator("#clip-view", has_text="s of the clip are read").wait_for()
+    began = time.monotonic()
+    page.set_input_files("#clip-file input[type=file]", str(tmp_path / "short.mkv"))
+    page.wait_for_selector("#clip-view iframe", timeout=30_000)
+    assert "short.mkv" in page.frame_locator("#clip-view iframe").locator("body").inner_text()
+    assert page.evaluate("infantFer.clip.name") == "short.mkv"
+    assert time.monotonic() - began < 30
+    assert page.faults == []
