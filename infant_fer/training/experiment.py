@@ -30,7 +30,7 @@ from infant_fer.training.minority import with_renders, with_warped
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
 from infant_fer.training.trainer import FitRun, fit
-from infant_fer.training.watching import WatchedFace, read_frames, watched_faces
+from infant_fer.training.watching import WatchedFace, digest, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.store import TrustData
 
@@ -110,7 +110,8 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     provenance = Provenance.of(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
-            start_run(config.run_folder, provenance.to_dict(), config.resume)
+            description = {**provenance.to_dict(), "watch": digest(watched)}
+            provenance = replace(provenance, resumed=start_run(config.run_folder, description, config.resume) or None)
     task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched, task)
     learned = task.detach(base, dataset.rows((splits == "dev") & dataset.found)) if task else None

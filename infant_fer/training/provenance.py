@@ -144,6 +144,7 @@ class Provenance:
     action_units: ActionUnitFigures | None = None
     minutes: float | None = None
     processor_minutes: float | None = None  # of a shared machine, too
+    resumed: bool | None = None  # True: the minutes are those since the run was resumed
 
     @classmethod
     def of(
@@ -185,14 +186,16 @@ class Provenance:
         return {name: value for name, value in plain.items() if value is not None or name == "teacher"}
 
 
-def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> None:
+def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> bool:
     """Record what the run in `folder` is, after deleting the steps of an earlier one, which a later resume would take up.
 
+    Return whether an earlier one is continued.
     `description` is what Provenance.to_dict returns. Raises DatasetError when the run to resume differs in anything but
     MAY_DIFFER, and OutputError when the folder holds what no run has written.
     """
     file, description = folder / STARTED_FILE, json.loads(json.dumps(description))
-    if resume and file.is_file():
+    continued = resume and file.is_file()
+    if continued:
         before = json.loads(file.read_text("utf-8"))
         before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
         for name, default in OF_OLDER_RUNS.items():
@@ -207,3 +210,4 @@ def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> 
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, json.dumps(description, indent=1))
+    return continued

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 
 from infant_fer.data.labeled_images import ITEM_HEADS, AlignedDataset
@@ -96,7 +97,8 @@ def _run_step(
         folder = run.folder.parent / WATCH_FOLDER
         trainer.add_callback(MapsPerEpoch(base, run.watched, folder, run.folder.name, trainer.average))
     continued = get_last_checkpoint(run.folder) if run.resume and run.folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=continued)
+    if not (continued and trainer.was_stopped(Path(continued))):
+        trainer.train(resume_from_checkpoint=continued)
     if settings.keep == "last" and trainer.average is not None:
         base.model.load_state_dict(trainer.average.module.state_dict())
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # predictions are float32
@@ -172,6 +174,17 @@ class ExpressionTrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None):
         data = self.train_dataset if train_dataset is None else train_dataset
         return EpochSampler(data.images.target.argmax(1), self.settings.sampler, self.args.seed)
+
+    def was_stopped(self, checkpoint: Path) -> bool:
+        """Return whether early stopping has ended the training at a checkpoint; if so, the best epoch's weights are taken."""
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        counter = state.stateful_callbacks.get(EarlyStoppingCallback.__name__, {}).get("attributes", {})
+        patience = self.settings.early_stopping
+        if not patience or counter.get("early_stopping_patience_counter", 0) < patience:
+            return False
+        self.state = state
+        self._load_best_model()
+        return True
 
     # transformers 5 saves the weights of some families under older names, and Trainer's own loading does not translate
     # them back: it would silently continue with the last weights. So each checkpoint also has them under their own names.
@@ -253,5 +266,6 @@ def _arguments(settings: TrainingConfig, folder: Path, seed: int, images: int) -
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
+        restore_callback_states_from_checkpoint=True,  # early stopping goes on counting
         log_level="error",
     )

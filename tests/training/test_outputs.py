@@ -162,6 +162,13 @@ def test_a_run_with_an_older_record_is_continued(tmp_path):
         start_run(tmp_path / "own", {"pairs across splits": {"same infant": 1}}, resume=True)
 
 
+def test_a_continued_run_says_so_and_watches_the_same_faces(tmp_path):
+    assert not start_run(tmp_path / "own", {"seed": 1, "watch": "faces"}, resume=True)
+    assert start_run(tmp_path / "own", {"seed": 1, "watch": "faces"}, resume=True)
+    with pytest.raises(DatasetError, match="another watch"):
+        start_run(tmp_path / "own", {"seed": 1, "watch": "others"}, resume=True)
+
+
 def test_the_card_names_the_hardware_that_computed(monkeypatch):
     """The recipe infant_face computes on NVIDIA's GPUs or the CPU, the Trainer on Apple's as well."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

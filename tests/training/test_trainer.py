@@ -149,6 +149,36 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_after", [3, 4])  # the fourth epoch is the second without a better score: the last
+def test_early_stopping_goes_on_counting_in_a_run_that_goes_on(tmp_path, monkeypatch, killed_after):
+    scores = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.5, 5: 0.9, 6: 0.9}
+    measured, saved = trainer.ExpressionTrainer.evaluation_loop, trainer.ExpressionTrainer._save_checkpoint
+
+    def scored(self, *args, **kwargs):
+        result = measured(self, *args, **kwargs)
+        if "eval_dev_accuracy" in result.metrics:
+            result.metrics["eval_dev_accuracy"] = scores[round(self.state.epoch)]
+        return result
+
+    def save_and_die(self, model, trial):
+        saved(self, model, trial)
+        if round(self.state.epoch) == killed_after:
+            raise Killed
+
+    monkeypatch.setattr(trainer.ExpressionTrainer, "evaluation_loop", scored)
+    settings = replace(QUICK, epochs=6, early_stopping=2)
+    straight, killed, again = base(), base(), base(seed=9)
+    fit(straight, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "straight", 3))
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.ExpressionTrainer, "_save_checkpoint", save_and_die)
+        with pytest.raises(Killed):
+            fit(killed, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3))
+    history = fit(again, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3, resume=True))
+    assert max(entry["epoch"] for entry in history) == 4
+    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
+
+
 def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
     learner, seen = base(), {}
     before = weights(learner.model.vit)

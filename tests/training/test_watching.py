@@ -1,6 +1,7 @@
 """Faces that are watched while a network learns: one picture an epoch, and the same training as without them."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from infant_fer.training.watching import (
     WatchedFace,
     _attention,
     animated,
+    digest,
     read_frames,
     still_strip,
     watched_faces,
@@ -102,6 +104,13 @@ def test_the_watched_face_is_cut_out_as_the_network_sees_it(tmp_path):
     Image.new("RGB", (80, 80), "grey").save(tmp_path / "wall.png")
     with pytest.raises(DatasetError, match=r"wall\.png: no face was found"):
         watched_faces([tmp_path / "wall.png"], crop)
+
+
+def test_other_faces_are_told_apart_by_their_pixels():
+    faces = watched()
+    assert digest(()) is None
+    assert digest(faces) == digest([replace(each, name="renamed.jpg") for each in faces])
+    assert len({digest(faces), digest(faces[:1]), digest(faces[1:])}) == len(faces) + 1
 
 
 def test_the_animation_has_every_epoch_and_the_strip_the_first_and_the_last():
