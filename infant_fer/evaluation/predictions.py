@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import TypedDict
 
@@ -215,6 +216,10 @@ def baselines(train: AlignedDataset, measured: AlignedDataset) -> dict[str, Pred
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:
-    """Return `name`, numbered if it is taken: two checkpoints' folders may have one name, and paths are not published."""
-    number = 1 + sum(each == name or each.startswith(f"{name} (") for each in taken)
-    return name if number == 1 else f"{name} ({number})"
+    """Return `name`, or, if it is in `taken`, the first free one of "name (2)", "name (3)", ...
+
+    Two checkpoints' folders may have one name, and paths are not published.
+    """
+    used = set(taken)
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in used)

@@ -15,6 +15,7 @@ from infant_fer.evaluation.predictions import (
     RepeatedPredictions,
     class_weights,
     ensemble,
+    unique_name,
     votes,
 )
 from infant_fer.evaluation.report import BEST, PRIVATE, WORST, Section, class_blocks, galleries, report_page
@@ -94,6 +95,21 @@ def test_what_every_model_named_a_face():
     assert [each["named"]["second"] for each in found] == ["neutral", "neutral", "negative", "negative"]
     moved = replace(FOUR, members=tuple(f"/home/me/{name}" for name in FOUR.members))
     assert votes({"first": moved})[0]["picture"] == "0.jpg"
+
+
+@pytest.mark.parametrize(
+    ("names", "unique"),
+    [
+        (["mine", "mine", "mine"], ["mine", "mine (2)", "mine (3)"]),
+        (["mine (2)", "mine"], ["mine (2)", "mine"]),
+        (["mine (2)", "mine", "mine"], ["mine (2)", "mine", "mine (3)"]),
+    ],
+)
+def test_a_folder_that_has_a_number_in_its_name_does_not_take_the_next_ones_place(names, unique):
+    found: list[str] = []
+    for name in names:
+        found.append(unique_name(name, found))
+    assert found == unique
 
 
 def test_the_gallery_has_the_surest_wrong_and_right_answers_and_their_votes():
