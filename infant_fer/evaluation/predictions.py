@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import PurePosixPath
 from typing import TypedDict
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from infant_fer import metrics
 from infant_fer.classifier import forward_crops
-from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, relative_parts
 from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.metrics import Proportion
@@ -170,7 +169,7 @@ def votes(models: Mapping[str, Predictions]) -> list[Votes]:
     first = next(iter(models.values()))
     return [
         {
-            "picture": PurePosixPath(member).name,
+            "picture": relative_parts(member)[-1],
             "truth": first.labels[first.truth[index]],
             "named": {name: each.labels[each.predicted[index]] for name, each in models.items()},
         }

@@ -93,8 +93,9 @@ def test_what_every_model_named_a_face():
     found = votes({"first": FOUR, "second": THREE})
     assert found[0] == {"picture": "0.jpg", "truth": "positive", "named": {"first": "positive", "second": "neutral"}}
     assert [each["named"]["second"] for each in found] == ["neutral", "neutral", "negative", "negative"]
-    moved = replace(FOUR, members=tuple(f"/home/me/{name}" for name in FOUR.members))
-    assert votes({"first": moved})[0]["picture"] == "0.jpg"
+    for folder in ("/home/me/", "C:\\Users\\me\\"):
+        moved = replace(FOUR, members=tuple(f"{folder}{name}" for name in FOUR.members))
+        assert votes({"first": moved})[0]["picture"] == "0.jpg"
 
 
 @pytest.mark.parametrize(
