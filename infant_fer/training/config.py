@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 
 from infant_fer.errors import DatasetError
@@ -22,6 +23,33 @@ CHOICES = {
     "colour": ("", "jitter", "grey", "both"),
     "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have; infinity and NaN are in no range."""
+
+    low: float
+    high: float = inf
+    with_low: bool = True
+    with_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.with_low else value > self.low
+        return above and (value <= self.high if self.with_high else value < self.high)
+
+    def __str__(self) -> str:
+        low = f"{'at least' if self.with_low else 'above'} {self.low:g}"
+        return low if self.high == inf else f"{low} and {'at most' if self.with_high else 'below'} {self.high:g}"
+
+
+RANGES = {
+    **dict.fromkeys(("epochs", "batch", "accumulation"), Range(1)),
+    **dict.fromkeys(("head_epochs", "early_stopping", "weight_decay"), Range(0)),
+    "learning_rate": Range(0, with_low=False),
+    "layer_decay": Range(0, 1, with_low=False, with_high=True),
+    **dict.fromkeys(("warmup", "label_smoothing", "ema"), Range(0, 1)),
 }
 BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}  # of --set
 AUXILIARY_TASKS = ("none", "action-units")  # what --aux takes
@@ -207,13 +235,13 @@ def consistent(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def validated(settings: TrainingConfig) -> TrainingConfig:
-    """Return the settings unchanged. Raises DatasetError when they contradict each other."""
+    """Return the settings unchanged. Raises DatasetError for a value out of CHOICES or RANGES, and for a contradiction."""
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise DatasetError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(map(repr, choices))}.")
+    for name, values in RANGES.items():
+        if getattr(settings, name) not in values:
+            raise DatasetError(f"{name} must be {values}; {getattr(settings, name)} was given.")
     if settings.keep == "last" and settings.early_stopping:
         raise DatasetError("keep=last keeps the last of all epochs; it excludes early_stopping. Set early_stopping=0.")
-    for name in ("epochs", "batch", "accumulation"):
-        if getattr(settings, name) < 1:
-            raise DatasetError(f"{name} must be at least 1; {getattr(settings, name)} was given.")
     return settings
