@@ -244,11 +244,14 @@ def _write_graphs(options: argparse.Namespace) -> int:
 
 
 def _is_export(folder: Path) -> bool:
-    """Tell whether an earlier export wrote the folder: it has the graph, and no other program's parity.json."""
+    """Tell whether an earlier export wrote the folder: beside the graph is its comparison, or without one the 8-bit graph.
+
+    `model.onnx` alone is no mark: other programs give their graphs that name, too.
+    """
     try:
         return (folder / FLOAT32).is_file() and FLOAT32 in json.loads((folder / PARITY).read_text("utf-8"))
     except FileNotFoundError:
-        return True
+        return (folder / INT8).is_file()
     except (OSError, ValueError, TypeError):
         return False
 

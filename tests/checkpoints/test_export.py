@@ -132,6 +132,16 @@ def test_a_parity_json_of_another_program_is_refused(folder, tmp_path, content, 
     assert (tmp_path / PARITY).read_text() == content
 
 
+def test_the_graph_of_another_program_is_not_replaced(folder, tmp_path, capsys):
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert main([str(folder / "checkpoint"), "--out", str(tmp_path)]) == 1
+    assert "did not write" in capsys.readouterr().err
+    assert (tmp_path / "model.onnx").read_bytes() == b"a graph"
+    (tmp_path / INT8).write_bytes(b"a graph in 8 bits")
+    assert exporting._is_export(tmp_path)
+
+
 def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
     (tmp_path / "photos").mkdir()
