@@ -35,6 +35,7 @@ from infant_fer.evaluation.triangles import (
     LEAST_FACES,
     draw_triangles,
     neutral_face,
+    neutral_rows,
     triangle_predictions,
     typical_differences,
 )
@@ -69,6 +70,7 @@ def _run(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
     images = read_labeled_images(options.data, cache=options.cache)
     images = replace(images, split=split(images, "given" if (images.split != "").any() else "subject"))
+    neutral_rows(images.rows(images.split == "train"))  # refused before the faces are searched
     dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
     dataset = dataset.rows(dataset.found)  # of the pictures that can be read
     train, measured = (dataset.rows(dataset.images.split == name) for name in ("train", options.part))

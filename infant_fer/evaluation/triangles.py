@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.figure import Figure
 
-from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
 from infant_fer.deformation import CLASS_FULL_COLOUR, COLOURS, MOST_TURN, FaceTriangles, aligned_points
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.plots import png
@@ -18,24 +18,37 @@ from infant_fer.models.geometry import POSE_UNIT
 
 TURN_BINS = (0, 4, 8, 10, 12, 15, 20)  # degrees of yaw or pitch
 AHEAD = 8  # degrees of the other of the two at most
+NEUTRAL = "neutral"
 LEAST_FACES = 10  # of an average; fewer could be recognised in it
 
 
 def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tuple[FaceTriangles, Predictions]:
     """Fit a logistic regression on the triangles of the train faces; return the triangles and its answers for `measured`.
 
-    All faces must have been found. The neutral face is the mean of the train faces of the label "neutral".
+    All faces must have been found. The neutral face is the mean of the train faces of the label "neutral". Raises
+    DatasetError when a label has no train face.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    neutral, labels = neutral_rows(train.images), train.images.labels
+    if len(found := np.unique(train.images.truth)) < len(labels):
+        missing = next(label for index, label in enumerate(labels) if index not in found)
+        raise DatasetError(f"No face was found in a train picture of the label {missing!r}.")
     seen = aligned_points(train.landmarks_px)
-    triangles = FaceTriangles.of(seen[train.images.truth == train.images.labels.index("neutral")].mean(0))
+    triangles = FaceTriangles.of(seen[neutral].mean(0))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=2000))
     model.fit(triangles.features(seen), train.images.truth)
     given = model.predict_proba(triangles.features(aligned_points(measured.landmarks_px)))
     return triangles, Predictions.of(measured.images, given)
+
+
+def neutral_rows(images: LabeledImages) -> np.ndarray:
+    """Return the (N,) bool mask of the label "neutral". Raises DatasetError when no image has it."""
+    if NEUTRAL not in images.labels or not (rows := images.truth == images.labels.index(NEUTRAL)).any():
+        raise DatasetError(f"Faces are compared with a neutral one, and no train picture has the label {NEUTRAL!r}.")
+    return rows
 
 
 def neutral_face(train: AlignedDataset) -> np.ndarray:
@@ -44,7 +57,7 @@ def neutral_face(train: AlignedDataset) -> np.ndarray:
     Raises DatasetError for fewer than LEAST_FACES of them.
     """
     turns = np.abs(_poses(train)).max(1)
-    rows = (train.images.truth == train.images.labels.index("neutral")) & (turns <= MOST_TURN)
+    rows = neutral_rows(train.images) & (turns <= MOST_TURN)
     if rows.sum() < LEAST_FACES:
         raise DatasetError(
             f"An average face needs {LEAST_FACES} neutral faces that look ahead; there are {rows.sum()}."

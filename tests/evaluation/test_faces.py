@@ -10,6 +10,7 @@ import pytest
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.deformation import FaceTriangles, aligned_points
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation import faces as faces_command
 from infant_fer.evaluation.faces import alignment_spread, emotion_plane, main, mean_faces
 from infant_fer.evaluation.triangles import draw_triangles, neutral_face, triangle_predictions, typical_differences
 from infant_fer.face import LANDMARK_COUNT, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS, anchors
@@ -117,6 +118,24 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_without_a_neutral_label_are_refused_before_faces_are_searched(tmp_path, monkeypatch, capsys):
+    for split in ("train", "dev"):
+        for label in ("happy", "sad"):
+            cv2.imwrite(str(tmp_path / f"{split}_{label}.png"), drawn_face("positive", len(label)))
+    rows = [f"{split}_{label}.png,{label},{split}" for split in ("train", "dev") for label in ("happy", "sad")]
+    (tmp_path / "table.csv").write_text("\n".join(["file,label,split", *rows]))
+    monkeypatch.setattr(faces_command, "align_images", lambda *_: pytest.fail("faces were searched"))
+    assert main(["--data", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")]) == 1
+    assert "no train picture has the label 'neutral'" in capsys.readouterr().err
+
+
+def test_a_label_without_a_train_face_is_refused():
+    dataset = faces(30)
+    for label, index in (("neutral", 1), ("negative", 2)):
+        with pytest.raises(DatasetError, match=f"train picture .*the label '{label}'"):
+            triangle_predictions(dataset.rows(dataset.images.truth != index), dataset)
 
 
 def test_its_own_folder_is_written_again_and_a_checkpoint_is_refused(tmp_path, capsys):
