@@ -122,6 +122,7 @@ BROWSER_WORDS = {
     "Connection to the server was lost. Attempting reconnection...": (
         "The connection was lost. Reload the page. It also reloads by itself when the connection is back."
     ),
+    "This application is currently busy. Please try again.": "The page is busy. Please try again in a few seconds.",
     "reloaded": "The connection was lost, and the page was reloaded. What was on it is gone: please start again.",
     "no_map": "The map could not be drawn. The answer itself stands.",
     "busy": "The page is busy. Please try again in a few seconds.",

@@ -137,6 +137,7 @@ window.infantFer = (() => {
   // After a lost event Gradio sends no other, and says so, until the server is there again: then it reloads the page. An
   // answer that should have been replaced meanwhile is not that of the photo beside it.
   const LOST = "Connection to the server was lost. Attempting reconnection...";
+  const BUSY = "This application is currently busy. Please try again.";
   let awaited = 0;  // how many events that bring an answer have not ended
   const ended = () => { awaited = Math.max(0, awaited - 1); };
   let isLost = false, reloaded = Boolean(history.state?.connectionLost);
@@ -151,7 +152,7 @@ window.infantFer = (() => {
         if (awaited) sayUnanswered();
         awaited = 0;
       }
-      for (const text of ["Error", LOST]) replaceText(each, text);
+      for (const text of ["Error", LOST, BUSY]) replaceText(each, text);
     }
     const place = document.querySelector("#answer .waiting");
     if (reloaded && document.querySelector("#answer .answer")) reloaded = false;

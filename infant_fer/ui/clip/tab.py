@@ -154,9 +154,9 @@ class ClipEvents:
         if session_hash in self.sessions:
             self.sessions.get(session_hash).begin_clip()
 
-    def missed(self, request: gr.Request) -> str:
-        """Return the view where a clip found no place."""
-        return _line(translator(language_of(request))(IDLE))
+    def missed(self, request: gr.Request) -> list:
+        """Return values for field and view where a clip found no place: it can be chosen again."""
+        return [None, _line(translator(language_of(request))(IDLE))]
 
     def stop(self, request: gr.Request) -> list:
         """Let the clip that is read end; return values for view, stop button and actions."""
@@ -201,7 +201,7 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
         trigger_mode="multiple",  # every upload is taken, and so deleted, even while another is read
         **quiet,
     )
-    read.failure(events.missed, None, parts.view, queue=False, **quiet)
+    read.failure(events.missed, None, [parts.file, parts.view], queue=False, **quiet)
     parts.stop.click(events.stop, None, [parts.view, parts.stop, parts.actions], queue=False, **quiet)
     parts.record.click(None, None, None, js=RECORD_JS, **private)
     explained = parts.explain.click(

@@ -1,4 +1,4 @@
-"""A clip that is chosen while another is read takes its place at once, through the page's own queue."""
+"""A clip that is chosen while another is read takes its place at once; one that finds no place can be chosen again."""
 
 import time
 
@@ -22,4 +22,18 @@ def test_a_newer_clip_ends_the_reading_of_the_older_one(visit, tmp_path):
     assert "short.mkv" in page.frame_locator("#clip-view iframe").locator("body").inner_text()
     assert page.evaluate("infantFer.clip.name") == "short.mkv"
     assert time.monotonic() - began < 30
+    assert page.faults == []
+
+
+def test_a_clip_that_finds_no_place_says_so_and_can_be_chosen_again(visit, tmp_path):
+    (tmp_path / "short.mkv").write_bytes(encoded(plain(5), "matroska", times_ms=range(0, 500, 100)))
+    page = visit()
+    page.get_by_role("tab", name="Clip").click()
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "full"}))
+    page.set_input_files("#clip-file input[type=file]", str(tmp_path / "short.mkv"))
+    page.get_by_text("The page is busy. Please try again in a few seconds.").wait_for()
+    page.unroute("**/queue/join*")
+    page.locator("#clip-view", has_text="Choose a clip or record one.").wait_for()
+    page.set_input_files("#clip-file input[type=file]", str(tmp_path / "short.mkv"))
+    page.wait_for_selector("#clip-view iframe")
     assert page.faults == []
