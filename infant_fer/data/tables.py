@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -96,11 +97,16 @@ def read_subjects(pictures: LabeledImages, folder: Path) -> LabeledImages:
 
 
 def read_rows(table: Path) -> pd.DataFrame:
-    """Return a CSV table (UTF-8, commas) as text without surrounding blanks; an empty cell is "". Raises DatasetError."""
+    """Return a CSV table (UTF-8, commas) as text without surrounding blanks; an empty cell is "". Raises DatasetError.
+
+    A row with more cells than the header has is refused: pandas would cut it and only warn.
+    """
     try:
-        rows = pd.read_csv(
-            table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            rows = pd.read_csv(
+                table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
+            )
     except OSError as error:
         raise DatasetError(f"{table} could not be read: {error.strerror or error}.") from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:

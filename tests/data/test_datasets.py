@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from infant_fer.data.datasets import fetched_archive, into_archive, label_in_name, read_labeled_images
+from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
 from tests.drawn_data import drawn_face, infant_row, write_table, write_zip
 
@@ -329,10 +330,15 @@ def test_the_published_labels_fit_the_reader(tmp_path):
 
 
 def test_a_table_that_is_not_there_is_said_without_an_error_number(tmp_path):
-    from infant_fer.data.tables import read_rows
-
     with pytest.raises(DatasetError, match=r"infants\.csv could not be read: No such file or directory\.$"):
         read_rows(tmp_path / "infants.csv")
+
+
+@pytest.mark.filterwarnings("default")
+def test_rows_longer_than_the_header_are_refused_where_warnings_are_no_errors(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,label\nPos1.jpg,positive,extra\nNeg1.jpg,negative,extra\n")
+    with pytest.raises(DatasetError, match=r"labels\.csv could not be read as a table"):
+        read_rows(tmp_path / "labels.csv")
 
 
 def test_a_table_of_subjects_is_never_passed_over(tmp_path):
