@@ -40,13 +40,14 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     `subject` (or `group`) and `split`; every other column of few values is a subgroup.
 
     A column `affect` gives the three affects unless `classes` says otherwise; rows of other labels are left out and
-    counted. Raises DatasetError naming line and file.
+    counted. Raises DatasetError naming line and file, also where two rows name one file.
     """
     rows = read_rows(table)
     file, label, subject = (_column(rows, names) for names in (FILES, LABELS, SUBJECTS))
     votes = [name for name in rows if name.startswith(VOTES)]
     if file is None or (label is None and not votes):
         raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows)}.")
+    _check_once(rows[file].tolist(), table)
     where = [f"Line {number} of {table} ({printable(name)})" for number, name in enumerate(rows[file], 2)]
     words = _labels_of_votes(rows, where) if label is None else rows[label].tolist()
     words = ["" if word in NO_CLASS else known_label(word, at) for word, at in zip(words, where, strict=True)]
@@ -201,6 +202,17 @@ def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> tuple[l
         return places, ()
     example = " is taken to be ".join(printable(name) for name in renamed[0])
     return places, (f"{len(renamed)} pictures are known by the ends of their paths only; {example}",)
+
+
+def _check_once(files: list[str], table: Path) -> None:
+    """Raise DatasetError where two rows name one file: it would count as two infants, perhaps with two labels."""
+    lines: dict[tuple[str, ...], int] = {}
+    for line, file in enumerate(files, 2):
+        if file and (first := lines.setdefault(relative_parts(file), line)) != line:
+            raise DatasetError(
+                f"Lines {first} and {line} of {table} both name {printable(file)}. "
+                f"Give a picture one row, with the votes of several raters in columns {VOTES}<label>."
+            )
 
 
 def _check_distinct(files: list[str], places: list[Place], table: Path) -> None:

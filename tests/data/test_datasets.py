@@ -231,6 +231,8 @@ def test_a_table_of_votes_alone(tmp_path):
         ("file,label\na.png,happy\nb.png,happy\n", "at least two classes"),
         ("file,p_happy,p_sad\na.png,many,1\nb.png,1,0\n", "many"),
         ("file,label\n", "no rows"),
+        ("file,label\na.png,happy\nb.png,sad\n./a.png,sad\n", r"Lines 2 and 4 .* both name \./a\.png"),
+        ("file,affect\na.png,positive\nb.png,negative\nb.png,mixed\n", r"Lines 3 and 4 .* both name b\.png"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path, table, words):
