@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from zipfile import ZIP_STORED, ZipFile
 
@@ -24,7 +25,7 @@ from infant_fer.data.labeled_images import (
     own_subjects,
 )
 from infant_fer.data.published import read_published
-from infant_fer.data.tables import SUBJECTS_FILE, read_subjects, read_table
+from infant_fer.data.tables import SUBJECTS_FILE, read_table, subjects_of
 from infant_fer.errors import DatasetError
 from infant_fer.files import PICTURE_SUFFIXES, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
@@ -60,11 +61,11 @@ def read_labeled_images(
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
-        return read_table(path, classes, pictures)
+        return _from_table(path, classes, pictures)
     if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
-        return read_table(table, classes, pictures)
+        return _from_table(table, classes, pictures)
     if os.path.isdir(path) and (published := read_published(path, classes)) is not None:
-        _refuse_subjects([SUBJECTS_FILE] if (path / SUBJECTS_FILE).exists() else [], source)
+        _refuse_subjects(_subject_tables(published, [path]))
         return published
     if os.path.isdir(path):
         found, locked = folder_files(path)
@@ -72,7 +73,7 @@ def read_labeled_images(
             ((None, str(file)), file.relative_to(path).parts) for file in found
         ]
         skipped = tuple(f"the folder {name}, which cannot be opened" for name in locked)
-        return read_subjects(_from_layout(files, source, classes, skipped), path)
+        return _with_subjects(_from_layout(files, source, classes, skipped), found, path)
     if os.path.isfile(path):
         return _from_archive(path, source, classes)
     if HUB_ID.fullmatch(str(source)) and not path.is_absolute() and cache is not None:
@@ -82,16 +83,52 @@ def read_labeled_images(
 
 def _from_archive(archive: Path, source: str | Path, classes: Sequence[str] | None) -> LabeledImages:
     members = archive_members(archive)
-    _refuse_subjects(members, source)
+    _refuse_subjects(_subject_members(members, archive))
     return _from_layout([((archive, name), PurePosixPath(name).parts) for name in members], source, classes, ())
 
 
-def _refuse_subjects(names: Sequence[str], source: str | Path) -> None:
+def _from_table(table: Path, classes: Sequence[str] | None, pictures: Sequence[Path]) -> LabeledImages:
+    """Read a table; where it does not know every infant, no other table of subjects may be among its pictures."""
+    images = read_table(table, classes, pictures)
+    if not images.subjects_known:
+        for archive in sorted({archive for archive in images.archives if archive is not None}):
+            _refuse_subjects(_subject_members(archive_members(archive), archive))
+        tables = _subject_tables(images, [table.parent, *pictures])
+        _refuse_subjects([each for each in tables if each.parent != table.parent])
+    return images
+
+
+def _with_subjects(images: LabeledImages, files: Sequence[Path], folder: Path) -> LabeledImages:
+    """Take the subjects from the subjects.csv among a folder's files, which must be beside or above all pictures."""
+    tables = [file for file in files if file.name == SUBJECTS_FILE and not _is_hidden(file.relative_to(folder).parts)]
+    if not tables:
+        return images
+    table, *others = tables
+    if others or not all(Path(member).is_relative_to(table.parent) for member in images.members):
+        _refuse_subjects(tables)
+    subject, known = subjects_of([str(Path(each).relative_to(table.parent)) for each in images.members], table)
+    return replace(images, subject=subject, subjects_known=known, notes=())
+
+
+def _subject_members(members: Sequence[str], archive: Path) -> list[str]:
+    return [f"{name} in {archive}" for name in members if PurePosixPath(name).name == SUBJECTS_FILE]
+
+
+def _subject_tables(images: LabeledImages, roots: Sequence[Path]) -> list[Path]:
+    """Return the tables of subjects beside the pictures that are files, and above them as far as the `roots`."""
+    places = zip(images.archives, images.members, strict=True)
+    folders = {Path(member).parent for archive, member in places if archive is None}
+    above = {each for folder in folders for each in (folder, *folder.parents)}
+    within = sorted(each for each in above if any(each.is_relative_to(root) for root in roots))
+    return [each / SUBJECTS_FILE for each in within if (each / SUBJECTS_FILE).is_file()]
+
+
+def _refuse_subjects(tables: Sequence[str | Path]) -> None:
     """Raise DatasetError where a table of subjects would be passed over, and one infant fall on both sides of a split."""
-    if any(PurePosixPath(name).name == SUBJECTS_FILE for name in names):
+    if tables:
         raise DatasetError(
-            f"{printable(source)} holds {SUBJECTS_FILE}, which is read in a folder of pictures only. "
-            "Unpack an archive, or remove the table."
+            f"{printable(str(tables[-1]))} would be passed over. Keep one {SUBJECTS_FILE}, beside or above all pictures "
+            "of a folder, or beside their table; unpack an archive that holds one."
         )
 
 
@@ -99,7 +136,7 @@ def _from_layout(
     files: list[tuple[Place, tuple[str, ...]]], source, classes: Sequence[str] | None, skipped: tuple[str, ...]
 ) -> LabeledImages:
     """Read labels, subjects and splits from the files' relative paths, all of one depth below what they share."""
-    files = [(place, parts) for place, parts in files if not any(each.startswith((".", "__MACOSX")) for each in parts)]
+    files = [(place, parts) for place, parts in files if not _is_hidden(parts)]
     suffixes = [PurePosixPath(parts[-1]).suffix.lower() for _, parts in files]
     undecoded = Counter(each for each in suffixes if each in PICTURE_SUFFIXES - PHOTO_SUFFIXES)
     skipped += tuple(f"{count} {suffix} pictures, which cannot be read" for suffix, count in undecoded.items())
@@ -131,6 +168,10 @@ def _from_layout(
         notes=(note,) if note else (),
     )
     return everything.rows(kept)
+
+
+def _is_hidden(parts: Sequence[str]) -> bool:
+    return any(each.startswith((".", "__MACOSX")) for each in parts)
 
 
 def _shared_depth(parts: list[tuple[str, ...]]) -> int:

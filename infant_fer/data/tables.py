@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +38,12 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     """Read a table with a column `file`, `label` (or `affect`, `emotion`, or votes p_<class>), and if it has them
     `subject` (or `group`) and `split`; every other column of few values is a subgroup.
 
-    A column `affect` gives the three affects unless `classes` says otherwise; rows of other labels are left out and
-    counted. Raises DatasetError naming line and file, also where two rows name one file.
+    Without a column of subjects, those of subjects.csv beside the table count; see `subjects_of`. A column `affect` gives
+    the three affects unless `classes` says otherwise; rows of other labels are left out and counted. Raises DatasetError
+    naming line and file, also where two rows name one file.
     """
     rows = read_rows(table)
-    file, label, subject = (_column(rows, names) for names in (FILES, LABELS, SUBJECTS))
+    file, label = (_column(rows, names) for names in (FILES, LABELS))
     votes = [name for name in rows if name.startswith(VOTES)]
     if file is None or (label is None and not votes):
         raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows)}.")
@@ -56,45 +56,59 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     others = rows.loc[~kept, label].map(canonical_label).value_counts(sort=False) if label is not None else {}
     rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
     places, notes = _located(rows[file].tolist(), table, pictures)
-    subjects = rows[subject].to_numpy(str) if subject else np.full(len(rows), "")
+    subject, known = _subjects(rows, file, table)
     return LabeledImages(
         archives=tuple(archive for archive, _ in places),
         members=tuple(member for _, member in places),
         labels=names,
         truth=truth,
         target=_targets(rows, names, truth),
-        subject=np.where(subjects == "", own_subjects(len(rows)), subjects),
+        subject=subject,
         split=_splits(rows, file),
-        subgroups=_subgroups(rows, {file, label, subject, "split", *votes}),
-        subjects_known=bool((subjects != "").all()),
+        subgroups=_subgroups(rows, {file, label, _column(rows, SUBJECTS), "split", *votes}),
+        subjects_known=known,
         left_out=tuple(f"{count} rows labelled {name or 'with nothing'}" for name, count in others.items()),
         notes=notes,
     )
 
 
-def read_subjects(pictures: LabeledImages, folder: Path) -> LabeledImages:
-    """Take the subjects from subjects.csv (`file`, `subject`) in the pictures' `folder`, if there is one.
+def subjects_of(names: Sequence[str], table: Path) -> tuple[np.ndarray, bool]:
+    """Return the (N,) str subjects of N pictures by a table of `file` and `subject`, and whether all are known.
 
-    A file is given by its path in the folder, or by the end of one that no other picture shares. Raises DatasetError.
+    `names` are the pictures' paths relative to the table's folder; the table may give such a path's end that no other
+    picture shares. A picture with an empty subject is its own. Raises DatasetError.
     """
-    table = folder / SUBJECTS_FILE
-    if not table.is_file():
-        return pictures
     subjects: dict[str, str] = {}
     rows, index = read_rows(table), PictureIndex(())
     if not {"file", "subject"} <= set(rows):
         raise DatasetError(f"{table} needs the columns file and subject; it has {', '.join(rows)}.")
-    for member in pictures.members:
-        index.add(Path(member).relative_to(folder).parts, (None, member))
+    for name in names:
+        index.add(relative_parts(name), (None, name))
     for file, subject in zip(rows["file"], rows["subject"], strict=True):
         place = index.find(file, whole=True)
         if place is not None and subjects.setdefault(place[1], subject) != subject:
             raise DatasetError(f"{table} names two subjects for {printable(file)}: {subjects[place[1]]} and {subject}.")
-    if missing := [member for member in pictures.members if member not in subjects]:
+    if missing := [name for name in names if name not in subjects]:
         raise DatasetError(f"{table} names no subject for {printable(missing[0])}.")
-    known = np.array([subjects[member] for member in pictures.members])
-    subject = np.where(known == "", own_subjects(len(known)), known)
-    return replace(pictures, subject=subject, subjects_known=bool((known != "").all()), notes=())
+    return _or_own(np.array([subjects[name] for name in names]))
+
+
+def _subjects(rows: pd.DataFrame, file: str, table: Path) -> tuple[np.ndarray, bool]:
+    """Return the (N,) str subjects of a table's rows, and whether all are known, by its column or by subjects.csv beside it."""
+    column, beside = _column(rows, SUBJECTS), table.with_name(SUBJECTS_FILE)
+    if not beside.is_file() or beside == table:
+        return _or_own(rows[column].to_numpy(str) if column else np.full(len(rows), ""))
+    if column:
+        raise DatasetError(
+            f"{table} has a column {column}, and {SUBJECTS_FILE} is beside it. Keep one of the two, so that it is clear "
+            "which infant a picture shows."
+        )
+    return subjects_of(rows[file].tolist(), beside)
+
+
+def _or_own(subjects: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return (N,) str subjects with own ones in the place of "", and whether there was no such place."""
+    return np.where(subjects == "", own_subjects(len(subjects)), subjects), bool((subjects != "").all())
 
 
 def read_rows(table: Path) -> pd.DataFrame:

@@ -343,7 +343,50 @@ def test_rows_longer_than_the_header_are_refused_where_warnings_are_no_errors(tm
         read_rows(tmp_path / "labels.csv")
 
 
+ANN, TWO = "file,subject\nPos1.jpg,ann\nNeg1.jpg,ann\n", "file,label\nPos1.jpg,positive\nNeg1.jpg,negative\n"
+
+
+@pytest.mark.parametrize("place", ["City", ".", "City/faces"])
+def test_a_table_of_subjects_beside_or_above_all_pictures_is_read(tmp_path, place):
+    put(tmp_path, "City/faces/Pos1.jpg", "City/faces/Neg1.jpg", ".hidden/subjects.csv")
+    (tmp_path / place / "subjects.csv").write_text(ANN)
+    found = read_labeled_images(tmp_path)
+    assert found.subjects_known
+    assert found.subject.tolist() == ["ann", "ann"]
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "infants.csv", "labels.csv"])
+def test_a_table_of_subjects_beside_a_table_is_read(tmp_path, name):
+    put(tmp_path, "Pos1.jpg")
+    write_zip(tmp_path / "more.zip", {"Neg1.jpg": picture(1)})
+    (tmp_path / "subjects.csv").write_text(ANN)
+    (tmp_path / name).write_text(TWO)
+    found = read_labeled_images(tmp_path / name if name == "labels.csv" else tmp_path)
+    assert found.subjects_known
+    assert found.subject.tolist() == ["ann", "ann"]
+    (tmp_path / name).write_text("file,label,group\nPos1.jpg,positive,1\nNeg1.jpg,negative,2\n")
+    with pytest.raises(DatasetError, match=r"has a column group, and subjects\.csv is beside it"):
+        read_labeled_images(tmp_path / name)
+
+
 def test_a_table_of_subjects_is_never_passed_over(tmp_path):
-    archive = write_zip(tmp_path / "pictures.zip", dict.fromkeys(("Pos1.jpg", "Neg1.jpg", "subjects.csv"), b""))
-    with pytest.raises(DatasetError, match=r"holds subjects\.csv, which is read in a folder of pictures only"):
+    passed_over = r"subjects\.csv.* would be passed over"
+    archive = write_zip(tmp_path / "pictures.zip", dict.fromkeys(("Pos1.jpg", "Neg1.jpg", "subjects.csv"), picture()))
+    with pytest.raises(DatasetError, match=passed_over):
         read_labeled_images(archive)
+    (tmp_path / "labels.csv").write_text(TWO)
+    with pytest.raises(DatasetError, match=passed_over):
+        read_labeled_images(tmp_path / "labels.csv")
+    archive.unlink()
+    folder = put(tmp_path / "set", "happy/Pos1.jpg", "sad/Neg1.jpg")
+    (folder / "sad" / "subjects.csv").write_text(ANN)
+    with pytest.raises(DatasetError, match=passed_over):
+        read_labeled_images(folder)
+    with pytest.raises(DatasetError, match=passed_over):
+        read_labeled_images(tmp_path / "labels.csv", pictures=[folder])
+    (folder / "labels.csv").write_text("file,label\nhappy/Pos1.jpg,happy\nsad/Neg1.jpg,sad\n")
+    with pytest.raises(DatasetError, match=passed_over):
+        read_labeled_images(folder / "labels.csv")
+    (folder / "subjects.csv").write_text(ANN)
+    with pytest.raises(DatasetError, match=passed_over):
+        read_labeled_images(folder)
