@@ -25,7 +25,7 @@ from infant_fer.data.labeled_images import (
     own_subjects,
 )
 from infant_fer.data.published import read_published
-from infant_fer.data.tables import SUBJECTS_FILE, read_table, subjects_of
+from infant_fer.data.tables import SUBJECTS_FILE, WORDS, read_table, subjects_of
 from infant_fer.errors import DatasetError
 from infant_fer.files import PICTURE_SUFFIXES, open_atomically
 from infant_fer.images import PHOTO_SUFFIXES, printable
@@ -42,7 +42,6 @@ CAMERA = re.compile(
     re.IGNORECASE,
 )
 MOUTH = re.compile(r"(?<=.)(open|closed|withtongue)$", re.IGNORECASE)  # CAFE writes happyopen, disgustwithtongue
-WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 LAYOUTS = (
     "Give a folder or zip of pictures with the label in their names (Pos12.jpg, 03_happy.png), of one folder per label, "
     "or of train/, dev/ and test/ folders with one folder per label each; a CSV table; or a Hub data set's owner/name."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from infant_fer.data.labeled_images import (
     archive_members,
     classes_of,
     known_label,
+    named,
     one_hot,
     own_subjects,
     relative_parts,
@@ -32,11 +34,18 @@ SUBJECTS_FILE = "subjects.csv"  # which infant each picture shows
 NO_CLASS = ("", "mixed", "unusable")  # rows that say so have no label
 VOTES = "p_"  # columns p_<class> hold a distribution
 MAX_SUBGROUPS = 8  # a column with more values is no subgroup
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")  # of a name such as infantName_2
+# The last word of a column's name that may hold names of infants, raters or files.
+NAMING = {
+    *("name", "names", "forename", "firstname", "surname", "lastname", "nickname", "initials", "id", "code"),
+    *("infant", "child", "baby", "subject", "participant", "patient", "person", "rater", "coder", "annotator"),
+    *("file", "filename", "path"),
+}
 
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
     """Read a table with a column `file`, `label` (or `affect`, `emotion`, or votes p_<class>), and if it has them
-    `subject` (or `group`) and `split`; every other column of few values is a subgroup.
+    `subject` (or `group`) and `split`; every other column of few values that name nobody is a subgroup; see `_subgroups`.
 
     Without a column of subjects, those of subjects.csv beside the table count; see `subjects_of`. A column `affect` gives
     the three affects unless `classes` says otherwise; rows of other labels are left out and counted. Raises DatasetError
@@ -57,6 +66,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
     places, notes = _located(rows[file].tolist(), table, pictures)
     subject, known = _subjects(rows, file, table)
+    subgroups, naming = _subgroups(rows, {file, label, *SUBJECTS, "split", *votes}, subject)
     return LabeledImages(
         archives=tuple(archive for archive, _ in places),
         members=tuple(member for _, member in places),
@@ -65,10 +75,10 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
         target=_targets(rows, names, truth),
         subject=subject,
         split=_splits(rows, file),
-        subgroups=_subgroups(rows, {file, label, _column(rows, SUBJECTS), "split", *votes}),
+        subgroups=subgroups,
         subjects_known=known,
         left_out=tuple(f"{count} rows labelled {name or 'with nothing'}" for name, count in others.items()),
-        notes=notes,
+        notes=notes + naming,
     )
 
 
@@ -172,14 +182,36 @@ def _splits(rows: pd.DataFrame, file: str) -> np.ndarray:
     return words.map({"": "", **SPLIT_NAMES}).to_numpy("<U5")
 
 
-def _subgroups(rows: pd.DataFrame, used: set[str | None]) -> dict[str, np.ndarray]:
-    """Return the unused columns of 2 to MAX_SUBGROUPS different words, none of them a label or a number with a point."""
-    few = {name: rows[name].unique() for name in rows if name not in used}
-    return {
-        name: rows[name].to_numpy(str)
-        for name, words in few.items()
-        if 2 <= len(words) <= MAX_SUBGROUPS and not any(canonical_label(word) in ORDER or "." in word for word in words)
-    }
+def _subgroups(
+    rows: pd.DataFrame, used: set[str | None], subject: np.ndarray
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return the unused columns of 2 to MAX_SUBGROUPS different words, none of them a label or a number with a point; and a note.
+
+    These words stand in cards that are published, so they must name nobody: a column is left out, and the note says so,
+    where the last word of its name is in NAMING, or one (N,) subject alone has one of its words.
+    """
+    few: dict[str, np.ndarray] = {}
+    naming = []
+    for name in rows:
+        values = rows[name].to_numpy(str)
+        words = np.unique(values)
+        if name in used or not 2 <= len(words) <= MAX_SUBGROUPS:
+            continue
+        if any(canonical_label(word) in ORDER or "." in word for word in words.tolist()):
+            continue
+        alone = any(len(np.unique(subject[values == word])) == 1 for word in words.tolist() if word)
+        if alone or _last_word(name) in NAMING:
+            naming.append(printable(name))
+        else:
+            few[name] = values
+    if not naming:
+        return few, ()
+    return few, (f"no subgroups, as they may name an infant, a rater or a file: the columns {named(naming)}",)
+
+
+def _last_word(column: str) -> str:
+    words = [word.lower() for word in WORDS.findall(column) if not word.isdigit()]
+    return words[-1] if words else ""
 
 
 def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> tuple[list[Place], tuple[str, ...]]:

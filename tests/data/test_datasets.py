@@ -196,21 +196,37 @@ def test_votes_groups_and_subgroups_of_a_table(tmp_path):
         infant_row("sub/b.png", affect="negative", votes=(0, 0, 2, 0), group="g2", split="test"),
         infant_row("c.png", affect="mixed", group="g3"),
         infant_row("d.png", affect="neutral", votes=(0, 0, 0, 0), group="g1", split="dev"),
+        infant_row("e.png", affect="neutral", votes=(0, 1, 0, 0), group="g4", age="newborn"),
     ]
     write_table(tmp_path, rows, [*rows[0]])
-    put(tmp_path, "a.png", "c.png")
+    put(tmp_path, "a.png", "c.png", "e.png")
     write_zip(tmp_path / "more.zip", {"sub/b.png": picture(5)})
     put(tmp_path / "elsewhere", "d.png")
     with pytest.raises(DatasetError, match=r"d\.png .*--pictures"):
         read_labeled_images(tmp_path)
     found = read_labeled_images(tmp_path, pictures=[tmp_path / "elsewhere"])
-    np.testing.assert_allclose(found.target, [[0.75, 0.25, 0], [0, 0, 1], [0, 1, 0]])
-    assert found.truth.tolist() == [0, 2, 1]
-    assert found.subject.tolist() == ["g1", "g2", "g1"]
-    assert found.subgroups["age"].tolist() == ["newborn", "baby", "baby"]
+    np.testing.assert_allclose(found.target, [[0.75, 0.25, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]])
+    assert found.truth.tolist() == [0, 2, 1, 1]
+    assert found.subject.tolist() == ["g1", "g2", "g1", "g4"]
+    assert found.subgroups["age"].tolist() == ["newborn", "baby", "baby", "newborn"]
     assert found.left_out == ("1 rows labelled mixed",)
     assert found.read(1) == picture(5)
     assert read_labeled_images(tmp_path, ["positive", "negative"]).labels == ("positive", "negative")
+
+
+def test_a_subgroup_names_nobody(tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    (tmp_path / "labels.csv").write_text(
+        "file,label,subject,group,name,infantName,child_id,call,sex\n"
+        "0.png,happy,1,x,Ann,Ann,a,Annie,f\n"
+        "1.png,sad,2,x,Bob,Bob,a,Bobby,m\n"
+        "2.png,happy,3,y,Bob,Bob,b,,m\n"
+        "3.png,sad,4,y,Ann,Ann,b,,f\n"
+    )
+    found = read_labeled_images(tmp_path / "labels.csv")
+    assert list(found.subgroups) == ["sex"]
+    (note,) = found.notes
+    assert note.endswith("the columns name, infantName, child_id, call")
 
 
 def test_a_table_of_votes_alone(tmp_path):
