@@ -53,12 +53,12 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     """
     rows = read_rows(table)
     file, label = (_column(rows, names) for names in (FILES, LABELS))
-    votes = [name for name in rows if name.startswith(VOTES)]
+    votes = _vote_columns(rows, table)
     if file is None or (label is None and not votes):
         raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows)}.")
     _check_once(rows[file].tolist(), table)
     where = [f"Line {number} of {table} ({printable(name)})" for number, name in enumerate(rows[file], 2)]
-    words = _labels_of_votes(rows, where) if label is None else rows[label].tolist()
+    words = _labels_of_votes(rows, votes, where) if label is None else rows[label].tolist()
     words = ["" if word in NO_CLASS else known_label(word, at) for word, at in zip(words, where, strict=True)]
     names = classes_of([word for word in words if word], AFFECTS if classes is None and label == "affect" else classes)
     kept = np.isin(words, names)
@@ -66,19 +66,21 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
     places, notes = _located(rows[file].tolist(), table, pictures)
     subject, known = _subjects(rows, file, table)
-    subgroups, naming = _subgroups(rows, {file, label, *SUBJECTS, "split", *votes}, subject)
+    used = {file, label, *SUBJECTS, "split", *votes.values()}
+    unread = _unread_votes(rows, used)
+    subgroups, naming = _subgroups(rows, used | {*unread}, subject)
     return LabeledImages(
         archives=tuple(archive for archive, _ in places),
         members=tuple(member for _, member in places),
         labels=names,
         truth=truth,
-        target=_targets(rows, names, truth),
+        target=_targets(rows, votes, names, truth),
         subject=subject,
         split=_splits(rows, file),
         subgroups=subgroups,
         subjects_known=known,
         left_out=tuple(f"{count} rows labelled {name or 'with nothing'}" for name, count in others.items()),
-        notes=notes + naming,
+        notes=notes + naming + _vote_notes(votes, names, unread),
     )
 
 
@@ -145,26 +147,54 @@ def _column(rows: pd.DataFrame, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in rows), None)
 
 
-def _labels_of_votes(rows: pd.DataFrame, where: list[str]) -> list[str]:
+def _vote_columns(rows: pd.DataFrame, table: Path) -> dict[str, str]:
+    """Return the columns of votes by the canonical name of their class. Raises DatasetError for two of one class."""
+    columns: dict[str, str] = {}
+    for name in rows:
+        if name.startswith(VOTES) and columns.setdefault(canonical_label(name.removeprefix(VOTES)), name) != name:
+            raise DatasetError(f"{table} has two columns of votes for one class. Keep {name} or the other one.")
+    return columns
+
+
+def _unread_votes(rows: pd.DataFrame, used: set[str | None]) -> list[str]:
+    """Return the unused columns of numbers whose name has a class in it, such as votes_happiness."""
+    return [
+        name
+        for name in rows
+        if name not in used
+        and any(canonical_label(word) in ORDER for word in WORDS.findall(name))
+        and pd.to_numeric(rows[name].replace("", "0"), errors="coerce").notna().all()
+    ]
+
+
+def _vote_notes(votes: dict[str, str], names: Sequence[str], unread: list[str]) -> tuple[str, ...]:
+    """Return sentences on votes that do not count, of columns with another prefix or without one for each class."""
+    notes = [f"not read as votes, which are called {VOTES}<label>: the columns {named(unread)}"] if unread else []
+    missing = [name for name in names if name not in votes]
+    if missing and any(name in ORDER for name in votes):
+        notes.append(f"the votes in {named(list(votes.values()))} are not used: there are none for {named(missing)}")
+    return tuple(notes)
+
+
+def _labels_of_votes(rows: pd.DataFrame, votes: dict[str, str], where: list[str]) -> list[str]:
     """Return the class with most votes of each row, or "" where there are none."""
-    names = [name.removeprefix(VOTES) for name in rows if name.startswith(VOTES)]
-    votes = _votes(rows, names, where)
-    return [names[row.argmax()] if row.any() else "" for row in votes]
+    names = list(votes)
+    return [names[row.argmax()] if row.any() else "" for row in _votes(rows[[*votes.values()]], where)]
 
 
-def _targets(rows: pd.DataFrame, names: Sequence[str], truth: np.ndarray) -> np.ndarray:
+def _targets(rows: pd.DataFrame, votes: dict[str, str], names: Sequence[str], truth: np.ndarray) -> np.ndarray:
     """Return (N, C) float32 shares of the votes; all on the truth where the table has no votes for some class, or none at all."""
     hard = one_hot(truth, len(names))
-    if not all(VOTES + name in rows for name in names):
+    if not all(name in votes for name in names):
         return hard
-    votes = _votes(rows, names, [f"Row {index}" for index in rows.index])
-    total = votes.sum(1, keepdims=True)
-    return np.where(total > 0, votes / np.maximum(total, 1e-9), hard).astype(np.float32)
+    shares = _votes(rows[[votes[name] for name in names]], [f"Row {index}" for index in rows.index])
+    total = shares.sum(1, keepdims=True)
+    return np.where(total > 0, shares / np.maximum(total, 1e-9), hard).astype(np.float32)
 
 
-def _votes(rows: pd.DataFrame, names: Sequence[str], where: list[str]) -> np.ndarray:
-    """Return (N, C) float32 votes."""
-    text = rows[[VOTES + name for name in names]].replace("", "0")
+def _votes(text: pd.DataFrame, where: list[str]) -> np.ndarray:
+    """Return (N, C) float32 votes of their columns. Raises DatasetError naming a cell that holds no number."""
+    text = text.replace("", "0")
     votes = text.apply(pd.to_numeric, errors="coerce")
     if (wrong := np.argwhere(votes.isna().to_numpy())).size:
         row, column = wrong[0]

@@ -214,6 +214,32 @@ def test_votes_groups_and_subgroups_of_a_table(tmp_path):
     assert read_labeled_images(tmp_path, ["positive", "negative"]).labels == ("positive", "negative")
 
 
+def test_votes_are_read_in_every_spelling_of_a_class(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,p_happiness,p_Sadness\na.png,happy,3,1\nb.png,sad,0,2\n")
+    np.testing.assert_allclose(read_labeled_images(table).target, [[0.75, 0.25], [0, 1]])
+    table.write_text("file,p_happiness,p_sad\na.png,3,1\nb.png,0,2\n")
+    np.testing.assert_allclose(read_labeled_images(table).target, [[0.75, 0.25], [0, 1]])
+    table.write_text("file,label,p_happiness,p_happy\na.png,happy,3,1\nb.png,sad,0,2\n")
+    with pytest.raises(DatasetError, match="two columns of votes for one class"):
+        read_labeled_images(table)
+
+
+def test_votes_that_do_not_count_are_said(tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    table = tmp_path / "labels.csv"
+    rows = [f"{number}.png,{label},1,0,2\n" for number, label in enumerate(("happy", "sad", "happy", "sad"))]
+    table.write_text("file,label,votes_happiness,sadVotes,p_fear\n" + "".join(rows))
+    found = read_labeled_images(table)
+    assert found.subgroups == {}
+    np.testing.assert_array_equal(found.target, np.eye(2)[[0, 1, 0, 1]])
+    assert found.notes == (
+        "not read as votes, which are called p_<label>: the columns votes_happiness, sadVotes",
+        "the votes in p_fear are not used: there are none for happy, sad",
+    )
+
+
 def test_a_subgroup_names_nobody(tmp_path):
     put(tmp_path, *(f"{number}.png" for number in range(4)))
     (tmp_path / "labels.csv").write_text(
