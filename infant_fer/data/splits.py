@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -195,7 +196,8 @@ def check_classes(images: LabeledImages, splits: np.ndarray, where: str = "") ->
         absent = next((label for label, count in counts.items() if not count), None)
         if absent and sum(counts.values()):
             raise DatasetError(
-                f"No {absent} picture fell into {name}{where} ({sum(counts.values())} pictures). Use another --seed or --split."
+                f"No {absent} picture fell into {name}{where} ({sum(counts.values())} pictures); there are "
+                f"{images.counts()[absent]} in all. Use another --seed or --split, or leave the label out with --classes."
             )
     if not (splits == "train").any():
         raise DatasetError("No picture is left to train on. Use another --split.")
@@ -253,14 +255,20 @@ def _by_subject(images: LabeledImages, seed: int) -> np.ndarray:
 
 
 def _held_out(images: LabeledImages, share: int, seed: int) -> np.ndarray:
-    """Return indices of about 1 / share of the pictures, whole subjects, like shares of the classes."""
+    """Return indices of about 1 / share of the pictures, whole subjects, like shares of the classes.
+
+    Of the drawn pieces the first with most classes is taken: one of a rare class is held out without making the piece larger.
+    Raises DatasetError where there are too few pictures or subjects.
+    """
     subjects = len(np.unique(images.subject))
-    pieces = min(share, subjects, *images.counts().values())
+    pieces = min(share, subjects, max(images.counts().values()))
     if pieces < 2:
         raise DatasetError(
             f"{subjects} subjects with {images.counts()} pictures are too few to hold some out. Add pictures."
         )
-    if subjects == len(images):
-        return next(StratifiedKFold(pieces, shuffle=True, random_state=seed).split(images.truth, images.truth))[1]
-    grouped = StratifiedGroupKFold(pieces, shuffle=True, random_state=seed)
-    return next(grouped.split(images.truth, images.truth, images.subject))[1]
+    alone = subjects == len(images)
+    drawing = (StratifiedKFold if alone else StratifiedGroupKFold)(pieces, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # see `check_classes`
+        drawn = drawing.split(images.truth, images.truth, None if alone else images.subject)
+        return max((piece for _, piece in drawn), key=lambda piece: len(np.unique(images.truth[piece])))

@@ -126,6 +126,28 @@ def test_by_subject_no_infant_crosses_the_parts():
     assert 15 <= (splits == "test").sum() <= 27
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_rare_class_leaves_the_splits_as_large_as_they_are(alone):
+    """Three pictures of one class in 150: one in each split, and no third of all pictures in dev and in test."""
+    truth = [0, 1] * 75
+    truth[7], truth[61], truth[120] = 2, 2, 2
+    set_ = pictures(truth, None if alone else [f"s{n // 2}" for n in range(150)])
+    for seed in range(4):
+        splits = split(set_, "subject", seed)
+        assert [np.mean(splits == name) for name in ("dev", "test")] == pytest.approx([0.145, 0.145], abs=0.02)
+        assert [(set_.truth[splits == name] == 2).sum() for name in ("train", "dev", "test")] == [1, 1, 1]
+        check_classes(set_, splits)
+        assert np.mean(split(set_, "holdout", seed) == "test") == pytest.approx(0.2, abs=0.02)
+
+
+def test_a_class_too_rare_for_every_split_is_named_with_its_pictures():
+    set_ = pictures([0, 1] * 30 + [2, 2])
+    splits = split(set_, "subject")
+    assert np.mean(splits == "test") < 0.2
+    with pytest.raises(DatasetError, match=r"No negative picture fell into .*there are 2 in all.*--classes"):
+        check_classes(set_, splits)
+
+
 def test_the_given_split_gets_a_dev_part_of_whole_subjects_if_it_lacks_one():
     given = pictures(city().truth, city().subject, ["test" if n < 30 else "train" for n in range(150)])
     splits = split(given, "given")
