@@ -63,8 +63,8 @@ def export(timeline: Timeline, folder: Path, names: Collection[str] | None = Non
 
 
 def safe_stem(source: str) -> str:
-    """Return the clip's name without folder and suffix, with every control character replaced by a blank; at most 200 bytes."""
-    stem = re.sub(r"[\x00-\x1f\x7f/\\]", " ", Path(source).stem)
+    """Return the clip's name without folder, suffix and dots at its start; control characters are blanks; at most 200 bytes."""
+    stem = re.sub(r"[\x00-\x1f\x7f/\\]", " ", Path(source).stem).lstrip(". ")
     return stem.encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore").strip() or "clip"
 
 

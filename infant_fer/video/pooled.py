@@ -97,8 +97,11 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
 
 
 def session_folders(folder: Path) -> list[Path]:
-    """Return the folders of complete sessions in `folder`, in the order of their names."""
-    return sorted(path.parent for path in folder.glob("*/summary.json"))
+    """Return the folders of complete sessions in `folder`, in the order of their names.
+
+    Hidden ones are left out: a run that writes, or was killed, has unfinished folders there.
+    """
+    return sorted(path.parent for path in folder.glob("[!.]*/summary.json"))
 
 
 def check_infants(infants: Mapping[str, str], sessions: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import export
-from infant_fer.video.pooled import AFTER_S, BEFORE_S, STEP_S, event_curves, main, pooled_agreement
+from infant_fer.video.pooled import AFTER_S, BEFORE_S, STEP_S, event_curves, main, pooled_agreement, session_folders
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -80,6 +80,11 @@ def test_the_command_writes_both_files_for_named_infants(sessions, tmp_path, cap
     assert "names none for the session b" in capsys.readouterr().err
     assert main([str(tmp_path / "a")]) == 1
     assert "holds no session" in capsys.readouterr().err
+
+
+def test_the_hidden_folder_of_a_killed_run_is_no_session(sessions, tmp_path):
+    session(tmp_path / ".0a1b2c.part", "pp", 0.0, 0.5)
+    assert session_folders(tmp_path) == sessions
 
 
 def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatch, capsys):

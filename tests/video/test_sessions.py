@@ -248,6 +248,8 @@ def test_every_clip_has_a_folder_of_its_own(tmp_path):
         (tmp_path / name).write_bytes(b"")
     found = sessions_of([tmp_path / "a", tmp_path / "b", "odd\nname.webm"], tmp_path / "out")
     assert [each.folder.name for each in found] == ["one", "one-2", "two", "odd name"]
+    hidden = sessions_of([".three.mp4", "..mp4"], tmp_path / "out")
+    assert [each.folder.name for each in hidden] == ["three", "clip"]
 
 
 def test_a_locked_folder_of_clips_is_named_as_failed(clips, run, tmp_path, monkeypatch, capsys):
