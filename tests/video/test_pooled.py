@@ -6,9 +6,19 @@ import json
 import numpy as np
 import pytest
 
+from infant_fer.errors import DatasetError
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import export
-from infant_fer.video.pooled import AFTER_S, BEFORE_S, STEP_S, event_curves, main, pooled_agreement, session_folders
+from infant_fer.video.pooled import (
+    AFTER_S,
+    BEFORE_S,
+    STEP_S,
+    event_curves,
+    main,
+    pooled_agreement,
+    read_infants,
+    session_folders,
+)
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -127,6 +137,15 @@ def test_a_wrong_table_of_infants_is_found_before_any_clip_is_read(table, words,
     arguments = [tmp_path / "a.mp4", "--out", tmp_path / "out", "--human", coding, "--infants", infants]
     assert command.main([str(each) for each in arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_table_of_infants_names_one_for_each_session(tmp_path):
+    table = tmp_path / "infants.csv"
+    table.write_text("session,infant\na,one \n b , one\na,one\nc\n,\n")
+    assert read_infants(table) == {"a": "one", "b": "one"}
+    table.write_text("session,infant\na,one\nb,one\na,two\n")
+    with pytest.raises(DatasetError, match="names two infants for the session a: one and two"):
+        read_infants(table)
 
 
 def test_infants_are_refused_where_nothing_is_pooled(tmp_path, monkeypatch, capsys):
