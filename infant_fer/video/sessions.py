@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import READERS, Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
-from infant_fer.video.timeline import FrameReading, Timeline
+from infant_fer.video.timeline import FrameReading, Summary, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer, Classifier
@@ -32,7 +32,8 @@ SUMMARY, AGREEMENT, REPORT = "summary.json", "agreement.json", "report.html"
 PEAK = "peak_{affect}.png"
 PEAK_AFFECTS = ("positive", "negative")
 MARK: Final = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
-SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprint; a hash of all would take minutes
+CLIP_MARK: Final = "clip_fingerprint"  # in the summary: of the clip alone
+SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprints; a hash of all would take minutes
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,17 @@ class SessionResult:
 def sessions_of(sources: Iterable[str | Path], out: Path) -> list[Session]:
     """List the clips as given, and those of folders in the order of their names, each with a folder of its own in `out`.
 
-    The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on. A folder of
-    clips that cannot be opened is an entry with its fault.
+    The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on; names that
+    differ in capitals alone are one, as macOS and Windows have one folder for them. A folder of clips that cannot be opened
+    is an entry with its fault.
     """
     sessions, taken = [], set()
     for found in _clips(sources):
         stem, number = safe_stem(found.path.name), 1
-        while (name := stem if number == 1 else f"{stem}-{number}") in taken:
+        while (name := stem if number == 1 else f"{stem}-{number}").casefold() in taken:
             number += 1
         if not found.fault:
-            taken.add(name)
+            taken.add(name.casefold())
         sessions.append(Session(found.path, out / name, found.fault))
     return sessions
 
@@ -103,19 +105,21 @@ def run_session(
 ) -> SessionResult:
     """Read one clip and write its folder at once, when everything in it is complete; a fault is part of the result.
 
-    A session whose folder has the same fingerprint is skipped.
+    A session whose folder has the same fingerprint is skipped; a folder with the results of another clip stays, a fault.
     """
     if session.fault:
         return SessionResult(session, "failed", fault=session.fault)
     try:
-        mark = fingerprint(session, options, analyzer.classifier)
-        if is_whole(session, mark):
+        marks = {CLIP_MARK: clip_fingerprint(session.clip), MARK: fingerprint(session, options, analyzer.classifier)}
+        if is_whole(session, marks):
             return SessionResult(session, "skipped")
         human = _beside(options.human, session.clip)
         coding = (
             read_coding(human, options.human_track) if human else None
         )  # a slip in it is found before the clip is read
-        timeline = _timeline(analyzer, session, options, mark, on_progress)
+        timeline = _timeline(analyzer, session, options, on_progress)
+        summary: Summary = {**timeline.summary, CLIP_MARK: marks[CLIP_MARK], MARK: marks[MARK]}
+        timeline = replace(timeline, summary=summary)
         _write(analyzer, timeline, session, options, coding)
         notes = [*timeline.summary["notes"], *_missing_codings(session, options)]
         if coding and timeline.infant is None:
@@ -127,22 +131,28 @@ def run_session(
         return SessionResult(session, "failed", fault=f"Unexpected {type(error).__name__}: {error}")
 
 
-def fingerprint(session: Session, options: SessionOptions, classifier: Classifier) -> str:
-    """Return a hash of the clip's size, start and end, the codings beside it, the checkpoint and all settings.
-
-    The checkpoint counts with its weights and the limits of its verdicts. Raises ClipError.
-    """
-    from infant_fer import __version__
-
+def clip_fingerprint(clip: Path) -> str:
+    """Return a hash of the clip's size, start and end. Raises ClipError."""
     content = hashlib.sha256()
     try:
-        with session.clip.open("rb") as stream:
+        with clip.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
+            content.update(f"{size} ".encode())
             content.update(stream.read(SAMPLED_BYTES))
             stream.seek(max(0, size - SAMPLED_BYTES))
             content.update(stream.read(SAMPLED_BYTES))
     except OSError as error:
         raise ClipError(f"The clip could not be opened: {error.strerror}.") from None
+    return content.hexdigest()
+
+
+def fingerprint(session: Session, options: SessionOptions, classifier: Classifier) -> str:
+    """Return a hash of the clip's own fingerprint, the codings beside it, the checkpoint and all settings.
+
+    The checkpoint counts with its weights and the limits of its verdicts. Raises ClipError.
+    """
+    from infant_fer import __version__
+
     beside = [_beside(place, session.clip) for place in (options.human, options.events)]
     codings = [hashlib.sha256(path.read_bytes()).hexdigest() if path else "" for path in beside]
     settings = asdict(options.settings) | {"ahead": None}  # changes nothing in the result
@@ -152,8 +162,7 @@ def fingerprint(session: Session, options: SessionOptions, classifier: Classifie
         classifier.name,
         getattr(classifier, "weights_sha256", ""),
         trust and (asdict(trust.limits), trust.sets.thresholds, trust.agreement),
-        size,
-        content.hexdigest(),
+        clip_fingerprint(session.clip),
         codings,
         options.human_track,
         settings,
@@ -163,21 +172,30 @@ def fingerprint(session: Session, options: SessionOptions, classifier: Classifie
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 
-def is_whole(session: Session, mark: str) -> bool:
-    """Return whether the session's folder was written completely with this fingerprint."""
+def is_whole(session: Session, marks: Mapping[str, str]) -> bool:
+    """Return whether the session's folder was written completely with these fingerprints, by their names in the summary.
+
+    Raises OutputError where it holds the results of another clip.
+    """
     try:
-        return json.loads((session.folder / SUMMARY).read_text("utf-8")).get(MARK) == mark
+        earlier = json.loads((session.folder / SUMMARY).read_text("utf-8"))
+        mark, clip_mark = earlier.get(MARK), earlier.get(CLIP_MARK, marks[CLIP_MARK])
     except (OSError, ValueError, AttributeError):
         return False
+    if clip_mark != marks[CLIP_MARK]:
+        raise OutputError(
+            f"The folder {printable(session.folder.name)} holds the results of another clip of this name. "
+            "Give another --out, or delete the folder."
+        )
+    return mark == marks[MARK]
 
 
-def _timeline(analyzer, session: Session, options: SessionOptions, mark: str, on_progress) -> Timeline:
+def _timeline(analyzer, session: Session, options: SessionOptions, on_progress) -> Timeline:
     from infant_fer.video.analysis import analyze_video
 
     events = _beside(options.events, session.clip)
     settings = replace(options.settings, events=read_events(events)) if events else options.settings
-    timeline = analyze_video(session.clip, analyzer, settings, on_progress, printable(session.clip.name))
-    return replace(timeline, summary={**timeline.summary, MARK: mark})
+    return analyze_video(session.clip, analyzer, settings, on_progress, printable(session.clip.name))
 
 
 def _write(

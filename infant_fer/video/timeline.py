@@ -105,7 +105,8 @@ class Summary(TypedDict):
     events: list[dict]
     settings: dict[str, float | int | str | None]
     notes: list[str]
-    fingerprint: NotRequired[str]  # of a session of a batch
+    fingerprint: NotRequired[str]  # of a session of a batch: of all that its results depend on
+    clip_fingerprint: NotRequired[str]  # of a session of a batch: of the clip alone
 
 
 class FrameTable(Sequence[FrameReading]):

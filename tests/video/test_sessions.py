@@ -242,12 +242,33 @@ def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
     check_output([Session(clips / "play.mp4", folder)], tmp_path)
 
 
+def test_another_clip_of_one_name_leaves_the_earlier_results(clips, analyzer, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "infant_fer.video.analysis.analyze_video", lambda clip, *_: read.append(clip.parent.name) or timeline("oonn")
+    )
+    content = (clips / "play.mp4").read_bytes()
+    for infant, more in (("P01", b""), ("P02", b" of another infant")):
+        (tmp_path / infant).mkdir()
+        (tmp_path / infant / "play.mp4").write_bytes(content + more)
+
+    def result(infant: str, **settings):
+        session = Session(tmp_path / infant / "play.mp4", tmp_path / "out" / "play")
+        return run_session(analyzer, session, SessionOptions(VideoSettings(**settings), formats=("summary.json",)))
+
+    assert [result(infant).state for infant in ("P01", "P02", "P01")] == ["written", "failed", "skipped"]
+    assert result("P02").fault.startswith("The folder play holds the results of another clip of this name.")
+    assert result("P01", max_persons=1).state == "written"  # of the same clip with another setting
+    assert read == ["P01", "P01"]
+
+
 def test_every_clip_has_a_folder_of_its_own(tmp_path):
-    for name in ("a/one.mp4", "a/one.mov", "b/two.MKV", "b/.x/three.mp4"):
+    """Also on a file system to which One and one are the same name."""
+    for name in ("a/one.mp4", "a/one.mov", "b/One.mp4", "b/two.MKV", "b/.x/three.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"")
     found = sessions_of([tmp_path / "a", tmp_path / "b", "odd\nname.webm"], tmp_path / "out")
-    assert [each.folder.name for each in found] == ["one", "one-2", "two", "odd name"]
+    assert [each.folder.name for each in found] == ["one", "one-2", "One-3", "two", "odd name"]
     hidden = sessions_of([".three.mp4", "..mp4"], tmp_path / "out")
     assert [each.folder.name for each in hidden] == ["three", "clip"]
 
