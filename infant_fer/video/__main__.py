@@ -18,7 +18,15 @@ from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
 from infant_fer.video.pooled import check_infants, pool_sessions, read_infants, session_folders
 from infant_fer.video.remote import check_url, is_url, run_remote_session
-from infant_fer.video.sessions import Session, SessionOptions, SessionResult, check_output, run_session, sessions_of
+from infant_fer.video.sessions import (
+    Session,
+    SessionOptions,
+    SessionResult,
+    check_codings,
+    check_output,
+    run_session,
+    sessions_of,
+)
 from infant_fer.workers import Job, spread
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         raise DatasetError(
             f"{_one_line(options.human)} is one coding for {len(clips)} clips. Give the folder of codings."
         )
+    check_codings(clips, (options.human, options.events))
     infants = _infants(options, clips)
     if remote:
         check_url(options.out)

@@ -239,6 +239,25 @@ def _beside(place: Path | None, clip: Path) -> Path | None:
     return next((path for suffix in READERS if (path := place / f"{clip.stem}{suffix}").is_file()), None)
 
 
+def check_codings(sessions: Sequence[Session], places: Iterable[Path | None]) -> None:
+    """Raise DatasetError, before any work, where two clips of one name would get the same file of a folder in `places`.
+
+    These are the codings and the events; None and single files are passed over.
+    """
+    for place in places:
+        owners: dict[tuple[int, int], Path] = {}  # by device and number of the file
+        for session in sessions:
+            if place is None or place.is_file() or (file := _beside(place, session.clip)) is None:
+                continue
+            status = file.stat()
+            owner = owners.setdefault((status.st_dev, status.st_ino), session.clip)
+            if owner != session.clip:
+                raise DatasetError(
+                    f"{printable(file)} would belong to both {printable(owner)} and {printable(session.clip)}. "
+                    "Give each clip a name of its own."
+                )
+
+
 def _missing_codings(session: Session, options: SessionOptions) -> list[str]:
     """Return a sentence for each folder of codings or events that has no file for the clip, which may be a slip in a name."""
     wanted = {"coding": options.human, "table of events": options.events}

@@ -17,7 +17,15 @@ from infant_fer.video import __main__ as command
 from infant_fer.video import sessions
 from infant_fer.video.analysis import VideoSettings
 from infant_fer.video.reading import ClipSettings
-from infant_fer.video.sessions import Session, SessionOptions, check_output, fingerprint, run_session, sessions_of
+from infant_fer.video.sessions import (
+    Session,
+    SessionOptions,
+    SessionResult,
+    check_output,
+    fingerprint,
+    run_session,
+    sessions_of,
+)
 from tests.video.clips import encoded, placed, portrait
 from tests.video.test_timeline import timeline
 
@@ -145,6 +153,25 @@ def test_a_coding_that_is_missing_or_given_for_all_clips_is_said(clips, run, tmp
     assert run(clips, "--out", tmp_path / "all", "--human", codings / "plya.csv") == 2
     assert "is one coding for 2 clips. Give the folder of codings." in capsys.readouterr().err
     assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize("option", ["--human", "--events"])
+def test_two_clips_of_one_name_share_no_coding(run, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.setattr(command, "_results", lambda found, _: [SessionResult(each, "skipped") for each in found])
+    monkeypatch.setattr(command, "_pool", lambda *_: None)
+    for name in ("P01/play.mp4", "P02/play.mp4", "P02/cot.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    codings = tmp_path / "codings"
+    codings.mkdir()
+    (codings / "cot.csv").write_text("onset,offset,label\n0,0.48,positive\n")
+    command_line = (tmp_path / "P01", tmp_path / "P02", "--out", tmp_path / "out", option, codings)
+    assert run(*command_line) == 0
+    (codings / "play.csv").write_text("onset,offset,label\n0,0.48,positive\n")
+    assert run(*command_line) == 2
+    said = capsys.readouterr().err
+    assert f"play.csv would belong to both {tmp_path / 'P01/play.mp4'} and {tmp_path / 'P02/play.mp4'}." in said
+    assert run(tmp_path / "P01", *command_line[2:]) == 0
 
 
 def test_a_slip_in_a_coding_is_found_before_the_clip_is_read(clips, analyzer, tmp_path, monkeypatch):
