@@ -305,7 +305,6 @@ def check_output(sessions: Sequence[Session], out: Path) -> None:
         raise OutputError(f"{out} is a file. Give the name of a folder.")
     inputs = {session.clip.resolve() for session in sessions}
     for session in (each for each in sessions if not each.fault):
-        if session.folder.exists():
-            check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
+        check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
         if session.folder.resolve() in inputs:
             raise OutputError(f"{session.folder} is also a clip. Give another folder for the output.")

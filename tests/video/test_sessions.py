@@ -269,6 +269,17 @@ def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
     check_output([Session(clips / "play.mp4", folder)], tmp_path)
 
 
+@pytest.mark.parametrize("place", ["file/out", "/proc/out", "/dev/null/out"])
+def test_an_output_that_cannot_be_written_is_refused_before_a_clip_is_read(run, tmp_path, monkeypatch, capsys, place):
+    monkeypatch.setattr(command, "_results", lambda *_: pytest.fail("clips were read"))
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "play.mp4").write_bytes(b"x")
+    assert run(tmp_path / "play.mp4", "--out", tmp_path / place) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path / place / 'play'} cannot be written: ")
+    assert said.count("\n") == 1
+
+
 def test_another_clip_of_one_name_leaves_the_earlier_results(clips, analyzer, tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(
