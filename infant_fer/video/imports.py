@@ -182,6 +182,12 @@ def _table(path: Path) -> Tracks:
                 for row in csv.DictReader(stream, delimiter=delimiter)]  # fmt: skip
     if not rows:
         raise DatasetError(f"{printable(path.name)} has no rows.")
+    observations = {row.get("observation id", "") for row in rows}
+    if len(observations) > 1:
+        raise DatasetError(
+            f"{printable(path.name)} holds the observations {', '.join(sorted(map(printable, observations)))}. "
+            "Export each observation to a file of its own."
+        )
     if "behavior type" in rows[0] and ("time" in rows[0] or "start (s)" not in rows[0]):
         return _boris_events(rows, path)
     return _interval_rows(rows, path)
@@ -189,12 +195,6 @@ def _table(path: Path) -> Tracks:
 
 def _boris_events(rows: list[dict[str, str]], path: Path) -> Tracks:
     """Pair each START with the next STOP of the same subject and behaviour; a POINT is a moment."""
-    observations = {row.get("observation id", "") for row in rows}
-    if len(observations) > 1:
-        raise DatasetError(
-            f"{printable(path.name)} holds the observations {', '.join(sorted(map(printable, observations)))}. "
-            "Export each observation to a file of its own."
-        )
     tracks: Tracks = {}
     started: dict[tuple[str, str], float] = {}
     for number, row in enumerate(rows, 2):

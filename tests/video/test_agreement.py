@@ -135,11 +135,19 @@ def test_the_offset_of_a_synchronized_clip_is_added(tmp_path):
         elan(tmp_path / "a.eaf", ("b.mp4", 0), ("c.mp4", 2000))
 
 
-def test_a_table_of_several_observations_is_refused(tmp_path):
-    rows = "".join(
-        f"{name}\tbaby\tpositive\t{kind}\t{time}\n" for name in "ab" for kind, time in (("START", 1), ("STOP", 2))
-    )
-    (tmp_path / "b.tsv").write_text("Observation id\tSubject\tBehavior\tBehavior type\tTime\n" + rows)
+BORIS_ROWS = {
+    "tabular": ("Time", "{0}\tbaby\tpositive\tSTART\t1\n{0}\tbaby\tpositive\tSTOP\t2\n"),
+    "aggregated": ("Start (s)\tStop (s)", "{0}\tbaby\tpositive\tSTATE\t1\t2\n"),
+}
+
+
+@pytest.mark.parametrize("kind", BORIS_ROWS)
+def test_a_table_of_several_observations_is_refused(tmp_path, kind):
+    times, rows = BORIS_ROWS[kind]
+    header = f"Observation id\tSubject\tBehavior\tBehavior type\t{times}\n"
+    (tmp_path / "b.tsv").write_text(header + rows.format("a"))
+    assert read_tracks(tmp_path / "b.tsv") == {"baby": [CodedInterval(1, 2, "positive")]}
+    (tmp_path / "b.tsv").write_text(header + rows.format("a") + rows.format("b"))
     with pytest.raises(DatasetError, match="holds the observations a, b"):
         read_coding(tmp_path / "b.tsv")
 
