@@ -41,7 +41,8 @@ class CodedInterval:
 class Coding:
     """A human coding of one person: intervals in the order of their onsets, labelled with the affects and NOT_SEEN.
 
-    `gaps` is what an uncoded stretch means: "neutral" where the coding has no neutral code (as in PLAY), else NOT_CODED.
+    `gaps` is what an uncoded stretch means: "neutral" where the coding has no neutral code (as in PLAY), else NOT_CODED. A code
+    of an emotion that counts as neutral, as surprise does, is no neutral code.
     """
 
     source: str
@@ -74,7 +75,7 @@ def read_coding(path: Path, track: str | None = None) -> Coding:
                 f"{printable(path.name)}, {name}: the codes at {before.onset_s:.3f} s and {after.onset_s:.3f} s overlap. "
                 "Code one affect at a time."
             )
-    gaps = NOT_CODED if any(each.label == "neutral" for each in known) else "neutral"
+    gaps = NOT_CODED if any(_named_state(each.label) == "neutral" for each in tracks[name]) else "neutral"
     return Coding(path.name, name, tuple(each for each in known if each.offset_s > each.onset_s), gaps)
 
 
@@ -268,11 +269,18 @@ def _state(label: str, path: Path) -> str:
 
 def affect_state(label: str) -> str | None:
     """Return the affect, or NOT_SEEN, that a code means; None for an unknown one."""
-    word = " ".join(label.strip().lower().split())
+    return _named_state(label) or EMOTION_TO_AFFECT.get(canonical_label(_word(label)))
+
+
+def _named_state(label: str) -> str | None:
+    """Return the affect, or NOT_SEEN, that a code names itself; None for an emotion and an unknown one."""
+    word = _word(label)
     canonical = canonical_label(word)
-    if canonical in AFFECTS:
-        return canonical
-    return WORDS.get(word) or EMOTION_TO_AFFECT.get(canonical)
+    return canonical if canonical in AFFECTS else WORDS.get(word)
+
+
+def _word(label: str) -> str:
+    return " ".join(label.strip().lower().split())
 
 
 def _named(tracks: Mapping[str, object], track: str, path: Path) -> str:

@@ -63,6 +63,24 @@ def test_a_table_of_a_lab_is_read(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "gaps"),
+    [
+        ("surprise", "neutral"),
+        ("Surprised", "neutral"),
+        ("neutral", NOT_CODED),
+        ("Neu", NOT_CODED),
+        ("o", NOT_CODED),
+        ("0", NOT_CODED),
+    ],
+)
+def test_only_a_code_that_means_neutral_itself_makes_gaps_uncoded(tmp_path, code, gaps):
+    (tmp_path / "a.csv").write_text(f"onset,offset,label\n0,1,happy\n2,3,{code}\n5,6,cry\n")
+    found = read_coding(tmp_path / "a.csv")
+    assert [each.label for each in found.intervals] == ["positive", "neutral", "negative"]
+    assert found.gaps == gaps
+
+
 def test_boris_points_and_pairs(tmp_path):
     rows = [("baby", "positive", "START", 1.0), ("mother", "negative", "START", 1.5), ("baby", "positive", "STOP", 2.0),
             ("mother", "negative", "STOP", 3.0), ("baby", "negative", "POINT", 4.0)]  # fmt: skip
