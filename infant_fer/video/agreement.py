@@ -35,7 +35,10 @@ class Disagreement(TypedDict):
 
 
 class OnsetFigures(TypedDict):
-    """Bouts of one affect: how many of each, how many pairs of onsets at most MATCH_S apart, and model minus human onset."""
+    """Bouts of one affect: how many of each, how many pairs of onsets at most MATCH_S apart, and model minus human onset.
+
+    Bouts that have begun by the person's first frame have no onset to compare and are left out, of both.
+    """
 
     human: int
     model: int
@@ -95,7 +98,7 @@ def agreement(
     frames = _frame_labels(timeline, coding, number)
     coding = _within(coding, float(frames.times_s[0]), timeline.duration_s)
     seconds = _second_labels(frames)
-    onsets, lags = _onsets(timeline, coding, number)
+    onsets, lags = _onsets(timeline, coding, number, float(frames.times_s[0]))
     counts, second_counts = _confusion(frames), _confusion(seconds)
     return Agreement(
         human=coding.source,
@@ -182,13 +185,20 @@ def _tolerant_kappa(labels: _Labels, tolerance_s: float) -> float:
     return float(np.mean(found))
 
 
-def _onsets(timeline: Timeline, coding: Coding, person: int) -> tuple[dict[str, OnsetFigures], list[float]]:
-    """Return the figures of each affect that the human codes as bouts, and the lags of all matched onsets in seconds."""
+def _onsets(
+    timeline: Timeline, coding: Coding, person: int, start_s: float
+) -> tuple[dict[str, OnsetFigures], list[float]]:
+    """Return the figures of each affect that the human codes as bouts, and the lags of all matched onsets in seconds.
+
+    Onsets up to `start_s`, the person's first frame, are left out: a bout merely begins to be seen there.
+    """
+    bouts = [each for each in timeline.intervals if each.person == person and each.onset_s > start_s]
+    coded = [each for each in coding.intervals if each.onset_s > start_s]
     figures: dict[str, OnsetFigures] = {}
     every: list[float] = []
     for affect in AFFECTS:
-        human = [each.onset_s for each in coding.intervals if each.label == affect]
-        model = [each.onset_s for each in timeline.intervals if each.person == person and each.label == affect]
+        human = [each.onset_s for each in coded if each.label == affect]
+        model = [each.onset_s for each in bouts if each.label == affect]
         if not human and coding.gaps == affect:
             continue
         lags = _matched_lags(human, model)

@@ -186,6 +186,22 @@ def test_only_bouts_in_the_part_that_was_read_are_counted():
     assert (found["human"], found["model"], found["matched"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("onset_s", [58.5, 60.0])
+def test_a_bout_that_has_begun_by_the_first_frame_has_no_onset(onset_s):
+    """The person is positive from the first frame that is read, at 60 s, as the human codes it; then again from 63 s."""
+    table = FrameTable()
+    for place in range(40):
+        table.append(reading(60 + place / 10, "o" if 20 <= place < 30 else "p"))
+    human = coded((onset_s, 62, "positive"), (63.0, 64, "positive"))
+    found = agreement(build_timeline("c", table, SHARP), human)
+    assert found["kappa_frame"] == 1
+    assert found["onset_lag_s"] == 0
+    onsets = found["onsets"]["positive"]
+    assert (onsets["human"], onsets["model"], onsets["matched"]) == (1, 1, 1)
+    alone = agreement(build_timeline("c", table, SHARP), coded((onset_s, 62, "positive")))
+    assert alone["onset_lag_s"] is None
+
+
 def test_two_possible_tracks_must_be_told_apart(tmp_path):
     (tmp_path / "a.csv").write_text("onset,offset,label,subject\n0,1,p,a\n0,1,n,b\n")
     with pytest.raises(DatasetError, match="several codings of affect: 'a', 'b'"):
