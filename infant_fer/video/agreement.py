@@ -149,16 +149,26 @@ def _at(times_s: np.ndarray, spans: Sequence[tuple[float, float, str]], gap: int
 
 
 def _second_labels(frames: _Labels) -> _Labels:
-    """Return the most frequent label of each whole second, -1 where most frames have none."""
+    """Return the label that fills most of each whole second, -1 where most of it has none.
+
+    A frame stands for the time to the next one, the last for their median distance, each up to the end of its second.
+    """
     second = frames.times_s.astype(int)
+    steps = np.diff(frames.times_s)
+    ends = np.append(frames.times_s[1:], frames.times_s[-1] + (np.median(steps) if len(steps) else 1.0))
+    lengths = np.minimum(ends, second + 1) - frames.times_s
     moments = np.unique(second)
-    modes = [[_mode(values[second == moment]) for moment in moments] for values in (frames.human, frames.model)]
-    return _Labels(moments.astype(float), *(np.array(mode, int) for mode in modes))
+    longest = [
+        [_longest(values[second == moment], lengths[second == moment]) for moment in moments]
+        for values in (frames.human, frames.model)
+    ]
+    return _Labels(moments.astype(float), *(np.array(labels, int) for labels in longest))
 
 
-def _mode(values: np.ndarray) -> int:
-    names, counts = np.unique(values, return_counts=True)
-    return int(names[counts.argmax()])
+def _longest(values: np.ndarray, lengths_s: np.ndarray) -> int:
+    """Return the value with the greatest sum of lengths, the lowest of several."""
+    names, places = np.unique(values, return_inverse=True)
+    return int(names[np.round(np.bincount(places, lengths_s), 6).argmax()])
 
 
 def _confusion(labels: _Labels) -> np.ndarray:

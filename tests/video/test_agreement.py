@@ -233,11 +233,31 @@ def test_kappa_and_confusion_by_hand():
     assert found["disagreements"] == [{"onset_s": 0.4, "offset_s": 0.6, "human": "neutral", "model": "positive"}]
 
 
-def test_a_second_has_its_most_frequent_label():
+def test_a_second_has_the_label_that_fills_most_of_it():
     found = agreement(timeline("pppppppnnn" + "nnnnnnnnpp", step=0.1), coded((0, 1, "positive"), (1, 2, "negative")))
     assert found["confusion_second"]["positive"] == {"positive": 1, "neutral": 0, "negative": 0}
     assert found["kappa_second"] == 1
     assert found["kappa_frame"] == pytest.approx(0.5)
+
+
+def test_a_second_of_uneven_frames_has_the_label_of_the_longest_time():
+    """Of five frames in the first second, three are positive within 0.3 s; the other two stand for the rest of it."""
+    table = FrameTable()
+    for time_s, letter in (
+        (0.0, "p"),
+        (0.1, "p"),
+        (0.2, "p"),
+        (0.3, "n"),
+        (0.9, "n"),
+        (1.0, "p"),
+        (1.9, "n"),
+        (2.0, "o"),
+    ):
+        table.append(reading(time_s, letter))
+    found = agreement(build_timeline("c", table, SHARP), coded((0.3, 1, "negative"), (1, 1.9, "positive")))
+    assert found["confusion_second"]["negative"] == {"positive": 0, "neutral": 0, "negative": 1}
+    assert found["confusion_second"]["positive"] == {"positive": 1, "neutral": 0, "negative": 0}
+    assert found["kappa_second"] == 1
 
 
 def test_within_the_tolerance_a_late_onset_is_no_disagreement():
