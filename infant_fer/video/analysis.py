@@ -160,7 +160,8 @@ class ClipAnalysis:
     def timeline(self, name: str) -> Timeline:
         """Return the timeline of the rows kept by `steps` so far; `name` is its source."""
         settings, checkpoint = self._settings, self._analyzer.classifier.name
-        return build_timeline(name, self._kept, settings.rules, settings.events, checkpoint, self.notes)
+        start_s = settings.clip.start_s
+        return build_timeline(name, self._kept, settings.rules, settings.events, checkpoint, self.notes, start_s)
 
     def _progress(self, time_s: float, elapsed_s: float) -> Progress:
         settings = self._settings.clip

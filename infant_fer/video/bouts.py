@@ -55,8 +55,12 @@ def build_timeline(
     events: Sequence[Event] = (),
     checkpoint: str = "",
     notes: Sequence[str] = (),
+    start_s: float = 0.0,
 ) -> Timeline:
-    """Return the timeline of the readings, whose smoothed values are set here."""
+    """Return the timeline of the readings, whose smoothed values are set here.
+
+    `start_s` is the second of the clip at which reading started.
+    """
     times, persons = frames.times_s, frames.persons
     moments = np.unique(times)
     step = float(np.median(np.diff(moments))) if len(moments) > 1 else 0.0
@@ -71,7 +75,7 @@ def build_timeline(
         shown[rows] = smoothed(reading.times, reading.probabilities, rules.smoothing_s)
         bouts = person_intervals(reading, person, held)
         intervals += bouts
-        people.append(_person_summary(person, reading, bouts, events, duration))
+        people.append(_person_summary(person, reading, bouts, events, (start_s, duration)))
     frames.set_smoothed(shown)
     intervals.sort(key=lambda interval: (interval.onset_s, interval.person))
     fps = len(moments) / (duration - float(moments[0])) if duration else 0.0
@@ -224,7 +228,11 @@ def _same_bout(before: Sequence[_Run], run: _Run, join_gap_s: float) -> int | No
 
 
 def _person_summary(
-    person: int, reading: _PersonReadings, bouts: list[Interval], events: Sequence[Event], end_s: float
+    person: int,
+    reading: _PersonReadings,
+    bouts: list[Interval],
+    events: Sequence[Event],
+    span_s: tuple[float, float],
 ) -> PersonSummary:
     duration = sum(bout.duration_s for bout in bouts)
     length = {state: sum(bout.duration_s for bout in bouts if bout.label == state) for state in STATES}
@@ -243,7 +251,7 @@ def _person_summary(
         bouts_per_minute={affect: 60 * counts[affect] / read if read else 0.0 for affect in AFFECTS},
         median_bout_s={affect: float(np.median(values)) if values else None for affect, values in durations.items()},
         mean_valence=_mean_valence(reading),
-        latency_to_negative_s=_latencies(bouts, events, end_s),
+        latency_to_negative_s=_latencies(bouts, events, *span_s),
         transitions=_transitions(bouts),
     )
 
@@ -263,8 +271,11 @@ def _mean_valence(reading: _PersonReadings) -> float | None:
     return float(np.average(reading.valence[known], weights=lengths)) if lengths.sum() else None
 
 
-def _latencies(bouts: list[Interval], events: Sequence[Event], end_s: float) -> dict[str, float | None]:
-    """Return the time from each event to the first negative expression within it; 0 when it has begun already."""
+def _latencies(bouts: list[Interval], events: Sequence[Event], start_s: float, end_s: float) -> dict[str, float | None]:
+    """Return the time from each event to the first negative expression within it; 0 when it has begun already.
+
+    None for an event before `start_s`, at which reading started: what was shown in between is unknown.
+    """
     found: dict[str, float | None] = {}
     for event in (Event(0.0, "start"), *events):
         end = end_s if event.offset_s is None else event.offset_s
@@ -274,7 +285,7 @@ def _latencies(bouts: list[Interval], events: Sequence[Event], end_s: float) -> 
             if bout.label == "negative" and bout.offset_s > event.onset_s and bout.onset_s < end
         )
         name = event.label if event.label not in found else f"{event.label} at {event.onset_s:g} s"
-        found[name] = next(onsets, None)
+        found[name] = next(onsets, None) if event.onset_s >= start_s else None
     return found
 
 

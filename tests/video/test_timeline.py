@@ -136,6 +136,19 @@ def test_the_summary_of_a_clip_is_counted_by_hand():
     assert person["mean_valence"] == pytest.approx(0.5)
 
 
+def test_time_that_was_never_read_is_no_latency():
+    table = FrameTable()
+    for place in range(20):
+        table.append(reading(60.02 + place / 10, "o" if place < 5 else "n"))
+    events = (Event(20.0, "play", 70.0), Event(60.0, "still face"))
+    (person,) = build_timeline("c", table, SHARP, events, start_s=60.0).summary["persons"]
+    assert person["latency_to_negative_s"] == {"start": None, "play": None, "still face": pytest.approx(0.52)}
+    (person,) = build_timeline("c", table, SHARP, events).summary[
+        "persons"
+    ]  # read from its beginning, where nobody was
+    assert person["latency_to_negative_s"]["start"] == pytest.approx(60.52)
+
+
 def test_the_mean_valence_is_over_time_not_over_frames():
     table = FrameTable()
     for time_s, valence in ((0.0, 1.0), (0.1, -1.0), (0.2, -1.0), (0.3, 1.0), (1.0, 1.0)):

@@ -128,6 +128,7 @@ def test_sampling_and_range_reach_the_timeline(clip, analyzer):
     settings = VideoSettings(clip=ClipSettings(fps=5, start_s=1.0, end_s=1.9))
     timeline = analyze_video(io.BytesIO(clip), analyzer, settings, name="c")
     assert [reading.time_s for reading in timeline.frames] == pytest.approx([1.0, 1.2, 1.4, 1.6, 1.8])
+    assert timeline.summary["persons"][0]["latency_to_negative_s"] == {"start": None}  # the first second was not read
 
 
 @pytest.mark.slow
