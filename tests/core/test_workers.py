@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infant_fer.__main__ import main
 from infant_fer.batch import ReadSettings, _journal
@@ -80,6 +82,17 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path):
 def test_an_item_that_kills_every_worker_is_named_and_the_others_are_done():
     job = Job(load, partial(die_at, 2, None), lost)
     assert [value for value, _ in spread(job, range(1, 7), workers=2)] == [10, -2, 30, 40, 50, 60]
+
+
+def test_the_recipe_for_kubernetes_keeps_the_dashboard_that_submits_its_job():
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text("utf-8"), re.DOTALL)
+    spec = yaml.safe_load(recipe)["spec"]
+    assert spec["entrypoint"].startswith("infant-fer read ")
+    cluster = spec["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"].get("include-dashboard", "true") == "true"
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
 
 
 KILLED = (
