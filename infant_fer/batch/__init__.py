@@ -58,8 +58,9 @@ class FileEntries:
 def photo_files(sources: Iterable[str | Path]) -> list[PhotoFile]:
     """List the files as given, and the photos of folders in the order of their names; hidden files are left out.
 
-    A folder that cannot be opened is an entry with its fault. Titles are names, of a folder's photos the paths below it; where
-    several paths have the same title, as many of their folders as tell them apart stand in front.
+    A folder that cannot be opened is an entry with its fault; a link that leads nowhere is an entry, too. Titles are names, of
+    a folder's photos the paths below it; where several paths have the same title, as many of their folders as tell them apart
+    stand in front.
     """
     found = []
     for source in sources:
@@ -86,10 +87,8 @@ def _with_folder(file: PhotoFile) -> PhotoFile:
 
 def _photos_in(folder: Path) -> Iterator[PhotoFile]:
     for found in files_in(folder, PHOTO_SUFFIXES):
-        if found.fault:
-            yield PhotoFile(found.path, printable(found.path.name), found.fault)
-        elif found.path.is_file():
-            yield PhotoFile(found.path, printable(found.path.relative_to(folder)))
+        title = found.path.name if found.fault else found.path.relative_to(folder)
+        yield PhotoFile(found.path, printable(title), found.fault)
 
 
 def read_files(

@@ -218,6 +218,19 @@ def test_a_locked_folder_is_a_row(monkeypatch, tmp_path):
     ]
 
 
+def test_a_link_that_leads_nowhere_is_a_row(analyzer, monkeypatch, tmp_path):
+    """As the photos of a folder of git-annex whose contents are elsewhere."""
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: analyzer)
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "gone.jpg").symlink_to(tmp_path / "annex" / "gone.jpg")
+    (study / "smile.jpg").symlink_to(EXAMPLES / "smile.jpg")
+    assert main([str(study), "--csv", str(tmp_path / "out.csv")]) == 0
+    gone, smile = csv.DictReader((tmp_path / "out.csv").open())
+    assert (gone["file"], gone["label"], smile["file"]) == ("gone.jpg", "unreadable", "smile.jpg")
+    assert "could not be opened" in gone["notes"]
+
+
 def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_path):
     class Inexplicable:
         analyze = staticmethod(analyzer.analyze)
