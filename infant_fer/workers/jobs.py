@@ -7,10 +7,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
@@ -91,7 +91,23 @@ def _in_processes(job: Job[Item, Result], items: Iterable[Item], workers: int) -
         yield from last
         if not pending:
             return
-        yield from _one_by_one(job, [item for item, _ in pending])  # so that a further death tells at which item
+        yield from _with_rest(job, pending)
+
+
+def _with_rest(job: Job[Item, Result], pending: Sequence[tuple[Item, Future[Result] | None]]) -> Iterator[Result]:
+    """Yield the result of each item once a pool has broken: of those that were done, and of the others one by one.
+
+    So a further death tells at which item.
+    """
+    finished = {
+        place: future.result()
+        for place, (_, future) in enumerate(pending)
+        if future is not None and not future.cancelled() and future.exception() is None
+    }
+    missing = [item for place, (item, _) in enumerate(pending) if place not in finished]
+    with closing(_one_by_one(job, missing)) as rest:
+        for place in range(len(pending)):
+            yield finished.pop(place) if place in finished else next(rest)
 
 
 def _submitted(pool: ProcessPoolExecutor, item: Any) -> Future | None:
@@ -101,7 +117,7 @@ def _submitted(pool: ProcessPoolExecutor, item: Any) -> Future | None:
         return None
 
 
-def _one_by_one(job: Job[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+def _one_by_one(job: Job[Item, Result], items: Iterable[Item]) -> Generator[Result]:
     """Yield each result from one further process; another one takes over after an item at which it died."""
     pending = deque(items)
     while pending:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,19 @@ def die_at(item_of_death: int, marks: Path | None, factor: int, item: int) -> tu
     return times_ten(factor, item)
 
 
+def die_when_others_are_done(log: Path, factor: int, item: int) -> tuple[int, int]:
+    """Note each item as it starts; die at the first one once the fourth has started, in the other of two workers."""
+    with log.open("a") as stream:
+        stream.write(f"{item}\n")
+    started = log.read_text().split()
+    if item == 1 and started.count("1") == 1:
+        while "4" not in started:
+            time.sleep(0.01)
+            started = log.read_text().split()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return times_ten(factor, item)
+
+
 def lost(item: int) -> tuple[int, int]:
     return -item, 0
 
@@ -55,7 +69,9 @@ def test_one_worker_works_here_and_lazily():
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_same_in_order_and_run_only_a_little_ahead():
+def test_two_workers_give_the_same_in_order_and_run_only_a_little_ahead(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     taken = []
     results = spread(Job(load, times_ten, lost), (taken.append(item) or item for item in range(1, 21)), workers=2)
     assert next(results)[0] == 10
@@ -63,7 +79,8 @@ def test_two_workers_give_the_same_in_order_and_run_only_a_little_ahead():
     rest = list(results)
     assert [value for value, _ in rest] == [10 * item for item in range(2, 21)]
     assert os.getpid() not in {pid for _, pid in rest}
-    assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"]  # put back as it was
+    assert os.environ["OMP_NUM_THREADS"] == "7", "the variables of the workers are put back as they were"
+    assert "MKL_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.slow
@@ -76,6 +93,14 @@ def test_what_a_worker_raises_is_raised_here():
 def test_a_worker_that_dies_once_costs_nothing(tmp_path):
     job = Job(load, partial(die_at, 3, tmp_path / "died"), lost)
     assert [value for value, _ in spread(job, range(1, 9), workers=2)] == [10 * item for item in range(1, 9)]
+
+
+@pytest.mark.slow
+def test_what_was_done_when_a_worker_died_is_not_repeated(tmp_path):
+    job = Job(load, partial(die_when_others_are_done, tmp_path / "log"), lost)
+    assert [value for value, _ in spread(job, range(1, 7), workers=2)] == [10, 20, 30, 40, 50, 60]
+    started = (tmp_path / "log").read_text().split()
+    assert [started.count(item) for item in "123"] == [2, 1, 1]
 
 
 @pytest.mark.slow
