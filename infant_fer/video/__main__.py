@@ -143,7 +143,9 @@ def _work(
 
 
 def _lost(session: Session) -> SessionResult:
-    return SessionResult(session, "failed", fault="Two workers died while they read it.")
+    return SessionResult(
+        session, "failed", fault="The reading process died at this clip each time, perhaps for lack of memory."
+    )
 
 
 def _show(bar: tqdm, progress: Progress) -> None:

@@ -18,14 +18,17 @@ HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-c
 WAIT_S = 5.0  # interval between two queries for free CPUs
 REACH_S = 10.0  # for the answer of a cluster's address
 PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
+MAX_DEATHS = (
+    AHEAD + 1
+)  # of actors with an item in hand, at which it is given up: it may only wait behind the one that kills
 
 
 def on_ray(job: Job[Item, Result], items: Iterable[Item], address: str) -> Iterator[Result]:
     """Yield the result of each item in the order of the items, as `spread` does, from actors on a cluster.
 
     `address` is "auto" (a running cluster of this computer, else a new one here), or a cluster's, as ray.init takes it. An item
-    whose actor died is given to another; at the second death its result is `job.lost`. At most AHEAD results an actor wait
-    for their turn, so that the object store never holds more. Raises ClusterError.
+    whose actor died is given to another; at MAX_DEATHS its result is `job.lost`. At most AHEAD results an actor wait for
+    their turn, so that the object store never holds more. Raises ClusterError.
     """
     with _connected(address) as ray:
         yield from _Run(ray, job, iter(items)).results()
@@ -114,9 +117,9 @@ class _Run:
             self._add_actors()
 
     def _again(self, number: int, item: Any) -> None:
-        """Put an item back unless its actors have died twice. Items queued behind another one share that one's deaths."""
+        """Put an item back unless its actors have died MAX_DEATHS times."""
         self.deaths[number] = self.deaths.get(number, 0) + 1
-        if self.deaths[number] > AHEAD:
+        if self.deaths[number] >= MAX_DEATHS:
             self.finished[number] = self.job.lost(item)
         else:
             self.again.append((number, item))
@@ -125,7 +128,7 @@ class _Run:
     def _wait_for_actors(self) -> None:
         if self.idle_s >= PATIENCE_S:
             raise ClusterError(
-                f"The cluster has had no free CPU for {PATIENCE_S:.0f} s. Start a worker and use --resume."
+                f"The cluster has had no free CPU for {PATIENCE_S:.0f} s. Start a worker and run the command again."
             )
         time.sleep(WAIT_S)
         self.idle_s += WAIT_S

@@ -41,7 +41,8 @@ class Job(Generic[Item, Result]):
     """What is done with every item. All three are sent to workers, so they are functions of a module, or partials of such.
 
     `load` returns what the work needs, such as an analyzer, and is called once in each worker. `work` returns a small value
-    that can be pickled. `lost` gives the result of an item at which two workers in a row have died; it may raise.
+    that can be pickled. `lost` gives the result of an item at which a process died that read it alone, or
+    cluster.MAX_DEATHS actors; it may raise.
     """
 
     load: Callable[[], Any]

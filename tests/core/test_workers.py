@@ -16,8 +16,8 @@ import yaml
 
 from infant_fer.__main__ import main
 from infant_fer.batch import ReadSettings, _journal
-from infant_fer.errors import ImageError, OutputError
-from infant_fer.workers import Job, spread
+from infant_fer.errors import ClusterError, ImageError, OutputError
+from infant_fer.workers import Job, cluster, spread
 from infant_fer.workers.jobs import AHEAD
 from infant_fer.workers.journal import SUFFIX, file_key, open_journal
 from tests.conftest import EXAMPLES, ROOT
@@ -113,11 +113,26 @@ def test_the_recipe_for_kubernetes_keeps_the_dashboard_that_submits_its_job():
     (recipe,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text("utf-8"), re.DOTALL)
     spec = yaml.safe_load(recipe)["spec"]
     assert spec["entrypoint"].startswith("infant-fer read ")
-    cluster = spec["rayClusterSpec"]
-    assert cluster["headGroupSpec"]["rayStartParams"].get("include-dashboard", "true") == "true"
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+    groups = spec["rayClusterSpec"]
+    assert groups["headGroupSpec"]["rayStartParams"].get("include-dashboard", "true") == "true"
+    for group in (groups["headGroupSpec"], *groups["workerGroupSpecs"]):
         (container,) = group["template"]["spec"]["containers"]
         assert container["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
+
+
+def test_an_item_of_a_cluster_is_given_up_at_its_last_death():
+    run = cluster._Run(ray=None, job=Job(load, times_ten, lost), items=iter(()))
+    for _ in range(cluster.MAX_DEATHS - 1):
+        run._again(0, 5)
+        assert run.again.pop() == (0, 5)
+    run._again(0, 5)
+    assert (run.finished, run.again) == ({0: (-5, 0)}, [])
+
+
+def test_a_cluster_without_a_worker_names_no_option_that_a_command_lacks():
+    run = cluster._Run(ray=None, job=Job(load, times_ten, lost), items=iter(()), idle_s=cluster.PATIENCE_S)
+    with pytest.raises(ClusterError, match=r"no free CPU for 120 s\. Start a worker and run the command again\.$"):
+        run._wait_for_actors()
 
 
 KILLED = (
