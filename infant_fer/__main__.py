@@ -91,7 +91,10 @@ def read(  # typer takes one parameter for each option
         typer.Option(metavar="OUT", help="Write one self-contained page; it shows the photos and their file names."),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also compute the SmoothGrad map of face 1 (50 samples).")
+        bool,
+        typer.Option(
+            "--explain", help="Also compute the SmoothGrad map of face 1 (50 samples); needs --json or --html."
+        ),
     ] = False,
     steadiness: Annotated[
         bool,

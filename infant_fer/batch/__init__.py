@@ -104,6 +104,8 @@ def read_files(
     is a result with an error; the others are still read. When interrupted, results so far are kept, and earlier files stay:
     see `open_atomically`. Raises OutputError, ClusterError, and what `load` raises.
     """
+    if settings.explain and not any(WRITERS[name].explains for name in outputs):
+        raise OutputError("--explain needs --json or --html: the columns of CSV hold no map.")
     for path in outputs.values():
         check_output_file(path, [file.path for file in files])
     if len({path.resolve() for path in outputs.values()}) < len(outputs):

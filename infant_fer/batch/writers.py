@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # loads torch
 
 
 BOX = ("left", "top", "right", "bottom")
-TRUST = ("verdict", "prediction_set", "reasons")  # several labels or codes are joined by "|"
+TRUST = ("verdict", "prediction_set", "reasons", "steadiness")  # several labels or codes are joined by "|"
 COLUMNS: tuple[str, ...] = (
     "file",
     "face",
@@ -72,10 +72,12 @@ class FileResult:
 class Writer:
     """A format of the results. `entry` turns one result into plain data, in the process that has read the photo; `opened` is a
     context that opens a file and yields a function that writes one entry. It keeps what was written when it is interrupted.
+    `explains` is True where an entry holds what a map says.
     """
 
     entry: Callable[[FileResult], Any]
     opened: Callable[[Path], AbstractContextManager[Callable[[Any], object]]]
+    explains: bool = False
 
 
 @contextmanager
@@ -202,7 +204,9 @@ def _face_row(result: FileResult, report: Report, face: FaceJSON) -> list:
     head = [result.file.title, face["number"], face["label"]]
     trust = face["assessment"]
     codes = (reason["code"] for reason in trust["reasons"])
-    judged = [trust["verdict"], "|".join(trust["prediction_set"]), "|".join(codes)]
+    steady = trust["steadiness"]
+    share = f"{steady['same'] / steady['n']:.4f}" if steady else ""
+    judged = [trust["verdict"], "|".join(trust["prediction_set"]), "|".join(codes), share]
     units = face.get("action_units", {})
     strengths = [f"{units[unit]:.4f}" if unit in units else "" for unit in ACTION_UNITS]
     return [*head, *numbers, *extras, *face["box_xyxy"], notes, report.checkpoint, *judged, *strengths]
@@ -215,7 +219,7 @@ def csv_rows(result: FileResult) -> list[list]:
 
 # Formats of the results by the name of their option.
 WRITERS: dict[str, Writer] = {
-    "json": Writer(json_entry, _json_writer),
+    "json": Writer(json_entry, _json_writer, explains=True),
     "csv": Writer(_rows, lambda path: csv_writer(open_atomically(path, keep_partial=True))),
-    "html": Writer(_html_entry, _html_writer),
+    "html": Writer(_html_entry, _html_writer, explains=True),
 }

@@ -231,6 +231,27 @@ def test_a_link_that_leads_nowhere_is_a_row(analyzer, monkeypatch, tmp_path):
     assert "could not be opened" in gone["notes"]
 
 
+@pytest.mark.parametrize("output", [[], ["--csv", "out.csv"]])
+def test_a_map_that_no_output_would_hold_is_refused_before_a_photo_is_read(monkeypatch, tmp_path, capsys, output):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: pytest.fail("the checkpoint was loaded"))
+    assert main(["0.jpg", "--explain", *output]) == 2
+    assert capsys.readouterr().err == "--explain needs --json or --html: the columns of CSV hold no map.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_csv_has_the_steadiness_of_face_1(analyzer, monkeypatch, tmp_path):
+    monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: analyzer)
+    outputs = [word for kind in ("csv", "json") for word in (f"--{kind}", str(tmp_path / f"out.{kind}"))]
+    assert main([str(EXAMPLES / "two_faces.jpg"), "--steadiness", *outputs]) == 0
+    first, second = csv.DictReader((tmp_path / "out.csv").open())
+    (found,) = json.loads((tmp_path / "out.json").read_text())
+    counted = found["faces"][0]["assessment"]["steadiness"]
+    assert counted["n"] == 32
+    assert float(first["steadiness"]) == pytest.approx(counted["same"] / 32, abs=1e-4)
+    assert second["steadiness"] == ""
+
+
 def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_path):
     class Inexplicable:
         analyze = staticmethod(analyzer.analyze)
@@ -240,7 +261,8 @@ def test_an_explanation_that_fails_leaves_the_answer(analyzer, monkeypatch, tmp_
 
     monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Inexplicable())
     out = tmp_path / "out.csv"
-    assert main([str(EXAMPLES / "smile.jpg"), "--explain", "--csv", str(out)]) == 0
+    outputs = ("--csv", str(out), "--json", str(tmp_path / "out.json"))
+    assert main([str(EXAMPLES / "smile.jpg"), "--explain", *outputs]) == 0
     (row,) = csv.DictReader(out.open())
     assert row["label"] == "positive"
     assert row["notes"].endswith("no gradient here")
@@ -347,7 +369,7 @@ def test_a_photo_is_read_with_one_thread_and_explained_with_all(two_threads, ana
     monkeypatch.setattr("infant_fer.__main__._analyzer", lambda *_: Watched())
     (tmp_path / "a_bad.jpg").write_bytes(b"no photo")
     files = [str(tmp_path / "a_bad.jpg"), str(EXAMPLES / "smile.jpg")]
-    assert main([*files, "--explain", "--csv", str(tmp_path / "out.csv")]) == 0
+    assert main([*files, "--explain", "--json", str(tmp_path / "out.json")]) == 0
     assert threads == [("analyze", 1), ("analyze", 1), ("explain", 2)]
     assert torch.get_num_threads() == 2
 
