@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from infant_fer import __version__
-from infant_fer.batch.writers import WRITERS, FileResult, PhotoFile, csv_writer, standard_output
+from infant_fer.batch.writers import COLUMNS, WRITERS, FileResult, PhotoFile, csv_writer, standard_output
 from infant_fer.errors import ImageError, InfantFERError, OutputError
 from infant_fer.files import check_output_file, files_in
 from infant_fer.images import PHOTO_SUFFIXES, printable
@@ -147,7 +147,7 @@ def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractCon
     files = sorted(folder.iterdir()) if settings.checkpoint and folder.is_dir() else []
     options = [settings.explain, settings.checkpoint, settings.steadiness, settings.device, settings.precision]
     about = json.dumps(
-        [{name: str(each) for name, each in outputs.items()}, *options, __version__, *map(file_key, files)]
+        [{name: str(each) for name, each in outputs.items()}, *options, __version__, COLUMNS, *map(file_key, files)]
     )
     return open_journal(path and path.with_name(path.name + SUFFIX), about)
 

@@ -216,6 +216,15 @@ def test_a_journal_of_other_weights_in_the_same_folder_is_refused(tmp_path):
         pass
 
 
+def test_a_journal_of_other_columns_is_refused(tmp_path, monkeypatch):
+    settings, outputs = ReadSettings(resume=True), {"csv": tmp_path / "out.csv"}
+    with _journal(outputs, settings):
+        pass
+    monkeypatch.setattr("infant_fer.batch.COLUMNS", ("file",))
+    with pytest.raises(OutputError, match="other options or files"), _journal(outputs, settings):
+        pass
+
+
 def test_a_key_changes_with_the_file(tmp_path):
     (tmp_path / "a").write_text("x")
     before = file_key(tmp_path / "a")
