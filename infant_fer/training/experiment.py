@@ -31,7 +31,7 @@ from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
 from infant_fer.training.trainer import FitRun, fit
 from infant_fer.training.watching import WatchedFace, digest, read_frames, watched_faces
-from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds, has_test
 from infant_fer.trust.store import TrustData
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, l
     if not can_fit(faces):
         log("no trust data: too few infants are held out in dev")
         return None
-    return fit_trust(base.model, base.processor, faces, bool((splits == "test").any()), log)
+    return fit_trust(base.model, base.processor, faces, has_test(faces), log)
 
 
 def cross_validate(

@@ -110,6 +110,11 @@ def read_groups(sources: Mapping[str, Path], crop: CropSpec, cache: Path) -> dic
     return {name: align_images(read_others(source), crop, cache, adults=True) for name, source in sources.items()}
 
 
+def has_test(faces: TrustFaces) -> bool:
+    """Tell whether there are test faces with an affect to measure on."""
+    return bool((_shown(faces.named("test")).images.truth != UNKNOWN).any())
+
+
 def can_fit(faces: TrustFaces) -> bool:
     """Tell whether there are train faces, and LEAST_HELD_OUT dev faces with an affect, of more than one infant.
 
@@ -127,7 +132,7 @@ def fit_trust(
 ) -> TrustData:
     """Fit a model's trust data on the train and dev infants; measure them on dev, cross-fitted, and if wanted on test.
 
-    The model must have its final weights. Raises DatasetError unless `can_fit`.
+    The model must have its final weights. Raises DatasetError, before the work, unless `can_fit`, and `has_test` for `test`.
     """
 
     def measured(dataset: AlignedDataset) -> MeasuredFaces:
@@ -138,6 +143,8 @@ def fit_trust(
         raise DatasetError(
             f"Trust data need train faces and at least {LEAST_HELD_OUT} dev faces of several infants with an affect."
         )
+    if test and not has_test(faces):
+        raise DatasetError("There is no test face with an affect to measure on. Leave --test out.")
     log(f"outputs for {len(train)} train and {len(dev)} dev faces")
     held_out = measured(dev)
     shown = _is_shown(dev)

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,13 +16,16 @@ from infant_fer.alignment import CropSpec
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
+from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.errors import DatasetError
 from infant_fer.evaluate import main as evaluate
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
 from infant_fer.models.geometry import GEOMETRY_SIZE
+from infant_fer.training import experiment
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
-from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust_of_folds
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
 from infant_fer.trust.report import CROSS_FITTED, HEADING, IN_SAMPLE
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import (
@@ -170,3 +174,23 @@ def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys)
     assert main([str(folder), "--table", str(tmp_path / "infants.csv"), "--cache", str(tmp_path / "cache")]) == 1
     assert "at least 20 dev faces" in capsys.readouterr().err
     assert not (folder / SETTINGS).exists()
+
+
+def test_a_measurement_without_test_faces_is_refused_before_the_work(data, monkeypatch):
+    faces = align_images(read_infants(data), CropSpec(32), data / "cache")
+    monkeypatch.setattr("infant_fer.trust.fitting.outputs_for", None)
+    for none in ("split", "truth"):
+        images = faces.images
+        test = images.split == "test"
+        absent = {"split": np.where(test, "", images.split), "truth": np.where(test, UNKNOWN, images.truth)}[none]
+        without = TrustFaces(replace(faces, images=replace(images, **{none: absent})), None)
+        with pytest.raises(DatasetError, match="no test face with an affect"):
+            fit_trust(None, None, without, test=True)
+
+
+def test_a_training_without_a_face_in_test_measures_dev_alone(data, monkeypatch):
+    faces = align_images(read_infants(data), CropSpec(32), data / "cache")
+    monkeypatch.setattr(experiment, "fit_trust", lambda model, processor, faces, test, log: test)
+    base, splits = SimpleNamespace(model=None, processor=None), faces.images.split
+    assert experiment._trust(base, faces, splits, print)
+    assert not experiment._trust(base, replace(faces, found=splits != "test"), splits, print)
