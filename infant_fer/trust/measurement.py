@@ -126,7 +126,7 @@ def separation(trust: TrustData, rows: TrustRows, groups: Mapping[str, MeasuredF
             found[score] = Separation(metrics.auc(values, other), missed)
         given = np.array([each.verdict == "answer" for each in assessments(trust, group)])
         given &= group.dataset.found  # the app says that there is no face
-        table[name] = GroupFigures(Proportion.of(given), found)
+        table[name] = GroupFigures(Proportion.of(given, group.outputs.subject), found)
     return table
 
 

@@ -42,15 +42,17 @@ from tests.tiny_checkpoints import save_tiny
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Drawn infants, 45 to train and 30 each for dev and test, three unusable rows, and 40 older faces, already found."""
+    """Two faces of each drawn infant, 45 to train and 30 each for dev and test, three rows unusable; 40 older faces, found."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     rows = infant_rows(["train"] * 45 + ["dev"] * 30 + ["test"] * 30)
     crops = np.stack([drawn_face(row["affect"], number, 32) for number, row in enumerate(rows)])
     for row in rows[45:48]:
         row["affect"] = "unusable"
+    for number, row in enumerate(rows):
+        row["group"] = f"infant {number // 2}"
     named_pictures(folder / "infants.zip", [row["file"] for row in rows])
     older_faces(folder, 20)
-    write_table(folder, rows)
+    write_table(folder, rows, [*rows[0]])
     others = random.integers(0, 255, (40, 32, 32, 3), np.uint8)
     for read, faces, adults in ((read_infants, crops, False), (read_older, others, True)):
         geometry = np.zeros((len(faces), GEOMETRY_SIZE))
@@ -91,6 +93,7 @@ def test_the_figures_are_of_every_split_and_group(fitted):
     assert set(groups) == {"unusable rows", "4 to 8 years", "adults", "cats", "blurred copies", "dark copies"}
     assert groups["cats"]["answered"] == Proportion.of(np.zeros(2, bool)).to_dict()  # without a face no answer is given
     assert groups["unusable rows"]["answered"]["n"] == 3
+    assert [groups["dark copies"]["answered"][name] for name in ("n", "infants")] == [27, 14]
     scores = groups["adults"]["scores"]
     assert set(scores) == {"maximum probability", "mahalanobis", "mahalanobis++", "relative mahalanobis", "probe"}
     assert scores["probe"]["AUROC"] > 0.9  # noise against drawn faces
