@@ -22,6 +22,7 @@ from infant_fer.data.labeled_images import (
     folder_files,
     own_subjects,
 )
+from infant_fer.data.leakage import with_joined_subjects
 from infant_fer.data.splits import read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.images import PHOTO_SUFFIXES
@@ -61,25 +62,34 @@ class TrustFaces:
         return self.infants.rows(self.infants.images.split == split_name)
 
 
-def read_faces(checkpoint: LoadedCheckpoint, table: Path, others: Path | None, cache: Path) -> TrustFaces:
+def read_faces(
+    checkpoint: LoadedCheckpoint,
+    table: Path,
+    others: Path | None,
+    cache: Path,
+    log: Callable[[str], None] = print,
+) -> TrustFaces:
     """Read what train.py takes as --data, split as the checkpoint's training did, and perhaps faces that are no infants'.
 
-    The research data infants.csv come with their own splits, unusable rows and older faces. Raises DatasetError.
+    The research data infants.csv come with their own splits, unusable rows and older faces. As in a training, faces that
+    are not found are left out, and near-duplicates are one infant. Raises DatasetError.
     """
     research = table.name == RESEARCH_TABLE and (table.parent / OLDER).is_file()
     images = read_infants(table.parent) if research else read_labeled_images(table, cache=cache)
-    if not research:
-        recorded = read_split(checkpoint.folder, images)
-        images = replace(images, split=split(images, "given") if recorded is None else recorded)
     infants = align_images(images, checkpoint.crop, cache)
+    infants = with_joined_subjects(infants.rows(infants.found), log)
+    if not research:
+        recorded = read_split(checkpoint.folder, infants.images)
+        splits = split(infants.images, "given") if recorded is None else recorded
+        infants = replace(infants, images=replace(infants.images, split=splits))
     if others is not None:
         other_images = read_others(others)
     elif research:
         other_images = read_older(table.parent)
     else:
-        return TrustFaces(infants.rows(infants.found), None)
+        return TrustFaces(infants, None)
     aligned = align_images(other_images, checkpoint.crop, cache, adults=True)
-    return TrustFaces(infants.rows(infants.found), aligned.rows(aligned.found))
+    return TrustFaces(infants, aligned.rows(aligned.found))
 
 
 def read_others(source: Path) -> LabeledImages:

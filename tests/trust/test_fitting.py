@@ -25,7 +25,7 @@ from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training import experiment
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
-from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds
+from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds, read_faces
 from infant_fer.trust.report import CROSS_FITTED, HEADING, IN_SAMPLE
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import (
@@ -33,6 +33,7 @@ from tests.drawn_data import (
     infant_row,
     infant_rows,
     named_pictures,
+    noisy_faces,
     older_faces,
     store_faces,
     write_table,
@@ -45,7 +46,9 @@ def data(tmp_path_factory) -> Path:
     """Two faces of each drawn infant, 45 to train and 30 each for dev and test, three rows unusable; 40 older faces, found."""
     folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     rows = infant_rows(["train"] * 45 + ["dev"] * 30 + ["test"] * 30)
-    crops = np.stack([drawn_face(row["affect"], number, 32) for number, row in enumerate(rows)])
+    drawn = np.stack([drawn_face(row["affect"], number, 32) for number, row in enumerate(rows)])
+    noise = random.integers(0, 255, (len(rows), 8, 8, 3)).repeat(4, 1).repeat(4, 2)
+    crops = (0.7 * drawn + 0.3 * noise).astype(np.uint8)  # drawn faces alone are near-duplicates
     for row in rows[45:48]:
         row["affect"] = "unusable"
     for number, row in enumerate(rows):
@@ -141,6 +144,19 @@ def test_an_evaluation_on_dev_does_not_call_its_trust_cross_fitted(fitted, data,
     assert IN_SAMPLE in shown
     assert CROSS_FITTED not in shown
     assert CROSS_FITTED in (fitted / "README.md").read_text()
+
+
+def test_copies_of_one_picture_are_one_infant(tmp_path):
+    rows = infant_rows(["train", "dev", "dev", "dev"])
+    named_pictures(tmp_path / "infants.zip", [row["file"] for row in rows])
+    write_table(tmp_path, rows)
+    crops = noisy_faces(rows, np.random.default_rng(0))
+    crops[3] = crops[1, :, ::-1]
+    store_faces(read_labeled_images(tmp_path), tmp_path / "cache", crops, np.zeros((4, GEOMETRY_SIZE)))
+    checkpoint = SimpleNamespace(folder=tmp_path, crop=CropSpec(96))
+    subject = read_faces(checkpoint, tmp_path / "infants.csv", None, tmp_path / "cache").infants.images.subject
+    assert subject[1] == subject[3]
+    assert len(set(subject)) == 3
 
 
 def test_averaged_folds_are_judged_by_what_each_fold_has_not_seen(data, fitted):
