@@ -78,10 +78,10 @@ def read_faces(
     images = read_infants(table.parent) if research else read_labeled_images(table, cache=cache)
     infants = align_images(images, checkpoint.crop, cache)
     infants = with_joined_subjects(infants.rows(infants.found), log)
-    if not research:
-        recorded = read_split(checkpoint.folder, infants.images)
-        splits = split(infants.images, "given") if recorded is None else recorded
-        infants = replace(infants, images=replace(infants.images, split=splits))
+    splits = _as_trained(checkpoint.folder, infants.images)
+    if splits is None:
+        splits = infants.images.split if research else split(infants.images, "given")
+    infants = replace(infants, images=replace(infants.images, split=splits))
     if others is not None:
         other_images = read_others(others)
     elif research:
@@ -90,6 +90,21 @@ def read_faces(
         return TrustFaces(infants, None)
     aligned = align_images(other_images, checkpoint.crop, cache, adults=True)
     return TrustFaces(infants, aligned.rows(aligned.found))
+
+
+def _as_trained(folder: Path, images: LabeledImages) -> np.ndarray | None:
+    """Return the (N,) splits of the training of the checkpoint in `folder`, or None where it recorded none of these images.
+
+    Images without an affect, from which no training learns, are where their infant was, or else where they are.
+    """
+    recorded = read_split(folder, images)
+    if recorded is None:
+        return None
+    of_infant: dict[str, str] = {}
+    for name in ("test", "dev", "train"):  # an infant that was trained on is not held out
+        of_infant |= dict.fromkeys(images.subject[recorded == name], name)
+    own = [of_infant.get(subject, given) for subject, given in zip(images.subject, images.split, strict=True)]
+    return np.where((images.truth == UNKNOWN) & (recorded == ""), own, recorded)
 
 
 def read_others(source: Path) -> LabeledImages:

@@ -17,6 +17,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import UNKNOWN
+from infant_fer.data.splits import write_split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluate import main as evaluate
 from infant_fer.labels import AFFECTS
@@ -144,6 +145,25 @@ def test_an_evaluation_on_dev_does_not_call_its_trust_cross_fitted(fitted, data,
     assert IN_SAMPLE in shown
     assert CROSS_FITTED not in shown
     assert CROSS_FITTED in (fitted / "README.md").read_text()
+
+
+def test_infants_are_split_as_the_training_of_the_checkpoint_did(data, tmp_path, capsys):
+    """The table's own splits are others: what it calls dev was trained on."""
+    images, folder = read_infants(data), save_tiny(tmp_path / "tiny", labels=AFFECTS)
+    rated = images.truth != UNKNOWN
+    recorded = np.where(np.arange(len(images)) < 80, "train", "dev")
+    write_split(folder, images, np.where(rated, recorded, ""))
+    checkpoint = SimpleNamespace(folder=folder, crop=CropSpec(32))
+    faces = read_faces(checkpoint, data / "infants.csv", None, data / "cache")
+    found = faces.infants.images.split
+    assert found[rated].tolist() == recorded[rated].tolist()
+    assert found[~rated].tolist() == ["train", "dev", "dev"]  # one of an infant that was trained on
+    assert faces.others is not None
+    write_split(
+        folder, images, np.where(rated, np.where(images.split == "test", "test", "train"), "")
+    )  # averaged folds
+    assert main([str(folder), "--table", str(data / "infants.csv"), "--cache", str(data / "cache")]) == 1
+    assert "at least 20 dev faces" in capsys.readouterr().err
 
 
 def test_copies_of_one_picture_are_one_infant(tmp_path):
