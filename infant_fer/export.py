@@ -12,6 +12,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -199,12 +200,15 @@ def parity(checkpoint: LoadedCheckpoint, file: Path, feed: Feed) -> Parity:
     )
 
 
-def crops_of(source: str, cache: Path, checkpoint: LoadedCheckpoint) -> Feed:
-    """Return the crops to compare on: the dev pictures, or all where there is no such split. Raises DatasetError."""
+def crops_of(source: str, pictures: Sequence[Path], cache: Path, checkpoint: LoadedCheckpoint) -> Feed:
+    """Return the crops to compare on: the dev pictures, or all where there is no such split. Raises DatasetError.
+
+    `source` and `pictures` are those of `read_labeled_images`.
+    """
     from infant_fer.data.datasets import read_labeled_images
     from infant_fer.data.face_cache import align_images
 
-    dataset = align_images(read_labeled_images(source, cache=cache), checkpoint.crop, cache)
+    dataset = align_images(read_labeled_images(source, pictures=pictures, cache=cache), checkpoint.crop, cache)
     dev = dataset.images.split == "dev"
     rows = np.flatnonzero(dev if dev.any() else np.ones(len(dataset), bool))
     geometry = dataset.geometry[rows][:, : _geometry_width(checkpoint)]
@@ -221,7 +225,7 @@ def _write_graphs(options: argparse.Namespace) -> int:
     """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError."""
     checkpoint = load_checkpoint(options.checkpoint)
     check_output_folder(options.out, _is_export)
-    feed = crops_of(options.data, options.cache, checkpoint) if options.data else None
+    feed = crops_of(options.data, options.pictures, options.cache, checkpoint) if options.data else None
     files = [export(checkpoint, options.out)]
     files.append(quantize(files[0]))
     if feed is None:
@@ -265,6 +269,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("checkpoint", help="folder or Hub id")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--data", help="labelled pictures as for train.py: compares both graphs on them")
+    parser.add_argument(
+        "--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are"
+    )
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="folder that caches the found faces")
     return parser
 

@@ -234,7 +234,10 @@ def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
 
 def _given(images: LabeledImages, seed: int) -> np.ndarray:
     if not (images.split == "train").any():
-        raise DatasetError("The data set has no split of its own. Use --split subject.")
+        raise DatasetError(
+            "The data set has no split of its own with train pictures. Mark them in it, or use "
+            "--split subject in a command that has it."
+        )
     splits = images.split.astype("<U5")
     return splits if (splits == "dev").any() else _with_dev(images, splits, seed)
 

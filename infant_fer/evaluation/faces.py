@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m infant_fer.evaluation.faces", description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="what train.py takes as --data")
+    parser.add_argument(
+        "--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the figures")
     parser.add_argument("--checkpoint", help="a checkpoint with emotions, valence and arousal")
     parser.add_argument("--part", choices=["dev", "test"], default="dev", help="the split that is measured and drawn")
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     check_output_folder(options.out, _is_own)
     checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
-    images = read_labeled_images(options.data, cache=options.cache)
+    images = read_labeled_images(options.data, pictures=options.pictures, cache=options.cache)
     images = replace(images, split=split(images, "given" if (images.split != "").any() else "subject"))
     neutral_rows(images.rows(images.split == "train"))  # refused before the faces are searched
     dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     from infant_fer.checkpoints.safety import CARD
     from infant_fer.checkpoints.sources import resolve
     from infant_fer.files import write_atomically
-    from infant_fer.trust.fitting import fit_trust, read_faces, read_groups
+    from infant_fer.trust.fitting import Infants, fit_trust, read_faces, read_groups
     from infant_fer.trust.report import trust_text, with_trust
     from infant_fer.trust.store import SETTINGS, TENSORS
 
@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
     for name in (SETTINGS, TENSORS, CARD):
         check_output_file(place.path / name)
     checkpoint = load_checkpoint(options.checkpoint)
-    faces = read_faces(checkpoint, options.table, options.others, options.cache)
+    data = Infants(options.table, tuple(options.pictures), options.split_method)
+    faces = read_faces(checkpoint, data, options.others, options.cache)
     groups = read_groups(sources, checkpoint.crop, options.cache)
     faces = replace(faces, measured=groups, distance=options.distance)
     trust = fit_trust(checkpoint.model, checkpoint.processor, faces, options.test)
@@ -67,6 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer trust", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the folder that gets the trust data")
     parser.add_argument("--table", type=Path, required=True, help="what train.py took as --data, or infants.csv")
+    parser.add_argument(
+        "--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are"
+    )
+    parser.add_argument(
+        "--split",
+        dest="split_method",
+        choices=["given", "subject"],
+        help="how to split a data set of which the checkpoint records no split; subject: of infants that it was not trained on",
+    )
     parser.add_argument("--others", type=Path, help="folder or zip of faces that are no infants'")
     parser.add_argument(
         "--group",

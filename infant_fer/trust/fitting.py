@@ -48,6 +48,15 @@ LEAST_HELD_OUT = 20  # dev faces with an affect: fewer say nothing of an error i
 OTHERS_TRAIN = 2 / 3  # of the faces that are no infants'; the rest are held out
 
 
+@dataclass(frozen=True)
+class Infants:
+    """Where the infants are that trust data are fitted on."""
+
+    table: Path  # what train.py takes as --data, or infants.csv
+    pictures: tuple[Path, ...] = ()  # folders and archives with the pictures of a table
+    split_method: str | None = None  # of splits.METHODS, where the checkpoint records no split; None is the data's own
+
+
 @dataclass(frozen=True, eq=False)
 class TrustFaces:
     """Aligned infants with their splits, and other faces likewise; `heads["usable"]` is 0 where an infant's row shows none."""
@@ -64,28 +73,32 @@ class TrustFaces:
 
 def read_faces(
     checkpoint: LoadedCheckpoint,
-    table: Path,
+    data: Infants,
     others: Path | None,
     cache: Path,
     log: Callable[[str], None] = print,
 ) -> TrustFaces:
-    """Read what train.py takes as --data, split as the checkpoint's training did, and perhaps faces that are no infants'.
+    """Read labelled infants, split as the checkpoint's training did, and perhaps faces that are no infants'.
 
     The research data infants.csv come with their own splits, unusable rows and older faces. As in a training, faces that
     are not found are left out, and near-duplicates are one infant. Raises DatasetError.
     """
-    research = table.name == RESEARCH_TABLE and (table.parent / OLDER).is_file()
-    images = read_infants(table.parent) if research else read_labeled_images(table, cache=cache)
+    folder = data.table.parent
+    research = data.table.name == RESEARCH_TABLE and (folder / OLDER).is_file()
+    images = read_infants(folder) if research else read_labeled_images(data.table, None, data.pictures, cache)
     infants = align_images(images, checkpoint.crop, cache)
     infants = with_joined_subjects(infants.rows(infants.found), log)
     splits = _as_trained(checkpoint.folder, infants.images)
     if splits is None:
-        splits = infants.images.split if research else split(infants.images, "given")
+        own = research and data.split_method is None
+        splits = infants.images.split if own else split(infants.images, data.split_method or "given")
+    elif data.split_method is not None:
+        raise DatasetError(f"{checkpoint.name} records how its training split these pictures. Leave --split out.")
     infants = replace(infants, images=replace(infants.images, split=splits))
     if others is not None:
         other_images = read_others(others)
     elif research:
-        other_images = read_older(table.parent)
+        other_images = read_older(folder)
     else:
         return TrustFaces(infants, None)
     aligned = align_images(other_images, checkpoint.crop, cache, adults=True)

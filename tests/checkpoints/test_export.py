@@ -10,11 +10,13 @@ from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
 from infant_fer import export as exporting
 from infant_fer.checkpoints.loading import load_checkpoint, weights_sha256
 from infant_fer.classifier import AffectClassifier, forward_crops
+from infant_fer.data.datasets import read_labeled_images
 from infant_fer.export import INT8, PARITY, Parity, export, main, parity, quantize
+from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel
 from infant_fer.training.infant_face.data import PROCESSOR
-from tests.drawn_data import EXAMPLES, drawn_face
+from tests.drawn_data import EXAMPLES, drawn_face, infant_rows, named_pictures, store_faces, write_table
 
 onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
@@ -110,6 +112,22 @@ def test_a_graph_that_is_not_alike_is_said_and_fails(folder, graph, feed, monkey
     record = json.loads((folder / "out" / PARITY).read_text())
     assert record["model.onnx"]["same_label"] == 0.97
     assert record["weights_sha256"] == weights_sha256(folder / "checkpoint")
+
+
+def test_the_crops_may_be_of_a_table_whose_pictures_are_elsewhere(folder, checkpoint, tmp_path):
+    rows = infant_rows(["train", "dev", "dev"])
+    write_table(tmp_path, rows)
+    (tmp_path / "elsewhere").mkdir()
+    pictures = tmp_path / "elsewhere" / "infants.zip"
+    named_pictures(pictures, [row["file"] for row in rows])
+    images = read_labeled_images(tmp_path / "infants.csv", pictures=[pictures])
+    crops = np.zeros((3, checkpoint.crop.size, checkpoint.crop.size, 3), np.uint8)
+    store_faces(images, tmp_path / "cache", crops, np.zeros((3, GEOMETRY_SIZE)))
+    feed = exporting.crops_of(str(tmp_path / "infants.csv"), [pictures], tmp_path / "cache", checkpoint)
+    assert len(feed["crop_rgb"]) == 2
+    command = [str(folder / "checkpoint"), "--out", str(tmp_path / "out"), "--data", str(tmp_path / "infants.csv")]
+    options = exporting._parser().parse_args([*command, "--pictures", str(pictures)])
+    assert options.pictures == [pictures]
 
 
 def test_no_comparison_stays_beside_the_graph_of_another_checkpoint(folder, tmp_path, monkeypatch):

@@ -121,13 +121,17 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path, capsys):
 
 
 def test_pictures_without_a_neutral_label_are_refused_before_faces_are_searched(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pictures").mkdir()
     for split in ("train", "dev"):
         for label in ("happy", "sad"):
-            cv2.imwrite(str(tmp_path / f"{split}_{label}.png"), drawn_face("positive", len(label)))
+            cv2.imwrite(str(tmp_path / "pictures" / f"{split}_{label}.png"), drawn_face("positive", len(label)))
     rows = [f"{split}_{label}.png,{label},{split}" for split in ("train", "dev") for label in ("happy", "sad")]
     (tmp_path / "table.csv").write_text("\n".join(["file,label,split", *rows]))
     monkeypatch.setattr(faces_command, "align_images", lambda *_: pytest.fail("faces were searched"))
-    assert main(["--data", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")]) == 1
+    command = ["--data", str(tmp_path / "table.csv"), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "Name its folder or zip with --pictures" in capsys.readouterr().err
+    assert main([*command, "--pictures", str(tmp_path / "pictures")]) == 1
     assert "no train picture has the label 'neutral'" in capsys.readouterr().err
 
 

@@ -26,7 +26,7 @@ from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.training import experiment
 from infant_fer.training.infant_face.data import read_infants, read_older
 from infant_fer.trust.__main__ import main
-from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds, read_faces
+from infant_fer.trust.fitting import Infants, TrustFaces, can_fit, fit_trust, fit_trust_of_folds, read_faces
 from infant_fer.trust.report import CROSS_FITTED, HEADING, IN_SAMPLE
 from infant_fer.trust.store import SETTINGS, TENSORS
 from tests.drawn_data import (
@@ -153,12 +153,14 @@ def test_infants_are_split_as_the_training_of_the_checkpoint_did(data, tmp_path,
     rated = images.truth != UNKNOWN
     recorded = np.where(np.arange(len(images)) < 80, "train", "dev")
     write_split(folder, images, np.where(rated, recorded, ""))
-    checkpoint = SimpleNamespace(folder=folder, crop=CropSpec(32))
-    faces = read_faces(checkpoint, data / "infants.csv", None, data / "cache")
+    checkpoint = SimpleNamespace(folder=folder, crop=CropSpec(32), name="tiny")
+    faces = read_faces(checkpoint, Infants(data / "infants.csv"), None, data / "cache")
     found = faces.infants.images.split
     assert found[rated].tolist() == recorded[rated].tolist()
     assert found[~rated].tolist() == ["train", "dev", "dev"]  # one of an infant that was trained on
     assert faces.others is not None
+    with pytest.raises(DatasetError, match=r"tiny records how .* Leave --split out"):
+        read_faces(checkpoint, Infants(data / "infants.csv", split_method="subject"), None, data / "cache")
     write_split(
         folder, images, np.where(rated, np.where(images.split == "test", "test", "train"), "")
     )  # averaged folds
@@ -174,7 +176,7 @@ def test_copies_of_one_picture_are_one_infant(tmp_path):
     crops[3] = crops[1, :, ::-1]
     store_faces(read_labeled_images(tmp_path), tmp_path / "cache", crops, np.zeros((4, GEOMETRY_SIZE)))
     checkpoint = SimpleNamespace(folder=tmp_path, crop=CropSpec(96))
-    subject = read_faces(checkpoint, tmp_path / "infants.csv", None, tmp_path / "cache").infants.images.subject
+    subject = read_faces(checkpoint, Infants(tmp_path / "infants.csv"), None, tmp_path / "cache").infants.images.subject
     assert subject[1] == subject[3]
     assert len(set(subject)) == 3
 
@@ -213,6 +215,20 @@ def test_too_few_faces_or_no_own_folder_are_one_sentence(data, tmp_path, capsys)
     assert main([str(folder), "--table", str(tmp_path / "infants.csv"), "--cache", str(tmp_path / "cache")]) == 1
     assert "at least 20 dev faces" in capsys.readouterr().err
     assert not (folder / SETTINGS).exists()
+
+
+def test_the_pictures_of_a_table_may_be_elsewhere_and_have_no_split(data, tmp_path, capsys):
+    rows = infant_rows([""] * 105)
+    write_table(tmp_path, rows, ["file", "affect"])
+    folder = save_tiny(tmp_path / "tiny", labels=AFFECTS)
+    words = [str(folder), "--table", str(tmp_path / "infants.csv"), "--cache", str(data / "cache")]
+    for more, message in (
+        ([], "Name its folder or zip with --pictures"),
+        (["--pictures", str(data / "infants.zip")], "use --split subject"),
+        (["--pictures", str(data / "infants.zip"), "--split", "subject"], "at least 20 dev faces"),  # a seventh of 105
+    ):
+        assert main([*words, *more]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_a_measurement_without_test_faces_is_refused_before_the_work(data, monkeypatch):
