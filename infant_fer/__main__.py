@@ -27,13 +27,6 @@ DELEGATED = {  # commands with a parser of their own
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
 FILE_NAMES = "file names, which may name a child."
-EXTRA_OF = {  # packages that a command cannot do without, and the extra that brings them
-    "av": "video",
-    "onnx": "export",
-    "onnxruntime": "export",
-    "onnxscript": "export",
-    "sklearn": "train",
-}
 INTERRUPTED = (
     "Interrupted. Results so far are kept: in a new output, or beside an earlier one as NAME.part; "
     "with --resume the same command continues."
@@ -133,16 +126,8 @@ def _analyzer(checkpoint: str | None, device: str, precision: str):
 
 def _delegate(module: str):
     def command(context: typer.Context) -> None:
-        try:
-            status = import_module(module).main(context.args)  # which imports the larger packages when it runs
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package not in EXTRA_OF:
-                raise
-            how = f"pip install '.[{EXTRA_OF[package]}]' in the project's folder"
-            print(f"This command needs {package}: {how}", file=sys.stderr)
-            raise typer.Exit(2) from None
-        raise typer.Exit(status)
+        # the module imports the larger packages when it runs
+        raise typer.Exit(exit_status(lambda: import_module(module).main(context.args)))
 
     return command
 

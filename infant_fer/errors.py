@@ -5,6 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+EXTRA_OF = {  # packages that a command cannot do without, and the extra that brings them
+    "av": "video",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
+    "sklearn": "train",
+}
+
 
 class InfantFERError(Exception):
     """Any fault that the user can repair."""
@@ -58,13 +66,21 @@ class ClusterError(InfantFERError):
 def exit_status(work: Callable[[], int | None], interrupted: str = "Interrupted.", status: int = 1) -> int:
     """Run a command; return what it returns (None: 0), `status` after an InfantFERError, 130 after Ctrl-C.
 
-    The fault's sentence, or `interrupted`, is printed on stderr; every other exception is passed on.
+    Without a package of EXTRA_OF it returns 2. The fault's sentence, which extra to install, or `interrupted`, is printed on
+    stderr; every other exception is passed on.
     """
     try:
         return work() or 0
     except InfantFERError as error:
         print(error, file=sys.stderr)
         return status
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        how = f"pip install '.[{EXTRA_OF[package]}]' in the project's folder"
+        print(f"This command needs {package}: {how}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
