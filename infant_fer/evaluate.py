@@ -30,7 +30,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
     from infant_fer.evaluation.map_report import sections
     from infant_fer.evaluation.report import Section, Text, evaluation_page
-    from infant_fer.evaluation.scores import SPREAD, mcnemar, thesis_spread
+    from infant_fer.evaluation.scores import SPREAD, mcnemar, mcnemar_caution, thesis_spread
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
     from infant_fer.trust.report import IN_SAMPLE
 
@@ -56,6 +56,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name}: {predictions.accuracy}" + (f", McNemar p {p_values[name]:.2g}" if number else ""))
         if cost := evaluation.costs.get(name):
             print(f"  {cost.parameters:,} parameters, {cost.milliseconds:.1f} ms for one crop")
+    if len(p_values) > 1 and (caution := mcnemar_caution(first.accuracy)):
+        print(caution)
     more: dict[str, object] = {}  # what is measured of the first checkpoint alone
     further = []
     if options.spread:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, class_f1, votes
-from infant_fer.evaluation.scores import figures, mcnemar, subgroup_accuracies, top_two
+from infant_fer.evaluation.scores import figures, mcnemar, mcnemar_caution, subgroup_accuracies, top_two
 from infant_fer.images import data_url
 from infant_fer.templates import render
 
@@ -156,7 +156,9 @@ def accuracy_blocks(
     rows: list[tuple] = [(f"{split}, this checkpoint", first.accuracy, None)]
     rows += [(f"{split}, {name}", other.accuracy, p_values[name]) for name, other in others.items()]
     rows += [(name, predictions.accuracy, None) for name, predictions in (further or {}).items()]
-    return [Text(CAUTION), Table(rows, ("", "accuracy with 95 % interval", "McNemar p against this checkpoint"))]
+    table = Table(rows, ("", "accuracy with 95 % interval", "McNemar p against this checkpoint"))
+    caution = mcnemar_caution(first.accuracy) if others else ""
+    return [Text(CAUTION), table, *([Text(caution)] if caution else [])]
 
 
 def _cost_table(evaluation: Evaluation) -> Table:

@@ -139,6 +139,16 @@ def mcnemar(first: Predictions, others: Mapping[str, Predictions]) -> dict[str, 
     return {name: metrics.mcnemar(right, other.predicted == other.truth) for name, other in others.items()}
 
 
+def mcnemar_caution(accuracy: Proportion) -> str:
+    """Return a sentence to show beside McNemar's p for the images of an accuracy: "" where each is another infant's."""
+    if accuracy.infants is None:
+        return ""
+    return (
+        f"McNemar's test counts the {accuracy.n} pictures as independent, but they are of {accuracy.infants} infants: p is too small. "
+        "The intervals are over infants."
+    )
+
+
 @dataclass(frozen=True)
 class ThesisSpread:
     """The accuracies over the test parts of several thesis splits, each 0..1."""

@@ -10,7 +10,7 @@ from typing import TypedDict
 from huggingface_hub import EvalResult, ModelCardData
 
 from infant_fer.data.leakage import THUMBNAIL
-from infant_fer.evaluation.scores import figures, mcnemar
+from infant_fer.evaluation.scores import figures, mcnemar, mcnemar_caution
 from infant_fer.metrics import INTERVALS, Proportion
 from infant_fer.templates import render
 from infant_fer.training.experiment import ExperimentResult
@@ -49,6 +49,7 @@ def experiment_card(name: str, result: ExperimentResult) -> str:
         ),
         figures=[f"{key}: {value:.3f}" for key, value in figures(measured).items() if isfinite(value)],
         mcnemar=_p_values(mcnemar(measured, result.baselines)),
+        mcnemar_caution=mcnemar_caution(measured.accuracy),
         separation=_separation(result.provenance),
         compared=result.candidates,
     )
@@ -85,6 +86,7 @@ def infant_face_card(name: str, metrics: dict, audit: dict | None = None) -> str
             *(f"{name}: {Proportion.from_dict(found[key])}" for key, name in _proportions(split, found).items()),
         ],
         mcnemar=_p_values(found["McNemar p"]),
+        mcnemar_caution=mcnemar_caution(own["all"]),
         compared=(),
         networks=_networks(run),
         minutes=_minutes(run),

@@ -18,10 +18,20 @@ from infant_fer.evaluation.predictions import (
     unique_name,
     votes,
 )
-from infant_fer.evaluation.report import BEST, PRIVATE, WORST, Section, class_blocks, galleries, report_page
+from infant_fer.evaluation.report import (
+    BEST,
+    PRIVATE,
+    WORST,
+    Section,
+    accuracy_blocks,
+    class_blocks,
+    galleries,
+    report_page,
+)
 from infant_fer.evaluation.scores import (
     figures,
     mcnemar,
+    mcnemar_caution,
     repeated_scores,
     scores,
     subgroup_accuracies,
@@ -162,6 +172,19 @@ def test_mcnemar_needs_the_same_pictures():
 
 def epoch(number, train, dev, dev_loss) -> Epoch:
     return Epoch(number, 1 - train, train, dev_loss, dev)
+
+
+def test_that_p_is_too_small_is_said_where_an_infant_has_several_pictures():
+    blocks = accuracy_blocks(FOUR, {"other": THREE}, "test")
+    assert "McNemar" not in str(report_page("", [Section("", blocks[2:])]))  # beside the table's head
+    twice = replace(FOUR, subject=np.array(["a", "a", "b", "c"]))
+    assert mcnemar_caution(twice.accuracy).startswith(
+        "McNemar's test counts the 4 pictures as independent, but they are of 3 infants: p is too small."
+    )
+    assert mcnemar_caution(twice.accuracy) in [
+        getattr(each, "words", "") for each in accuracy_blocks(twice, {"other": THREE}, "test")
+    ]
+    assert len(accuracy_blocks(twice, {}, "test")) == len(blocks)  # no p, no caution
 
 
 def test_learning_by_heart_is_said():

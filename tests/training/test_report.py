@@ -172,3 +172,15 @@ def test_the_maps_of_all_variants_are_side_by_side_and_their_figures_in_the_card
     found = {name.strip(): cell.strip() for name, cell in zip(head, cells, strict=True)}
     assert found["macro precision"] == f"{candidates[1].figures['macro precision']:.3f}"
     assert found["macro recall"] == "0.833"  # 2 of 2, 2 of 2 and 1 of 2
+
+
+def test_the_card_says_that_p_is_too_small_where_an_infant_has_several_pictures():
+    result = trained(0, 5, [])
+    measured = result.predictions["test"]
+    assert "p is too small" not in experiment_card("mine", replace(result, baselines={"other": measured}))
+    pairs = replace(measured, subject=np.array(list("aabbcc")))
+    result = replace(result, predictions={"test": pairs}, baselines={"other": pairs})
+    assert (
+        "- exact McNemar test against other: p = 1. McNemar's test counts the 6 pictures as independent, but they are of "
+        "3 infants: p is too small. The intervals are over infants.\n" in experiment_card("mine", result)
+    )
