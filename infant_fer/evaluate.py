@@ -27,10 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
-    from infant_fer.evaluation.comparison import ALL, evaluate, save_vote
+    from infant_fer.evaluation.comparison import ALL, evaluate
     from infant_fer.evaluation.map_report import sections
     from infant_fer.evaluation.report import Section, Text, evaluation_page
     from infant_fer.evaluation.scores import SPREAD, mcnemar, mcnemar_caution, thesis_spread
+    from infant_fer.evaluation.vote import save_vote
     from infant_fer.files import check_output_file, check_output_folder, write_atomically
     from infant_fer.trust.report import IN_SAMPLE
 

@@ -148,6 +148,16 @@ def class_weights(members: Sequence[Predictions]) -> np.ndarray:
     return np.where(found.sum(0) > 0, found, 1.0)
 
 
+def vote_weights(predictions: Mapping[str, Predictions], dev: np.ndarray, kind: str) -> np.ndarray | None:
+    """Return the weights of a vote from the (N,) mask of dev rows: one a model, one a model and class, or None for "mean"."""
+    if kind == "mean":
+        return None
+    if not dev.any():
+        raise DatasetError("Weights of a vote need a dev split; there is none. Use --ensemble mean.")
+    rows = [each.rows(dev) for each in predictions.values()]
+    return class_weights(rows) if kind == "classes" else np.array([each.accuracy.value for each in rows])
+
+
 def class_f1(predictions: Predictions) -> np.ndarray:
     """Return the (C,) F1 of every class; 0 for one that is never named, or never there."""
     from sklearn.metrics import f1_score

@@ -23,7 +23,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.splits import SPLIT_FILE
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation import comparison, scores
+from infant_fer.evaluation import comparison, scores, vote
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.geometry import GEOMETRY_SIZE
@@ -307,14 +307,14 @@ def test_averaged_folds_vote_with_the_weight_of_one_checkpoint(kind, labelled, c
         (Path(member) / SPLIT_FILE).write_text("sha256,subject,split\n")
     images = read_labeled_images(labelled)
     found = comparison.evaluate(members, images, "dev", cache, "subject", kind)
-    comparison.save_vote(members, found, tmp_path / "vote")
+    vote.save_vote(members, found, tmp_path / "vote")
     assert len(load_checkpoint(tmp_path / "vote").model.members) == 4
     assert (tmp_path / "vote" / SPLIT_FILE).read_text() == "sha256,subject,split\n"
     saved = comparison.evaluate([str(tmp_path / "vote")], images, "dev", cache, "subject").predictions["vote"]
     np.testing.assert_allclose(saved.probabilities, found.predictions["ensemble"].probabilities, atol=1e-5)
-    monkeypatch.setattr(comparison, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(vote, "MOST_MEMBERS", 3)
     with pytest.raises(DatasetError, match="have 4 networks; at most 3 can vote"):
-        comparison.save_vote(members, found, tmp_path / "more")
+        vote.save_vote(members, found, tmp_path / "more")
 
 
 def test_the_spread_of_25_pictures_is_printed_written_and_in_the_report(tmp_path, monkeypatch, capsys):
