@@ -17,7 +17,7 @@ from infant_fer.checkpoints.sources import resolve
 from infant_fer.classifier import forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
-from infant_fer.data.splits import read_split, split
+from infant_fer.data.splits import SPLIT_FILE, read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import (
     Predictions,
@@ -100,7 +100,7 @@ def evaluate(
     recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
     splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
     _refuse_seen(recorded, splits == split_name, split_name)
-    warnings = _warnings(recorded, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
+    warnings = _warnings(checkpoints, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
     predictions: dict[str, Predictions] = {}
     read = [_read(source, replace(images, split=splits), cache) for source in checkpoints]
     for each in read:
@@ -188,8 +188,8 @@ def _refuse_seen(recorded: dict[str, np.ndarray | None], measured: np.ndarray, s
             )
 
 
-def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, split_name: str) -> tuple[str, ...]:
-    """Return a sentence for each checkpoint that may have been trained on some of the measured images.
+def _warnings(checkpoints: Sequence[str], given_splits: np.ndarray, split_name: str) -> tuple[str, ...]:
+    """Return a sentence for each checkpoint without a SPLIT_FILE: it may have been trained on some of the measured images.
 
     `given_splits` are the data set's own splits of these images, (N,) str.
     """
@@ -198,10 +198,10 @@ def _warnings(recorded: dict[str, np.ndarray | None], given_splits: np.ndarray, 
         return ()
     data = f", {marked} of which the data set marks as train or dev" if marked else ""
     return tuple(
-        f"{resolve(source).name} does not record what it was trained on. If it was trained on some of these "
+        f"{found.name} does not record what it was trained on. If it was trained on some of these "
         f"{len(given_splits)} images{data}, its figures flatter."
-        for source, splits in recorded.items()
-        if splits is None
+        for found in map(resolve, checkpoints)
+        if not (found.path / SPLIT_FILE).is_file()
     )
 
 

@@ -351,6 +351,15 @@ def test_the_weights_of_a_vote_are_of_the_dev_pictures_with_a_face(labelled, cac
     assert found.weights.tolist() == [each.value for each in measured]
 
 
+def test_a_record_that_knows_none_of_the_pictures_is_a_record(labelled, cache, tmp_path):
+    member = save_tiny(tmp_path / "vit", "vit", AFFECTS)
+    images = read_labeled_images(labelled)
+    (warning,) = comparison.evaluate([str(member)], images, "all", cache).warnings
+    assert "vit does not record what it was trained on" in warning
+    (member / SPLIT_FILE).write_text(f"sha256,subject,split\n{'0' * 64},1,train\n")
+    assert comparison.evaluate([str(member)], images, "all", cache).warnings == ()
+
+
 def test_a_base_with_pickles_is_refused(tmp_path, labelled, monkeypatch, capsys):
     folder = save_tiny(tmp_path / "base")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
