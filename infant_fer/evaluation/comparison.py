@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -12,11 +12,12 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from infant_fer.checkpoints.sources import resolve
 from infant_fer.classifier import forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
+from infant_fer.data.leakage import trainable_rows
 from infant_fer.data.splits import SPLIT_FILE, read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import (
@@ -74,6 +75,7 @@ class Evaluation:
     warnings: tuple[str, ...]  # sentences on why a figure may flatter, or differ from the training's
     trust: dict[str, TrustFigures]  # by checkpoint, of those that have trust data
     costs: dict[str, Cost]  # by checkpoint
+    without_face: int = 0  # images of the split in which no face was found; they are in none of the figures
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
     @property
@@ -89,37 +91,44 @@ def evaluate(
     cache: Path,
     split_method: str = "",
     ensemble_weights: str = "",
+    log: Callable[[str], None] = print,
 ) -> Evaluation:
-    """Measure checkpoints on one of SPLITS of a data set; images without a face are left out.
+    """Measure checkpoints on one of SPLITS of a data set; images without a face are left out, counted and named.
 
     Without a `split_method` of splits.METHODS the splits are those of the first checkpoint's training, or else the data's
     own. `ensemble_weights` adds an ensemble of all: "mean", or weighed by what each reached on dev, "accuracy" or "classes".
-    Baselines are fitted on the train images if there are some. Raises CheckpointError and DatasetError, also if a checkpoint was trained on
-    some of the images.
+    Baselines are fitted on the train images if there are some. As in a training, equal files and near-duplicates show one
+    infant; near-duplicates are those in the first checkpoint's crops. Raises CheckpointError and DatasetError, also if a
+    checkpoint was trained on some of the images.
     """
     recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
     splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
     _refuse_seen(recorded, splits == split_name, split_name)
     warnings = _warnings(checkpoints, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
-    predictions: dict[str, Predictions] = {}
-    read = [_read(source, replace(images, split=splits), cache) for source in checkpoints]
+    first = load_checkpoint(checkpoints[0])
+    aligned = align_images(replace(images, split=splits), first.crop, cache, log=log)
+    missed = (aligned.images.split == split_name) & ~aligned.found
+    if not ((aligned.images.split == split_name) & aligned.found).any():
+        raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
+    faces = trainable_rows(aligned, whole_pictures=False, log=log)
+    read, predictions = [_read(first, faces)], dict[str, Predictions]()
+    for other in map(load_checkpoint, checkpoints[1:]):
+        read.append(_read(other, align_images(faces.images, other.crop, cache)))
     for each in read:
         predictions[unique_name(each.name, predictions)] = each.predictions
     costs = {name: each.cost for name, each in zip(predictions, read, strict=True)}
     trusted = {name: each for name, each in zip(predictions, read, strict=True) if each.trust is not None}
-    first, weights = read[0].dataset, None
-    rows, splits = (first.images.split == split_name) & first.found, first.images.split
-    if not rows.any():
-        raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
+    splits, weights = faces.images.split, None
+    rows = splits == split_name
     if ensemble_weights:
-        weights = vote_weights(predictions, (splits == "dev") & first.found, ensemble_weights)
+        weights = vote_weights(predictions, splits == "dev", ensemble_weights)
         if ENSEMBLE in predictions:
             raise DatasetError(f"A checkpoint's folder is called {ENSEMBLE!r}, as the vote will be; rename it.")
         predictions[ENSEMBLE] = ensemble(list(predictions.values()), weights)
-    predictions |= baselines(first.rows(splits == "train"), first)
+    predictions |= baselines(faces.rows(splits == "train"), faces)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}
-    return Evaluation(measured, first.crops[rows], split_name, warnings, trust, costs, weights)
+    return Evaluation(measured, faces.crops[rows], split_name, warnings, trust, costs, int(missed.sum()), weights)
 
 
 def in_classes_of(images: LabeledImages, predictions: Predictions) -> Predictions:
@@ -140,7 +149,7 @@ def in_classes_of(images: LabeledImages, predictions: Predictions) -> Prediction
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """One checkpoint's outputs for all readable images, `predictions` in the data set's classes."""
+    """One checkpoint's outputs for all images with a face, `predictions` in the data set's classes."""
 
     name: str
     predictions: Predictions
@@ -150,9 +159,8 @@ class _Read:
     cost: Cost
 
 
-def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
-    checkpoint = load_checkpoint(source)
-    model, dataset = checkpoint.model, align_images(images, checkpoint.crop, cache)
+def _read(checkpoint: LoadedCheckpoint, dataset: AlignedDataset) -> _Read:
+    model = checkpoint.model
     heads = forward_crops(model, checkpoint.processor, dataset.crops, dataset.geometry, dataset.found)
     names = model.config.id2label
     own_classes = replace(dataset.images, labels=tuple(canonical_label(names[index]) for index in sorted(names)))
@@ -165,8 +173,7 @@ def _read(source: str, images: LabeledImages, cache: Path) -> _Read:
 
 def _trust_figures(read: _Read, split_name: str) -> TrustFigures:
     """Return the figures of trust on the faces of one split."""
-    rows = (read.dataset.images.split == split_name) & read.dataset.found
-    faces = MeasuredFaces(read.dataset, known(read.outputs)).rows(rows)
+    faces = MeasuredFaces(read.dataset, known(read.outputs)).rows(read.dataset.images.split == split_name)
     return trust_figures(assessments(known(read.trust), faces), faces.outputs)
 
 
