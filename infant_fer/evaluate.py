@@ -45,12 +45,15 @@ def _evaluate(options: argparse.Namespace) -> None:
             raise DatasetError("--save writes an ensemble: add --ensemble mean, accuracy or classes.")
         check_output_folder(options.save)
     images = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
+    log = partial(print, file=sys.stderr)
+    for line in (*(f"left out: {each}" for each in images.left_out), *images.notes):
+        log(line)
     evaluation = evaluate(
-        options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble
+        options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble, log
     )
     in_sample = [IN_SAMPLE] if evaluation.trust and evaluation.split != "test" else []
     for sentence in (*evaluation.warnings, *in_sample):
-        print(sentence, file=sys.stderr)
+        log(sentence)
     first, *_ = evaluation.predictions.values()
     p_values = mcnemar(first, evaluation.predictions)
     for number, (name, predictions) in enumerate(evaluation.predictions.items()):
@@ -59,6 +62,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             print(f"  {cost.parameters:,} parameters, {cost.milliseconds:.1f} ms for one crop")
     if len(p_values) > 1 and (caution := mcnemar_caution(first.accuracy)):
         print(caution)
+    if evaluation.missed:
+        print(evaluation.missed)
     more: dict[str, object] = {}  # what is measured of the first checkpoint alone
     further = []
     if options.spread:
@@ -86,6 +91,8 @@ def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]
     from infant_fer.evaluation.scores import scores
 
     figures = {name: scores(each).to_dict() for name, each in evaluation.predictions.items()}
+    for each in figures.values():
+        each["pictures without a face"] = evaluation.without_face
     for name, cost in evaluation.costs.items():
         figures[name]["cost"] = asdict(cost)
     for name, found in evaluation.trust.items():

@@ -79,6 +79,14 @@ class Evaluation:
     weights: np.ndarray | None = None  # (M,) or (M, C) of the ensemble, from dev, in the data set's order of classes
 
     @property
+    def missed(self) -> str:
+        """Return the sentence on images without a face; "" where there is none."""
+        if not self.without_face:
+            return ""
+        total = self.without_face + len(self.crops)
+        return f"In {self.without_face} of the {total} pictures of {self.split!r} no face was found; no figure counts them."
+
+    @property
     def models(self) -> dict[str, Predictions]:
         """Return the predictions of the checkpoints and their ensemble, without the baselines'."""
         return {name: each for name, each in self.predictions.items() if name in (*self.costs, ENSEMBLE)}

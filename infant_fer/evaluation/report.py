@@ -113,8 +113,11 @@ def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: I
     (name, first), *others = evaluation.predictions.items()
     trust = evaluation.trust.get(name)
     of_dev = "" if evaluation.split == "test" else IN_SAMPLE
+    missed = [Text(evaluation.missed)] if evaluation.missed else []
     sections = [
-        Section("In short", [*accuracy_blocks(first, dict(others), evaluation.split), _cost_table(evaluation)]),
+        Section(
+            "In short", [*accuracy_blocks(first, dict(others), evaluation.split), *missed, _cost_table(evaluation)]
+        ),
         Section("Classes by model", class_blocks(evaluation.models)),
         *prediction_sections(first),
         *(trust_sections({evaluation.split: trust}, of_dev) if trust else ()),

@@ -73,6 +73,9 @@ def test_evaluation_finds_the_faces_anew_and_gives_the_figures_of_the_training(t
     cost = measured.pop("cost")
     assert cost["parameters"] == sum(each.numel() for each in load_checkpoint(trained).model.parameters())
     assert cost["milliseconds"] > 0
+    assert measured.pop("pictures without a face") <= 35 - sum(
+        sum(classes.values()) for classes in stored["run"]["counts"].values()
+    )
     numbers = [name for name, value in expected.items() if isinstance(value, float)]
     assert len(numbers) > 5
     assert [measured.pop(name) for name in numbers] == pytest.approx([expected.pop(name) for name in numbers])

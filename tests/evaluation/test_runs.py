@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -350,6 +351,32 @@ def test_the_weights_of_a_vote_are_of_the_dev_pictures_with_a_face(labelled, cac
     measured = [found.predictions[name].accuracy for name in ("vit", "resnet")]
     assert 0 < measured[0].n < 6
     assert found.weights.tolist() == [each.value for each in measured]
+
+
+def test_pictures_that_are_left_out_are_counted_and_named(labelled, cache, tmp_path, monkeypatch, capsys):
+    align, folder = comparison.align_images, tmp_path / "portraits"
+    shutil.copytree(labelled, folder)
+    (folder / "i99_happy.gif").write_bytes(b"is not read")
+
+    def half(images, *given, **named):
+        found = align(images, *given, **named)
+        return replace(found, found=np.arange(36) % 4 > 1) if len(found) == 36 else found
+
+    monkeypatch.setattr(comparison, "align_images", half)
+    words = [save_tiny(tmp_path / "vit", "vit", AFFECTS), "--data", folder, "--cache", cache, "--part", "all"]
+    words += ["--json", tmp_path / "out.json", "--report", tmp_path / "out.html"]
+    assert evaluate_script.main([str(word) for word in words]) == 0
+    out, err = capsys.readouterr()
+    sentence = "In 18 of the 36 pictures of 'all' no face was found; no figure counts them."
+    assert sentence in out
+    assert sentence.replace("'", "&#39;") in (tmp_path / "out.html").read_text()
+    figures = json.loads((tmp_path / "out.json").read_text())["vit"]
+    assert (figures["accuracy"]["n"], figures["pictures without a face"]) == (18, 18)
+    assert "no face in 18 of 36 pictures, left out: " in err
+    images = read_labeled_images(folder)
+    assert images.left_out
+    for line in (*images.left_out, *images.notes):
+        assert line in err
 
 
 def test_two_equal_files_are_of_one_infant(labelled, cache, tmp_path):
