@@ -39,6 +39,7 @@ from infant_fer.trust.store import TrustData, known
 TIMED_RUNS = 15
 ENSEMBLE = "ensemble"  # its name beside those of the checkpoints
 ALL = "all"  # every image, whatever its split
+FITTED_WEIGHTS = "The vote's weights were fitted on these very dev pictures, so that its figures flatter. Measure it with --part test."
 SPLITS = ("test", "dev", "train", ALL)
 # Training has used these splits in a way that flatters the figures on the split.
 SEEN_IN_TRAINING = {"test": ("train", "dev"), "dev": ("train",), "train": (), ALL: ("train", "dev")}
@@ -133,6 +134,7 @@ def evaluate(
         if ENSEMBLE in predictions:
             raise DatasetError(f"A checkpoint's folder is called {ENSEMBLE!r}, as the vote will be; rename it.")
         predictions[ENSEMBLE] = ensemble(list(predictions.values()), weights)
+        warnings += (FITTED_WEIGHTS,) if weights is not None and split_name == "dev" else ()
     predictions |= baselines(faces.rows(splits == "train"), faces)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}

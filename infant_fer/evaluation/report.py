@@ -114,10 +114,10 @@ def evaluation_page(evaluation: Evaluation, show_faces: bool = False, further: I
     trust = evaluation.trust.get(name)
     of_dev = "" if evaluation.split == "test" else IN_SAMPLE
     missed = [Text(evaluation.missed)] if evaluation.missed else []
+    warnings = [Text(sentence, warning=True) for sentence in evaluation.warnings]
+    short = accuracy_blocks(first, dict(others), evaluation.split)
     sections = [
-        Section(
-            "In short", [*accuracy_blocks(first, dict(others), evaluation.split), *missed, _cost_table(evaluation)]
-        ),
+        Section("In short", [*short, *missed, *warnings, _cost_table(evaluation)]),
         Section("Classes by model", class_blocks(evaluation.models)),
         *prediction_sections(first),
         *(trust_sections({evaluation.split: trust}, of_dev) if trust else ()),

@@ -24,7 +24,7 @@ device. The licences of all members and of their data hold for these weights too
 ## Accuracy on the {split} rows
 
 {figures}
-"""
+{warnings}"""
 
 
 def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) -> None:
@@ -63,7 +63,9 @@ def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) 
         if len(records) == 1 and (record := next(iter(records))):
             (part / SPLIT_FILE).write_bytes(record)
         lines = [f"- {name}: {words}" for name, words in accuracy.items()]
-        (part / "README.md").write_text(VOTE_CARD.format(split=evaluation.split, figures="\n".join(lines)), "utf-8")
+        warnings = "".join(f"\n{sentence}\n" for sentence in evaluation.warnings)
+        card = VOTE_CARD.format(split=evaluation.split, figures="\n".join(lines), warnings=warnings)
+        (part / "README.md").write_text(card, "utf-8")
 
     write_checkpoint(folder, write)
 

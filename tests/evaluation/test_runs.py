@@ -298,6 +298,19 @@ def test_an_ensemble_is_saved_as_one_checkpoint_that_answers_as_it_did(labelled,
     assert not (tmp_path / "both").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "kind", "said"), [("dev", "classes", True), ("test", "accuracy", False), ("dev", "mean", False)]
+)
+def test_a_vote_is_not_praised_on_the_rows_of_its_weights(part, kind, said, labelled, cache, tmp_path, capsys):
+    members = [str(save_tiny(tmp_path / family, family, AFFECTS)) for family in ("vit", "resnet")]
+    words = ["--data", labelled, "--cache", cache, "--split", "subject", "--part", part, "--ensemble", kind]
+    words += ["--save", tmp_path / "saved", "--report", tmp_path / "out.html"]
+    assert evaluate_script.main([*members, *map(str, words)]) == 0
+    assert (comparison.FITTED_WEIGHTS in capsys.readouterr().err) == said
+    assert (comparison.FITTED_WEIGHTS in (tmp_path / "saved" / "README.md").read_text()) == said
+    assert ("were fitted on these very dev pictures" in (tmp_path / "out.html").read_text()) == said
+
+
 @pytest.mark.parametrize("kind", ["mean", "classes"])
 def test_averaged_folds_vote_with_the_weight_of_one_checkpoint(kind, labelled, cache, tmp_path, monkeypatch):
     folds = [load_checkpoint(save_tiny(tmp_path / f"fold{n}", "vit", AFFECTS, seed=n)) for n in range(3)]
