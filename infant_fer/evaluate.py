@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infant_fer.evaluation.comparison import Evaluation
     from infant_fer.evaluation.scores import ThesisSpread
     from infant_fer.evaluation.split_maps import SplitMaps
+    from infant_fer.models.infant_face import InfantFaceModel
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,27 +28,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from infant_fer.data.datasets import read_labeled_images
-    from infant_fer.evaluation.comparison import ALL, evaluate
+    from infant_fer.evaluation.comparison import evaluate
     from infant_fer.evaluation.map_report import sections
     from infant_fer.evaluation.report import Section, Text, evaluation_page
     from infant_fer.evaluation.scores import SPREAD, mcnemar, mcnemar_caution, thesis_spread
     from infant_fer.evaluation.vote import save_vote
-    from infant_fer.files import check_output_file, check_output_folder, write_atomically
+    from infant_fer.files import write_atomically
     from infant_fer.trust.report import IN_SAMPLE
 
-    if options.heads and options.split_name == ALL:
-        raise DatasetError("--heads measures one split of the research data: test, dev or train.")
-    card = _card_files(options) if options.card else ()
-    for output in filter(None, (options.json, options.report, *card)):
-        check_output_file(output, inputs=(Path(options.data), *options.pictures))
-    if options.save:
-        if not options.ensemble:
-            raise DatasetError("--save writes an ensemble: add --ensemble mean, accuracy or classes.")
-        check_output_folder(options.save)
+    _check_options(options)
     images = read_labeled_images(options.data, options.classes, options.pictures, options.cache)
     log = partial(print, file=sys.stderr)
     for line in (*(f"left out: {each}" for each in images.left_out), *images.notes):
         log(line)
+    _check_steps(options, images.labels)
     evaluation = evaluate(
         options.checkpoints, images, options.split_name, options.cache, options.split_method, options.ensemble, log
     )
@@ -83,6 +77,47 @@ def _evaluate(options: argparse.Namespace) -> None:
         write_atomically(options.report, evaluation_page(evaluation, options.gallery, further))
     if options.heads:
         _print_heads(options)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise an InfantFERError for an option without the one it needs, and for an output that cannot be written."""
+    from infant_fer.evaluation.comparison import ALL
+    from infant_fer.files import check_output_file, check_output_folder
+
+    if options.heads and options.split_name == ALL:
+        raise DatasetError("--heads measures one split of the research data: test, dev or train.")
+    if options.gallery and not options.report:
+        raise DatasetError("--gallery shows faces in the report: add --report FILE.")
+    if options.maps_limit is not None and not options.maps:
+        raise DatasetError("--maps-limit says how many pictures --maps explains: add --maps METHOD.")
+    if options.maps_limit is not None and options.maps_limit < 1:
+        raise DatasetError(f"--maps-limit must be at least 1; {options.maps_limit} was given.")
+    card = _card_files(options) if options.card else ()
+    for output in filter(None, (options.json, options.report, *card)):
+        check_output_file(output, inputs=(Path(options.data), *options.pictures))
+    if options.save:
+        if not options.ensemble:
+            raise DatasetError("--save writes an ensemble: add --ensemble mean, accuracy or classes.")
+        check_output_folder(options.save)
+
+
+def _check_steps(options: argparse.Namespace, labels: Sequence[str]) -> None:
+    """Raise an InfantFERError, before the evaluation, where a later step could not be done with data of the classes `labels`."""
+    if options.maps:
+        from infant_fer.evaluation.split_maps import check_affects
+
+        check_affects(labels)
+    if options.save:
+        from infant_fer.evaluation.vote import vote_members
+
+        vote_members(options.checkpoints, labels)
+    if options.heads:
+        from infant_fer.training.infant_face.data import read_fer2013, read_infants, read_older
+
+        _model_with_heads(options)
+        folder = _research_data(options)
+        for read in (read_infants, read_older, read_fer2013):
+            read(folder)
 
 
 def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]:
@@ -144,10 +179,24 @@ def _card_files(options: argparse.Namespace) -> tuple[Path, Path]:
 
 def _print_heads(options: argparse.Namespace) -> None:
     """Print the figures of the other heads of the recipe infant_face, on the research data that has labels for them."""
-    from infant_fer.checkpoints.loading import load_checkpoint
-    from infant_fer.models.infant_face import InfantFaceModel
     from infant_fer.training.infant_face.data import load
     from infant_fer.training.infant_face.figures import measure
+
+    loaded = load(_research_data(options), options.cache, log=partial(print, file=sys.stderr))
+    rows = loaded.infants.images.split == options.split_name
+    print(json.dumps(measure(_model_with_heads(options), loaded, rows).to_dict(), indent=1))
+
+
+def _research_data(options: argparse.Namespace) -> Path:
+    """Return the folder of the research data, which --data names, or its table."""
+    data = Path(options.data)
+    return data.parent if data.name == "infants.csv" else data
+
+
+def _model_with_heads(options: argparse.Namespace) -> InfantFaceModel:
+    """Return the first checkpoint's model. Raises CheckpointError unless it is of the recipe infant_face."""
+    from infant_fer.checkpoints.loading import load_checkpoint
+    from infant_fer.models.infant_face import InfantFaceModel
 
     checkpoint = load_checkpoint(options.checkpoints[0])
     model = checkpoint.model
@@ -155,9 +204,7 @@ def _print_heads(options: argparse.Namespace) -> None:
         raise CheckpointError(
             f"{checkpoint.name} is not of the recipe infant_face: it has no further heads to measure."
         )
-    loaded = load(Path(options.data), options.cache, log=lambda line: print(line, file=sys.stderr))
-    rows = loaded.infants.images.split == options.split_name
-    print(json.dumps(measure(model, loaded, rows).to_dict(), indent=1))
+    return model
 
 
 class _MethodNames:
@@ -213,14 +260,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="explain every picture with the first checkpoint and test the maps; the methods are %(choices)s",
     )
-    parser.add_argument("--maps-limit", type=int, metavar="N", help="explain only N pictures, drawn at random")
+    parser.add_argument(
+        "--maps-limit", type=int, metavar="N", help="of --maps: explain only N pictures, drawn at random"
+    )
     parser.add_argument(
         "--card", action="store_true", help="write maps.json and the card's section on --maps into the first checkpoint"
     )
     parser.add_argument(
         "--gallery",
         action="store_true",
-        help="show the faces with the surest wrong and right answers in the report: private images",
+        help="show the faces with the surest wrong and right answers in --report: private images",
     )
     parser.add_argument(
         "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"

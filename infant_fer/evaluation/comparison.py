@@ -21,8 +21,10 @@ from infant_fer.data.leakage import trainable_rows
 from infant_fer.data.splits import SPLIT_FILE, read_split, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import (
+    ENSEMBLE,
     Predictions,
     baselines,
+    check_vote,
     ensemble,
     predictions_of,
     unique_name,
@@ -37,7 +39,6 @@ from infant_fer.trust.outputs import FaceOutputs, outputs_of
 from infant_fer.trust.store import TrustData, known
 
 TIMED_RUNS = 15
-ENSEMBLE = "ensemble"  # its name beside those of the checkpoints
 ALL = "all"  # every image, whatever its split
 FITTED_WEIGHTS = "The vote's weights were fitted on these very dev pictures, so that its figures flatter. Measure it with --part test."
 SPLITS = ("test", "dev", "train", ALL)
@@ -112,6 +113,8 @@ def evaluate(
     """
     recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
     splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
+    if ensemble_weights:
+        check_vote([resolve(source).name for source in checkpoints], splits == "dev", ensemble_weights)
     _refuse_seen(recorded, splits == split_name, split_name)
     warnings = _warnings(checkpoints, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
     first = load_checkpoint(checkpoints[0])
@@ -131,8 +134,6 @@ def evaluate(
     rows = splits == split_name
     if ensemble_weights:
         weights = vote_weights(predictions, splits == "dev", ensemble_weights)
-        if ENSEMBLE in predictions:
-            raise DatasetError(f"A checkpoint's folder is called {ENSEMBLE!r}, as the vote will be; rename it.")
         predictions[ENSEMBLE] = ensemble(list(predictions.values()), weights)
         warnings += (FITTED_WEIGHTS,) if weights is not None and split_name == "dev" else ()
     predictions |= baselines(faces.rows(splits == "train"), faces)

@@ -18,6 +18,8 @@ from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.metrics import Proportion
 from infant_fer.models.infant_face import luminance_crops
 
+ENSEMBLE = "ensemble"  # the name of a vote beside those of its members
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -148,12 +150,22 @@ def class_weights(members: Sequence[Predictions]) -> np.ndarray:
     return np.where(found.sum(0) > 0, found, 1.0)
 
 
+def check_vote(names: Sequence[str], dev: np.ndarray, kind: str) -> None:
+    """Raise DatasetError for checkpoints of these names, or (N,) dev rows, of which there is no vote with weights of a `kind`."""
+    if ENSEMBLE in names:
+        raise DatasetError(f"A checkpoint's folder is called {ENSEMBLE!r}, as the vote will be; rename it.")
+    if kind != "mean" and not dev.any():
+        raise DatasetError("Weights of a vote need a dev split; there is none. Use --ensemble mean.")
+
+
 def vote_weights(predictions: Mapping[str, Predictions], dev: np.ndarray, kind: str) -> np.ndarray | None:
-    """Return the weights of a vote from the (N,) mask of dev rows: one a model, one a model and class, or None for "mean"."""
+    """Return the weights of a vote from the (N,) mask of dev rows: one a model, one a model and class, or None for "mean".
+
+    Raises DatasetError as `check_vote` does.
+    """
+    check_vote(tuple(predictions), dev, kind)
     if kind == "mean":
         return None
-    if not dev.any():
-        raise DatasetError("Weights of a vote need a dev split; there is none. Use --ensemble mean.")
     rows = [each.rows(dev) for each in predictions.values()]
     return class_weights(rows) if kind == "classes" else np.array([each.accuracy.value for each in rows])
 

@@ -169,6 +169,12 @@ def _below_random(areas: Sequence[Mapping[str, float]], infants: np.ndarray) -> 
     return Mean(1 - float(deletion.sum() / random.sum()), interval, len(areas), len(random))
 
 
+def check_affects(labels: Sequence[str]) -> None:
+    """Raise DatasetError unless the classes are of AFFECTS."""
+    if not set(labels) <= set(AFFECTS):
+        raise DatasetError(f"Maps of a split need the classes {', '.join(AFFECTS)}; these are {', '.join(labels)}.")
+
+
 def split_maps(
     classifier: AffectClassifier,
     finder: FaceDetector,
@@ -184,8 +190,7 @@ def split_maps(
     mirrored, so that a picture takes seconds. Raises DatasetError when no picture has a mesh, or the classes are none of
     AFFECTS, and ExplanationError when no method applies to the checkpoint.
     """
-    if not set(measured.labels) <= set(AFFECTS):
-        raise DatasetError(f"Maps of a split need the classes {', '.join(AFFECTS)}.")
+    check_affects(measured.labels)
     order = np.sort(np.random.default_rng(0).permutation(len(crops))[:limit])
     pictures, unavailable = [], dict[str, str]()
     for index in tqdm(order, unit="picture", disable=None):

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, ViTImageProcessorPil
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from infant_fer.data.splits import SPLIT_FILE
 from infant_fer.errors import DatasetError
-from infant_fer.evaluation.comparison import ENSEMBLE, Evaluation
+from infant_fer.evaluation.comparison import Evaluation
+from infant_fer.evaluation.predictions import ENSEMBLE
 from infant_fer.models.ensemble import MOST_MEMBERS, EnsembleModel, vote_of
 from infant_fer.models.infant_face import InfantFaceModel
 
@@ -31,17 +32,14 @@ def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) 
     """Write the ensemble of an evaluation, of any architectures, as one checkpoint that the app loads.
 
     Of averaged folds each network is a member, with an equal share of the checkpoint's weight. The record of the split is
-    kept where it is the same for all. Raises DatasetError when the checkpoints cannot be one: other classes or margins, a
-    vote, too many networks, or no plain classifier of crops.
+    kept where it is the same for all. Raises DatasetError as `vote_members` does.
     """
     from infant_fer.training.artifacts import write_checkpoint
 
-    loaded, labels = [load_checkpoint(source) for source in checkpoints], evaluation.predictions[ENSEMBLE].labels
-    first, networks = loaded[0], [_networks(each) for each in loaded]
-    _check_members(loaded, labels)
+    labels = evaluation.predictions[ENSEMBLE].labels
+    loaded, networks = vote_members(checkpoints, labels)
+    first = loaded[0]
     side, counts = max(each.crop.size for each in loaded), [len(each) for each in networks]
-    if sum(counts) > MOST_MEMBERS:
-        raise DatasetError(f"These checkpoints have {sum(counts)} networks; at most {MOST_MEMBERS} can vote.")
     members = [each for each, count in zip(loaded, counts, strict=True) for _ in range(count)]
     model = vote_of(
         [network for each in networks for network in each],
@@ -68,6 +66,22 @@ def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) 
         (part / "README.md").write_text(card, "utf-8")
 
     write_checkpoint(folder, write)
+
+
+def vote_members(
+    checkpoints: Sequence[str], labels: Sequence[str]
+) -> tuple[list[LoadedCheckpoint], list[list[PreTrainedModel]]]:
+    """Return the checkpoints and the networks of each, for a vote that is one checkpoint with the classes `labels`.
+
+    Raises DatasetError when they cannot be one: other classes or margins, a vote, too many networks, or no plain
+    classifier of crops.
+    """
+    loaded = [load_checkpoint(source) for source in checkpoints]
+    networks = [_networks(each) for each in loaded]
+    _check_members(loaded, labels)
+    if (count := sum(map(len, networks))) > MOST_MEMBERS:
+        raise DatasetError(f"These checkpoints have {count} networks; at most {MOST_MEMBERS} can vote.")
+    return loaded, networks
 
 
 def _check_members(loaded: Sequence[LoadedCheckpoint], labels: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from infant_fer.training import action_units
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
 from infant_fer.training.rendered import RenderedFaces
-from tests.drawn_data import store_faces
+from tests.drawn_data import infant_rows, named_pictures, store_faces, write_table
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_trainer import ROOT, tiny_vit
 
@@ -296,6 +296,56 @@ def test_an_ensemble_is_saved_as_one_checkpoint_that_answers_as_it_did(labelled,
     assert evaluate_script.main([vote, members[0], *usual, "--ensemble", "mean", "--save", str(tmp_path / "both")]) == 1
     assert "vote has several streams, or is a vote itself" in capsys.readouterr().err
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gallery"], "--gallery shows faces in the report: add --report FILE."),
+        (["--maps-limit", "5"], "add --maps METHOD."),
+        (["--maps", "gradcam", "--maps-limit", "0"], "--maps-limit must be at least 1; 0 was given."),
+        (["--maps", "gradcam", "--maps-limit", "-5"], "--maps-limit must be at least 1; -5 was given."),
+        (["--heads"], "vit is not of the recipe infant_face: it has no further heads to measure."),
+        (["--ensemble", "mean", "--save", "saved", "EMBEDDED"], "infant-fer-mobile has several streams"),
+        (["--ensemble", "mean", "--save", "saved", "WIDER"], "only checkpoints of one margin can vote"),
+        (["--ensemble", "classes", "--part", "all"], "Weights of a vote need a dev split"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_evaluation(
+    words, message, labelled, cache, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(comparison, "align_images", lambda *_, **__: pytest.fail("pictures were measured"))
+    wider = save_tiny(tmp_path / "wider", "vit", AFFECTS)
+    edit(wider / "config.json", face_crop={"size": 32, "margin": 0.4})
+    others = {"EMBEDDED": ROOT / "checkpoints" / "infant-fer-mobile", "WIDER": wider}
+    members = [save_tiny(tmp_path / "vit", "vit", AFFECTS), *(others[word] for word in words if word in others)]
+    usual = ["--data", labelled, "--cache", cache, "--split", "subject"]
+    words = [tmp_path / word if word == "saved" else word for word in words if word not in others]
+    assert evaluate_script.main([str(word) for word in (*members, *usual, *words)]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "saved").exists()
+
+
+def test_maps_of_emotions_are_refused_before_the_evaluation(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "align_images", lambda *_, **__: pytest.fail("pictures were measured"))
+    for number, label in enumerate(("happy", "sad", "neutral")):
+        cv2.imwrite(str(tmp_path / f"i{number}_{label}.png"), scene("neutral", number))
+    words = [save_tiny(tmp_path / "vit"), "--data", tmp_path, "--cache", cache, "--part", "all", "--maps", "gradcam"]
+    assert evaluate_script.main([str(word) for word in words]) == 1
+    assert "Maps of a split need the classes positive, neutral, negative; these are " in capsys.readouterr().err
+
+
+def test_the_table_of_the_research_data_names_its_folder(tmp_path, monkeypatch, capsys):
+    """The heads are looked for beside the table: there, older_faces.zip is what lacks first."""
+    rows = infant_rows(["train", "dev", "test"] * 3)
+    for row in rows:
+        row["file"] = f"infants/web/{row['file'].rsplit('/')[-1]}"
+    write_table(tmp_path, rows)
+    named_pictures(tmp_path / "infants.zip", [row["file"] for row in rows])
+    monkeypatch.setattr(comparison, "align_images", lambda *_, **__: pytest.fail("pictures were measured"))
+    words = [ROOT / "checkpoints" / "infant-fer-mobile", "--data", tmp_path / "infants.csv", "--heads"]
+    assert evaluate_script.main([str(word) for word in words]) == 1
+    assert f"{tmp_path / 'older_faces.zip'} could not be opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
