@@ -274,7 +274,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"
     )
-    parser.add_argument("--heads", action="store_true", help="measure this project's other heads on its research data")
+    parser.add_argument(
+        "--heads",
+        action="store_true",
+        help="measure this project's other heads on its research data, a folder or its infants.csv",
+    )
     return parser
 
 
