@@ -127,3 +127,12 @@ def drawn_face(affect: str, seed: int, size: int = 96) -> np.ndarray:
     if affect == "neutral":
         cv2.line(face, (size // 3, size * 2 // 3), (size * 2 // 3, size * 2 // 3), (120, 20, 20), 4)
     return face
+
+
+def scene(label: str, number: int) -> np.ndarray:
+    """(64, 64, 3): noise all its own, with a bright band whose height encodes the label; no face is in it."""
+    picture = np.random.default_rng(number).integers(0, 90, (8, 8, 3)).astype(np.uint8)
+    picture = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_NEAREST)
+    top = 4 + 22 * AFFECTS.index(label)
+    picture[top : top + 14] = np.minimum(picture[top : top + 14].astype(int) + 120, 255)
+    return picture

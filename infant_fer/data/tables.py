@@ -76,7 +76,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
         truth=truth,
         target=_targets(rows, votes, names, truth),
         subject=subject,
-        split=_splits(rows, file),
+        split=splits_in(rows, file),
         subgroups=subgroups,
         subjects_known=known,
         left_out=tuple(f"{count} rows labelled {name or 'with nothing'}" for name, count in others.items()),
@@ -202,7 +202,11 @@ def _votes(text: pd.DataFrame, where: list[str]) -> np.ndarray:
     return votes.to_numpy(np.float32)
 
 
-def _splits(rows: pd.DataFrame, file: str) -> np.ndarray:
+def splits_in(rows: pd.DataFrame, file: str) -> np.ndarray:
+    """Return the (N,) str split of each row of a table, "" where it names none; `file` is the column of names.
+
+    Raises DatasetError naming a picture whose split is no word of SPLIT_NAMES.
+    """
     if "split" not in rows:
         return np.full(len(rows), "", "<U5")
     words = rows["split"].str.lower()

@@ -22,7 +22,7 @@ from infant_fer.data.face_cache import align_images
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages, archive_members, own_subjects
 from infant_fer.data.leakage import unlike
 from infant_fer.data.published import vote_distributions
-from infant_fer.data.tables import read_rows
+from infant_fer.data.tables import read_rows, splits_in
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS, AGE_GROUPS, EMOTIONS, VOTED_EMOTIONS, canonical_label
 from infant_fer.models.infant_face import InfantFaceModel, InfantFaceOutput, luminance_crops
@@ -155,7 +155,7 @@ def read_infants(folder: Path) -> LabeledImages:
         archives=[folder / ("fer2013.zip" if file.startswith("fer2013/") else "infants.zip") for file in rows["file"]],
         members=rows["file"].tolist(),
         source=rows["source"].to_numpy(str),
-        split=rows["split"].to_numpy(str),
+        split=splits_in(rows, "file"),
         targets={
             "affect": _indices(rows["affect"], {name: index for index, name in enumerate(AFFECTS)}),
             "affect_target": np.where(total >= 0.5, votes / np.maximum(total, 1e-9), 0),

@@ -40,6 +40,13 @@ def test_words_of_the_table_become_targets(tmp_path):
     assert [archive.name for archive in images.archives] == ["infants.zip", "infants.zip", "fer2013.zip"]
 
 
+def test_splits_are_read_in_the_words_of_every_table(tmp_path):
+    rows = [infant_row(split=word) for word in ("Train", "validation", "TEST")]
+    assert read_infants(write_table(tmp_path, rows)).split.tolist() == ["train", "dev", "test"]
+    with pytest.raises(DatasetError, match="has the split 'later'"):
+        read_infants(write_table(tmp_path, [infant_row(split="later")]))
+
+
 def test_older_faces_are_partly_held_out_and_small_children_undecided(tmp_path):
     write_zip(
         tmp_path / "older_faces.zip", {f"older/{age}_0_0_{n}.jpg": b"" for age in (4, 8, 9, 80) for n in range(500)}
