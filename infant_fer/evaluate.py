@@ -218,41 +218,40 @@ class _MethodNames:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
-    parser.add_argument("--data", required=True, help="what train.py takes as --data")
-    parser.add_argument(
+    add = parser.add_argument
+    add("checkpoints", nargs="+", metavar="CHECKPOINT", help="folder or Hub id; the first is compared")
+    add("--data", required=True, help="what train.py takes as --data")
+    add(
         "--part",
         dest="split_name",
         choices=["test", "dev", "train", "all"],
         default="dev",
         help="the split to measure on; test for releases only",
     )
-    parser.add_argument(
+    add(
         "--split",
         dest="split_method",
         choices=["given", "subject", "thesis", "thesis-classes", "holdout", "frames"],
         default="",
         help="how to split; without it as the first checkpoint's training did, or as the data says",
     )
-    parser.add_argument("--classes", nargs="+", action="extend", help="use only images of these labels")
-    parser.add_argument(
-        "--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are"
-    )
-    parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
-    parser.add_argument(
+    add("--classes", nargs="+", action="extend", help="use only images of these labels")
+    add("--pictures", type=Path, nargs="+", action="extend", default=[], help="where a table's images are")
+    add("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
+    add(
         "--ensemble",
         choices=["mean", "accuracy", "classes"],
         default="",
         help="let the checkpoints vote, too: alike, or weighed by their dev accuracy, or by their dev F1 of each class",
     )
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the ensemble as one checkpoint")
-    parser.add_argument(
+    add("--save", type=Path, metavar="FOLDER", help="write the ensemble as one checkpoint")
+    add(
         "--json",
         type=Path,
         help="write every figure; with several checkpoints also what each named each picture, by its file name, which may name a child",
     )
-    parser.add_argument("--report", type=Path, help="write a page of tables and plots")
-    parser.add_argument(
+    add("--report", type=Path, help="write a page of tables and plots")
+    add(
         "--maps",
         nargs="+",
         action="extend",
@@ -260,21 +259,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="explain every picture with the first checkpoint and test the maps; the methods are %(choices)s",
     )
-    parser.add_argument(
-        "--maps-limit", type=int, metavar="N", help="of --maps: explain only N pictures, drawn at random"
-    )
-    parser.add_argument(
+    add("--maps-limit", type=int, metavar="N", help="of --maps: explain only N pictures, drawn at random")
+    add(
         "--card", action="store_true", help="write maps.json and the card's section on --maps into the first checkpoint"
     )
-    parser.add_argument(
+    add(
         "--gallery",
         action="store_true",
         help="show the faces with the surest wrong and right answers in --report: private images",
     )
-    parser.add_argument(
-        "--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits"
-    )
-    parser.add_argument(
+    add("--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits")
+    add(
         "--heads",
         action="store_true",
         help="measure this project's other heads on its research data, a folder or its infants.csv",
