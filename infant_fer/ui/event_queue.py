@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -245,7 +245,8 @@ def _busy(request) -> str:
 def _uploads(event: Event) -> list[Path]:
     """Return the files of the upload folder that an event names."""
     named: list[dict] = []
-    traverse(event.data.data if event.data else [], named.append, is_file_obj)
+    with suppress(RecursionError):  # nested deeper than any component's value
+        traverse(event.data.data if event.data else [], named.append, is_file_obj)
     return [file for each in named if (file := uploaded_file(each["path"]))]
 
 

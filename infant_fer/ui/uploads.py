@@ -101,17 +101,19 @@ def delete_abandoned(root: Path) -> None:
 
 def upload_folder() -> Path:
     """Return the folder into which Gradio writes uploads."""
-    from gradio.utils import (
-        get_upload_folder,
-    )  # here, as importing Gradio takes seconds and the private folder comes first
+    # Imported here, because Gradio takes seconds to load and the private folder comes first.
+    from gradio.utils import get_upload_folder
 
     return Path(get_upload_folder())
 
 
 def uploaded_file(path: str | None) -> Path | None:
     """Return a file of the upload folder by the path that a browser names, or None for anything outside the folder."""
-    root, file = upload_folder().resolve(), Path(path or "").resolve()
-    return file if root in file.parents else None
+    try:
+        file = Path(path or "").resolve()
+    except ValueError:  # no path at all, such as one with a NUL
+        return None
+    return file if upload_folder().resolve() in file.parents else None
 
 
 def delete_upload(file: Path) -> None:

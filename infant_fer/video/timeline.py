@@ -89,9 +89,8 @@ class PersonSummary(TypedDict):
     bouts_per_minute: dict[str, float]  # by affect, of the time read
     median_bout_s: dict[str, float | None]  # by affect
     mean_valence: float | None
-    latency_to_negative_s: dict[
-        str, float | None
-    ]  # by event label and its onset; "start" is the clip's; see video.bouts
+    # By event label and its onset; "start" is the clip's; see video.bouts.
+    latency_to_negative_s: dict[str, float | None]
     transitions: dict[str, dict[str, int]]  # between affects that follow each other directly
 
 

@@ -18,9 +18,8 @@ HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-c
 WAIT_S = 5.0  # interval between two queries for free CPUs
 REACH_S = 10.0  # for the answer of a cluster's address
 PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
-MAX_DEATHS = (
-    AHEAD + 1
-)  # of actors with an item in hand, at which it is given up: it may only wait behind the one that kills
+# Actors that die with an item in hand until it is given up: it may only wait behind the one that kills.
+MAX_DEATHS = AHEAD + 1
 
 
 def on_ray(job: Job[Item, Result], items: Iterable[Item], address: str) -> Iterator[Result]:

@@ -192,6 +192,9 @@ def test_a_newer_event_ends_the_older_ones_of_its_visitor_and_their_uploads(busy
 def test_the_upload_of_an_event_that_waits_is_kept(busy_page, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(event_queue, "KEPT_SECONDS", 0.0)
+    nested: list = []
+    for _ in range(900):
+        nested = [nested]
 
     async def scenario() -> None:
         async with await client_of(busy_page) as client:
@@ -200,8 +203,11 @@ def test_the_upload_of_an_event_that_waits_is_kept(busy_page, tmp_path, monkeypa
             await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
             waiting, unread = Path((await one.upload(b"waits"))["path"]), Path((await one.upload(b"unread"))["path"])
             await one.join(work, {"path": str(waiting)})
+            await one.join(work, [{"path": "no\0path"}, nested])  # ends no sweep
             for file in (waiting, unread):
                 os.utime(file, (1, 1))
+            await asyncio.to_thread(wait_until, lambda: waiting.stat().st_mtime > 1)
+            os.utime(waiting, (1, 1))
             await asyncio.to_thread(wait_until, lambda: waiting.stat().st_mtime > 1)
             delete_unread(tmp_path, UNREAD_SECONDS)
             assert (waiting.exists(), unread.exists()) == (True, False)
