@@ -58,7 +58,11 @@ def page_file(name: str) -> str:
 
 
 CSS = STYLE + page_file("page.css")
-SCRIPTS = page_file("page.js").replace("/*WORDS*/ {}", browser_words()) + page_file("several.js")
+SCRIPTS = (
+    page_file("answer_stream.js")
+    + page_file("page.js").replace("/*WORDS*/ {}", browser_words())
+    + page_file("several.js")
+)
 HEAD = f"{page_file('head.html')}<script>{SCRIPTS}</script>"
 
 

@@ -1,0 +1,138 @@
+"""The stream of answers that the page keeps open while an event waits; in a real browser."""
+
+import re
+
+import pytest
+
+from infant_fer.ui.style import page_file
+from tests.conftest import EXAMPLES
+from tests.ui.browser import IN_BROWSER, count_listed, upload, wait_for_map, wait_until_listed
+
+pytestmark = IN_BROWSER
+
+# Hold back what ends a stream of answers, as a busy browser may, until `release` is called; then `release` is gone.
+HOLD_ENDS = """
+() => {
+    const send = window.fetch;
+    window.fetch = async (address, options) => {
+        const response = await send(address, options);
+        if (!String(address?.url || address).includes("/queue/data")) return response;
+        const late = new TransformStream({
+            async transform(chunk, controller) {
+                for (const event of new TextDecoder().decode(chunk).split(/(?<=\\n\\n)/)) {
+                    if (window.holding && event.includes("close_stream"))
+                        await new Promise((resolve) => { window.release = () => { delete window.release; resolve(); }; });
+                    controller.enqueue(new TextEncoder().encode(event));
+                }
+            },
+        });
+        return new Response(response.body.pipeThrough(late), response);
+    };
+}
+"""
+
+
+def test_an_event_that_begins_while_the_stream_of_answers_ends_is_answered(visit):
+    page = visit()
+    page.add_init_script(f"({HOLD_ENDS})()")
+    page.reload()
+    page.wait_for_selector("#photo input[type=file]", state="attached")
+    count_listed(page)
+    upload(page, EXAMPLES / "pout.jpg")
+    wait_for_map(page)
+    wait_until_listed(page)
+    page.click("#settings button")
+    page.focus("#samples input[type=range]")
+    page.evaluate("() => { window.holding = true; }")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => window.release")
+    legend = page.inner_text("#legend")
+    assert "55 of 55 samples" in legend
+    with page.expect_response(lambda each: "/queue/join" in each.url and each.request.post_data_json["data"]):
+        page.keyboard.press("ArrowRight")
+    page.evaluate("() => { window.holding = false; release(); }")
+    page.wait_for_function("() => document.querySelector('#legend').innerText.includes('60 of 60 samples')")
+    assert page.faults == []
+
+
+# A server in the browser: `join` sends an event and returns its id, `open` fetches a stream and returns what arrives of it.
+SERVER = """
+() => {
+    window.streams = [];
+    window.fetch = async (address) => {
+        if (address.includes("/queue/join")) return Response.json({ event_id: address.split("=")[1] });
+        return new Response(new ReadableStream({ start: (controller) => { streams.push(controller); } }));
+    };
+    window.join = async (id) => (await (await fetch(`/queue/join?id=${id}`)).json()).event_id;
+    window.open = async () => {
+        const arrived = [], reader = (await fetch("/queue/data?session_hash=1")).body.pipeThrough(new TextDecoderStream()).getReader();
+        const read = async () => {
+            for (let each = await reader.read(); !each.done; each = await reader.read()) arrived.push(each.value);
+        };
+        const stream = { text: () => arrived.join(""), ended: false };
+        read().then(() => { stream.ended = true; });
+        return stream;
+    };
+    window.send = (stream, text, bytes = 7) => {
+        const all = new TextEncoder().encode(text);
+        for (let at = 0; at < all.length; at += bytes) streams[stream].enqueue(all.slice(at, at + bytes));
+    };
+    window.answer = (id) => `data: {"msg":"process_completed","event_id":"${id}","output":"é"}\\n\\n`;
+    window.END = 'data: {"msg":"close_stream","event_id":null}\\n\\n';
+    window.until = async (ready) => {
+        for (const begun = Date.now(); !ready(); await new Promise((resolve) => setTimeout(resolve, 5)))
+            if (Date.now() - begun > 20_000) throw new Error(`not within 20 seconds: ${ready}`);
+    };
+}
+"""
+
+
+@pytest.fixture
+def scripted(context):
+    """Return an empty page with answer_stream.js between it and the server in the browser."""
+    page = context.new_page()
+    page.evaluate(SERVER)
+    page.evaluate(f"() => {{ {page_file('answer_stream.js')} }}")
+    yield page
+    page.close()
+
+
+def test_the_stream_goes_on_where_it_ends_before_an_event_that_waits_for_its_answer(scripted):
+    text, asked = scripted.evaluate(
+        """async () => {
+            await join("a");
+            const stream = await open();
+            send(0, answer("a"));
+            await until(() => stream.text().includes('"a"'));
+            await join("b");
+            send(0, END);
+            streams[0].close();
+            await until(() => streams.length === 2);
+            send(1, answer("b") + END);
+            streams[1].close();
+            await until(() => stream.ended);
+            return [stream.text(), streams.length];
+        }"""
+    )
+    assert re.findall(r'"event_id":"?(\w+)', text) == ["a", "b", "null"]
+    assert text.count("close_stream") == 1
+    assert text.count("é") == 2
+    assert asked == 2
+
+
+def test_the_stream_ends_where_an_answer_came_before_the_id_of_its_event(scripted):
+    text, asked = scripted.evaluate(
+        """async () => {
+            await join("a");
+            const stream = await open();
+            send(0, answer("b"));
+            await until(() => stream.text().includes('"b"'));
+            await join("b");
+            send(0, answer("a") + END, 1000);
+            streams[0].close();
+            await until(() => stream.ended);
+            return [stream.text(), streams.length];
+        }"""
+    )
+    assert text.endswith('data: {"msg":"close_stream","event_id":null}\n\n')
+    assert asked == 1
