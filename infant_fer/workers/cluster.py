@@ -18,16 +18,15 @@ HOW_TO_GET = "A Ray cluster needs the package ray: pip install -r requirements-c
 WAIT_S = 5.0  # interval between two queries for free CPUs
 REACH_S = 10.0  # for the answer of a cluster's address
 PATIENCE_S = 120.0  # that a cluster without any worker left is waited for
-# Actors that die with an item in hand until it is given up: it may only wait behind the one that kills.
-MAX_DEATHS = AHEAD + 1
+MAX_DEATHS = 3  # actors that die at an item until it is given up: a node may be lost for another reason
 
 
 def on_ray(job: Job[Item, Result], items: Iterable[Item], address: str) -> Iterator[Result]:
     """Yield the result of each item in the order of the items, as `spread` does, from actors on a cluster.
 
     `address` is "auto" (a running cluster of this computer, else a new one here), or a cluster's, as ray.init takes it. An item
-    whose actor died is given to another; at MAX_DEATHS its result is `job.lost`. At most AHEAD results an actor wait for
-    their turn, so that the object store never holds more. Raises ClusterError.
+    whose actor died is given to another; after MAX_DEATHS actors that died at it its result is `job.lost`. At most AHEAD
+    results an actor wait for their turn, so that the object store never holds more. Raises ClusterError.
     """
     with _connected(address) as ray:
         yield from _Run(ray, job, iter(items)).results()
@@ -103,21 +102,45 @@ class _Run:
             return
         ready, _ = self.ray.wait(list(self.in_hand), timeout=WAIT_S)
         for reference in ready:
-            number, item, actor = self.in_hand.pop(reference)
+            number, _, actor = self.in_hand[reference]
             try:
-                self.finished[number] = self.ray.get(reference)
+                self.finished[number] = self._result(reference)
+            except self._lost:
+                self._bury(actor)
+            else:
+                del self.in_hand[reference]
                 self.actors[actor] -= 1
-            except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError):
-                self.actors.pop(actor, None)
-                self._again(number, item)
-            except self.ray.exceptions.RayTaskError as error:
-                raise error.cause from None  # what `load` or `work` raised
         if not ready or not self.actors:
             self._add_actors()
 
-    def _again(self, number: int, item: Any) -> None:
-        """Put an item back unless its actors have died MAX_DEATHS times."""
-        self.deaths[number] = self.deaths.get(number, 0) + 1
+    @property
+    def _lost(self) -> tuple[type[Exception], ...]:
+        """Return what a result raises whose actor or node is gone."""
+        return self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError
+
+    def _result(self, reference: Any) -> Any:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause from None  # what `load` or `work` raised
+
+    def _bury(self, actor: Any) -> None:
+        """Keep what a dead actor had finished, and put back the item at which it died and those that waited behind it."""
+        del self.actors[actor]
+        died = True
+        for reference, (number, item, owner) in list(self.in_hand.items()):  # an actor takes them in this order
+            if owner is not actor:
+                continue
+            del self.in_hand[reference]
+            try:
+                self.finished[number] = self._result(reference)
+            except self._lost:
+                self._again(number, item, died)
+                died = False
+
+    def _again(self, number: int, item: Any, died: bool) -> None:
+        """Put an item back unless MAX_DEATHS actors have died at it."""
+        self.deaths[number] = self.deaths.get(number, 0) + died
         if self.deaths[number] >= MAX_DEATHS:
             self.finished[number] = self.job.lost(item)
         else:
