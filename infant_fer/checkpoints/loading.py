@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     ViTImageProcessorPil,
 )
@@ -86,8 +87,9 @@ def load_checkpoint(
         labels = tuple(canonical_label(config.id2label[index]) for index in sorted(config.id2label))
         if new_labels is not None:
             _set_labels(config, new_labels)
+        if TIMM in _architectures(config):
+            require_timm(checkpoint.name)
         if config.model_type == TIMM:
-            check_timm(checkpoint.name)
             (config.model_args or {}).pop("num_classes", None)  # timm saves it here, too; the wrapper hands on its own
         config._attn_implementation = _built_in_attention(config)
         _check_size(config, checkpoint.name)
@@ -99,6 +101,7 @@ def load_checkpoint(
             checkpoint.path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True,
             ignore_mismatched_sizes=True, **trusted,
         )  # fmt: skip
+        copy_shared_weights(model)
         fresh = sorted({*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
         if isinstance(model, InfantFaceModel) and (absent := model.heads_without_weights(info["missing_keys"])):
             model.remove_heads(absent)
@@ -115,10 +118,34 @@ def load_checkpoint(
     )
 
 
-def check_timm(name: str) -> None:
-    """Raise CheckpointError where timm, which the network `name` is from, is not installed."""
+def require_timm(name: str) -> None:
+    """Make all networks of timm and those of torchvision known. Raises CheckpointError where timm, which `name` needs, is missing."""
     if not is_timm_available():
         raise CheckpointError(f"{name} is a network of timm, which is not installed. Install it: pip install timm.")
+    import infant_fer.models.torchvision_networks  # noqa: F401
+
+
+def _architectures(config: PreTrainedConfig) -> set[str]:
+    """Return the model types of a config and of an ensemble's members."""
+    members = [config.member, *(each["config"] for each in config.unlike)] if isinstance(config, EnsembleConfig) else []
+    return {config.model_type, *(each.get("model_type") for each in members)}
+
+
+def copy_shared_weights(model: torch.nn.Module) -> None:
+    """Give the state of a model a copy for every name of a layer that several blocks share, as CoaT's do.
+
+    transformers saves no tensor under two names, and would draw the second name's weights anew when it loads.
+    """
+
+    model.register_state_dict_post_hook(_copy_repeated)
+
+
+def _copy_repeated(module: torch.nn.Module, state: dict[str, torch.Tensor], prefix: str, metadata: object) -> None:
+    places = set()
+    for name, tensor in state.items():
+        if tensor.data_ptr() in places:
+            state[name] = tensor.clone()
+        places.add(tensor.data_ptr())
 
 
 def weights_sha256(folder: Path) -> str:

@@ -12,7 +12,7 @@ import transformers as hf
 from transformers.utils import is_timm_available
 
 from infant_fer.alignment import CropSpec
-from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from infant_fer.checkpoints.loading import LoadedCheckpoint, copy_shared_weights, load_checkpoint, require_timm
 from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
@@ -160,8 +160,7 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     if hasattr(config, "image_size"):
         config.image_size = crop.size
     model = hf.AutoModelForImageClassification.from_config(config)
-    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.named_parameters())):
-        raise CheckpointError(f"{shape} shares layers among blocks, which transformers cannot save. Choose another.")
+    copy_shared_weights(model)
     model.config.face_crop = asdict(crop)
     _keep_statistics(model)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
@@ -185,6 +184,7 @@ def _timm_config(name: str, size: int | None) -> hf.TimmWrapperConfig:
         raise CheckpointError(
             f"There is no shape {name!r} for random weights; there are {', '.join(SHAPES)}, and after pip install timm its networks."
         )
+    require_timm(name)
     import timm
 
     if not timm.is_model(name):
