@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_start(parser)
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="such as batch=16")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="such as batch=16 or mixing=all")
     parser.add_argument(
         "--keep", choices=["best", "last"], help="keep the epoch with the best dev accuracy, or the last"
     )
@@ -101,7 +101,8 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vary",
         metavar="NAME=A,B,C",
-        help="train variants of one setting alike, print one table and keep the best on dev, such as mixing=none,cutmix",
+        help="train variants of one setting alike, print one table and keep the best on dev, such as "
+        "mixing=none,cutout,mixup,cutmix,fmix,all (all: one of the four, drawn for each batch)",
     )
 
 

@@ -274,7 +274,18 @@ def mosaic(pixels: torch.Tensor, target: torch.Tensor, random: torch.Generator) 
     return mosaics, mixed
 
 
-MIXINGS: dict[str, Callable] = {"cutout": cutout, "mixup": mixup, "cutmix": cutmix, "fmix": fmix, "mosaic": mosaic}
+MIXED_IN_TURN = (cutout, mixup, cutmix, fmix)  # those of the mobile study (Gheorghiu and Niayesh), without mosaic
+
+
+def one_of_all(
+    pixels: torch.Tensor, target: torch.Tensor, random: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix the batch by one of MIXED_IN_TURN, drawn at random with equal chances."""
+    mix = MIXED_IN_TURN[int(torch.randint(len(MIXED_IN_TURN), (1,), generator=random))]
+    return mix(pixels, target, random)
+
+
+MIXINGS: dict[str, Callable] = {**{mix.__name__: mix for mix in (*MIXED_IN_TURN, mosaic)}, "all": one_of_all}
 
 
 def _pasted(pixels, target, mask, random) -> tuple[torch.Tensor, torch.Tensor]:

@@ -82,7 +82,7 @@ class TrainingConfig:
     class_weights: bool = False  # rarer classes count more in the loss
     sampler: str = "plain"  # --balance weighted: classes drawn alike; undersampled: as many of each as of the rarest
     augmentation: str = "none"
-    mixing: str = ""
+    mixing: str = ""  # of each batch's pictures; all: by cutout, mixup, cutmix or fmix, drawn for each batch
     colour: str = (
         ""  # of training pictures: jitter changes saturation and hue, grey removes colour, both from one in two
     )

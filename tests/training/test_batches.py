@@ -2,8 +2,21 @@
 
 import pytest
 import torch
+from transformers import ViTImageProcessorPil
 
-from infant_fer.training.batches import MIXINGS, cutmix, cutout, fmix, fourier_mask, mixup, mosaic, recoloured
+from infant_fer.training.batches import (
+    MIXED_IN_TURN,
+    MIXINGS,
+    Collator,
+    cutmix,
+    cutout,
+    fmix,
+    fourier_mask,
+    mixup,
+    mosaic,
+    normalised,
+    recoloured,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -58,6 +71,33 @@ def test_the_draw_is_the_generators(name):
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], MIXINGS[name](random, torch.eye(4), seeded(8))[0])
+
+
+def test_all_mixes_each_batch_by_one_of_the_four_of_the_study():
+    """A generator that has drawn one number gives each of the four what `all` gives the one that it drew."""
+
+    def after_one_draw(seed: int) -> torch.Generator:
+        random = seeded(seed)
+        torch.randint(4, (1,), generator=random)
+        return random
+
+    drawn, (pixels, labels) = [], flat_pictures()
+    for seed in range(60):
+        mixed, target = MIXINGS["all"](pixels, labels, seeded(seed))
+        alone = {mix.__name__: mix(pixels, labels, after_one_draw(seed)) for mix in (*MIXED_IN_TURN, mosaic)}
+        drawn += [name for name, each in alone.items() if torch.equal(each[0], mixed) and torch.equal(each[1], target)]
+    assert len(drawn) == 60
+    assert set(drawn) == {"cutout", "mixup", "cutmix", "fmix"}
+    assert min(map(drawn.count, set(drawn))) > 6  # of 15 expected
+
+
+def test_a_batch_without_augmentation_and_mixing_is_the_pictures():
+    processor = ViTImageProcessorPil(size={"height": 16, "width": 16})
+    crops = torch.randint(256, (4, 3, 16, 16), generator=seeded(), dtype=torch.uint8)
+    items = [{"crop": crop, "labels": label} for crop, label in zip(crops, torch.eye(4), strict=True)]
+    batch = Collator(processor, augmentation="none", mixing="")(items)
+    assert torch.equal(batch["pixel_values"], normalised(crops.float() / 255, processor))
+    assert torch.equal(batch["labels"], torch.eye(4))
 
 
 def colourful(count: int = 4) -> torch.Tensor:

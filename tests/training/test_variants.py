@@ -13,6 +13,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.training import variants as module
 from infant_fer.training.artifacts import _compared
+from infant_fer.training.command import experiment_config
 from infant_fer.training.config import (
     DataConfig,
     ExperimentConfig,
@@ -24,6 +25,7 @@ from infant_fer.training.config import (
 )
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
+from train import _parser
 
 CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
 
@@ -55,6 +57,25 @@ def test_a_setting_is_varied_alike():
     }
     assert len({each.run_folder for each in found.values()}) == 3
     assert {replace(each, settings=CONFIG.settings, output=CONFIG.output) for each in found.values()} == {CONFIG}
+
+
+def test_the_rows_of_the_mobile_study_begin_with_one_without_any_augmentation():
+    words = ["--data", "x", "--recipe", "mobile", "--set", "augmentation=none", "label_smoothing=0"]
+    words += ["--vary", "mixing=none,cutout,mixup,cutmix,fmix,all"]
+    options = _parser().parse_args(words)
+    found = [
+        each.settings
+        for each in variants(experiment_config(options, "mobile", Path("out"), ""), [], options.vary).values()
+    ]
+    assert [each.mixing for each in found] == ["", "cutout", "mixup", "cutmix", "fmix", "all"]
+    assert {(each.augmentation, each.colour, each.label_smoothing, each.sampler) for each in found} == {
+        ("none", "", 0, "plain")
+    }
+    with pytest.raises(
+        DatasetError, match="mixing is 'every'; it can be '', 'cutout', 'mixup', 'cutmix', 'fmix', 'mosaic', 'all'"
+    ):
+        variants(CONFIG, [], "mixing=none,every")
+    assert "cutout,mixup,cutmix,fmix,all" in " ".join(_parser().format_help().split())
 
 
 def test_bases_seeds_crops_and_balance_can_be_varied():
