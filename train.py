@@ -98,7 +98,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="BASE",
-        help="train several bases with the same settings and keep the best on dev",
+        help="train several bases with the same settings and keep the best on dev (of averaged folds, in their cross-validation)",
     )
     parser.add_argument(
         "--vary",

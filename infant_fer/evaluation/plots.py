@@ -18,7 +18,7 @@ from infant_fer.locales import translator
 from infant_fer.metrics import Proportion
 
 if TYPE_CHECKING:
-    from infant_fer.training.artifacts import Epoch
+    from infant_fer.training.history import Epoch
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito
 BINS = 10
@@ -78,14 +78,21 @@ def accuracy_bars(accuracies: dict[str, Proportion]) -> bytes:
     return png(figure)
 
 
-def learning_curves(epochs: list[Epoch]) -> bytes:
-    """Draw loss and accuracy of train and dev over the epochs; the shaded gap does not carry over to new images."""
+def learning_curves(epochs: list[Epoch], runs: Sequence[list[Epoch]] = ()) -> bytes:
+    """Draw loss and accuracy of train and dev over the epochs; the shaded gap does not carry over to new images.
+
+    `runs`, of which `epochs` are the mean, are drawn thin behind it.
+    """
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     steps = [epoch.epoch for epoch in epochs]
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour, marker in (("train", BLUE, "o"), ("dev", ORANGE, "s")):
+            values = [getattr(epoch, f"{split}_{kind}") for epoch in epochs]
+            axes.plot(steps, values, color=colour, marker=marker, markersize=3, label=split)
+            for run in runs:
+                thin = [getattr(epoch, f"{split}_{kind}") for epoch in run]
+                axes.plot([epoch.epoch for epoch in run], thin, color=colour, linewidth=0.7, alpha=0.4, zorder=1)
         train, dev = ([getattr(epoch, f"{split}_{kind}") for epoch in epochs] for split in ("train", "dev"))
-        axes.plot(steps, train, color=BLUE, marker="o", markersize=3, label="train")
-        axes.plot(steps, dev, color=ORANGE, marker="s", markersize=3, label="dev")
         axes.fill_between(steps, train, dev, color=GRAY, alpha=0.15)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.legend(frameon=False)

@@ -7,7 +7,6 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,21 @@ from infant_fer.evaluation.report import (
     prediction_sections,
     report_page,
 )
-from infant_fer.evaluation.scores import repeated_scores, scores
+from infant_fer.evaluation.scores import scores
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.images import data_url
 from infant_fer.training.batches import normalised
 from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.history import (
+    Epoch,
+    kept_epoch,
+    mean_curve,
+    mean_epoch,
+    overfitting,
+    runs_of,
+    verdict_of_folds,
+)
 from infant_fer.training.variants import HEAD, Candidate, maps_of
 from infant_fer.training.watching import animated, still_strip
 from infant_fer.trust.report import trust_sections, with_trust
@@ -51,9 +59,7 @@ OWN_FILES = (
 MAX_PROBABILITY_CHANGE = 1e-4  # that saving and loading may cause
 CHECKED_FACES = 8  # whose predictions are compared after loading
 SHOWN_FACES = 200  # whose pixel values are drawn
-GAP = 0.15  # of accuracy, between train and dev at the kept epoch; above it the verdict speaks of learning by heart
 STEPS = {"head": "The head alone", "whole": "Every layer"}
-RISE = 1.1  # a dev loss this many times its least value has diverged
 
 
 def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
@@ -96,11 +102,13 @@ def check_saved(folder: Path, faces: AlignedDataset, probabilities: np.ndarray) 
 def write_artifacts(result: ExperimentResult, output: Path, show_faces: bool = False) -> None:
     """Write `output` whole or not at all; `show_faces` puts faces with wrong and right answers into the report. Raises DatasetError."""
     figures = {name: scores(predictions).to_dict() for name, predictions in result.predictions.items()}
-    if result.cross_validation:
-        figures["cross-validation"] = repeated_scores(result.cross_validation).to_dict()
+    if result.cross_validation_scores:
+        figures["cross-validation"] = result.cross_validation_scores.to_dict()
     split, measured = result.measured
     curve = {count: share.to_dict() for count, share in result.size_curve.items()}
     metrics = {"figures": figures, "size curve": curve, "run": result.record, "history": result.history}
+    if result.folds:
+        metrics["folds"] = [each.to_dict() for each in result.folds]
 
     def write(folder: Path) -> None:
         result.base.model.save_pretrained(folder)
@@ -126,10 +134,11 @@ def report(name: str, result: ExperimentResult, maps: Sequence[MeanMap], show_fa
     split, measured = result.measured
     sections = [
         Section("In short", accuracy_blocks(measured, result.baselines, split, result.further)),
-        Section("Compared on dev", _compared(result.candidates)),
+        *(Section(f"Compared {each.how}", _compared(result.candidates)) for each in result.candidates[:1]),
         Section("Where each variant looks", _compared_maps(result.candidates)),
         *prediction_sections(measured),
         *(trust_sections(result.trust.figures) if result.trust else ()),
+        Section("Cross-validation", _cross_validation(result)),
         Section("Training", _training(result)),
         Section("While it learned", _frame_blocks(result.frames)),
         Section("Where it looks", _map_blocks(maps)),
@@ -147,9 +156,11 @@ def _compared(candidates: Sequence[Candidate]) -> list[Block]:
     if not candidates:
         return []
     blocks: list[Block] = [Table([each.row for each in candidates], HEAD)]
-    runs = {each.name: steps_of(list(each.history)).get("whole", []) for each in candidates}
+    runs = {each.name: mean_curve(runs_of(each.histories, "whole")) for each in candidates}
     if max(map(len, runs.values())) > 1:
-        blocks.append(Figure.of_png(plots.accuracy_curves(runs), "Dev accuracy of all variants while they learned."))
+        of_folds = " Of each, the mean over its folds." if max(len(each.histories) for each in candidates) > 1 else ""
+        caption = f"Dev accuracy of all variants while they learned.{of_folds}"
+        blocks.append(Figure.of_png(plots.accuracy_curves(runs), caption))
     return blocks
 
 
@@ -165,16 +176,49 @@ def _compared_maps(candidates: Sequence[Candidate]) -> list[Block]:
     return [Figure.of_png(picture, caption), Table(rows, ("share of the map", *parts))]
 
 
+def _cross_validation(result: ExperimentResult) -> list[Block]:
+    """Return the accuracy of every fold, and its spread over folds, repeats and draws of 25 pictures; empty without folds."""
+    found, folds, count = result.cross_validation_scores, result.folds, result.provenance.folds
+    if not found or not folds:
+        return []
+    several = len(found.repeats) > 1
+    rows = [
+        (f"repeat {index // count + 1}, " * several + f"fold {index % count + 1}", each.held_out)
+        for index, each in enumerate(folds)
+    ]
+    spread = {f"the {len(folds)} folds": [each.held_out.value for each in folds]}
+    if several:
+        spread[f"the {len(found.repeats)} repeats"] = list(found.accuracy.values)
+    table: list[tuple] = [
+        (f"over {name}", *map(_percent, (np.mean(values), np.std(values, ddof=1), min(values), max(values))))
+        for name, values in spread.items()
+    ]
+    if drawn := found.spread:
+        name = f"over {drawn.splits} draws of {drawn.test_pictures} of these predictions, of whole infants"
+        table.append((name, *map(_percent, (drawn.mean, drawn.deviation, drawn.lowest, drawn.highest))))
+    words = "Each fold was read by a model that saw none of its infants; a tenth of the others chose the epoch."
+    head = ("spread of the accuracy", "mean", "standard deviation", "lowest", "highest")
+    return [Text(words), Table(rows, ("", "accuracy with 95 % interval")), Table(table, head)]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
 def _training(result: ExperimentResult) -> list[Block]:
-    steps = steps_of(result.history)
     counts = plots.class_counts(result.provenance.counts)
-    blocks: list[Block] = [Figure.of_png(counts, "Images of each class in every split.")]
-    for step, epochs in steps.items():
-        if len(epochs) > 1:
-            caption = f"{STEPS[step]}. The shaded gap is what does not carry over to new images."
-            blocks.append(Figure.of_png(plots.learning_curves(epochs), caption))
-    if "whole" in steps:
-        blocks += [_stages(steps, result.keep), Text(overfitting(steps["whole"], result.keep).verdict)]
+    blocks: list[Block] = [
+        Figure.of_png(counts, "Images of each class in every split."),
+        *_learning(result.histories),
+    ]
+    whole = runs_of(result.histories, "whole")
+    if whole:
+        verdict = (
+            overfitting(whole[0], result.keep).verdict
+            if result.history
+            else verdict_of_folds(result.folds, result.keep)
+        )
+        blocks += [*_stages(result.histories, result.keep), Text(verdict)]
     split, _ = result.measured
     if result.size_curve:
         size_curve = plots.size_curve(result.size_curve)
@@ -185,21 +229,43 @@ def _training(result: ExperimentResult) -> list[Block]:
     return [*blocks, Figure.of_png(plots.pixel_values(pixels.numpy()), "The model's input after normalisation.")]
 
 
-def _stages(steps: dict[str, list[Epoch]], keep: str) -> Table:
-    """Return train and dev scores at the stages of a run: where each step began and ended, its least loss, what was kept."""
-    whole = steps["whole"]
-    stages = {f"{STEPS['head']}, its last epoch": steps["head"][-1]} if steps.get("head") else {}
+def _learning(histories: Sequence[list[dict]]) -> list[Block]:
+    """Return a figure of each step of more than one epoch; several trainings are the folds whose models were averaged."""
+    blocks: list[Block] = []
+    for step, title in STEPS.items():
+        runs = runs_of(histories, step)
+        if max(map(len, runs), default=0) < 2:
+            continue
+        caption = f"{title}. The shaded gap is what does not carry over to new images."
+        if len(runs) > 1:
+            caption += (
+                f" Thick: the mean over {len(runs)} folds, as far as all go; thin: each fold, with a dev of its own."
+            )
+        blocks.append(Figure.of_png(plots.learning_curves(mean_curve(runs), runs if len(runs) > 1 else ()), caption))
+    return blocks
+
+
+def _stages(histories: Sequence[list[dict]], keep: str) -> list[Block]:
+    """Return train and dev scores at the stages of a run: where each step began and ended, its least loss, what was kept.
+
+    Of several trainings, the folds, each score is the mean over each one's own stage.
+    """
+    head, whole = (runs_of(histories, step) for step in ("head", "whole"))
+    stages: dict[str, list[Epoch]] = {f"{STEPS['head']}, its last epoch": [epochs[-1] for epochs in head]}
     stages |= {
-        "early: the first epoch": whole[0],
-        "the least dev loss": min(whole, key=lambda epoch: epoch.dev_loss),
-        f"kept ({keep})": kept_epoch(whole, keep),
-        "the last epoch": whole[-1],
+        "early: the first epoch": [epochs[0] for epochs in whole],
+        "the least dev loss": [min(epochs, key=lambda epoch: epoch.dev_loss) for epochs in whole],
+        f"kept ({keep})": [kept_epoch(epochs, keep) for epochs in whole],
+        "the last epoch": [epochs[-1] for epochs in whole],
     }
+    means = {name: mean_epoch(epochs) for name, epochs in stages.items() if epochs}
     rows = [
         (name, f"{each.epoch:g}", each.train_accuracy, each.dev_accuracy, each.train_loss, each.dev_loss)
-        for name, each in stages.items()
+        for name, each in means.items()
     ]
-    return Table(rows, ("", "epoch", "train accuracy", "dev accuracy", "train loss", "dev loss"))
+    table = Table(rows, ("", "epoch", "train accuracy", "dev accuracy", "train loss", "dev loss"))
+    words = f"Each number is the mean over {len(whole)} folds, of each fold's own epoch of that name."
+    return [Text(words), table] if len(whole) > 1 else [table]
 
 
 def _frame_blocks(frames: Sequence[np.ndarray]) -> list[Block]:
@@ -217,74 +283,3 @@ def _map_blocks(maps: Sequence[MeanMap]) -> list[Block]:
     rows = [(part, *(each.shares[part] for each in maps)) for part in maps[0].shares]
     shares = Table(rows, ("share of the map", *(each.affect for each in maps)))
     return [Figure.of_png(draw_mean_maps(maps), "Mean SmoothGrad map of each affect over the mean face."), shares]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Scores after one epoch; the train scores are of the pictures as they are, without augmentation."""
-
-    epoch: float
-    train_loss: float
-    train_accuracy: float
-    dev_loss: float
-    dev_accuracy: float
-
-
-@dataclass(frozen=True)
-class Overfitting:
-    """`gap` is train minus dev accuracy at the kept epoch; `divergence` the first epoch whose dev loss has turned upwards."""
-
-    gap: float
-    kept_epoch: float
-    divergence: float | None
-    verdict: str
-
-
-def steps_of(history: list[dict]) -> dict[str, list[Epoch]]:
-    """Return the epochs of each step of a run, "head" and "whole", from the entries that the Trainer logged."""
-    entries: dict[str, dict[float, dict]] = {}
-    for entry in history:
-        if any(key.startswith("eval_") for key in entry):
-            step = entries.setdefault(entry.get("step_of_two", "whole"), {})
-            step.setdefault(entry["epoch"], {}).update(entry)
-    names = {"train_loss": "eval_train_loss", "train_accuracy": "eval_train_accuracy"}
-    names |= {"dev_loss": "eval_dev_loss", "dev_accuracy": "eval_dev_accuracy"}
-    steps = {
-        step: [
-            Epoch(entry["epoch"], **{name: entry[key] for name, key in names.items()})
-            for entry in epochs.values()
-            if all(key in entry for key in names.values())
-        ]
-        for step, epochs in entries.items()
-    }
-    return {step: epochs for step, epochs in steps.items() if epochs}
-
-
-def kept_epoch(epochs: list[Epoch], keep: str) -> Epoch:
-    """Return the epoch that was kept: the last, or the first with the best dev accuracy."""
-    return epochs[-1] if keep == "last" else max(epochs, key=lambda epoch: (epoch.dev_accuracy, -epoch.epoch))
-
-
-def overfitting(epochs: list[Epoch], keep: str = "best") -> Overfitting:
-    """Judge at least one epoch, by dev pictures that were not trained on."""
-    kept = kept_epoch(epochs, keep)
-    gap, least = kept.train_accuracy - kept.dev_accuracy, float("inf")
-    divergence = None
-    for epoch in epochs:
-        least = min(least, epoch.dev_loss)
-        if divergence is None and epoch.dev_loss > RISE * least:
-            divergence = epoch.epoch
-    return Overfitting(gap, kept.epoch, divergence, _verdict(gap, divergence, kept))
-
-
-def _verdict(gap: float, divergence: float | None, kept: Epoch) -> str:
-    words = (
-        f"At the kept epoch ({kept.epoch:g}) {kept.train_accuracy * 100:.0f} % of train and "
-        f"{kept.dev_accuracy * 100:.0f} % of dev pictures are right, a gap of {gap * 100:.0f} points. "
-    )
-    turned = "" if divergence is None else f" The dev loss turned upwards at epoch {divergence:g}."
-    if gap > GAP:
-        return f"{words}The model knows its training pictures much better than new ones.{turned} More infants would help most."
-    if kept.train_accuracy < 0.7:
-        return f"{words}The model has not yet learned its training pictures.{turned} More epochs or a larger rate may help."
-    return f"{words}What it learned carries over to new pictures.{turned}"

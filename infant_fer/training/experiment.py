@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,15 @@ from infant_fer.data.splits import check_classes, folds, fraction, split
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
+from infant_fer.evaluation.scores import RepeatedScores, repeated_scores
 from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
-from infant_fer.models.ensemble import MOST_MEMBERS, ensemble_of
+from infant_fer.models.ensemble import MOST_MEMBERS
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
+from infant_fer.training.cross_validation import CrossValidation, cross_validate
+from infant_fer.training.history import Fold
 from infant_fer.training.minority import with_renders, with_warped
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
@@ -49,7 +53,7 @@ class ExperimentResult:
     base: PretrainedModel
     predictions: dict[str, Predictions]  # dev, test
     cross_validation: RepeatedPredictions | None
-    history: list[dict]
+    history: list[dict]  # of the training on train; empty where only the folds were trained, see `histories`
     provenance: Provenance
     baselines: dict[str, Predictions]
     size_curve: dict[int, Proportion]  # held-out accuracy by the number of train pictures; empty unless configured
@@ -60,6 +64,7 @@ class ExperimentResult:
     keep: str = "best"  # which epoch was kept
     candidates: Sequence[Candidate] = ()  # the variants that were compared, this one among them
     frames: Sequence[np.ndarray] = ()  # (H, W, 3) uint8: the maps of the watched faces after every epoch
+    folds: Sequence[Fold] = ()  # of the cross-validation, repeat by repeat
     maps: Sequence[MeanMap] | None = None  # of the model over the faces of `measured`, where variants.maps_of has run
 
     @property
@@ -67,6 +72,16 @@ class ExperimentResult:
         """Return the split that the report is about, and its predictions: test where there is one, else dev."""
         name = "test" if "test" in self.predictions else "dev"
         return name, self.predictions[name]
+
+    @property
+    def histories(self) -> list[list[dict]]:
+        """Return the log of the training that made the model, or the logs of the folds whose models it averages."""
+        return [self.history] if self.history else [each.history for each in self.folds]
+
+    @cached_property
+    def cross_validation_scores(self) -> RepeatedScores | None:
+        """Return the scores of the cross-validation, computed once; None without one."""
+        return repeated_scores(self.cross_validation) if self.cross_validation else None
 
     @property
     def record(self) -> dict:
@@ -79,19 +94,6 @@ class ExperimentResult:
         """Return the predictions for other images than those of `measured`."""
         others = {name: each for name, each in self.predictions.items() if name != self.measured[0]}
         return others | ({"cross-validation": self.cross_validation} if self.cross_validation else {})
-
-
-@dataclass(frozen=True, eq=False)
-class CrossValidation:
-    """The held-out predictions of every repeat, and the models of the folds."""
-
-    predictions: RepeatedPredictions
-    models: tuple[PretrainedModel, ...]  # of all folds and repeats, or only the first
-
-    @property
-    def average(self) -> PretrainedModel:
-        """Return the models of all folds as one checkpoint."""
-        return replace(self.models[0], model=ensemble_of([each.model for each in self.models]))
 
 
 def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
@@ -131,6 +133,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         predictions=predictions,
         cross_validation=cross_validation.predictions if cross_validation else None,
         history=history,
+        folds=cross_validation.folds if cross_validation else (),
         provenance=replace(
             provenance,
             action_units=learned,
@@ -160,36 +163,6 @@ def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, l
         log("no trust data: too few infants are held out in dev")
         return None
     return fit_trust(base.model, base.processor, faces, has_test(faces), log)
-
-
-def cross_validate(
-    images: LabeledImages,
-    splits: Sequence[np.ndarray],
-    fit_fold: Callable[[int, np.ndarray], PretrainedModel],
-    predict_fold: Callable[[PretrainedModel, np.ndarray], Predictions],
-    log: Callable[[str], None],
-    keep_models: bool = False,
-) -> CrossValidation:
-    """Fit one model per split, as `splits.folds` gives them repeat by repeat, and predict its test rows.
-
-    `fit_fold(number, split)` trains a model, `predict_fold(model, held_out)` applies it to the images of an (N,) mask. A
-    repeat ends when each image has been held out once; the repeats are kept apart, because their mean would be the
-    prediction of an ensemble. Unless `keep_models`, only the first model is kept.
-    """
-    models: list[PretrainedModel] = []
-    repeats = []
-    probabilities, predicted = np.zeros((len(images), len(images.labels))), np.zeros(len(images), bool)
-    for number, fold in enumerate(splits):
-        log(f"fold {number + 1} of {len(splits)}")
-        model, held_out = fit_fold(number, fold), fold == "test"
-        probabilities[held_out] = predict_fold(model, held_out).probabilities
-        if keep_models or not models:
-            models.append(model)
-        predicted |= held_out
-        if predicted.all():
-            repeats.append(Predictions.of(images, probabilities))
-            probabilities, predicted = np.zeros_like(probabilities), np.zeros_like(predicted)
-    return CrossValidation(RepeatedPredictions(tuple(repeats)), tuple(models))
 
 
 def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel, AlignedDataset]:
@@ -308,10 +281,9 @@ def _teacher(source: str, labels: tuple[str, ...]) -> PretrainedModel:
 def _cross_validate(
     config: ExperimentConfig, dataset: AlignedDataset, fold_splits: list[np.ndarray], log: Log
 ) -> CrossValidation | None:
-    def fit_fold(number: int, splits: np.ndarray) -> PretrainedModel:
+    def fit_fold(number: int, splits: np.ndarray) -> tuple[PretrainedModel, list[dict]]:
         base = _seeded_base(config, dataset.images.labels)
-        _fit(base, dataset, splits, config, config.run_folder / f"fold-{number}")
-        return base
+        return base, _fit(base, dataset, splits, config, config.run_folder / f"fold-{number}")
 
     def predict_fold(base: PretrainedModel, held_out: np.ndarray) -> Predictions:
         return predict(base.model, base.processor, dataset.rows(held_out))

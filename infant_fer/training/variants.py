@@ -1,4 +1,4 @@
-"""Train several variants alike, bases or values of one setting, and compare them on dev; the best becomes the checkpoint."""
+"""Train several variants alike, bases or values of one setting, and compare them on dev, or by their averaged folds; the best is kept."""
 
 from __future__ import annotations
 
@@ -50,8 +50,13 @@ class Candidate:
     accuracy: Proportion | RepeatedAccuracy
     figures: dict[str, float]  # by COLUMNS; of a cross-validation the mean over its repeats
     minutes: float
-    history: Sequence[dict] = ()  # of its training, for the curves; empty where only the folds were trained
+    histories: Sequence[list[dict]] = ()  # of its training, or of the folds that were averaged, for the curves
     maps: Sequence[MeanMap] = ()  # of its model, over the faces of ExperimentResult.measured
+
+    @property
+    def how(self) -> str:
+        """Return by which rows it was compared, in words."""
+        return f"{'on' if self.split == 'dev' else 'in'} {self.split}"
 
     @property
     def row(self) -> tuple:
@@ -73,7 +78,7 @@ class Candidate:
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
         minutes = known(result.provenance.minutes)
-        return cls(name, split, measured.accuracy, means, minutes, result.history, maps_of(result))
+        return cls(name, split, measured.accuracy, means, minutes, result.histories, maps_of(result))
 
 
 def maps_of(result: ExperimentResult) -> Sequence[MeanMap]:
@@ -110,7 +115,10 @@ def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -
 def compare(
     chosen: dict[str, ExperimentConfig], log: Callable[[str], None] = print
 ) -> tuple[ExperimentResult, list[Candidate]]:
-    """Train every variant; return the result with the best accuracy on dev, and all candidates. Raises what `run` does."""
+    """Train every variant; return the result with the best accuracy, and all candidates. Raises what `run` does.
+
+    The accuracy is that on dev, or of the cross-validation where averaged folds have seen dev.
+    """
     results, candidates = [], []
     for name, config in chosen.items():
         log(f"--- {name}")

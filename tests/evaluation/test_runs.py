@@ -24,6 +24,7 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import action_units
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
+from infant_fer.training.history import steps_of
 from infant_fer.training.rendered import RenderedFaces
 from tests.drawn_data import scene
 from tests.tiny_checkpoints import edit, save_tiny
@@ -96,6 +97,27 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
     assert not (old / "whole" / "checkpoint-99").exists()  # else a later --resume would go on with an older run
+
+
+@pytest.mark.slow
+def test_averaged_folds_leave_their_logs_and_are_compared_by_them(labelled, cache, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--cache", cache, "--recipe", "affectnet"]
+    words += ["--folds", 3, "--epochs", 2, "--set", "head_epochs=1", "batch=8", "--vary", "seed=0,1"]
+    assert call(monkeypatch, train_script, *words, "--output", tmp_path / "mine") == 0
+    metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    assert metrics["history"] == []
+    assert [set(steps_of(each["history"])) for each in metrics["folds"]] == [{"head", "whole"}] * 3
+    folds = [each["accuracy"] for each in metrics["folds"]]
+    assert sum(each["n"] for each in folds) == metrics["figures"]["cross-validation"]["accuracy"]["n"]
+    right = sum(each["right"] for each in folds) / sum(each["n"] for each in folds)
+    assert right == pytest.approx(metrics["figures"]["cross-validation"]["accuracy"]["value"])
+    page = (tmp_path / "mine" / "report.html").read_text()
+    for words in ("Compared in cross-validation", "Of each, the mean over its folds", "Thick: the mean over 3 folds"):
+        assert words in page
+    assert "over the 3 folds" in page
+    assert "the 3 folds kept" in page
+    assert "accuracy in cross-validation:" in (tmp_path / "mine" / "README.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Scores known by hand, the overfitting verdict and the plots."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 
 import numpy as np
@@ -39,7 +39,8 @@ from infant_fer.evaluation.scores import (
     top_two,
 )
 from infant_fer.labels import AFFECTS
-from infant_fer.training.artifacts import Epoch, overfitting, steps_of
+from infant_fer.metrics import Proportion
+from infant_fer.training.history import Epoch, Fold, mean_curve, overfitting, steps_of, verdict_of_folds
 
 
 def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:
@@ -208,6 +209,38 @@ def test_the_verdict_is_on_the_epoch_that_was_kept():
     assert "much better than new ones" in last.verdict
 
 
+def fold(epochs: list[Epoch], right: int) -> Fold:
+    """A fold with these epochs, whose model reads `right` of 10 held-out pictures right."""
+    history = [
+        {"epoch": each.epoch, f"eval_{split}_loss": loss, f"eval_{split}_accuracy": accuracy}
+        for each in epochs
+        for split, loss, accuracy in (
+            ("train", each.train_loss, each.train_accuracy),
+            ("dev", each.dev_loss, each.dev_accuracy),
+        )
+    ]
+    return Fold(history, Proportion(right, 10))
+
+
+def test_folds_are_judged_by_the_pictures_that_chose_no_epoch():
+    """On dev both folds look sound at their kept epochs, the second and the first: gaps of 0.05 and 0.1."""
+    first = fold([epoch(1, 0.7, 0.7, 0.8), epoch(2, 0.9, 0.85, 0.6), epoch(3, 1.0, 0.8, 0.9)], right=6)
+    second = fold([epoch(1, 0.8, 0.7, 0.6), epoch(2, 1.0, 0.6, 0.61)], right=5)
+    verdict = verdict_of_folds([first, second])
+    assert "the 2 folds kept, 85 % of train pictures are right and 55 % of the fold's held-out pictures" in verdict
+    assert "a gap of 30 points, 30 to 30 over the folds" in verdict
+    assert "much better than new ones. The dev loss turned upwards in 1 of 2 folds." in verdict
+    assert "100 % of train pictures" in verdict_of_folds([first, second], keep="last")
+    assert "carries over" in verdict_of_folds([fold([epoch(1, 0.8, 0.7, 0.6)], right=8)])
+
+
+def test_a_mean_curve_goes_as_far_as_all_runs_do():
+    runs = [[epoch(1, 0.5, 0.4, 1.0), epoch(2, 0.7, 0.6, 0.8)], [epoch(1, 0.7, 0.6, 0.5)]]
+    (mean,) = mean_curve(runs)
+    assert asdict(mean) == pytest.approx(asdict(epoch(1, 0.6, 0.5, 0.75)))
+    assert mean_curve([]) == []
+
+
 EMOTION_TRIPLE = ("happy", "sad", "angry")
 
 
@@ -266,6 +299,7 @@ def test_every_plot_is_a_picture():
         plots.reliability_diagram(FOUR),
         plots.accuracy_bars(shares),
         plots.learning_curves([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8)]),
+        plots.learning_curves([epoch(1, 0.5, 0.5, 1.0)], [[epoch(1, 0.4, 0.4, 1.0), epoch(2, 0.9, 0.7, 0.8)]]),
         plots.class_counts(counts),
         plots.pixel_values(np.random.default_rng(0).normal(size=(4, 3, 8, 8))),
         plots.size_curve({50: FOUR.accuracy, 100: FOUR.accuracy}),

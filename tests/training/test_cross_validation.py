@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from infant_fer.evaluation.predictions import Predictions
-from infant_fer.training.experiment import cross_validate
+from infant_fer.training.cross_validation import cross_validate
 from tests.drawn_data import unlabelled
 
 
@@ -22,10 +22,14 @@ def test_every_repeat_predicts_every_image_once_with_the_model_of_its_fold():
         return Predictions.of(rows, np.roll(right, 1, axis=1) if model == 3 else right)
 
     def cross_validated(keep_models: bool):
-        return cross_validate(images, splits, lambda number, _: number, predict, lambda _: None, keep_models)
+        return cross_validate(
+            images, splits, lambda number, _: (number, [{"epoch": number}]), predict, lambda _: None, keep_models
+        )
 
     found = cross_validated(keep_models=False)
     assert [each.accuracy.right for each in found.predictions.repeats] == [6, 3]
     assert found.predictions.accuracy.value == 0.75  # the mean of both repeats' probabilities would be right about more
     assert found.models == (0,)
+    assert [each.held_out.right for each in found.folds] == [3, 3, 3, 0]
+    assert [each.history[0]["epoch"] for each in found.folds] == [0, 1, 2, 3]
     assert cross_validated(keep_models=True).models == (0, 1, 2, 3)

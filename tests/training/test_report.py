@@ -11,11 +11,13 @@ import torch
 from infant_fer import metrics
 from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.evaluation import mean_maps
-from infant_fer.evaluation.predictions import Predictions
+from infant_fer.evaluation import mean_maps, plots
+from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions
+from infant_fer.evaluation.scores import ThesisSpread
 from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
+from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
 from infant_fer.training import variants as module
 from infant_fer.training.action_units import ActionUnitFigures, UnitCorrelations
@@ -23,6 +25,7 @@ from infant_fer.training.artifacts import STEPS, report
 from infant_fer.training.card import experiment_card
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.history import Fold
 from infant_fer.training.provenance import Provenance
 from infant_fer.training.variants import Candidate, compare, variants
 from tests.conftest import ROOT
@@ -137,6 +140,75 @@ def test_the_report_has_a_figure_of_each_step_and_a_table_of_the_stages():
     assert STEPS["head"] not in alone
 
 
+def averaged(seed: int, right: int, accuracies: list[list[float]], repeats: int = 1) -> ExperimentResult:
+    """Return a run that averaged folds of these dev accuracies, each of which has one of three pictures wrong."""
+    run = trained(seed, right, [])
+    folds = [Fold(epochs("head", [0.2]) + epochs("whole", each), metrics.Proportion(2, 3)) for each in accuracies]
+    provenance = replace(RUN, folds=len(folds) // repeats, repeats=repeats, average_folds=True)
+    measured = run.predictions["test"]
+    wrong = replace(measured, probabilities=np.roll(measured.probabilities, 1, 1))
+    return replace(
+        run,
+        folds=folds,
+        provenance=provenance,
+        predictions={"test": measured},
+        cross_validation=RepeatedPredictions((measured, wrong)[:repeats]),
+    )
+
+
+def test_averaged_folds_have_curves_stages_a_verdict_and_their_spread(monkeypatch, tmp_path):
+    drawn, curves = [], plots.learning_curves
+    monkeypatch.setattr(plots, "learning_curves", lambda *runs: drawn.append(runs) or curves(*runs))
+    result = averaged(0, 5, [[0.5, 0.7, 0.6], [0.9, 0.7], [0.3, 0.5, 0.4], [0.6, 0.7, 0.8]], repeats=2)
+    page = report("mine", result, [])
+    ((mean, folds),) = drawn  # the head has one epoch, so no curve
+    assert [len(run) for run in (mean, *folds)] == [2, 3, 2, 3, 3]
+    assert mean[0].dev_accuracy == pytest.approx((0.5 + 0.9 + 0.3 + 0.6) / 4)
+    assert "Thick: the mean over 4 folds" in page
+    assert row(page, "The head alone, its last epoch")[:3] == ["1", "0.300", "0.200"]
+    assert row(page, "early: the first epoch")[:3] == ["1", "0.675", "0.575"]
+    assert row(page, "kept (best)")[:3] == ["2", "0.825", "0.725"]  # epochs 2, 1, 2 and 3
+    assert row(page, "the last epoch")[:3] == ["2.75", "0.725", "0.625"]
+    assert "82 % of train pictures are right and 67 % of the fold&#39;s held-out pictures" in page
+    section = page[page.index("<h2>Cross-validation</h2>") :].partition("<h2>Training")[0]
+    assert row(section, "repeat 2, fold 1") == row(section, "repeat 1, fold 2") == [metrics.Proportion(2, 3).short]
+    assert row(section, "over the 4 folds") == ["66.7 %", "0.0 %", "66.7 %", "66.7 %"]
+    assert row(section, "over the 2 repeats") == ["41.7 %", "58.9 %", "0.0 %", "83.3 %"]
+    assert "over 50 draws" not in section  # six pictures have no split of 150
+    monkeypatch.setattr(artifacts, "check_saved", lambda *_: None)  # the predictions are not the random model's
+    artifacts.write_artifacts(replace(result, maps=[]), tmp_path / "mine")
+    found = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    assert found["history"] == []
+    assert [each["history"] for each in found["folds"]] == [each.history for each in result.folds]
+    assert found["folds"][0]["accuracy"]["right"] == 2
+
+
+def test_the_spread_over_draws_is_in_the_report_where_there_are_enough_pictures():
+    result = averaged(0, 5, [[0.5, 0.7], [0.6, 0.7]])
+    spread = ThesisSpread(splits=50, test_pictures=25, mean=0.94, deviation=0.053, lowest=0.76, highest=1.0)
+    result.__dict__["cross_validation_scores"] = replace(result.cross_validation_scores, spread=spread)
+    page = report("mine", result, [])
+    assert row(page, "over 50 draws of 25 of these predictions, of whole infants") == [
+        "94.0 %",
+        "5.3 %",
+        "76.0 %",
+        "100.0 %",
+    ]
+    assert "Cross-validation" not in report("mine", trained(0, 5, epochs("whole", [0.5, 0.7])), [])
+
+
+def test_variants_of_averaged_folds_were_not_compared_on_dev(monkeypatch):
+    monkeypatch.setattr(module, "maps_of", lambda result: [])
+    runs = iter([averaged(seed, right, [[0.5, 0.6], [0.7, 0.8]]) for seed, right in ((0, 3), (1, 5))])
+    monkeypatch.setattr(module, "run", lambda config, log: next(runs))
+    best, _ = compare(variants(CONFIG, [], "seed=0,1"), log=lambda line: None)
+    page, card = report("mine", best, []), experiment_card("mine", best)
+    assert "<h2>Compared in cross-validation</h2>" in page
+    assert "Compared on dev" not in page
+    assert "Dev accuracy of all variants while they learned. Of each, the mean over its folds." in page
+    assert "Chosen among variants that were trained alike, compared by their accuracy in cross-validation:" in card
+
+
 def check_protocol(page: str) -> None:
     """Check that a report holds the tables and figures of the thesis's protocol where docs/studies.md says."""
     text = (ROOT / "docs" / "studies.md").read_text("utf-8")
@@ -166,6 +238,7 @@ def test_the_maps_of_all_variants_are_side_by_side_and_their_figures_in_the_card
         for each in AFFECTS:
             assert len(row(section, f"{name}, {each}")) == len(PARTS)
     card = experiment_card("mine", best)
+    assert "compared by their accuracy on dev:" in card
     head = next(line for line in card.splitlines() if line.startswith("| variant |")).split("|")
     cells = next(line for line in card.splitlines() if line.startswith("| seed=1 |")).split("|")
     assert len(head) == len(cells)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.training import variants as module
 from infant_fer.training.artifacts import _compared
@@ -164,17 +165,22 @@ def test_a_row_has_accuracy_loss_and_macro_figures():
     assert candidate.minutes == 1.5
 
 
-def test_the_curves_of_all_variants_are_in_one_plot_where_there_is_more_than_one_epoch():
+def test_the_curves_of_all_variants_are_in_one_plot_where_there_is_more_than_one_epoch(monkeypatch):
     def history(epochs: int) -> list[dict]:
         scores = {f"eval_{split}_{name}": 0.5 for split in ("train", "dev") for name in ("loss", "accuracy")}
         return [{"epoch": float(epoch), **scores} for epoch in range(1, epochs + 1)]
 
-    both = [replace(Candidate.of(name, result(4)), name=name, history=history(3)) for name in ("a", "b")]
+    both = [replace(Candidate.of(name, result(4)), name=name, histories=[history(3)]) for name in ("a", "b")]
     table, figure = _compared(both)
     assert [row[0] for row in table.rows] == ["a", "b"]
     assert figure.source.startswith("data:image/png")
-    assert len(_compared([replace(each, history=history(1)) for each in both])) == 1
-    assert _compared([]) == []
+    assert len(_compared([replace(each, histories=[history(1)]) for each in both])) == 1
+    of_folds = [replace(each, histories=[history(2), history(3)], split="cross-validation") for each in both]
+    drawn, curve = {}, plots.accuracy_curves
+    monkeypatch.setattr(plots, "accuracy_curves", lambda runs: drawn.update(runs) or curve(runs))
+    assert _compared(of_folds)[1].caption.endswith("Of each, the mean over its folds.")
+    assert [len(epochs) for epochs in drawn.values()] == [2, 2]  # as far as both folds go
+    assert [each.how for each in (both[0], of_folds[0])] == ["on dev", "in cross-validation"]
 
 
 def test_the_last_of_all_epochs_excludes_early_stopping():
