@@ -1,5 +1,6 @@
 """The stream of answers that the page keeps open while an event waits; in a real browser."""
 
+import json
 import re
 
 import pytest
@@ -59,11 +60,16 @@ def test_an_event_that_begins_while_the_stream_of_answers_ends_is_answered(visit
 SERVER = """
 () => {
     window.streams = [];
-    window.fetch = async (address) => {
-        if (address.includes("/queue/join")) return Response.json({ event_id: address.split("=")[1] });
+    window.cancelled = [];
+    window.fetch = async (address, options) => {
+        if (address.includes("/cancel")) cancelled.push(JSON.parse(options.body).event_id);
+        if (address.includes("/queue/join")) await window.held;
+        if (!address.includes("/queue/data")) return Response.json({ event_id: address.split("=")[1] });
         return new Response(new ReadableStream({ start: (controller) => { streams.push(controller); } }));
     };
-    window.join = async (id) => (await (await fetch(`/queue/join?id=${id}`)).json()).event_id;
+    const post = async (address, content) => (await fetch(address, { method: "POST", body: JSON.stringify(content) })).json();
+    window.join = (id) => post(`/queue/join?id=${id}`, { fn_index: 3 });
+    window.cancel = (event_id) => post("/cancel", { event_id, fn_index: 3 });
     window.open = async () => {
         const arrived = [], reader = (await fetch("/queue/data?session_hash=1")).body.pipeThrough(new TextDecoderStream()).getReader();
         const read = async () => {
@@ -77,6 +83,7 @@ SERVER = """
         const all = new TextEncoder().encode(text);
         for (let at = 0; at < all.length; at += bytes) streams[stream].enqueue(all.slice(at, at + bytes));
     };
+    window.step = (id) => `data: {"msg":"process_generating","event_id":"${id}","output":"é"}\\n\\n`;
     window.answer = (id) => `data: {"msg":"process_completed","event_id":"${id}","output":"é"}\\n\\n`;
     window.END = 'data: {"msg":"close_stream","event_id":null}\\n\\n';
     window.until = async (ready) => {
@@ -136,3 +143,69 @@ def test_the_stream_ends_where_an_answer_came_before_the_id_of_its_event(scripte
     )
     assert text.endswith('data: {"msg":"close_stream","event_id":null}\n\n')
     assert asked == 1
+
+
+def test_a_stream_for_which_no_event_waits_ends_at_once(scripted):
+    """It would stay open, and Gradio's page would send the next events without asking for their answers."""
+    text, asked = scripted.evaluate(
+        """async () => {
+            await join("a");
+            const stream = await open();
+            send(0, answer("b") + answer("a") + END, 1000);
+            await until(() => stream.text().includes("close_stream"));
+            await join("b");
+            const second = await open();
+            await until(() => second.ended);
+            return [second.text(), streams.length];
+        }"""
+    )
+    assert text == 'data: {"msg":"close_stream","event_id":null}\n\n'
+    assert asked == 1
+
+
+def test_what_was_on_its_way_when_an_event_was_cancelled_is_left_out(scripted):
+    texts, cancelled = scripted.evaluate(
+        """async () => {
+            await join("a");
+            const stream = await open();
+            send(0, step("a"));
+            await until(() => stream.text().includes("é"));
+            const before = stream.text();
+            await cancel("a");
+            send(0, step("a") + answer("a") + END);
+            streams[0].close();
+            await until(() => stream.ended);
+            return [[before, stream.text()], cancelled];
+        }"""
+    )
+    messages = [json.loads(each.removeprefix("data: ")) for each in texts[1].split("\n\n")[:-1]]
+    assert texts[1].startswith(texts[0])
+    assert [(each["msg"], each.get("output")) for each in messages] == [
+        ("process_generating", "é"),
+        ("process_completed", {}),
+        ("close_stream", None),
+    ]
+    assert cancelled == ["a"]
+
+
+def test_an_event_that_is_cancelled_before_its_id_is_known_is_cancelled(scripted):
+    text, cancelled = scripted.evaluate(
+        """async () => {
+            let release;
+            held = new Promise((resolve) => { release = resolve; });
+            const joined = join("a"), over = cancel(null);
+            await new Promise((resolve) => setTimeout(resolve, 50));
+            const early = [...cancelled];
+            release();
+            await joined;
+            await over;
+            const stream = await open();
+            send(0, step("a") + answer("a") + END);
+            streams[0].close();
+            await until(() => stream.ended);
+            await cancel(null);  // nothing is under way: it is sent as it is
+            return [stream.text(), [early, cancelled]];
+        }"""
+    )
+    assert "é" not in text
+    assert cancelled == [[], ["a", None]]
