@@ -186,12 +186,12 @@ def _cross_validation(result: ExperimentResult) -> list[Block]:
         (f"repeat {index // count + 1}, " * several + f"fold {index % count + 1}", each.held_out)
         for index, each in enumerate(folds)
     ]
-    spread = {f"the {len(folds)} folds": [each.held_out.value for each in folds]}
+    spread = {f"the {len(folds)} folds": np.array([each.held_out.value for each in folds])}
     if several:
-        spread[f"the {len(found.repeats)} repeats"] = list(found.accuracy.values)
+        spread[f"the {len(found.repeats)} repeats"] = np.array(found.accuracy.values)
     table: list[tuple] = [
-        (f"over {name}", *map(_percent, (np.mean(values), np.std(values, ddof=1), min(values), max(values))))
-        for name, values in spread.items()
+        (f"over {name}", *map(_percent, (each.mean(), each.std(ddof=1), each.min(), each.max())))
+        for name, each in spread.items()
     ]
     if drawn := found.spread:
         name = f"over {drawn.splits} draws of {drawn.test_pictures} of these predictions, of whole infants"
