@@ -38,7 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_start(parser)
     parser.add_argument("--epochs", type=int, help="number of epochs, instead of the recipe's")
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="such as batch=16 or mixing=all"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="such as batch=16 or mixing=all; of part-tokens also filters and enlarged",
     )
     parser.add_argument(
         "--keep", choices=["best", "last"], help="keep the epoch with the best dev accuracy, or the last"

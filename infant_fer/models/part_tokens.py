@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -26,7 +28,10 @@ FILTER_GRID = 12  # side of the map that a filter's token sees
 
 
 class PartTokensConfig(PreTrainedConfig):
-    """`filters` are learned convolution filters, each a token of its own beside the parts; `enlarged` widens the patches."""
+    """`filters` are learned convolution filters, each a token of its own beside the parts; 0 leaves the parts alone.
+
+    `enlarged` is the factor on the sides of the patches; 1 is the plain part. Both are what Galagain compared.
+    """
 
     model_type = "part_tokens"
 
@@ -41,6 +46,10 @@ class PartTokensConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"{self.hidden_size} features cannot be shared by {self.num_attention_heads} heads.")
+        if self.filters < 0 or not 0 < self.enlarged < inf:
+            raise ValueError(
+                f"filters must be at least 0 and enlarged above 0; {self.filters}, {self.enlarged} were given."
+            )
         super().__post_init__(**kwargs)
 
 
@@ -49,16 +58,18 @@ class PartTokensModel(PreTrainedModel):
 
     config_class = PartTokensConfig
     main_input_name = "pixel_values"
+    off_grid = ("blocks",)  # sequences of parts and filters: explain.layers
 
     def __init__(self, config: PartTokensConfig):
         super().__init__(config)
         width = config.hidden_size
         self.patch = nn.Linear(3 * PATCH**2, width)
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(3, 16, 7, stride=2, padding=3), nn.GELU(), nn.Conv2d(16, config.filters, 5, stride=2, padding=2),
-            nn.GELU(), nn.AdaptiveAvgPool2d(FILTER_GRID),
-        )  # fmt: skip
-        self.filter = nn.Linear(FILTER_GRID**2, width)
+        if config.filters:
+            self.convolutions = nn.Sequential(
+                nn.Conv2d(3, 16, 7, stride=2, padding=3), nn.GELU(), nn.Conv2d(16, config.filters, 5, stride=2, padding=2),
+                nn.GELU(), nn.AdaptiveAvgPool2d(FILTER_GRID),
+            )  # fmt: skip
+            self.filter = nn.Linear(FILTER_GRID**2, width)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
         self.which = nn.Parameter(torch.randn(1, len(PARTS) + config.filters, width) * 0.02)
         self.blocks = nn.ModuleList(_Block(width, config.num_attention_heads) for _ in range(config.num_hidden_layers))
@@ -77,7 +88,8 @@ class PartTokensModel(PreTrainedModel):
     def part_attention(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return for each part, and for "filters" together, the (B,) share of the attention that the answer's token pays.
 
-        The mean over heads and layers, without what the token pays to itself; the shares sum to 1.
+        The mean over heads and layers, without what the token pays to itself; the shares sum to 1. That of the filters is 0
+        where there are none.
         """
         _, weights = self._encoded(pixel_values)
         paid = torch.stack(weights).mean(0)[:, 0, 1:]  # (B, P + F)
@@ -101,9 +113,10 @@ class PartTokensModel(PreTrainedModel):
     def _encoded(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return (B, W) features and each layer's (B, T, T) attention, averaged over heads."""
         count = len(pixel_values)
-        patches = self.patch(part_patches(pixel_values, self.config).flatten(2))
-        filters = self.filter(self.convolutions(pixel_values).flatten(2))
-        tokens = torch.cat([self.start.expand(count, -1, -1), torch.cat([patches, filters], 1) + self.which], 1)
+        seen = self.patch(part_patches(pixel_values, self.config).flatten(2))
+        if self.config.filters:
+            seen = torch.cat([seen, self.filter(self.convolutions(pixel_values).flatten(2))], 1)
+        tokens = torch.cat([self.start.expand(count, -1, -1), seen + self.which], 1)
         weights = []
         for block in self.blocks:
             tokens, attention = block(tokens)

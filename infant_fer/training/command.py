@@ -15,11 +15,11 @@ from infant_fer.training.config import (
     ExperimentConfig,
     FoldsConfig,
     balanced,
+    changed,
     consistent,
     read_recipe,
     recipe_names,
     with_auxiliary,
-    with_changes,
 )
 from infant_fer.training.experiment import run
 from infant_fer.training.provenance import is_main_process, log
@@ -84,7 +84,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         ),
         base=options.base or recipe.base,
         output=output,
-        settings=with_changes(recipe.settings, [*options.set, *changes]),
+        settings=recipe.settings,
         folds=FoldsConfig(
             folds,
             1 if options.repeats is None else options.repeats,
@@ -99,6 +99,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         recipe=recipe_name,
         command=command,
     )
+    config = changed(config, [*options.set, *changes])
     config = balanced(config, options.balance) if options.balance else config
     return with_auxiliary(config, options.aux) if options.aux else consistent(config)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from infant_fer.errors import DatasetError
 from infant_fer.labels import canonical_label
@@ -50,6 +52,13 @@ RANGES = {
     "learning_rate": Range(0, with_low=False),
     "layer_decay": Range(0, 1, with_low=False, with_high=True),
     **dict.fromkeys(("warmup", "label_smoothing", "ema"), Range(0, 1)),
+}
+# What --set and --vary change of the architecture of a base with random weights, beside the settings.
+ARCHITECTURES: dict[str, dict[str, tuple[type, Range]]] = {
+    "random:part-tokens": {
+        "filters": (int, Range(0, 256, with_high=True)),
+        "enlarged": (float, Range(0, 4, with_low=False, with_high=True)),
+    }
 }
 BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}  # of --set
 AUXILIARY_TASKS = ("none", "action-units")  # what --aux takes
@@ -125,6 +134,7 @@ class ExperimentConfig:
     output: Path
     settings: TrainingConfig = field(default_factory=TrainingConfig)
     folds: FoldsConfig = field(default_factory=FoldsConfig)
+    architecture: tuple[tuple[str, float], ...] = ()  # what ARCHITECTURES lets a command line change of the base
     size: int | None = None  # side of the crops in px, for random weights
     teacher: str | None = None  # checkpoint whose probabilities become half of each target
     rendered: str = ""  # a class whose train pictures renders bring to the median of the other classes
@@ -177,19 +187,48 @@ def read_recipe(name: str) -> Recipe:
     return Recipe(name=name, **{**table, "settings": validated(TrainingConfig(**table["settings"]))})
 
 
-def with_changes(settings: TrainingConfig, changes: list[str]) -> TrainingConfig:
+def with_changes(settings: TrainingConfig, changes: Sequence[str]) -> TrainingConfig:
     """Return settings with "name=value" changes. Raises DatasetError naming the change that does not fit."""
     types = {each.name: type(getattr(settings, each.name)) for each in fields(TrainingConfig)}
     for change in changes:
         name, equals, text = change.partition("=")
         if name not in types or not equals:
             raise DatasetError(f"{change!r} is no setting; write NAME=VALUE with one of {', '.join(types)}.")
-        try:
-            value = BOOLEANS[text.lower()] if types[name] is bool else types[name](text)
-        except (KeyError, ValueError):
-            raise DatasetError(f"{name} must be a {types[name].__name__}; {text!r} was given.") from None
-        settings = replace(settings, **{name: value})  # type: ignore[arg-type]
+        settings = replace(settings, **{name: _value(name, types[name], text)})
     return validated(settings)
+
+
+def changed(config: ExperimentConfig, changes: Sequence[str]) -> ExperimentConfig:
+    """Return the config with "name=value" changes of its settings and of its base's architecture. Raises DatasetError."""
+    own, architecture, others = ARCHITECTURES.get(config.base, {}), dict(config.architecture), []
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if name not in own or not equals:
+            others.append(change)
+            continue
+        kind, values = own[name]
+        architecture[name] = _value(name, kind, text)
+        if architecture[name] not in values:
+            raise DatasetError(f"{name} must be {values}; {architecture[name]} was given.")
+    for name in (change.partition("=")[0] for change in others):
+        _check_architecture(config.base, name)
+    settings = with_changes(config.settings, others)
+    return replace(config, settings=settings, architecture=tuple(architecture.items()))
+
+
+def _check_architecture(base: str, name: str) -> None:
+    """Raise DatasetError for a name of ARCHITECTURES that another base has."""
+    bases = [each for each, names in ARCHITECTURES.items() if name in names]
+    if bases and base not in bases:
+        raise DatasetError(f"{name} is a setting of --base {' or '.join(bases)}; the base is {base}.")
+
+
+def _value(name: str, kind: type, text: str) -> Any:
+    """Return the value of a setting that a command line gives. Raises DatasetError."""
+    try:
+        return BOOLEANS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise DatasetError(f"{name} must be a {kind.__name__}; {text!r} was given.") from None
 
 
 def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
@@ -213,6 +252,8 @@ def with_auxiliary(config: ExperimentConfig, task: str) -> ExperimentConfig:
 def consistent(config: ExperimentConfig) -> ExperimentConfig:
     """Return the config unchanged. Raises DatasetError when its parts exclude each other."""
     settings, folds = config.settings, config.folds
+    for name, _ in config.architecture:
+        _check_architecture(config.base, name)
     if folds.count < 0 or folds.count == 1 or folds.repeats < 1:
         raise DatasetError("--folds needs at least 2 folds, and --repeats at least 1.")
     for kind, field_name in FILLED_WITH.items():

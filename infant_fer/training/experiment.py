@@ -197,7 +197,7 @@ def _faces(images: LabeledImages, crop: CropSpec, config: ExperimentConfig, log:
 
 def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
     torch.manual_seed(config.seed)  # new heads and random weights are drawn
-    base = load_pretrained(config.base, labels, config.size)
+    base = load_pretrained(config.base, labels, config.size, config.architecture)
     if getattr(base.model.config, "logit_temperature", None):
         base.model.config.logit_temperature = 1.0  # the base's was fitted to its weights before this training
     return base

@@ -85,17 +85,23 @@ class PretrainedModel:
         )
 
 
-def load_pretrained(source: str | Path, labels: Sequence[str], size: int | None = None) -> PretrainedModel:
+def load_pretrained(
+    source: str | Path,
+    labels: Sequence[str],
+    size: int | None = None,
+    architecture: Sequence[tuple[str, float]] = (),
+) -> PretrainedModel:
     """Load a folder, a Hub id, "timm:NAME", "random:SHAPE" or "two-stream:FOLDER", with a head for `labels`. Raises CheckpointError.
 
     A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub. two-stream:FOLDER,
     late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 or DINOv2 of that folder.
 
-    The head is kept when its classes are the same ones in the same order. `size` in px is for random weights only;
-    weights that were trained keep theirs. Of the project's own model the image stream is taken, for its own classes only.
+    The head is kept when its classes are the same ones in the same order. `size` in px and `architecture`, names and values of
+    the shape's config, are for random weights only; weights that were trained keep theirs. Of the project's own model the image
+    stream is taken, for its own classes only.
     """
     if str(source).startswith(RANDOM):
-        return _random(str(source).removeprefix(RANDOM), labels, size)
+        return _random(str(source).removeprefix(RANDOM), labels, size, architecture)
     shape, colon, folder = str(source).partition(":")
     if colon and shape in OVER_BACKBONE:
         return _over_backbone(shape, folder, labels)
@@ -151,8 +157,10 @@ def _over_backbone(shape: str, folder: str, labels: Sequence[str]) -> Pretrained
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)
 
 
-def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedModel:
-    config = SHAPES[shape]() if shape in SHAPES else _timm_config(shape, size)
+def _random(
+    shape: str, labels: Sequence[str], size: int | None, architecture: Sequence[tuple[str, float]]
+) -> PretrainedModel:
+    config = SHAPES[shape](**dict(architecture)) if shape in SHAPES else _timm_config(shape, size)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     own_size = getattr(config, "image_size", 224) if shape in SHAPES else _timm_size(config)
@@ -164,7 +172,8 @@ def _random(shape: str, labels: Sequence[str], size: int | None) -> PretrainedMo
     model.config.face_crop = asdict(crop)
     _keep_statistics(model)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
-    return PretrainedModel(model, processor, crop, f"{shape} with random weights", tuple(model.state_dict()))
+    settings = f" ({', '.join(f'{name}={value:g}' for name, value in architecture)})" if architecture else ""
+    return PretrainedModel(model, processor, crop, f"{shape}{settings} with random weights", tuple(model.state_dict()))
 
 
 def _keep_statistics(model: hf.PreTrainedModel) -> None:

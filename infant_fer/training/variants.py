@@ -18,13 +18,14 @@ from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
 from infant_fer.training.config import (
+    ARCHITECTURES,
     CHOICES,
     ExperimentConfig,
     TrainingConfig,
     balanced,
+    changed,
     consistent,
     with_auxiliary,
-    with_changes,
 )
 from infant_fer.training.experiment import ExperimentResult, run
 from infant_fer.training.provenance import publishable
@@ -145,7 +146,7 @@ def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfi
         if not value.isdigit():
             raise DatasetError(f"{name} must be a whole number; {value!r} was given.")
         return replace(config, size=int(value)) if name == "size" else replace(config, seed=int(value))
-    if name not in {each.name for each in fields(TrainingConfig)}:
+    if name not in {each.name for each in fields(TrainingConfig)}.union(*ARCHITECTURES.values()):
         raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")
     empty = value == "none" and "" in CHOICES.get(name, ())
-    return replace(config, settings=with_changes(config.settings, [f"{name}={'' if empty else value}"]))
+    return changed(config, [f"{name}={'' if empty else value}"])

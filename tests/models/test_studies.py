@@ -133,6 +133,43 @@ def test_the_parts_that_get_attention_are_an_explanation():
         METHODS["attention_relevance"]().map(score, pixels)
 
 
+@pytest.mark.parametrize("filters", [0, 2])  # with two, as with none, the tokens could be taken for a square grid
+def test_parts_without_filters_and_not_enlarged_are_trained_saved_loaded_and_explained(filters, tmp_path):
+    torch.manual_seed(0)
+    base = load_pretrained("random:part-tokens", AFFECTS, 96, [("filters", filters), ("enlarged", 1.0)])
+    assert base.name == f"part-tokens (filters={filters}, enlarged=1) with random weights"
+    assert any(name.startswith(("convolutions", "filter.")) for name in base.model.state_dict()) == bool(filters)
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    faces = drawn(3)
+    fit(
+        base,
+        faces,
+        faces,
+        TrainingConfig(epochs=1, batch=3, precision="float32", warmup=0.0),
+        FitRun(tmp_path / "run", 0),
+    )
+    assert not torch.equal(base.model.state_dict()["which"], before["which"])
+    for each in (base.model, base.processor):
+        each.save_pretrained(tmp_path / "saved")
+    check_saved(tmp_path / "saved", faces, predict(base.model, base.processor, faces).probabilities)
+    classifier = AffectClassifier.from_pretrained(tmp_path / "saved", device="cpu")
+    config = classifier._model.config
+    assert (config.filters, config.enlarged) == (filters, 1)
+    assert part_boxes(config)["nose"][2] * 1.3 == pytest.approx(part_boxes(PartTokensConfig())["nose"][2])
+    aligned = AlignedFace(drawn_face("positive", 0), np.eye(2, 3))
+    score, pixels = classifier.score_of("positive", aligned), classifier.pixel_values(aligned)
+    shares = classifier._model.part_attention(pixels)
+    assert float(sum(shares.values())) == pytest.approx(1, abs=1e-5)
+    assert (float(shares["filters"]) > 0) == bool(filters)
+    assert METHODS["rollout"]().map(score, pixels).values.max() == 1
+    with recorded_outputs(score.model) as grids, torch.no_grad():
+        score.model(pixels)
+    assert {grid.shape[-1] for grid in grids} <= {48, 24, 12}  # of the filters' convolutions alone
+    if not filters:
+        with pytest.raises(ExplanationError, match="no layer whose grid"):
+            METHODS["gradcam"]().map(score, pixels)
+
+
 def test_landmarks_matter_where_they_are_found_and_only_there():
     torch.manual_seed(0)
     model = TwoStreamModel(TwoStreamConfig()).eval()
@@ -301,3 +338,6 @@ def test_sizes_that_do_not_fit_are_refused():
         TwoStreamConfig(fusion="early")
     with pytest.raises(ValueError, match="130 features cannot be shared by 4 heads"):
         PartTokensConfig(hidden_size=130)
+    for settings in ({"filters": -1}, {"enlarged": 0.0}, {"enlarged": float("nan")}):
+        with pytest.raises(ValueError, match="filters must be at least 0 and enlarged above 0"):
+            PartTokensConfig(**settings)

@@ -12,6 +12,7 @@ import torch
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
+from infant_fer.labels import AFFECTS
 from infant_fer.training import variants as module
 from infant_fer.training.artifacts import _compared
 from infant_fer.training.command import experiment_config
@@ -24,7 +25,7 @@ from infant_fer.training.config import (
     with_auxiliary,
     with_changes,
 )
-from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.experiment import ExperimentResult, _seeded_base
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
 from train import _parser
 
@@ -77,6 +78,48 @@ def test_the_rows_of_the_mobile_study_begin_with_one_without_any_augmentation():
     ):
         variants(CONFIG, [], "mixing=none,every")
     assert "cutout,mixup,cutmix,fmix,all" in " ".join(_parser().format_help().split())
+
+
+def given(*words: str, recipe: str = "part_tokens") -> ExperimentConfig:
+    """Return the config of a command line."""
+    options = _parser().parse_args(["--data", "x", *words])
+    return experiment_config(options, recipe, Path("out"), "")
+
+
+def test_the_architecture_of_part_tokens_is_set_and_varied_as_settings_are():
+    assert given().architecture == ()
+    set_ = given("--set", "filters=0", "enlarged=1", "epochs=2")
+    assert (set_.architecture, set_.settings.epochs) == ((("filters", 0), ("enlarged", 1.0)), 2)
+    model = _seeded_base(replace(set_, size=96), AFFECTS).model
+    assert (model.config.filters, model.config.enlarged) == (0, 1)
+    found = variants(given("--set", "enlarged=1"), [], "filters=0,8")
+    assert [dict(each.architecture) for each in found.values()] == [{"enlarged": 1, "filters": n} for n in (0, 8)]
+    assert list(found) == ["filters=0", "filters=8"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("filters=-1", "filters must be at least 0 and at most 256; -1 was given."),
+        ("filters=some", "filters must be a int; 'some' was given."),
+        ("enlarged=0", "enlarged must be above 0 and at most 4; 0.0 was given."),
+        ("filter=3", "'filter=3' is no setting"),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused(change, message):
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        given("--set", change)
+
+
+def test_another_base_has_no_filters():
+    for config in (
+        lambda: given("--set", "filters=0", recipe="mobile"),
+        lambda: given("--set", "filters=0", "--base", "random:vit-tiny"),
+        lambda: variants(given("--set", "filters=0"), ["random:part-tokens", "random:vit-tiny"], None),
+        lambda: variants(CONFIG, [], "filters=0,8"),
+    ):
+        with pytest.raises(DatasetError, match="filters is a setting of --base random:part-tokens; the base is "):
+            config()
 
 
 def test_bases_seeds_crops_and_balance_can_be_varied():
