@@ -57,7 +57,8 @@ class TwoStreamModel(PreTrainedModel):
 
     config_class = TwoStreamConfig
     main_input_name = "pixel_values"
-    off_grid = ("encoder", "landmarks")  # sequences of several scales' windows, or of landmarks: explain.layers
+    # Attention within windows, and sequences of several scales' windows or of landmarks: explain.layers
+    off_grid = ("cross", "encoder", "landmarks")
 
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)

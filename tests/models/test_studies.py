@@ -57,7 +57,7 @@ def small_mobilenet(folder):
 def small_dinov2(folder, side: int = 96, **settings):
     """Patches of 8 px; the positions are those of another size, as in the published weights."""
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "image_size": 48}
-    Dinov2ForImageClassification(Dinov2Config(**sizes, **settings, num_labels=3)).save_pretrained(folder)
+    Dinov2ForImageClassification(Dinov2Config(**(sizes | settings), num_labels=3)).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
     return folder
 
@@ -218,9 +218,10 @@ def test_two_streams_read_the_tokens_of_a_dinov2(shape, tmp_path):
     assert torch.allclose(plain, queried) == (shape == "image-stream")
 
 
-def test_the_attention_of_a_dinov2_under_two_streams_is_an_explanation(tmp_path):
+@pytest.mark.parametrize("patch", [8, 24])  # the smallest windows have nine patches, or one
+def test_the_attention_of_a_dinov2_under_two_streams_is_an_explanation(patch, tmp_path):
     torch.manual_seed(0)
-    base = load_pretrained(f"two-stream:{small_dinov2(tmp_path)}", AFFECTS)
+    base = load_pretrained(f"two-stream:{small_dinov2(tmp_path, patch_size=patch)}", AFFECTS)
     classifier = AffectClassifier(base.model, base.processor, "streams")
     aligned = AlignedFace(drawn_face("positive", 0), np.eye(2, 3))
     score, pixels = classifier.score_of("positive", aligned), classifier.pixel_values(aligned)
