@@ -95,8 +95,8 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     start.add_argument(
         "--base",
         help="pretrained model: folder, Hub id, timm:NAME, random:SHAPE such as random:resnet18, or two-stream:FOLDER (also late-fusion: "
-        "and image-stream:), two streams over a MobileNet-v1; recipe infant_face: the folder of the backbone, by default that "
-        "of the research data",
+        "and image-stream:), two streams over a MobileNet-v1 or DINOv2; FOLDER+MOBILENET reads the landmarks from a second one; "
+        "recipe infant_face: the folder of the backbone, by default that of the research data",
     )
     start.add_argument(
         "--compare",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import lcm
+
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
@@ -15,6 +18,9 @@ WINDOWS = (4, 2, 1)  # windows along a side at each scale; all have as many pixe
 STRIDES = (4, 8, 16)  # px of the crop for a pixel of each scale's map
 CHANNELS = (48, 96, 160)
 MOBILENET_TAPS = (5, 9, 21)  # layers of MobileNet-v1 after which the maps have these strides
+# Of MobileNet's maps the second is sampled at landmarks, 14 x 14 cells at 112 px: a cell sees 43 px, all of an eye or of the mouth
+# where the eyes are 41 px apart, and brow and eye lie in different cells. One of the first, of 28 x 28, sees 19 px: an edge.
+LANDMARK_STRIDE, LANDMARK_TAP = STRIDES[1], MOBILENET_TAPS[1]
 MOBILENET_SETTINGS = ("depth_multiplier", "min_depth", "hidden_act", "tf_padding", "layer_norm_eps")
 DINOV2_SETTINGS = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_ratio", "patch_size", "image_size",
@@ -29,6 +35,8 @@ class TwoStreamConfig(PreTrainedConfig):
     "window": they query the windows of the picture. "late": learned tokens query them, and a stream of the landmarks by
     itself joins before the classifier. "none": the image stream alone. `mobilenet` has MOBILENET_SETTINGS of a MobileNet-v1
     whose maps are the image stream's, `dinov2` DINOV2_SETTINGS of a DINOv2; without either it is a small convolutional one.
+    `landmark_mobilenet` has MOBILENET_SETTINGS of another MobileNet-v1, whose early maps give each landmark features of the
+    picture, and three numbers each of "scale" and "shift", by which the crop's channels become what that network takes.
     """
 
     model_type = "two_stream"
@@ -41,24 +49,30 @@ class TwoStreamConfig(PreTrainedConfig):
     fusion: str = "window"
     mobilenet: dict | None = None
     dinov2: dict | None = None
+    landmark_mobilenet: dict | None = None
     face_crop: dict | None = None
 
     def __post_init__(self, **kwargs) -> None:
-        unit = least_side(self.dinov2)
+        unit = least_side(self.dinov2, self.landmark_mobilenet)
         if self.image_size % unit:
             raise ValueError(f"Crops must be a multiple of {unit} px wide; {self.image_size} were given.")
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion can be {', '.join(FUSIONS)}; {self.fusion!r} was given.")
+        if self.landmark_mobilenet and self.fusion == "none":
+            raise ValueError("fusion 'none' has no landmarks to read; leave out landmark_mobilenet.")
         super().__post_init__(**kwargs)
 
 
 class TwoStreamModel(PreTrainedModel):
-    """Classify an aligned face by image windows that its landmarks query. Where no landmarks are given, learned tokens query."""
+    """Classify an aligned face by image windows that its landmarks query. Where no landmarks are given, learned tokens query.
+
+    A landmark's query is its place, and with a backbone for landmarks what that saw there.
+    """
 
     config_class = TwoStreamConfig
     main_input_name = "pixel_values"
-    # Attention within windows, and sequences of several scales' windows or of landmarks: explain.layers
-    off_grid = ("cross", "encoder", "landmarks")
+    # Attention within windows, sequences of several scales' windows or of landmarks, and what is read at landmarks: explain.layers
+    off_grid = ("cross", "encoder", "landmarks", "landmark_maps")
 
     def __init__(self, config: TwoStreamConfig):
         super().__init__(config)
@@ -69,6 +83,11 @@ class TwoStreamModel(PreTrainedModel):
         if self.takes_geometry:
             self.point = nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Linear(width, width))
             self.which = nn.Parameter(torch.randn(len(POINTS), width) * 0.02)
+        self.landmark_maps = _LandmarkMaps(config.landmark_mobilenet) if config.landmark_mobilenet else None
+        if self.landmark_maps is not None:
+            self.seen = nn.Sequential(
+                nn.LayerNorm(self.landmark_maps.width), nn.Linear(self.landmark_maps.width, width)
+            )
         self.cross = nn.ModuleList(_WindowCrossAttention(width, heads, side, config.dropout) for side in WINDOWS)
         self.start = nn.Parameter(torch.zeros(1, 1, width))
         self.encoder = nn.ModuleList(_layer(config) for _ in range(config.num_hidden_layers))
@@ -104,6 +123,8 @@ class TwoStreamModel(PreTrainedModel):
         if geometry is not None and self.takes_geometry:
             points = self._points(geometry)
             tokens = self.point(points - 0.5) + self.which
+            if self.landmark_maps is not None:
+                tokens = tokens + self.seen(self.landmark_maps(pixel_values, points))
         queries = tokens if self.config.fusion == "window" else None
         if queries is not None and found is not None:
             queries = queries * found.view(-1, 1, 1)
@@ -132,6 +153,15 @@ class TwoStreamModel(PreTrainedModel):
     def load_backbone(self, weights: dict[str, torch.Tensor]) -> None:
         """Give the image stream the weights of a MobileNetV1Model or Dinov2Model. Raises RuntimeError if they do not fit."""
         self.image.get_submodule("backbone").load_state_dict(weights)
+
+    def load_landmark_backbone(self, weights: dict[str, torch.Tensor]) -> None:
+        """Give the layers that landmarks are read from the weights of a MobileNetV1Model, whose deeper layers are left out.
+
+        Raises RuntimeError if they do not fit.
+        """
+        backbone = self.get_submodule("landmark_maps.backbone")
+        kept = backbone.state_dict()
+        backbone.load_state_dict({name: values for name, values in weights.items() if name in kept})
 
     def _points(self, geometry: torch.Tensor) -> torch.Tensor:
         """Return the (B, P, 2) landmarks as shares of the crop's side."""
@@ -214,6 +244,42 @@ class _MobileNetMaps(nn.Module):
         return maps, current.mean((2, 3))
 
 
+class _LandmarkMaps(nn.Module):
+    """The first layers of a MobileNet-v1 of its own, whose map is sampled at landmarks."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.backbone = _backbone("mobilenet_v1", settings, MOBILENET_SETTINGS)
+        self.backbone.layer = self.backbone.layer[: LANDMARK_TAP + 1]
+        self.width = self.backbone.layer[-1].convolution.out_channels
+        for name in ("scale", "shift"):
+            self.register_buffer(name, torch.tensor(settings[name]).view(1, 3, 1, 1))
+
+    def forward(self, pixel_values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Return the (B, P, C) features at (B, P, 2) x, y in 0..1 of (B, 3, S, S) crops as the image stream takes them."""
+        current = self.backbone.conv_stem(pixel_values * self.scale + self.shift)
+        for layer in self.backbone.layer:
+            current = layer(current)
+        # TensorFlow pads at the far side alone, so that each halving moves the centre of a cell by half its stride.
+        first_px = LANDMARK_STRIDE - 1 if self.backbone.config.tf_padding else 0
+        cells = (points * pixel_values.shape[-1] - first_px) / LANDMARK_STRIDE
+        return sampled(current, cells)
+
+
+def sampled(maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Return the (B, P, C) values of (B, C, G, G) maps at (B, P, 2) x, y, bilinear; 0 is the centre of the first cell.
+
+    Beyond the centres of the outermost cells they are those of the border.
+    """
+    last = maps.shape[-1] - 1
+    places = cells.clamp(0, last) * (2 / max(last, 1)) - 1
+    values = F.grid_sample(maps.to(places.dtype), places[:, :, None], align_corners=True)  # (B, C, P, 1)
+    return values[..., 0].transpose(1, 2)
+
+
 class _Dinov2Maps(nn.Module):
     """DINOv2 (Oquab et al. 2023, arXiv 2304.07193): the last patch tokens at every scale, and the class token."""
 
@@ -231,9 +297,10 @@ class _Dinov2Maps(nn.Module):
         return [grid] * len(WINDOWS), tokens[:, 0]
 
 
-def least_side(dinov2: dict | None) -> int:
-    """Return of how many px a crop's side must be a multiple, so that every window has whole pixels of its map."""
-    return WINDOWS[0] * dinov2["patch_size"] if dinov2 else STRIDES[-1]
+def least_side(dinov2: dict | None, landmark_mobilenet: dict | None = None) -> int:
+    """Return of how many px a crop's side must be a multiple, so that windows and the landmarks' map have whole cells."""
+    side = WINDOWS[0] * dinov2["patch_size"] if dinov2 else STRIDES[-1]
+    return lcm(side, LANDMARK_STRIDE) if landmark_mobilenet else side
 
 
 def _image_stream(config: TwoStreamConfig) -> _Dinov2Maps | _MobileNetMaps | _ConvolutionalMaps:

@@ -13,6 +13,7 @@ from transformers.utils import is_timm_available
 
 from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.loading import LoadedCheckpoint, copy_shared_weights, load_checkpoint, require_timm
+from infant_fer.checkpoints.sources import local_path
 from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
@@ -56,7 +57,10 @@ SHAPES: dict[str, Callable] = {
     "image-stream": lambda: TwoStreamConfig(fusion="none"),
 }
 # Shapes whose image stream can be a trained network, such as two-stream:FOLDER, and by model type the settings to keep of it.
+# After PAIR a second one may follow, from which landmarks get their features.
 OVER_BACKBONE = {"two-stream": "window", "late-fusion": "late", "image-stream": "none"}
+PAIR = "+"
+BACKBONES = {"mobilenet_v1": "MobileNet-v1", "dinov2": "DINOv2"}
 BACKBONE_SETTINGS = {"mobilenet_v1": ("mobilenet", MOBILENET_SETTINGS), "dinov2": ("dinov2", DINOV2_SETTINGS)}
 
 
@@ -94,7 +98,8 @@ def load_pretrained(
     """Load a folder, a Hub id, "timm:NAME", "random:SHAPE" or "two-stream:FOLDER", with a head for `labels`. Raises CheckpointError.
 
     A shape is one of SHAPES or a network of timm. timm:NAME is timm's checkpoint of that name on the Hub. two-stream:FOLDER,
-    late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 or DINOv2 of that folder.
+    late-fusion:FOLDER and image-stream:FOLDER (or a Hub id) are two streams over the MobileNet-v1 or DINOv2 of that folder;
+    two-stream:FOLDER+OTHER and late-fusion:FOLDER+OTHER read the landmarks from the MobileNet-v1 of another.
 
     The head is kept when its classes are the same ones in the same order. `size` in px and `architecture`, names and values of
     the shape's config, are for random weights only; weights that were trained keep theirs. Of the project's own model the image
@@ -124,37 +129,74 @@ def load_pretrained(
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
 
-def _over_backbone(shape: str, folder: str, labels: Sequence[str]) -> PretrainedModel:
-    """Return random two streams whose image stream has the weights of a MobileNet-v1 or DINOv2. Raises CheckpointError."""
-    checkpoint = load_checkpoint(folder, new_labels=labels)
-    _check_preprocessing(checkpoint)
-    trained = checkpoint.model
-    if trained.config.model_type not in BACKBONE_SETTINGS:
+def _over_backbone(shape: str, source: str, labels: Sequence[str]) -> PretrainedModel:
+    """Return random two streams over the trained network of a folder, or of FOLDER+OTHER. Raises CheckpointError."""
+    image_source, landmark_source = _backbone_sources(source)
+    if landmark_source is not None and OVER_BACKBONE[shape] == "none":
+        raise CheckpointError(f"{shape}: reads no landmarks; leave out {PAIR}{landmark_source}.")
+    image = _trained_backbone(f"{shape}: takes", image_source, labels, tuple(BACKBONES))
+    key, names = BACKBONE_SETTINGS[image.model.config.model_type]
+    settings = {key: {name: getattr(image.model.config, name) for name in names}}
+    landmarks = None
+    if landmark_source is not None:
+        landmarks = _trained_backbone(f"{shape}: reads landmarks from", landmark_source, labels, ("mobilenet_v1",))
+        own = {name: getattr(landmarks.model.config, name) for name in MOBILENET_SETTINGS}
+        settings["landmark_mobilenet"] = own | _pixel_conversion(image.processor, landmarks.processor)
+    unit = least_side(settings.get("dinov2"), settings.get("landmark_mobilenet"))
+    if image.crop.size % unit:
         raise CheckpointError(
-            f"{shape}: takes a MobileNet-v1 or DINOv2; {checkpoint.name} is a {trained.config.model_type}."
-        )
-    key, names = BACKBONE_SETTINGS[trained.config.model_type]
-    settings = {key: {name: getattr(trained.config, name) for name in names}}
-    if checkpoint.crop.size % (unit := least_side(settings.get("dinov2"))):
-        raise CheckpointError(
-            f"{shape}: needs crops of a multiple of {unit} px; {checkpoint.name} has {checkpoint.crop.size} px."
+            f"{shape}: needs crops of a multiple of {unit} px; {image.name} has {image.crop.size} px."
         )
     config = TwoStreamConfig(
-        image_size=checkpoint.crop.size,
+        image_size=image.crop.size,
         fusion=OVER_BACKBONE[shape],
-        face_crop=asdict(checkpoint.crop),
+        face_crop=asdict(image.crop),
         id2label=dict(enumerate(labels)),
         label2id={name: index for index, name in enumerate(labels)},
         **settings,
     )
     model = TwoStreamModel(config)
-    try:
-        model.load_backbone(trained.base_model.state_dict())
-    except RuntimeError as error:  # a variant of the architecture that its settings do not tell
-        raise CheckpointError(f"{shape}: the layers of {checkpoint.name} are not those of its architecture.") from error
+    _take_weights(shape, image, model.load_backbone)
+    if landmarks is not None:
+        _take_weights(shape, landmarks, model.load_landmark_backbone)
     _keep_statistics(model)
-    fresh = tuple(name for name in model.state_dict() if not name.startswith("image.backbone."))
-    return PretrainedModel(model, checkpoint.processor, checkpoint.crop, f"{shape} over {checkpoint.name}", fresh)
+    fresh = tuple(name for name in model.state_dict() if not name.startswith(("image.backbone.", "landmark_maps.")))
+    name = f"{shape} over {image.name}" + (f" and {landmarks.name}" if landmarks else "")
+    return PretrainedModel(model, image.processor, image.crop, name, fresh)
+
+
+def _backbone_sources(source: str) -> tuple[str, str | None]:
+    """Return the sources of the image stream and of the landmarks' backbone, None where there is none."""
+    if local_path(source).is_dir():  # its own name may have a plus
+        return source, None
+    image, plus, landmarks = source.partition(PAIR)
+    return image, landmarks if plus else None
+
+
+def _trained_backbone(what: str, source: str, labels: Sequence[str], kinds: Sequence[str]) -> LoadedCheckpoint:
+    """Load a trained network of one of these model types; `what` begins the sentence that refuses another. Raises CheckpointError."""
+    checkpoint = load_checkpoint(source, new_labels=labels)
+    _check_preprocessing(checkpoint)
+    model_type = checkpoint.model.config.model_type
+    if model_type not in kinds:
+        named = " or ".join(BACKBONES[kind] for kind in kinds)
+        raise CheckpointError(f"{what} a {named}; {checkpoint.name} is a {model_type}.")
+    return checkpoint
+
+
+def _take_weights(shape: str, trained: LoadedCheckpoint, load: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    try:
+        load(trained.model.base_model.state_dict())
+    except RuntimeError as error:  # a variant of the architecture that its settings do not tell
+        raise CheckpointError(f"{shape}: the layers of {trained.name} are not those of its architecture.") from error
+
+
+def _pixel_conversion(source: hf.BaseImageProcessor, target: hf.BaseImageProcessor) -> dict[str, list[float]]:
+    """Return "scale" and "shift" by channel that turn what one processor makes of a pixel into what another makes of it."""
+    ends = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    (low, high), (target_low, target_high) = (normalised(ends, each).view(2, 3) for each in (source, target))
+    scale = (target_high - target_low) / (high - low)
+    return {"scale": scale.tolist(), "shift": (target_low - scale * low).tolist()}
 
 
 def _random(

@@ -96,14 +96,14 @@ MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuati
 def publishable(argument: str) -> str:
     """Return a command line's argument as a card may show it: of a path outside the working folder only the last name.
 
-    The parts of `--vary base=A,B` and of `two-stream:FOLDER` count for themselves. After a private one every part is taken
+    The parts of `--vary base=A,B` and of `two-stream:FOLDER+OTHER` count for themselves. After a private one every part is taken
     for a piece of a path, since a folder's name may hold a comma, too.
     """
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if _is_private(value):
         return option + equals + Path(value).name
     shown, hidden = [], False
-    for part in re.split(r"([=,]|(?:stream|fusion):)", value):
+    for part in re.split(r"([=,+]|(?:stream|fusion):)", value):
         hidden = hidden or _is_private(part.strip())
         shown.append(Path(part.strip()).name if hidden else part)
     return option + equals + "".join(shown)

@@ -5,13 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    Dinov2Config,
-    Dinov2ForImageClassification,
-    MobileNetV1Config,
-    MobileNetV1ForImageClassification,
-    ViTImageProcessorPil,
-)
+from transformers import Dinov2ForImageClassification, MobileNetV1ForImageClassification
 
 from infant_fer.alignment import AlignedFace, CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
@@ -32,34 +26,16 @@ from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
+from tests.models.small_backbones import random_geometry, small_dinov2, small_mobilenet, small_pair
 from tests.tiny_checkpoints import edit
 
 CROP = CropSpec(96)
-
-
-def random_geometry(count: int = 3) -> torch.Tensor:
-    return torch.randn(count, GEOMETRY_SIZE, generator=torch.Generator().manual_seed(0))
 
 
 def drawn(count: int):
     classes = [n % 3 for n in range(count)]
     faces = [drawn_face(AFFECTS[index], n, 96) for n, index in enumerate(classes)]
     return face_dataset(np.stack(faces), random_geometry(count).numpy(), np.eye(3)[classes])
-
-
-def small_mobilenet(folder):
-    config = MobileNetV1Config(depth_multiplier=0.25, image_size=96, num_labels=3)
-    MobileNetV1ForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessorPil(size={"height": 96, "width": 96}).save_pretrained(folder)
-    return folder
-
-
-def small_dinov2(folder, side: int = 96, **settings):
-    """Patches of 8 px; the positions are those of another size, as in the published weights."""
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "image_size": 48}
-    Dinov2ForImageClassification(Dinov2Config(**(sizes | settings), num_labels=3)).save_pretrained(folder)
-    ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -69,6 +45,8 @@ def small_dinov2(folder, side: int = 96, **settings):
         ("random:two-stream", None),
         ("late-fusion:", small_mobilenet),
         ("two-stream:", small_dinov2),
+        ("two-stream:", small_pair),
+        ("late-fusion:", small_pair),
     ],
 )
 def test_one_epoch_then_a_folder_that_the_app_loads(shape, backbone, tmp_path):

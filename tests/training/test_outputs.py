@@ -125,10 +125,12 @@ def test_arguments_are_published_without_places_outside_the_working_folder():
     assert [publishable(word) for word in words] == [*published, "infants", "google/vit-base", "--set=ema=0.9"]
     varied = publishable("base=/home/ann/net,two-stream:/home/ann/net,image-stream:../net,random:vit-tiny")
     assert varied == "base=net,two-stream:net,image-stream:net,random:vit-tiny"
+    assert publishable("--base=late-fusion:/home/ann/net+/home/ann/faces") == "--base=late-fusion:net+faces"
     for word in (
         "--data=/home/ann,x/secret/infants",
         "~/ann=x/secret/infants",
         "base=two-stream:/home/a,secret/infants",
+        "base=two-stream:/home/a+secret/infants",
         "base=A, /secret/x",
     ):
         assert "secret" not in publishable(word)
