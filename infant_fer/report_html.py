@@ -60,7 +60,7 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
         notes_beside=beside,
         in_the_set=_(
             Message(
-                "Answers such as “{affects}” hold what the raters said for 95 of 100 faces of each expression.",
+                "Answers such as “{affects}” hold the label of 95 of 100 faces of each expression.",
                 affects=trust.prediction_set,
             )
         ),

@@ -224,7 +224,9 @@ def _check_architecture(base: str, name: str) -> None:
 
 
 def _value(name: str, kind: type, text: str) -> Any:
-    """Return the value of a setting that a command line gives. Raises DatasetError."""
+    """Return the value of a setting that a command line gives; "none" empties what can be empty. Raises DatasetError."""
+    if text == "none" and "" in CHOICES.get(name, ()):
+        return ""
     try:
         return BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
@@ -259,15 +261,15 @@ def consistent(config: ExperimentConfig) -> ExperimentConfig:
     for kind, field_name in FILLED_WITH.items():
         if getattr(config, field_name) and (folds.count or config.data.crops == "whole"):
             raise DatasetError(
-                f"--balance {kind} adds aligned faces to train alone: leave out --folds and --crops whole."
+                f"--balance {kind} adds aligned faces to train alone: add --crops aligned and --folds 0."
             )
     if config.aux and (settings.mixing or settings.sampler != "plain" or folds.count or config.size_curve):
         raise DatasetError(
-            "--aux adds renders without a class to train: leave out mixing, --balance weighted and undersampled, --folds "
-            "and --size-curve."
+            "--aux adds renders without a class to train: add --set mixing=none sampler=plain and --folds 0, and leave out "
+            "--size-curve."
         )
     if config.aux and config.data.crops == "whole":
-        raise DatasetError("--aux measures the action units of the faces that are found: leave out --crops whole.")
+        raise DatasetError("--aux measures the action units of the faces that are found: add --crops aligned.")
     if config.size_curve and folds.average:
         raise DatasetError(
             "--size-curve compares single networks, and averaged folds are several: leave out --size-curve or the folds (--folds 0)."

@@ -19,7 +19,6 @@ from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
 from infant_fer.metrics import Proportion
 from infant_fer.training.config import (
     ARCHITECTURES,
-    CHOICES,
     ExperimentConfig,
     TrainingConfig,
     balanced,
@@ -148,5 +147,4 @@ def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfi
         return replace(config, size=int(value)) if name == "size" else replace(config, seed=int(value))
     if name not in {each.name for each in fields(TrainingConfig)}.union(*ARCHITECTURES.values()):
         raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")
-    empty = value == "none" and "" in CHOICES.get(name, ())
-    return changed(config, [f"{name}={'' if empty else value}"])
+    return changed(config, [f"{name}={value}"])

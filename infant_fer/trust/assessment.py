@@ -10,7 +10,7 @@ VERDICTS: tuple[Verdict, ...] = ("answer", "caution", "cannot say")
 # The codes of reasons, and of remarks that do not speak against an answer, by weight; a stricter verdict comes first.
 CODES = (
     *("not_infant", "few_pixels", "blurred", "dark", "turned", "covered", "unlike_training", "near_tie"),
-    *("people_disagree", "unsteady", "tilted", "eyes_closed"),
+    *("labels_differ", "unsteady", "tilted", "eyes_closed"),
 )
 
 DISTANCE_WORDS = {  # by trust.distance.KINDS

@@ -18,7 +18,7 @@ CLEAR_PROBABILITY = 0.65  # below it the answer does not choose between the two 
 STEADY_SHARE = 0.8  # of the changed pictures with the same label; below it caution
 SURELY_NONE = 0.5  # probability of an infant's face, by a probe, below which no answer is given
 UNDECIDED = Reason("near_tie", "More than one expression is possible; the model cannot tell which.")
-PEOPLE_AGREE = 0.75  # expected agreement of two raters; below it caution
+LABELS_AGREE = 0.75  # expected agreement of two labels of a face; below it caution
 
 
 def assess(
@@ -91,8 +91,8 @@ def _from_statistics(prediction: Prediction, trust: TrustData, found: Assessment
         )
     if len(found.prediction_set) == 1 and prediction.doubt > limits.doubt:
         yield Finding(Reason("near_tie", "The model is not sure of this answer."), "caution")
-    if found.agreement is not None and found.agreement < PEOPLE_AGREE:
-        yield Finding(Reason("people_disagree", "People would probably disagree about this face, too."), "caution")
+    if found.agreement is not None and found.agreement < LABELS_AGREE:
+        yield Finding(Reason("labels_differ", "Labels of faces like this one often differ."), "caution")
 
 
 def _joined(prediction: Prediction, conformal: tuple[str, ...]) -> tuple[str, ...]:

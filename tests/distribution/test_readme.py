@@ -1,5 +1,6 @@
 """Do the commands, options, files and links of the README and of CONTRIBUTING.md exist?"""
 
+import csv
 import re
 import subprocess
 import sys
@@ -89,3 +90,20 @@ def test_the_package_is_installed_from_its_folder():
         line for text in texts for line in text.splitlines() if re.search(r"pip install\b.*\binfant[_-]fer\b", line)
     ]
     assert named == []
+
+
+def test_the_card_of_the_labels_says_what_they_hold():
+    card = (ROOT / "data" / "README.md").read_text("utf-8")
+    with (ROOT / "data" / "infant_labels.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for source in ("utkface", "fer2013"):
+        raters = [row["raters"] for row in rows if row["source"] == source]
+        assert f"{100 * raters.count('agree') / len(raters):.1f} % ({source})" in card
+        assert f"{len(raters):,} rows" in card
+    (flags,) = re.findall(r"^\| `flags` \| (.*) \|$", card, flags=re.MULTILINE)
+    assert {each.split()[0] for each in re.split("[,;] ", flags)} == {flag for row in rows for flag in row["flags"]}
+
+
+def test_the_example_in_python_needs_nothing_of_the_repository():
+    (block,) = re.findall(r"run from any folder.*?```python\n(.*?)```", README, flags=re.DOTALL)
+    assert not [path for path in re.findall(r'"([^"]*)"', block) if (ROOT / path).exists()]

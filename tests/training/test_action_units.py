@@ -139,12 +139,10 @@ def test_emotions_stand_for_affects_but_surprise_says_nothing():
     ],
 )
 def test_what_does_not_go_with_a_second_task_is_refused(config):
-    with pytest.raises(DatasetError, match="leave out mixing"):
+    with pytest.raises(DatasetError, match="add --set mixing=none sampler=plain"):
         with_auxiliary(config, "action-units")
     assert with_auxiliary(config, "none") == config
-    with pytest.raises(
-        DatasetError, match="leave out --crops whole"
-    ):  # no face is found in these, and none is measured
+    with pytest.raises(DatasetError, match="add --crops aligned"):  # no face is found in whole pictures
         with_auxiliary(replace(CONFIG, data=replace(CONFIG.data, crops="whole")), "action-units")
     with pytest.raises(DatasetError, match=re.escape("no second task 'ages'; there are none, action-units")):
         with_auxiliary(CONFIG, "ages")

@@ -233,3 +233,24 @@ def test_the_last_of_all_epochs_excludes_early_stopping():
 
 def test_a_balance_changes_nothing_else():
     assert replace(balanced(CONFIG, "undersampled").settings, sampler="plain") == CONFIG.settings
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--recipe", "thesis", "--balance", "synthetic:negative"],
+        ["--recipe", "affectnet", "--balance", "warped:negative"],
+        ["--recipe", "thesis", "--aux", "action-units"],
+        ["--recipe", "mobile", "--aux", "action-units"],
+        ["--recipe", "affectnet", "--aux", "action-units"],
+    ],
+)
+def test_a_refused_option_goes_with_what_its_message_adds(words, tmp_path):
+    def config(words: list[str]):
+        options = _parser().parse_args(["--data", "D", *words])
+        return experiment_config(options, options.recipe, tmp_path, "")
+
+    with pytest.raises(DatasetError, match="add --") as refused:
+        config(words)
+    (advice,) = re.findall(r"add (--[^,.]*)", str(refused.value))
+    assert config(words + advice.replace(" and ", " ").split()).recipe == words[1]

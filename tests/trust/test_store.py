@@ -179,7 +179,7 @@ def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(
     assert (far.verdict, far.distance) == ("cannot say", 1.0)
     torn = assess(prediction(0.02, 0.50, 0.48, features=like, disagreement=0.1), (), fitted)
     assert torn.prediction_set == ("neutral", "negative")
-    assert {"near_tie", "people_disagree"} <= {reason.code for reason in torn.reasons}
+    assert {"near_tie", "labels_differ"} <= {reason.code for reason in torn.reasons}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -192,6 +192,14 @@ def test_no_text_is_missing_and_none_is_left_over(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_an_infant_is_not_called_a_newborn(language):
+    words = [catalogue(language)[each] for each in ("infant", "not an infant", *AGE_GROUPS)]
+    assert len(set(words)) == len(words)
+    newborn = re.compile(rf"\b{catalogue(language)['newborn']}\b")
+    assert [text for text, said in catalogue(language).items() if newborn.search(said) and "newborn" not in text] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_names_in_braces_are_those_of_the_english_text(language):
     def names(text: str) -> set[str]:
         return {name for _, name, _, _ in Formatter().parse(text) if name}
