@@ -27,7 +27,8 @@ THESIS_CLASSES = {
 }  # its positive, neutral, negative pictures
 METHODS = ("given", "subject", "thesis", "thesis-classes", "holdout", "frames")
 SPLIT_FILE = "split.csv"  # in a checkpoint folder: SHA-256 of every picture's file, its subject, and its split
-FREE_SHARE = 3  # an exact split's last pictures are chosen among so many times as many, by integer programming
+CONSIDERED = 3  # an exact split is drawn first among so many times as many pictures, which is faster than among all
+MOST_NODES = 20_000  # of the search for an exact split, which may have to prove that there is none
 DEV_PIECES = 10  # of the pictures that are not test, one of so many equal pieces is dev
 
 
@@ -71,9 +72,10 @@ def exact_split(
     """Return (N,) str: exactly `sizes` pictures in each split, each subject's in one split only; the rest is "".
 
     `truth` is (N,) int, `subject` (N,) of any dtype. `classes` are the counts of every class in each split; without them
-    they are the data set's proportions, rounded up or down. Most subjects are assigned at random; the last ones by integer
-    programming, so that the counts come out exactly. A few pictures of an assigned subject may stay unused. Raises
-    DatasetError when no such split was found.
+    they are the data set's proportions, rounded up or down. Over the seeds, the pictures of a class have about the same
+    chance of a split, however many their subject has: subjects are drawn in random order. Where whole ones do not come
+    out exactly, a few are used in part, and their other pictures are in no split. Raises DatasetError when no such split
+    was found.
     """
     random, names = np.random.default_rng(seed), list(sizes)
     _, number = np.unique(subject, return_inverse=True)
@@ -81,17 +83,9 @@ def exact_split(
     np.add.at(counts, (number, truth), 1)
     total = np.array([sizes[name] for name in names])
     wanted = total[:, None] * counts.sum(0) / counts.sum() if classes is None else np.array([classes[n] for n in names])
-    for assigned in (0.8, 0.5, 0.2, 0.0):
-        order = random.permutation(len(counts))
-        split_of = _random_assignment(counts[order], assigned * wanted, random)  # (S,) number of the split, or -1
-        fixed = np.stack([counts[order][split_of == split].sum(0) for split in range(len(names))])  # (P, C)
-        left = np.flatnonzero(split_of < 0)
-        free = left[
-            : 1 + np.searchsorted(counts[order][left].sum(1).cumsum(), FREE_SHARE * (total.sum() - fixed.sum()))
-        ]
-        drawn = _exact_rest(
-            counts[order][free], total - fixed.sum(1), np.floor(wanted) - fixed, np.ceil(wanted) - fixed
-        )
+    places = random.random((len(counts), len(names)))  # a split takes the subjects of the lowest ones
+    for most in (CONSIDERED * total, np.full(len(names), len(truth))):
+        drawn = _draw(counts, _lowest(places, counts.sum(1), most), total, wanted)
         if drawn is not None:
             break
     else:
@@ -99,62 +93,65 @@ def exact_split(
             f"No split of {' / '.join(map(str, total))} pictures keeps every infant in one split. Use another --seed or --split."
         )
     splits = np.full(len(truth), "", "<U5")
-    for split, name in enumerate(names):
-        splits[np.isin(number, order[split_of == split])] = name
     for each, split, label in np.argwhere(drawn):
-        rows = np.flatnonzero((number == order[free[each]]) & (truth == label))
+        rows = np.flatnonzero((number == each) & (truth == label))
         splits[random.permutation(rows)[: drawn[each, split, label]]] = names[split]
     return splits
 
 
-def _random_assignment(counts: np.ndarray, limits: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return the split of each of S subjects with (S, C) pictures, or -1, so that no split has more than (P, C) `limits`."""
-    left, split_of = limits.copy(), np.full(len(counts), -1)
-    for subject, pictures in enumerate(counts):
-        fitting = np.flatnonzero((pictures <= left).all(1))
-        if len(fitting):
-            room = left[fitting].sum(1)
-            split_of[subject] = random.choice(fitting, p=room / room.sum())
-            left[split_of[subject]] -= pictures
-    return split_of
+def _lowest(places: np.ndarray, pictures: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return the (S, P) places, inf where the subjects before have `most[p]` pictures or more, of (S,) each."""
+    order = places.argsort(0)
+    before = pictures[order].cumsum(0) - pictures[order]
+    kept = np.full(places.shape, np.inf)
+    for split in range(places.shape[1]):
+        rows = order[before[:, split] < most[split], split]
+        kept[rows, split] = places[rows, split]
+    return kept
 
 
-def _exact_rest(counts: np.ndarray, total: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray | None:
-    """Return how many of the (S, C) pictures each split gets, (S, P, C), with the fewest unused ones; None if impossible.
+def _draw(counts: np.ndarray, places: np.ndarray, total: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
+    """Return how many of the (S, C) pictures each split gets, (S, P, C), with the lowest places; None if impossible.
 
-    Split p gets `total[p]` pictures and between `least[p, c]` and `most[p, c]` of class c. A subject is in one split only.
+    Split p gets `total[p]` pictures, and `wanted[p, c]` of class c, rounded up or down. A subject is in one split only, and
+    in none where its (S, P) place is inf. The sum of the places of all chosen subjects' pictures is minimised by integer
+    programming. That alone would prefer subjects of few pictures: n more of the N of a class push others out, up to n / N
+    of a place further up, on average half of that. Each subject's sum is therefore lower by n² / 2N.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import block_array, csr_array, eye_array, hstack, kron
 
-    (subjects, labels), splits = counts.shape, len(total)
-    chosen, taken = subjects * splits, subjects * splits * labels  # binary x[s, p], then integer n[s, p, c]
-    index = np.arange(taken).reshape(subjects, splits, labels) + chosen
-    once, most_once = np.zeros((subjects, chosen + taken)), np.ones(subjects)
-    only, sums, classes = np.zeros((taken, chosen + taken)), np.zeros((splits, chosen + taken)), []
-    for subject, split in np.ndindex(subjects, splits):
-        once[subject, subject * splits + split] = 1
-        for label in range(labels):
-            row = index[subject, split, label] - chosen
-            only[row, row + chosen], only[row, subject * splits + split] = 1, -counts[subject, label]
-    for split in range(splits):
-        sums[split, index[:, split].ravel()] = 1
-        for label in range(labels):
-            classes.append(np.isin(np.arange(chosen + taken), index[:, split, label]).astype(float))
-    cost = np.concatenate([np.repeat(counts.sum(1), splits), np.full(taken, -1)]).astype(float)
-    upper = np.concatenate([np.ones(chosen), np.repeat(counts, splits, axis=0).ravel()])
+    (subjects, splits), pictures = places.shape, counts.sum(1, keepdims=True)
+    owner, label = (counts * (pictures > 1)).nonzero()  # (K,) whose pictures may be used in part, and of which class
+    several, each = len(owner), np.arange(len(owner))
+    once = kron(eye_array(subjects), np.ones((1, splits)))  # of binary x[s, p]; the others also of integer unused[k, p]
+    own = kron(csr_array((counts[owner, label], (each, owner)), (several, subjects)), eye_array(splits))
+    of_class = csr_array((np.ones(several), (label, each)), (counts.shape[1], several))
+    classes = hstack([kron(counts.T, eye_array(splits)), -kron(of_class, eye_array(splits))])
+    sums = kron(np.ones((1, counts.shape[1])), eye_array(splits)) @ classes
+    allowed = np.isfinite(places)
+    cost = np.where(allowed, places, 0) * pictures - (counts**2 / counts.sum(0).clip(1)).sum(1, keepdims=True) / 2
     found = milp(
-        cost,
-        integrality=np.ones(chosen + taken),
-        bounds=Bounds(0, upper),
+        np.concatenate([cost.ravel(), np.zeros(several * splits)]),
+        integrality=np.ones(cost.size + several * splits),
+        bounds=Bounds(0, np.concatenate([allowed.ravel(), np.repeat(counts[owner, label], splits)])),
         constraints=[
-            LinearConstraint(once, -np.inf, most_once),
-            LinearConstraint(only, -np.inf, 0),
-            LinearConstraint(sums, total, total),
-            LinearConstraint(np.array(classes), least.ravel(), most.ravel()),
+            LinearConstraint(
+                block_array([[once, None], [-own, eye_array(several * splits)]], format="csc"),
+                -np.inf,
+                np.repeat([1, 0], [subjects, several * splits]),
+            ),
+            LinearConstraint(sums.tocsc(), total, total),
+            LinearConstraint(classes.tocsc(), np.floor(wanted).T.ravel(), np.ceil(wanted).T.ravel()),
         ],
-        options={"mip_rel_gap": 0.5},
+        options={"mip_rel_gap": 0.05, "node_limit": MOST_NODES},
     )
-    return None if found.x is None else np.rint(found.x[chosen:]).astype(int).reshape(subjects, splits, labels)
+    if found.x is None:
+        return None
+    chosen, unused = np.split(np.rint(found.x).astype(int), [cost.size])
+    drawn = chosen.reshape(subjects, splits, 1) * counts[:, None]
+    drawn[owner, :, label] -= unused.reshape(several, splits)
+    return drawn
 
 
 def folds(images: LabeledImages, k: int, repeats: int = 1, seed: int = 0) -> Iterator[np.ndarray]:

@@ -169,9 +169,9 @@ class ThesisSpread:
 def thesis_spread(predictions: Predictions, draws: int = 50) -> ThesisSpread | None:
     """Return what 25 test pictures can tell: the spread of the accuracy over the test parts of `draws` thesis splits.
 
-    Each part has 25 pictures of whole infants in the data set's proportions of the classes. All are of the same
-    predictions, so the spread is that of the draw alone. None where no such split exists: for too few pictures, or infants
-    with too many each.
+    Each part has 25 pictures in the data set's proportions of the classes, as `exact_split` draws them: every picture has
+    about the same chance, so that the mean is about the accuracy. All are of the same predictions, so the spread is that of
+    the draw alone. None where no such split exists: for fewer than 150 pictures, or infants with too many each.
     """
     from infant_fer.data.splits import THESIS_SIZES, exact_split
 

@@ -17,7 +17,16 @@ from infant_fer.data.leakage import (
     with_joined_subjects,
     without_leaks,
 )
-from infant_fer.data.splits import check_classes, folds, fraction, read_split, split, write_split
+from infant_fer.data.splits import (
+    THESIS_SIZES,
+    check_classes,
+    exact_split,
+    folds,
+    fraction,
+    read_split,
+    split,
+    write_split,
+)
 from infant_fer.errors import DatasetError
 
 
@@ -62,6 +71,23 @@ def test_the_thesis_draws_exactly_100_25_25_pictures_of_whole_infants(set_):
     assert np.abs(np.bincount(set_.truth[splits == "test"]) - 25 * share).max() < 1
     assert (splits == split(set_, "thesis", seed=3)).all()
     assert (splits != split(set_, "thesis", seed=4)).any()
+
+
+def test_a_picture_s_chance_of_a_split_does_not_depend_on_how_many_its_infant_has():
+    """200 infants with one picture, and 12 each with two to six, most of an infant's of one class; 60 draws."""
+    random, each = np.random.default_rng(0), np.array([1] * 200 + [2, 3, 4, 5, 6] * 12)
+    subject = np.repeat(np.arange(len(each)), each)
+    own, other = np.repeat(random.integers(0, 3, len(each)), each), random.integers(0, 3, len(subject))
+    truth = np.where(random.random(len(subject)) < 0.6, own, other)
+    drawn = np.array([exact_split(truth, subject, THESIS_SIZES, seed) for seed in range(60)])
+    for name, size in THESIS_SIZES.items():
+        for few, many in ((1, 1), (2, 3), (4, 6)):
+            rows = (few <= each[subject]) & (each[subject] <= many)
+            assert (drawn[:, rows] == name).mean() == pytest.approx(size / len(truth), rel=0.25), (name, few)
+    used = [
+        [(splits[subject == infant] != "").mean() for infant in np.unique(subject[splits != ""])] for splits in drawn
+    ]
+    assert np.mean([(np.array(shares) < 1).sum() for shares in used]) < 3  # infants used in part
 
 
 def test_the_thesis_can_have_its_own_counts_of_the_classes():
