@@ -63,8 +63,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.spread:
         spread = thesis_spread(first)
         more[SPREAD] = spread and spread.to_dict()
-        print(_spread_words(spread))
-        further.append(Section("What 25 test pictures can tell", [Text(_spread_words(spread))]))
+        words = _spread_words(spread, len(first.truth))
+        print(words)
+        further.append(Section("What 25 test pictures can tell", [Text(words)]))
     if options.maps:
         maps = _split_maps(options, evaluation)
         more["maps"] = maps.to_dict()
@@ -138,7 +139,15 @@ def _figures(evaluation: Evaluation, more: dict[str, object]) -> dict[str, dict]
     return figures
 
 
-def _spread_words(spread: ThesisSpread | None) -> str:
+def _spread_words(spread: ThesisSpread | None, pictures: int) -> str:
+    """Return the spread over the thesis splits of so many measured pictures as a sentence, or why there is none."""
+    from infant_fer.data.splits import THESIS_SIZES
+
+    if pictures < (needed := sum(THESIS_SIZES.values())):
+        return (
+            f"no spread: it needs {needed} measured pictures, and there are {pictures}. Name another --part or more data; "
+            "of pictures that the checkpoint was trained on, train.py --folds reports the spread in cross-validation."
+        )
     if spread is None:
         return "no spread: these pictures have no split of 100 / 25 / 25 that keeps every infant in one split"
     return (
@@ -268,7 +277,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="show the faces with the surest wrong and right answers in --report: private images",
     )
-    add("--spread", action="store_true", help="say how far 25 test pictures spread, over 50 such splits")
+    add(
+        "--spread",
+        action="store_true",
+        help="say how far 25 test pictures spread, over 50 such splits of 150 or more measured pictures",
+    )
     add(
         "--heads",
         action="store_true",

@@ -154,6 +154,13 @@ def test_the_spread_of_25_pictures_is_printed_written_and_in_the_report(tmp_path
     assert "What 25 test pictures can tell" in report.read_text()
 
 
+def test_too_few_pictures_for_a_spread_are_counted_and_the_way_to_more_is_named():
+    words = evaluate_script._spread_words(None, 25)
+    assert words.startswith("no spread: it needs 150 measured pictures, and there are 25.")
+    assert "train.py --folds" in words
+    assert "keeps every infant in one split" in evaluate_script._spread_words(None, 150)
+
+
 def test_the_weights_of_a_vote_are_of_the_dev_pictures_with_a_face(labelled, cache, tmp_path, monkeypatch):
     align = comparison.align_images
 
