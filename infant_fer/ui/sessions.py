@@ -56,6 +56,7 @@ class Session:
 
     photo: Photo | None = None  # the newest that was chosen, read already or not
     report: Report | None = None
+    fault: str = ""  # HTML, above the answer: why the photo, or a checkpoint for it, could not be read
     face_number: int = 1
     display: DisplayOptions = DisplayOptions()
     live: bool = True  # whether webcam frames are read
@@ -89,12 +90,15 @@ class Session:
                 self._show(None)
             return self._photo_request
 
-    def finish_photo(self, request_id: int, report: Report | None) -> bool:
-        """Show a report (None: the photo could not be read) unless a newer photo was chosen meanwhile; say whether it is shown."""
+    def finish_photo(self, request_id: int, report: Report | None, fault: str = "") -> bool:
+        """Show a report (None: the photo could not be read) unless a newer photo was chosen meanwhile; say whether it is shown.
+
+        `fault` is the HTML of what went wrong.
+        """
         with self._lock:
             if request_id != self._photo_request:
                 return False
-            self._show(report)
+            self._show(report, fault)
             return True
 
     def choose_face(self, number: int) -> bool:
@@ -102,7 +106,7 @@ class Session:
         with self._lock:
             if self.report is None or not 1 <= number <= len(self.report.faces):
                 return False
-            self.face_number, self.cover = number, None
+            self.face_number, self.cover, self.fault = number, None, ""
             self.stop_map()
             return True
 
@@ -224,8 +228,8 @@ class Session:
         with self._lock:
             return self._photo_request, self.face_number
 
-    def _show(self, report: Report | None) -> None:
-        self.report = report
+    def _show(self, report: Report | None, fault: str = "") -> None:
+        self.report, self.fault = report, fault
         self.face_number, self.cover = 1, None
         self.stop_map()
 

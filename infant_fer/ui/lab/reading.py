@@ -65,17 +65,22 @@ def _read(registry: CheckpointRegistry, session: Session, image: np.ndarray, che
     _, _, plain, answer, legend, *_ = read_photo(registry, session, Photo(image, image.shape[1::-1]), checkpoint)
     if session.report is None:
         return [gr.skip()] * 5  # a newer one is read already
-    advice = f'<div class="ife"><p>{translator(session.language)(NO_FACE)}</p></div>'
-    answer += advice * (not session.report.faces)
-    return [face_picture(session), plain, short_words(session), answer, legend]
+    return [face_picture(session), plain, short_words(session), _with_advice(session, answer), legend]
+
+
+def _with_advice(session: Session, answer):
+    """Return an answer with what to do where no face was found; what is no text, as gr.skip(), stays."""
+    if not isinstance(answer, str) or session.report is None or session.report.faces:
+        return answer
+    return f'{answer}<div class="ife"><p>{translator(session.language)(NO_FACE)}</p></div>'
 
 
 def drawn_map(
     registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings
 ) -> Iterator[list]:
     """Yield map, answer and legend as samples come in; a complete map is not drawn again."""
-    for *values, _ in explained(registry, session, checkpoint, settings):
-        yield values
+    for saliency, answer, legend, _ in explained(registry, session, checkpoint, settings):
+        yield [saliency, _with_advice(session, answer), legend]
 
 
 def redrawn_face(session: Session, overlay: str) -> tuple:

@@ -13,7 +13,6 @@ from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.images import Photo, load_photo
 from infant_fer.locales import translator
-from infant_fer.report_html import fault_html
 from infant_fer.ui.downloads import SAVE_JS, download
 from infant_fer.ui.event_queue import PHOTO_PLACES
 from infant_fer.ui.languages import language_of
@@ -39,7 +38,6 @@ from infant_fer.ui.photo.view import (
     choose_face,
     clicked_face,
     explained,
-    failed_values,
     read_photo,
     redrawn,
 )
@@ -121,13 +119,13 @@ class PhotoEvents:
         except InfantFERError as error:
             fault, checkpoint = error, good
         chosen = [gr.skip() if fault is None else checkpoint, checkpoint]
-        if session.photo is None:
-            values = [gr.skip()] * 8 if fault is None else failed_values(fault, language_of(request))
+        if session.photo is not None:
+            values = read_photo(self.registry, session, session.photo, checkpoint, fault)
+        elif fault is not None:
+            session.language = language_of(request)  # the session may be an empty one
+            values = read_photo(self.registry, session, fault, checkpoint)
         else:
-            values = read_photo(self.registry, session, session.photo, checkpoint)
-            if fault is not None and isinstance(values[3], str):
-                words = str(fault_html(translator(session.language)(fault.sentence), session.language))
-                values[3] = f"{words}<hr>{values[3]}"
+            values = [gr.skip()] * 8
         return [*values, *chosen]
 
     def face(self, number: int, request: gr.Request):

@@ -13,7 +13,7 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.deformation import difference_words
 from infant_fer.drawing import DIFFERENCE_OVERLAY, close_up, draw_faces, draw_saliency, whole_view
-from infant_fer.errors import ImageError, InfantFERError
+from infant_fer.errors import InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.locales import translator
@@ -48,38 +48,41 @@ def user_error(error: InfantFERError | str) -> gr.Error:
 
 
 def read_photo(
-    registry: CheckpointRegistry, session: Session, photo: Photo | ImageError | None, checkpoint: str
+    registry: CheckpointRegistry,
+    session: Session,
+    photo: Photo | InfantFERError | None,
+    checkpoint: str,
+    fault: InfantFERError | None = None,
 ) -> list:
     """Analyze a photo and keep its report; return values for photo, landmarks, map, answer, legend, face choice, cancel, overlay words.
 
-    What cannot be read clears the page and says why in the answer's place. Returns skips when a newer photo was chosen
-    meanwhile, and for a photo that was removed (None): the browser has cleared the page already (CLEAR_JS), and a late
-    answer would clear the next photo.
+    What cannot be read (a fault in the photo's place) clears the page and says why in the answer's place; `fault` is what
+    the answer says first. Returns skips when a newer photo was chosen meanwhile, and for a photo that was removed (None):
+    the browser has cleared the page already (CLEAR_JS), and a late answer would clear the next photo.
     """
-    request_id = session.begin_photo(None if isinstance(photo, ImageError) else photo)
+    request_id = session.begin_photo(None if isinstance(photo, InfantFERError) else photo)
     if photo is None:
         return [gr.skip()] * 8
+    report: Report | None = None
+    faults = [] if fault is None else [fault]
     try:
-        if isinstance(photo, ImageError):
+        if isinstance(photo, InfantFERError):
             raise photo
         report = time_stamped(registry.analyzer(checkpoint).analyze(photo, budget=SearchBudget()))
     except InfantFERError as error:
-        session.finish_photo(request_id, None)
-        return failed_values(error, session.language)
-    if not session.finish_photo(request_id, report):
+        faults.append(error)
+    translate = translator(session.language)
+    words = "<hr>".join(str(fault_html(translate(each.sentence), session.language)) for each in faults)
+    if not session.finish_photo(request_id, report, words):
         return [gr.skip()] * 8
+    if report is None:
+        return [None, None, None, words, "", HIDE, HIDE, ""]
     return [whole_view(report).photo.rgb, *face_values(session)]
 
 
 def time_stamped(report: Report) -> Report:
     """Return the report with the present time."""
     return replace(report, read_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-
-
-def failed_values(error: InfantFERError, language: str) -> list:
-    """Return values for photo, landmarks, map, answer, legend, face choice, cancel and overlay words: why there is no answer."""
-    sentence = translator(language)(error.sentence)
-    return [None, None, None, str(fault_html(sentence, language)), "", HIDE, HIDE, ""]
 
 
 def choose_face(session: Session, number: int) -> list:
@@ -109,7 +112,7 @@ def face_values(session: Session) -> list:
     return [
         landmarks_picture(session),
         plain,
-        str(answer_html(report, session.face_number, session.language)),
+        answer(session, report, session.face_number),
         "",
         choice,
         SHOW if numbers else HIDE,
@@ -122,12 +125,13 @@ def explained(
 ) -> Iterator[list]:
     """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on.
 
-    A complete map is not drawn again.
+    A complete map is not drawn again. Where there is no face to explain, the answer is given once more: a step of the
+    map of an older photo may have reached the browser after it.
     """
     key = checkpoint, settings
     begun = session.begin_map(key)
     if begun is None:
-        yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
+        yield [*unexplained(session), HIDE]
         return
     report, number, request_id = begun
     analyzer = registry.analyzer(checkpoint)
@@ -139,8 +143,21 @@ def explained(
             yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
             return
         done = HIDE if explanation.complete else SHOW
-        answer = str(answer_html(step, number, session.language))
-        yield [map_picture(session, step), answer, str(shares_html(step.face(number), session.language)), done]
+        legend = str(shares_html(step.face(number), session.language))
+        yield [map_picture(session, step), answer(session, step, number), legend, done]
+
+
+def unexplained(session: Session) -> list:
+    """Return values for map, answer and legend where no face is to be explained; skips where what the page shows stands."""
+    report = session.report
+    stands = not session.fault if report is None else bool(report.faces)
+    return [gr.skip()] * 3 if stands else [None, answer(session, report), ""]
+
+
+def answer(session: Session, report: Report | None, number: int = 1) -> str:
+    """Return the answer to a face of a report as HTML, below what went wrong; without a report only that."""
+    words = "" if report is None else str(answer_html(report, number, session.language))
+    return "<hr>".join(each for each in (session.fault, words) if each)
 
 
 def shown(session: Session, report: Report | None = None) -> Report:

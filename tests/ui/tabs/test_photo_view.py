@@ -14,6 +14,7 @@ import pytest
 from markupsafe import escape
 
 from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
 from infant_fer.drawing import UNNAMED_COLOUR, _rgb, close_up, draw_faces
 from infant_fer.errors import CheckpointError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
@@ -22,6 +23,7 @@ from infant_fer.locales import translator
 from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import download
 from infant_fer.ui.live_tab import PAUSED, LiveEvents, read_frame, reading_html, recording_csv
+from infant_fer.ui.page import build_page
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import clicked_face, explained, read_photo, shown
 from infant_fer.ui.sessions import LiveReading, Session, SessionStore
@@ -97,6 +99,36 @@ def test_a_map_under_way_can_be_stopped(registry):
     ((*pictures, button),) = drawing  # nothing is drawn any more, and the button goes
     assert (pictures, button) == ([gr.skip()] * 3, gr.update(visible=False))
     assert not session.report.face(1).explanation.complete
+
+
+@pytest.mark.parametrize(
+    ("newer", "words"),
+    [
+        (ImageError(UNREADABLE), UNREADABLE),
+        (Photo(np.zeros((240, 320, 3), np.uint8), (320, 240)), "No face found"),
+    ],
+    ids=["unreadable", "without a face"],
+)
+def test_what_an_older_map_says_last_does_not_stay_where_no_face_is_explained(registry, newer, words):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    drawing = explained(registry, session, "any", ExplanationSettings(samples=200))
+    late = next(drawing)
+    values = read_photo(registry, session, newer, "any")
+    page = values[2:5]
+    follows = explained(registry, session, "any", ExplanationSettings(samples=200))
+    for step in (late, *drawing, *follows):  # in the order in which they reach the browser
+        page = [old if isinstance(new, dict) else new for old, new in zip(page, step[:3], strict=True)]  # a dict skips
+    assert page == [None, values[3], ""]
+    assert words in page[1]
+    assert "Positive" not in page[1]
+
+
+def test_an_explanation_follows_every_reading_even_of_what_cannot_be_read():
+    page = build_page(CheckpointRegistry(available_checkpoints([])), SessionStore(), [])
+    [reading] = [each for each in page.fns.values() if getattr(each.fn, "__name__", "") == "upload"]
+    following = [each.fn.__name__ for each in page.fns.values() if each.trigger_after == reading._id and each.fn]
+    assert "explain" in following
 
 
 def test_a_map_is_saved_only_once_there_is_one(registry):
@@ -246,6 +278,10 @@ def test_a_checkpoint_that_fails_gives_way_to_the_last_good_one(analyzer):
     *values, chosen, good = events.checkpoint("broken", "good one", visitor)
     assert chosen == "good one"
     assert values[3].index("cannot be loaded") < values[3].index("Positive expression")
+    *_, (_, answer, _, _) = explained(
+        SimpleNamespace(analyzer=lambda name: analyzer), sessions.get("visitor"), "good one", FEW
+    )
+    assert answer.index("cannot be loaded") < answer.index("Positive expression")  # while the map is drawn, too
     assert events.checkpoint("another", "good one", visitor)[-1] == "another"
 
 
