@@ -30,6 +30,8 @@ MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or st
 MAX_WAITING_IN_ALL, MAX_WAITING_BYTES = 200, 128 * 2**20
 MAX_WAITING_OF_ONE = 8  # events of one visitor
 PHOTO_PLACES = max(2, CORES)  # photos that are read at the same time
+# What brings a photo, from any tab, or another checkpoint for it: one visitor's run in order, so that the newest is shown.
+READS_PHOTO = {"concurrency_id": "photo", "concurrency_limit": PHOTO_PLACES}
 LIVE_PLACES = 3 * CORES  # streams at the same time; a core reads about 30 frames a second
 LIVE_TURN_SECONDS = 20.0  # after which a stream gives way to one that waits, and waits itself
 LIVE_IDLE_SECONDS = 5.0  # without a frame, after which a stream has ended

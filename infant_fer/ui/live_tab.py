@@ -20,7 +20,7 @@ from infant_fer.report import FaceReport
 from infant_fer.report_html import live_html
 from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import SAVE_JS, as_download
-from infant_fer.ui.event_queue import LIVE_PLACES
+from infant_fer.ui.event_queue import LIVE_PLACES, READS_PHOTO
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.tab import PhotoTab, created
@@ -92,7 +92,9 @@ def build_live_tab(
         **QUIET,
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
-    frozen = freeze.click(events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private")
+    frozen = freeze.click(
+        events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private", **READS_PHOTO
+    )
     return frozen
 
 

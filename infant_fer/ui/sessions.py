@@ -71,6 +71,7 @@ class Session:
     language: str = "en"  # one of locales.LANGUAGES
     cover: Hashable = None  # in the map's tests: what is covered of the chosen face, and where the visitor guesses
     tested: Hashable = None  # in the map's tests: the face and the checkpoint that the results on the page are of
+    _display_chosen: bool = False
     _photo_request: int = 0
     _reading_number: int = 0
     _cleared_number: int = 0  # readings up to this one are forgotten
@@ -80,6 +81,15 @@ class Session:
     _interpolation_request: int = 0
     _clip_request: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def draw_as(self, display: DisplayOptions) -> None:
+        """Draw the pictures as the visitor has just chosen."""
+        self.display, self._display_chosen = display, True
+
+    def draw_photo_as(self, display: DisplayOptions) -> None:
+        """Draw as the page was set when it sent a photo, unless `draw_as` was called before: a photo may wait, and a choice not."""
+        if not self._display_chosen:
+            self.display = display
 
     def begin_photo(self, photo: Photo | None) -> int:
         """Note the newest photo (None: it was removed, and the report goes too) and return its request id."""

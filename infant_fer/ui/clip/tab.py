@@ -23,7 +23,7 @@ from infant_fer.ui.clip.player import FRAME_JS, KEEP_JS, PREVIEW, RECORD_JS, REC
 from infant_fer.ui.clip.upload import PrivateClip, UploadedClip
 from infant_fer.ui.compute import MAP, TURNS
 from infant_fer.ui.downloads import SAVE_JS, as_download
-from infant_fer.ui.event_queue import CORES, GuardedBlocks
+from infant_fer.ui.event_queue import CORES, READS_PHOTO, GuardedBlocks
 from infant_fer.ui.languages import choices, language_of
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.tab import PhotoTab, created
@@ -205,7 +205,12 @@ def _wire(events: ClipEvents, photo_tab: PhotoTab, tabs: gr.Tabs, parts: _Parts)
     parts.stop.click(events.stop, None, [parts.view, parts.stop, parts.actions], queue=False, **quiet)
     parts.record.click(None, None, None, js=RECORD_JS, **private)
     explained = parts.explain.click(
-        events.explain, [parts.frame, checkpoint], [*photo_tab.outputs, tabs], js=FRAME_JS, **private
+        events.explain,
+        [parts.frame, checkpoint],
+        [*photo_tab.outputs, tabs],
+        js=FRAME_JS,
+        **private,
+        **READS_PHOTO,
     )
     saved = parts.save.click(events.save, [parts.choice], [parts.payload], **quiet)
     saved.success(None, [parts.payload], None, js=SAVE_JS, **private)

@@ -48,7 +48,7 @@ def read_portrait(
     requested = (settings, checkpoint)
     if not session.begin_portrait(requested):
         return [gr.skip()] * 5
-    session.display = DisplayOptions(overlay, close_up=False)
+    session.draw_photo_as(DisplayOptions(overlay, close_up=False))
     try:
         try:
             image = portrait(settings).image
@@ -85,7 +85,7 @@ def drawn_map(
 
 def redrawn_face(session: Session, overlay: str) -> tuple:
     """Return the face with other landmarks, and the short answer with the overlay's words; skips before there is one."""
-    session.display = DisplayOptions(overlay, close_up=False)
+    session.draw_as(DisplayOptions(overlay, close_up=False))
     return (gr.skip(), gr.skip()) if session.report is None else (face_picture(session), short_words(session))
 
 

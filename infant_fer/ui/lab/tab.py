@@ -44,6 +44,7 @@ TWIN = (
     "were measured. It is no likeness. Then see which single movement would change the answer."
 )
 QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}  # the newest wins
+SETS_SLIDERS = QUIET | {"concurrency_id": "lab-sliders"}  # one visitor's run in order
 
 
 @dataclass(frozen=True)
@@ -199,10 +200,10 @@ def _wire_starts(
         return event
 
     for name, button in expressions.items():
-        render_after(button.click(on_expression(name), None, controls.movements, **QUIET))
+        render_after(button.click(on_expression(name), None, controls.movements, **SETS_SLIDERS))
     for trigger, further in ((controls.seed.input, 0), (controls.another.click, 1)):
         person = [controls.seed, controls.age, controls.tone, twin.shown]
-        render_after(trigger(on_infant(further), [controls.seed], person, **QUIET))
+        render_after(trigger(on_infant(further), [controls.seed], person, **SETS_SLIDERS))
 
 
 def _wire_twin(
@@ -226,7 +227,7 @@ def _wire_twin(
         yield from smallest_change(registry, created(sessions, request), lab_settings(values), checkpoint)
 
     moved = [*controls.movements, *controls.scene[-2:]]  # yaw and pitch come last
-    render_after(twin.take_over.click(on_take_over, controls.inputs, moved, **QUIET))
+    render_after(twin.take_over.click(on_take_over, controls.inputs, moved, **SETS_SLIDERS))
     twin.search.click(on_search, [checkpoint, *controls.inputs], [twin.shown], **QUIET)
 
 
@@ -257,6 +258,6 @@ def _wire_interpolation(
         on_step,
         [interpolation.start, interpolation.end, interpolation.step],
         controls.movements,
-        **QUIET,
+        **SETS_SLIDERS,
     )
     render_after(stepped)

@@ -13,6 +13,7 @@ from infant_fer.explain.covering import FACE_PARTS, FILL_WORDS
 from infant_fer.labels import AFFECTS
 from infant_fer.locales import translator
 from infant_fer.regions import PART_WORDS
+from infant_fer.ui.event_queue import PHOTO_PLACES
 from infant_fer.ui.languages import choices, language_of
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.map_tests.experiments import (
@@ -47,6 +48,7 @@ SEVERAL_METHODS = (
 )
 PREDICTED, NO_OTHER = "the predicted one", "all others"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+COVERS = QUIET | {"concurrency_id": "cover", "concurrency_limit": PHOTO_PLACES}  # one visitor's run in order
 # Apart from the Photo tab's maps, which would wait for minutes of experiments.
 COMPUTING = {"concurrency_id": "map-tests", "concurrency_limit": 1, "api_visibility": "private"}
 
@@ -174,9 +176,9 @@ def _wire_cover(
         return covered(registry, sessions.get(request.session_hash), checkpoint, Cover(fill=fill))
 
     chosen = [checkpoint, cover.parts, cover.fill]
-    newest = {**QUIET, "trigger_mode": "always_last"}
+    newest = {**COVERS, "trigger_mode": "always_last"}
     tab.select(on_open, [checkpoint], cover.outputs, **newest)
-    cover.face.select(on_tap, [checkpoint, cover.action], cover.outputs, **{**QUIET, "trigger_mode": "multiple"})
+    cover.face.select(on_tap, [checkpoint, cover.action], cover.outputs, **{**COVERS, "trigger_mode": "multiple"})
     gr.on([cover.parts.input, cover.fill.input], on_parts, chosen, cover.outputs, **newest)
     cover.uncover.click(on_uncover, [checkpoint, cover.fill], cover.outputs, **newest)
 

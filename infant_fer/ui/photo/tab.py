@@ -14,7 +14,7 @@ from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.images import Photo, load_photo
 from infant_fer.locales import translator
 from infant_fer.ui.downloads import SAVE_JS, download
-from infant_fer.ui.event_queue import PHOTO_PLACES
+from infant_fer.ui.event_queue import PHOTO_PLACES, READS_PHOTO
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.layout import (
     Inputs,
@@ -44,6 +44,9 @@ from infant_fer.ui.photo.view import (
 from infant_fer.ui.sessions import DisplayOptions, Session, SessionStore
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+# The events of each run in order, so that the newest choice of a visitor is the last.
+DRAWS = {"concurrency_id": "display", "concurrency_limit": PHOTO_PLACES}
+CHOOSES_FACE = {"concurrency_id": "face", "concurrency_limit": PHOTO_PLACES}
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class PhotoEvents:
 
     def photo(self, photo: Photo | ImageError | None, checkpoint: str, *display, request: gr.Request):
         session = self.sessions.get(request.session_hash) if photo is None else created(self.sessions, request)
-        session.display = DisplayOptions(*display)
+        session.draw_photo_as(DisplayOptions(*display))
         return read_photo(self.registry, session, photo, checkpoint)
 
     def example(self, path: Path):
@@ -137,7 +140,7 @@ class PhotoEvents:
 
     def display(self, request: gr.Request, *display):
         session = self.sessions.get(request.session_hash)
-        session.display = DisplayOptions(*display)
+        session.draw_as(DisplayOptions(*display))
         return redrawn(session)
 
     def explain(self, request: gr.Request, *values):
@@ -192,7 +195,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     strength = settings.strength.input, settings.strength.release  # keys send no release
     for event in (settings.overlay.input, settings.map_view.input, *strength, settings.close_up.input):
         pictures = [results.landmarks, results.saliency, results.overlay_words]
-        event(events.display, settings.display, pictures, trigger_mode="always_last", **QUIET)
+        event(events.display, settings.display, pictures, trigger_mode="always_last", **DRAWS, **QUIET)
     for kind, button in results.saves.items():
         saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
@@ -204,10 +207,10 @@ def _wire_starts(
     events: PhotoEvents, inputs: Inputs, results: Results, settings: Settings, outputs: list
 ) -> tuple[Dependency, list[Dependency]]:
     """Wire what brings a new answer; gives the event that loads a checkpoint, and the others."""
-    reading = {"show_progress_on": [results.answer], "api_visibility": "private"}
-    # Every upload is read, and so deleted, even while the removal of another is under way; one after the other, so that
-    # the newest answer comes last.
-    in_order = {"trigger_mode": "multiple", "concurrency_id": "photo", "concurrency_limit": PHOTO_PLACES}
+    reading = {"show_progress_on": [results.answer], "api_visibility": "private", **READS_PHOTO}
+    # An upload is read, and so deleted, even while the removal of another is under way.
+    every = {"trigger_mode": "multiple"}
+    face = {**CHOOSES_FACE, **QUIET}
     loaded = settings.checkpoint.input(
         events.checkpoint,
         [settings.checkpoint, settings.good],
@@ -217,13 +220,12 @@ def _wire_starts(
     )
     how = [settings.checkpoint, *settings.display]
     starts = [
-        inputs.photo.input(events.upload, [inputs.photo, *how], outputs, **reading, **in_order),
-        results.face.input(events.face, [results.face], results.of_face, trigger_mode="always_last", **QUIET),
-        results.landmarks.select(events.click, None, results.of_face, trigger_mode="multiple", **QUIET),
+        inputs.photo.input(events.upload, [inputs.photo, *how], outputs, **reading, **every),
+        results.face.input(events.face, [results.face], results.of_face, trigger_mode="always_last", **face),
+        results.landmarks.select(events.click, None, results.of_face, trigger_mode="multiple", **face),
     ]
     starts += [
-        button.click(events.example(path), how, outputs, **reading, **in_order)
-        for path, button in inputs.examples.items()
+        button.click(events.example(path), how, outputs, **reading, **every) for path, button in inputs.examples.items()
     ]
     for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
         start.failure(None, None, outputs, js=FAILED_JS, **QUIET)

@@ -15,7 +15,7 @@ from infant_fer.images import Photo
 from infant_fer.locales import translator
 from infant_fer.report import Report
 from infant_fer.ui.downloads import SAVE_JS
-from infant_fer.ui.event_queue import PHOTO_PLACES
+from infant_fer.ui.event_queue import READS_PHOTO
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.tab import PhotoTab, created
@@ -35,6 +35,8 @@ from infant_fer.ui.several.readings import (
 from infant_fer.ui.style import page_file
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+# The events of each run in order: no report is listed twice, and the detail that was asked for last is shown.
+LISTS, SHOWS_DETAIL = QUIET | {"concurrency_id": "several-list"}, QUIET | {"concurrency_id": "several-detail"}
 FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
 TITLES = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
 GRID = '<div class="ife several"><div class="several-grid"></div></div>'
@@ -178,15 +180,14 @@ def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> Callable
         [parts.answer, parts.photo],
         js="(photo, _name, _id, checkpoint) => window.infantFerSeveral.begin(photo, checkpoint)",
         trigger_mode="multiple",
-        concurrency_id="photo",
-        concurrency_limit=PHOTO_PLACES,
+        **READS_PHOTO,
         **QUIET,
     )
     read.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.add(answer)", **QUIET)
     read.failure(None, None, None, js="() => window.infantFerSeveral.failed()", **QUIET)
 
     def list_after(shown: Dependency, event: Callable) -> None:
-        kept = shown.success(event, None, [parts.answer], **QUIET)
+        kept = shown.success(event, None, [parts.answer], **LISTS)
         kept.success(None, [parts.answer], None, js="(answer) => window.infantFerSeveral.addLast(answer)", **QUIET)
 
     def explain_and_list(shown: Dependency) -> None:
@@ -199,9 +200,11 @@ def _wire(events: SeveralEvents, parts: _Parts, photo_tab: PhotoTab) -> Callable
         list_after(explained, events.update_shown)
     details = ((parts.open_one, events.open_one, "opened"), (parts.compare, events.compare, "compared"))
     for button, event, chosen in details:
-        button.click(event, [parts.chosen], [parts.detail], js=f"() => [window.infantFerSeveral.{chosen}()]", **QUIET)
+        button.click(
+            event, [parts.chosen], [parts.detail], js=f"() => [window.infantFerSeveral.{chosen}()]", **SHOWS_DETAIL
+        )
     for button in (parts.clear, photo_tab.clear_tray):
-        cleared = button.click(events.clear, None, [parts.detail], **QUIET)
+        cleared = button.click(events.clear, None, [parts.detail], **SHOWS_DETAIL)
         cleared.then(None, None, None, js="() => window.infantFerSeveral.clear()", **QUIET)
     for kind, button in parts.saves.items():
         saved = button.click(events.save(kind), None, [parts.payload], **QUIET)
