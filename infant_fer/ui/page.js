@@ -176,25 +176,34 @@ window.infantFer = (() => {
   });
 
   // One click starts the camera and the stream; the front or the rear camera is chosen before.
-  let facing = "user";
+  let facing = "user", asking = 0;  // how often the browser is asking for the camera just now
   const media = navigator.mediaDevices;
   if (media?.getUserMedia) {
     const real = media.getUserMedia.bind(media);
-    media.getUserMedia = (asked) => {
+    media.getUserMedia = async (asked) => {
       const video = asked?.video === true ? {} : asked?.video;
-      return real(video && !video.deviceId ? { ...asked, video: { ...video, facingMode: { ideal: facing } } } : asked);
+      asking += 1;
+      try {
+        return await real(video && !video.deviceId ? { ...asked, video: { ...video, facingMode: { ideal: facing } } } : asked);
+      } finally { asking -= 1; }
     };
   }
   const cameraButtons = () => [...document.querySelectorAll("#camera button")].filter((each) => each.offsetParent);
   const cameraRuns = () => document.querySelector("#camera video")?.srcObject?.getVideoTracks().some((each) => each.readyState === "live") ?? false;
+  // The tab may have been opened just now, without buttons yet, and the person may think for long about the browser's question.
+  let cameraTimer = 0;
   const startCamera = () => {
-    cameraButtons()[0]?.click();  // asks for the camera
-    let tries = 0;
-    const timer = setInterval(() => {
-      const record = cameraButtons().find((each) => each.classList.contains("capture-button"));  // its words are in the visitor's language
-      if (record) record.click();
-      if (record || (tries += 1) > 100) clearInterval(timer);
-    }, 100);
+    let asked = asking > 0, tries = 0;  // a second click asks for no second camera, which would stay on after Stop
+    const step = () => {
+      const buttons = cameraButtons();
+      const record = buttons.find((each) => each.classList.contains("capture-button"));  // its words are in the visitor's language
+      if (record?.querySelector("[title='start recording'], [data-gradio='start recording']")) record.click();  // else it is Stop
+      else if (buttons.length && !record && !asked) { asked = true; buttons[0].click(); }
+      if (record || (!asking && (tries += 1) > 100)) clearInterval(cameraTimer);
+    };
+    clearInterval(cameraTimer);
+    cameraTimer = setInterval(step, 100);
+    step();
   };
   document.addEventListener("click", (event) => { if (event.target.closest?.("#live-start")) startCamera(); });
   // While the camera runs, the track of the stream that Gradio holds is replaced, so that its own stop button ends the new camera too.

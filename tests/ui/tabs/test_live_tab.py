@@ -18,6 +18,16 @@ CAMERA_SHOWS = """async (source) => {
     navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
 }"""
 
+# The browser asks for the camera until a function in `asked` is called.
+ASKS_FOR_LONG = """(() => {
+    const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+    window.asked = [];
+    media.getUserMedia = async (wanted) => {
+        await new Promise((allow) => asked.push(allow));
+        return real(wanted);
+    };
+})()"""
+
 
 def test_live_camera_switch_and_freeze(visit):
     page = visit()
@@ -38,6 +48,36 @@ def test_live_camera_switch_and_freeze(visit):
     page.click("#freeze")
     page.wait_for_selector("#landmarks img", state="visible")
     assert page.get_by_role("tab", name="Photo").get_attribute("aria-selected") == "true"
+
+
+def test_the_camera_starts_however_late_its_tab_and_the_permission_come(visit):
+    page = visit()
+    page.add_init_script(ASKS_FOR_LONG)
+    page.reload()
+    open_tab(page, "Live")
+    page.locator("#camera button:visible").first.wait_for()
+    page.clock.install()
+    page.evaluate("() => { document.querySelector('#camera').style.display = 'none'; }")
+    page.click("#live-start")
+    page.wait_for_timeout(300)
+    assert page.evaluate("asked.length") == 0  # nothing to ask with: the tab has been opened just now
+    page.evaluate("() => { document.querySelector('#camera').style.display = ''; }")
+    page.wait_for_function("() => asked.length === 1")
+    page.dblclick("#live-start")  # a second camera would stay on after Stop
+    page.clock.run_for(15_000)
+    assert page.evaluate("asked.length") == 1
+    page.evaluate("() => asked[0]()")
+    page.wait_for_selector("#live-view img")
+    page.locator("#live-start").wait_for(state="hidden")
+    page.locator("#camera button.capture-button").click()  # Stop
+    page.locator("#live-start").wait_for()
+    page.wait_for_timeout(300)
+    assert page.locator("#live-start").is_visible()  # nobody has started it again
+    stopped = picture(page, "live-view")
+    page.click("#live-start")
+    page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=stopped)
+    page.locator("#live-start").wait_for(state="hidden")
+    assert page.evaluate("asked.length") == 1
 
 
 def test_frames_of_the_camera_and_of_a_clip_enter_the_list(visit, tmp_path):
