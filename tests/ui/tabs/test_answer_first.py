@@ -112,8 +112,11 @@ def test_every_failure_clears_the_old_answer_and_says_why(visit, tmp_path):
     assert "Positive" not in page.inner_text("#answer")
     page.context.set_offline(False)
     page.reload()
+    page.wait_for_selector("#photo input[type=file]", state="attached")
+    count_listed(page)
     page.click("#example-smile")
     wait_for_map(page)
+    wait_until_listed(page)  # what is lost then is the checkpoint's event
     page.click("#settings button")
     chosen = page.input_value("#checkpoint input")
     page.click("#checkpoint input")
