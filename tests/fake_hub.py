@@ -7,6 +7,8 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,10 +21,13 @@ class FakeHub:
 
     `requests` lists "METHOD path" in the order they came. `faults` maps a file name to what goes wrong with its
     content: "truncated" (half of it, cleanly closed), "dropped once" (the connection breaks at half, the first time),
-    "slow headers" (a byte every 0.1 s, and never the content), "altered" (one byte differs), "slow" (a byte every
-    0.1 s), "endless" (more than was announced) or "mute HEAD" (no
-    answer to the question what it is). `status` other than 200 answers every request; with `portal` every answer is an
-    HTML page. A token that is not `TOKEN` may not write.
+    "slow headers" (100 bytes, one a second, and no content), "altered" (one byte differs), "slow" (a byte a second),
+    "endless" (more than was announced) or "mute HEAD" (no answer for half a minute to the question what it is).
+    `status` other than 200 answers every request; with `portal` every answer is an HTML page. A token that is not
+    `TOKEN` may not write.
+
+    The hub has a clock of its own, `monotonic`, on which nothing but such a fault takes time, and none takes any of the
+    computer's. Whoever waits for a slow byte must look at it: put the hub in the place of its module `time`.
     """
 
     TOKEN = "hf_stand_in"
@@ -35,6 +40,8 @@ class FakeHub:
         self.portal = False
         self.stored: dict[str, bytes] = {}  # large files by SHA-256, until a commit gives them a name
         self.closed = threading.Event()
+        self.now = 0.0  # seconds on the hub's clock
+        self._looks = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.hub = self
         self._server.daemon_threads = True
@@ -55,6 +62,20 @@ class FakeHub:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+    def monotonic(self) -> float:
+        """Return the time on the hub's clock in seconds."""
+        self._looks += 1
+        return self.now
+
+    @contextmanager
+    def seen(self, seconds: float = 0.0) -> Iterator[None]:
+        """Let what is sent take seconds on the hub's clock, and wait until the other side has looked at it."""
+        looks = self._looks
+        self.now += seconds
+        yield
+        while self._looks == looks and not self.closed.wait(0.01):
+            pass
 
     def commit(self, repo_id: str) -> str:
         """Return the commit of main, which follows from the repository's content."""
@@ -177,12 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
         data = file.read_bytes()
         headers = {"ETag": f'"{etag(data, _is_large(file))}"', "X-Repo-Commit": self.hub.commit(repo_id)}
         if self.hub.faults.get(name) == "mute HEAD" and self.command == "HEAD":
-            return self.hub.closed.wait(20) and None
+            return self._hang()
         if self.hub.faults.get(name) == "slow headers":
             return self._trickle_headers()
         fault = self.hub.faults.get(name) if self.command == "GET" else None
-        if fault in ("slow", "endless"):
-            return self._trickle(data, headers, fault)
+        if fault == "slow":
+            return self._trickle(data, headers)
+        if fault == "endless":
+            return self._overflow(headers)
         if fault == "altered":
             data = data[:-1] + bytes([data[-1] ^ 1])
         if fault == "truncated":
@@ -205,37 +228,47 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _trickle(self, data: bytes, headers: dict, fault: str) -> None:
-        self.send_response(200)
-        for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        try:
-            for start in range(len(data) if fault == "slow" else 400):
-                piece = data[start : start + 1] if fault == "slow" else bytes(2**16)
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                if fault == "slow" and self.hub.closed.wait(0.1):
-                    break
-        except OSError:  # given up by the other side, as it should be
-            pass
+    def _trickle(self, data: bytes, headers: dict) -> None:
         self.close_connection = True
+        with suppress(OSError):  # given up by the other side, as it should be
+            with self.hub.seen():
+                self._begin({**headers, "Transfer-Encoding": "chunked"})
+            for byte in data:
+                with self.hub.seen(seconds=1):
+                    self.wfile.write(b"1\r\n%c\r\n" % byte)
+
+    def _overflow(self, headers: dict) -> None:
+        self.close_connection = True
+        with suppress(OSError):  # given up by the other side, as it should be
+            self._begin({**headers, "Transfer-Encoding": "chunked"})
+            for _ in range(400):
+                self.wfile.write(b"%x\r\n%s\r\n" % (2**16, bytes(2**16)))
 
     def _trickle_headers(self) -> None:
-        try:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
-            while not self.hub.closed.wait(0.1):
-                self.wfile.write(b"x")
-        except OSError:  # given up by the other side, as it should be
-            pass
         self.close_connection = True
+        with suppress(OSError):  # given up by the other side, as it should be
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+            for _ in range(100):  # what gives nothing up must come to an end, too
+                with self.hub.seen(seconds=1):
+                    self.wfile.write(b"x")
+
+    def _hang(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.connection.settimeout(20)
+            self.connection.recv(1)  # until the other side gives up
+        self.hub.now += 30
 
     def _half(self, data: bytes, headers: dict) -> None:
-        self.send_response(200)
-        for key, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(key, value)
-        self.end_headers()
+        self._begin({**headers, "Content-Length": str(len(data))})
         self.wfile.write(data[: len(data) // 2])
         self.close_connection = True
+
+    def _begin(self, headers: dict) -> None:
+        self.send_response(200)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
 
 
 def _is_large(file: Path) -> bool:

@@ -93,35 +93,38 @@ def test_progress_counts_what_xet_receives_and_writes_once():
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_file_that_trickles_is_given_up(hub, get, monkeypatch, file):
-    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.5)
+    monkeypatch.setattr(limits, "time", hub)
     hub.faults[file] = "slow"
-    start = time.monotonic()
     assert f"{file} of {REPO} came too slowly" in refusal(get)
-    assert time.monotonic() - start < 5
+    assert hub.now < 2 * limits.SECONDS_TO_ANSWER
     hub.faults.clear()
     assert get().name == REPO
 
 
 @pytest.mark.slow
 def test_a_head_that_hangs_is_given_up(hub, get, monkeypatch):
-    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.3)
-    monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 2)
+    def listing_before_haste(wanted):
+        found = listing(wanted)
+        monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.3)
+        return found
+
+    listing = hub_module._listing
+    monkeypatch.setattr(hub_module, "_listing", listing_before_haste)
+    monkeypatch.setattr(limits, "time", hub)
     hub.faults["config.json"] = "mute HEAD"
     start = time.monotonic()
-    assert "config.json" in refusal(get)
-    assert time.monotonic() - start < 8
+    assert f"config.json of {REPO} took too long" in refusal(get)
+    assert time.monotonic() - start < 20
 
 
-@pytest.mark.slow
 def test_headers_that_trickle_are_given_up(hub, get, monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "SECONDS_TO_ANSWER", 0.5)
-    monkeypatch.setattr(hub_module, "SECONDS_FOR_SETTINGS", 1)
+    monkeypatch.setattr(limits, "time", hub)
     hub.faults = dict.fromkeys(("config.json", "README.md"), "slow headers")
-    start = time.monotonic()
-    assert "config.json" in refusal(get)
-    with pytest.raises(FaceModelError, match="could not be downloaded"):
+    assert f"config.json of {REPO} took too long" in refusal(get)
+    assert hub.now < 2 * limits.SECONDS_TO_ANSWER
+    with pytest.raises(FaceModelError, match=r"could not be downloaded from .* \(took too long\)"):
         fetch_face_bundle(tmp_path / "bundle", f"{hub.url}/{REPO}/resolve/main/README.md")
-    assert time.monotonic() - start < 6
+    assert hub.now < 4 * limits.SECONDS_TO_ANSWER
 
 
 def test_a_file_that_is_larger_than_announced_is_given_up(hub, get, tmp_path):
@@ -176,7 +179,7 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
         endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
         start = time.monotonic()
         assert "cannot be reached" in refusal(resolve, REPO, endpoint=endpoint, cache_dir=tmp_path)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 15
 
 
 def test_the_bundle_is_looked_for_in_order_and_downloaded_last(tmp_path, monkeypatch):
