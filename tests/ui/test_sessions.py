@@ -3,7 +3,8 @@
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,36 @@ def wait_until(condition, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
+
+
+@dataclass
+class Clock:
+    """A clock of the sessions that stands still until it is set, with their timers: (time to go off, function)."""
+
+    now: float = 0.0
+    timers: list = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def timer(self, seconds: float, function) -> SimpleNamespace:
+        return SimpleNamespace(start=lambda: self.timers.append((self.now + seconds, function)))
+
+    def set(self, now: float) -> None:
+        """Set the clock and let the timers go off whose time has come."""
+        self.now = now
+        due = [each for each in self.timers if each[0] <= now]
+        self.timers = [each for each in self.timers if each not in due]
+        for _, function in due:
+            function()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(sessions, "time", clock)
+    monkeypatch.setattr(sessions.threading, "Timer", clock.timer)
+    return clock
 
 
 @pytest.fixture
@@ -75,22 +106,31 @@ def test_removing_a_photo_drops_its_report(report):
     assert not session.choose_face(1)
 
 
-def test_sessions_are_forgotten_when_left_idle():
-    store, gone = SessionStore(idle_seconds=0.05), []
+def test_sessions_are_forgotten_when_left_idle(clock):
+    store, gone = SessionStore(idle_seconds=30), []
     store.on_forget = gone.append
     first = store.create("a")
     assert store.create("a") is first
     store.create("b")
-    wait_until(lambda: len(store) == 0)  # nobody comes after them
-    assert gone == ["a", "b"]
+    clock.set(29)
+    assert (len(store), gone) == (2, [])
+    clock.set(30)  # nobody comes after them
+    assert (len(store), gone) == (0, ["a", "b"])
+    assert clock.timers == []
 
 
-def test_who_comes_back_in_time_is_remembered():
-    store = SessionStore(idle_seconds=0.3)
+def test_who_comes_back_in_time_is_remembered(clock):
+    store = SessionStore(idle_seconds=30)
     first = store.create("a")
     store.create("b")
-    wait_until(lambda: store.get("a") is first and "b" not in store)
+    clock.set(20)
     assert store.get("a") is first
+    clock.set(30)
+    assert "b" not in store
+    assert "a" in store
+    assert [at for at, _ in clock.timers] == [50]
+    clock.set(50)
+    assert "a" not in store
 
 
 def test_only_a_picture_makes_a_session():
