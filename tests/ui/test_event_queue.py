@@ -152,7 +152,8 @@ def test_events_of_one_visitor_run_one_after_the_other(busy_page):
             one, other = Visitor(client), Visitor(client)
             for _ in range(3):
                 await one.join(work, "hello")
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
+            await asyncio.sleep(0.3)  # in which a second one would begin
             alone = busy_page.most[0]
             await other.join(work, "hello")
             await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 2)
@@ -321,11 +322,10 @@ def test_a_stream_whose_answers_nobody_fetches_ends(busy_page, monkeypatch):
         async with await client_of(busy_page) as client:
             stream, one = await page_function(client, "camera", "stream"), Visitor(client)
             event_id = await one.join(stream, None)
-            for _ in range(20):
-                body = {"data": [None], "fn_index": stream.number, "session_hash": one.session_hash}
-                answer = await client.post(f"gradio_api/stream/{event_id}", json={**body, "event_id": event_id})
-                await asyncio.sleep(0.05)
-            assert answer.status_code == 404
+            body = {"data": [None], "fn_index": stream.number, "session_hash": one.session_hash, "event_id": event_id}
+            async with asyncio.timeout(60):
+                while (await client.post(f"gradio_api/stream/{event_id}", json=body)).status_code != 404:
+                    await asyncio.sleep(0.05)
             assert one.session_hash not in busy_page._queue.pending_messages_per_session
 
     asyncio.run(scenario())
