@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve t
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 OTHER_NAME = "faces.example.org"  # a name of this computer that no browser takes for safe
+ANSWER_SECONDS = 30.0  # that a test waits for an answer of a page: other work may share its computer
+HANG_SECONDS = 240.0  # after which a program or a part of it hangs
 
 
 SECONDS = {"slow": 8.0, "browser": 3.0}  # that a test with the marker takes on average; 0.3 without
@@ -86,7 +88,7 @@ def served(*arguments: str, **variables: str):
             yield _url_when_ready(log, process), temp, process
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(HANG_SECONDS)
 
 
 def free_port() -> int:
@@ -98,9 +100,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _url_when_ready(log: Path, process: subprocess.Popen, seconds: float = 90) -> str:
+def _url_when_ready(log: Path, process: subprocess.Popen) -> str:
     start = time.monotonic()
-    while time.monotonic() - start < seconds:
+    while time.monotonic() - start < HANG_SECONDS:
         text = log.read_text()
         if "The page is ready: " in text:
             return text.split("The page is ready: ")[1].split()[0]
@@ -120,7 +122,7 @@ def page_server():
         yield url, temp, process
         upload_unread(url)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(HANG_SECONDS) == 0
         assert list(temp.glob("infant-fer-*")) == []
 
 
@@ -128,9 +130,8 @@ def upload_unread(url: str) -> None:
     """Upload a file that no event reads."""
     import httpx
 
-    sent = httpx.post(
-        f"{url}gradio_api/upload", files={"files": ("photo.jpg", b"a photo nobody reads")}, trust_env=False
-    )
+    files = {"files": ("photo.jpg", b"a photo nobody reads")}
+    sent = httpx.post(f"{url}gradio_api/upload", files=files, trust_env=False, timeout=ANSWER_SECONDS)
     assert Path(sent.json()[0]).is_file()
 
 

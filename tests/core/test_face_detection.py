@@ -25,7 +25,7 @@ from infant_fer.face_search import (
     variation,
 )
 from infant_fer.images import load_image
-from tests.conftest import EXAMPLES, ROOT
+from tests.conftest import EXAMPLES, HANG_SECONDS, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def test_a_small_find_inside_a_known_face_is_no_other_face(finder, monkeypatch):
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS
     )
 
 
@@ -321,7 +321,7 @@ def test_a_loaded_analyzer_answers_in_a_forked_process():
         "label = analyzer.explain(analyzer.analyze(sys.argv[1]), settings=few).faces[0].prediction.label\n"
         "child = os.fork()\n"
         "if not child:\n"
-        "    signal.alarm(40)\n"
+        f"    signal.alarm({HANG_SECONDS:.0f} // 2)\n"
         "    report = analyzer.explain(analyzer.analyze(sys.argv[1]), settings=few)\n"
         "    os._exit(0 if report.faces[0].prediction.label == label else 1)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(analyzer.analyze(sys.argv[1]).faces))\n",

@@ -17,7 +17,7 @@ from infant_fer.ui import event_queue
 from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
 from infant_fer.ui.uploads import UNREAD_SECONDS, delete_unread
-from tests.conftest import free_port
+from tests.conftest import ANSWER_SECONDS, free_port
 from tests.ui.test_sessions import wait_until
 
 FRAME = data_url(np.zeros((8, 8, 3), np.uint8), 80)
@@ -34,13 +34,13 @@ def page():
 
 def ask(url: str, session_hash: str = "visitor") -> str:
     body = {"data": ["hello"], "session_hash": session_hash}
-    return httpx.post(f"{url}gradio_api/call/analyze", json=body).json()["event_id"]
+    return httpx.post(f"{url}gradio_api/call/analyze", json=body, timeout=ANSWER_SECONDS).json()["event_id"]
 
 
 def fetch(url: str, event_id: str) -> str:
     """Return the server's events up to the answer; a queue that is dead sends heartbeats only."""
-    text, end = "", time.monotonic() + 30
-    with httpx.stream("GET", f"{url}gradio_api/call/analyze/{event_id}", timeout=20) as events:
+    text, end = "", time.monotonic() + ANSWER_SECONDS
+    with httpx.stream("GET", f"{url}gradio_api/call/analyze/{event_id}", timeout=ANSWER_SECONDS) as events:
         for piece in events.iter_text():
             text += piece
             if "event: complete" in text or time.monotonic() > end:
@@ -107,7 +107,7 @@ def test_a_message_to_a_forgotten_visitor_is_no_fault(page):
 def test_a_full_queue_says_when_to_come_back(page, monkeypatch, limit):
     monkeypatch.setattr(event_queue, limit, 0)
     url = launch(page, port=free_port(), block=False)
-    answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]})
+    answer = httpx.post(f"{url}gradio_api/call/analyze", json={"data": ["hello"]}, timeout=ANSWER_SECONDS)
     assert answer.status_code == 503
     assert "try again in 5 seconds" in answer.text
 
@@ -142,7 +142,7 @@ def busy_page():
 
 async def client_of(page: GuardedBlocks) -> httpx.AsyncClient:
     url = await asyncio.to_thread(launch, page, port=free_port(), block=False)
-    return httpx.AsyncClient(base_url=url, timeout=30)
+    return httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS)
 
 
 def test_events_of_one_visitor_run_one_after_the_other(busy_page):

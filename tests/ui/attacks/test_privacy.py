@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import infant_fer
-from tests.conftest import EXAMPLES
+from tests.conftest import ANSWER_SECONDS, EXAMPLES
 
 SECRET = "52 30 12.5 N at the blue house"
 
@@ -40,12 +40,12 @@ def with_gps(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-def call(url: str, photo: dict, seconds: float = 30) -> str:
+def call(url: str, photo: dict) -> str:
     """Send a raw payload to /analyze as a stranger would; gives the server's event stream as text."""
-    started = httpx.post(f"{url}gradio_api/call/analyze", json={"data": [photo, None]}, timeout=seconds)
+    started = httpx.post(f"{url}gradio_api/call/analyze", json={"data": [photo, None]}, timeout=ANSWER_SECONDS)
     if started.status_code != 200:
         return started.text
-    return httpx.get(f"{url}gradio_api/call/analyze/{started.json()['event_id']}", timeout=seconds).text
+    return httpx.get(f"{url}gradio_api/call/analyze/{started.json()['event_id']}", timeout=ANSWER_SECONDS).text
 
 
 def test_the_endpoint_needs_a_photo_only_and_answers_with_the_report(client, page_server, tmp_path):
@@ -131,11 +131,10 @@ def test_a_data_url_is_as_good_as_a_file(page_server):
 
 def test_uploads_are_never_served(page_server):
     url = page_server[0]
-    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.jpg", (EXAMPLES / "smile.jpg").read_bytes())})
-    path = sent.json()[0]
+    path = str(upload(url, (EXAMPLES / "smile.jpg").read_bytes()))
     assert Path(path).is_file()
     for address in (f"gradio_api/file={path}", f"file={path}", f"gradio_api/file/{path}"):
-        answer = httpx.get(url + address)
+        answer = httpx.get(url + address, timeout=ANSWER_SECONDS)
         assert answer.status_code in (403, 404)
         assert answer.content[:2] != b"\xff\xd8"
     Path(path).unlink()
@@ -144,7 +143,7 @@ def test_uploads_are_never_served(page_server):
 
 
 def upload(url: str, content: bytes) -> Path:
-    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)})
+    sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("photo.jpg", content)}, timeout=ANSWER_SECONDS)
     return Path(sent.json()[0])
 
 
@@ -197,11 +196,11 @@ def test_uploads_that_are_read_while_they_are_counted_are_no_fault(tmp_path, mon
 
 def test_headers_and_switches(page_server):
     url = page_server[0]
-    answer = httpx.get(url)
+    answer = httpx.get(url, timeout=ANSWER_SECONDS)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"].endswith("no-store")
-    config = httpx.get(f"{url}config").json()
+    config = httpx.get(f"{url}config", timeout=ANSWER_SECONDS).json()
     assert config["analytics_enabled"] is False
     assert config["enable_queue"] is True
     assert not config.get("run_history")
@@ -212,12 +211,12 @@ def test_headers_and_switches(page_server):
         "gradio_api/deep_link",
         "gradio_api/proxy=http://127.0.0.1:9/",
     ):
-        assert httpx.get(url + address).status_code in (403, 404), address
+        assert httpx.get(url + address, timeout=ANSWER_SECONDS).status_code in (403, 404), address
 
 
 def test_config_and_api_schema_show_no_path_of_the_server(page_server):
     for address in ("config", "gradio_api/info"):
-        answer = httpx.get(page_server[0] + address)
+        answer = httpx.get(page_server[0] + address, timeout=ANSWER_SECONDS)
         assert answer.status_code == 200
         assert "infant-fer-small" in answer.text
         assert str(EXAMPLES.parent) not in answer.text
