@@ -13,14 +13,14 @@ import pytest
 from benchmarks.attacks import attack, fuzz, fuzz_requests
 from benchmarks.visitors import Visitor, page_function
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD
-from tests.conftest import EXAMPLES, ROOT
+from tests.conftest import ANSWER_SECONDS, EXAMPLES, HANG_SECONDS, ROOT
 
 pytestmark = pytest.mark.slow
 PHOTO = (EXAMPLES / "smile.jpg").read_bytes()
 
-# The page as app.py serves it, but that what is left goes after seconds instead of minutes, and that it can neither connect
-# to another computer nor look one up. For each line of input it says in JSON what it keeps, and what it tried to reach; the
-# number in it is the age in seconds at which an upload that nobody reads goes.
+# The page as app.py serves it, but that it can neither connect to another computer nor look one up. For each line of input
+# it says in JSON what it keeps, and what it tried to reach; the numbers in it are the ages in seconds at which an upload that
+# nobody reads goes, and at which an answer that nobody fetches and an idle session do.
 WATCHED = textwrap.dedent(
     """
     import ipaddress, socket
@@ -50,10 +50,9 @@ WATCHED = textwrap.dedent(
         from infant_fer.ui.compute import SharedAnalyzer
         from infant_fer.ui.server import launch
         from infant_fer.ui.sessions import SessionStore
-        event_queue.UNFETCHED_SECONDS = 2
         stores = []
         def store():
-            stores.append(SessionStore(idle_seconds=2))
+            stores.append(SessionStore())
             return stores[-1]
         page_module.SessionStore = store
         registry = CheckpointRegistry(available_checkpoints(), analyzer_class=SharedAnalyzer)
@@ -61,7 +60,11 @@ WATCHED = textwrap.dedent(
         launch(page, port=None, block=False)
         queue = page._queue
         for line in sys.stdin:
-            uploads.UNREAD_SECONDS = float(line)
+            uploads.UNREAD_SECONDS, seconds = map(float, line.split())
+            event_queue.UNFETCHED_SECONDS = seconds
+            for each in stores:
+                each._idle_seconds = seconds
+                each._forget_idle()
             print("STATE", json.dumps({
                 "bytes of uploads": uploads.stored_bytes(Path(folder)),
                 "sessions": sum(map(len, stores)),
@@ -94,8 +97,8 @@ def watched(tmp_path_factory):
         )
     url = next(line for line in process.stdout if "The page is ready" in line).split()[-1]
 
-    def state(unread_seconds: float = 600.0) -> dict:
-        process.stdin.write(f"{unread_seconds}\n")
+    def state(unread_seconds: float = 600.0, idle_seconds: float = 600.0) -> dict:
+        process.stdin.write(f"{unread_seconds} {idle_seconds}\n")
         process.stdin.flush()
         return json.loads(next(line for line in process.stdout if line.startswith("STATE"))[6:])
 
@@ -103,7 +106,7 @@ def watched(tmp_path_factory):
         yield url, state, log
     finally:
         process.stdin.close()
-        process.wait(30)
+        process.wait(HANG_SECONDS)
 
 
 def left(state: dict) -> dict:
@@ -111,19 +114,23 @@ def left(state: dict) -> dict:
 
 
 def wait_until_nothing_is_left(state) -> dict:
-    """Wait until all is forgotten; uploads nobody reads may go as soon as no event is left that could read them."""
-    end, now = time.monotonic() + 60, state()
+    """Wait until all is forgotten, once all visitors are gone; an upload may go as soon as no event is left that could read it."""
+    end, now = time.monotonic() + HANG_SECONDS, state()
     while left(now) and time.monotonic() < end:
         time.sleep(0.2)
-        now = state(1.0 if not now["waiting"] and not now["running"] else 600.0)
+        now = state(1.0 if not now["waiting"] and not now["running"] else 600.0, idle_seconds=2.0)
     assert left(now) == {}
     return state()
 
 
 def seconds_to_answer(url: str) -> float:
-    began = time.monotonic()
-    assert httpx.get(url, trust_env=False).status_code == 200
-    return time.monotonic() - began
+    """Return the least of five times, about 0.1 s on a computer with nothing else to do."""
+    times = []
+    for _ in range(5):
+        began = time.monotonic()
+        assert httpx.get(url, trust_env=False, timeout=ANSWER_SECONDS).status_code == 200
+        times.append(time.monotonic() - began)
+    return min(times)
 
 
 async def visit(url: str, visitors: int = 8) -> None:
@@ -143,10 +150,10 @@ async def visit(url: str, visitors: int = 8) -> None:
 def test_after_all_attacks_the_page_is_as_before(watched):
     url, state, log = watched
     asyncio.run(visit(url))
-    before = wait_until_nothing_is_left(state)
+    before, seconds_before = wait_until_nothing_is_left(state), seconds_to_answer(url)
     asyncio.run(attack(url, PHOTO))
     after = wait_until_nothing_is_left(state)
-    assert min(seconds_to_answer(url) for _ in range(5)) < 1  # 0.1 s on a computer with nothing else to do
+    assert seconds_to_answer(url) < 10 * seconds_before
     end = time.monotonic() + 30
     while after["memory"] > 1.2 * before["memory"]:  # free memory goes back to the system after some seconds
         assert time.monotonic() < end, (before["memory"], after["memory"])
