@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +93,18 @@ def served(*arguments: str, **variables: str):
 
 def free_port() -> int:
     """Return a port of this computer that nothing serves."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different ports of this computer that nothing serves."""
     import socket
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with ExitStack() as held:  # one that is let go may be chosen again
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _url_when_ready(log: Path, process: subprocess.Popen) -> str:

@@ -14,7 +14,7 @@ from infant_fer.images import Photo
 from infant_fer.report import Report
 from infant_fer.video import __main__ as sessions_command
 from infant_fer.workers import Job, cluster, spread
-from tests.conftest import free_port
+from tests.conftest import free_ports
 from tests.video.test_sessions import files_in, read_here, session_clips
 
 pytestmark = pytest.mark.slow
@@ -47,31 +47,32 @@ class Load:
         return Reader(self.log)
 
 
-def agent_ports() -> dict[str, int]:
-    """Return free ports of a node's agents: it need not wait for them to choose some, which it does for 30 s at most."""
+def agent_ports(nodes: int) -> list[dict[str, int]]:
+    """Return free ports of each node's agents: it need not wait for them to choose some, which it does for 30 s at most."""
     names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
-    return {name: free_port() for name in names}
+    ports = iter(free_ports(nodes * len(names)))
+    return [{name: next(ports) for name in names} for _ in range(nodes)]
 
 
 @pytest.fixture(scope="module")
 def nodes():
-    """Yield a cluster of two nodes of one CPU each, and the second node."""
+    """Yield a cluster of two nodes of one CPU each, the second node, and the ports of a third one's agents."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     for name in ("raylet_start_wait_time_s", "worker_register_timeout_seconds"):
         os.environ[f"RAY_{name}"] = "180"  # a busy computer starts nodes slowly
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 1, "include_dashboard": False, **agent_ports()}
-    started = Cluster(initialize_head=True, head_node_args=head)
-    second = started.add_node(num_cpus=1, **agent_ports())
-    yield started, second
+    first, of_second, of_third = agent_ports(3)
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **first})
+    second = started.add_node(num_cpus=1, **of_second)
+    yield started, second, of_third
     started.shutdown()
 
 
 @needs_ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_node_that_dies_costs_nothing_and_at_most_what_it_had_in_hand(nodes, tmp_path, monkeypatch, capsys):
-    started, second = nodes
+    started, second, _ = nodes
     files = [PhotoFile(tmp_path / f"{number}.jpg", f"{number}.jpg") for number in range(COUNT)]
     logs = {name: tmp_path / f"{name}.log" for name in ("one", "ray")}
 
@@ -107,8 +108,8 @@ def test_a_node_that_dies_costs_nothing_and_at_most_what_it_had_in_hand(nodes, t
 def test_sessions_on_a_cluster_are_those_of_one_process_when_a_node_dies(
     nodes, analyzer, tmp_path, monkeypatch, capsys
 ):
-    started, _ = nodes
-    other = started.add_node(num_cpus=1, **agent_ports())
+    started, _, ports = nodes
+    other = started.add_node(num_cpus=1, **ports)
     clips, spread_items, killed = session_clips(tmp_path / "clips"), sessions_command.spread, []
 
     def spread_and_kill(*arguments):
@@ -128,7 +129,7 @@ def test_sessions_on_a_cluster_are_those_of_one_process_when_a_node_dies(
 
 @needs_ray
 def test_what_an_actor_raises_is_raised_here(nodes):
-    started, _ = nodes
+    started, *_ = nodes
     with pytest.raises(ImageError, match="nothing to load"):
         list(spread(Job(refuse, add, add), [1, 2], cluster=started.address))
 
