@@ -11,18 +11,23 @@ from tests.ui.browser import IN_BROWSER, count_listed, upload, wait_for_map, wai
 
 pytestmark = IN_BROWSER
 
-# Hold back what ends a stream of answers, as a busy browser may, until `release` is called; then `release` is gone.
+# Count the streams of answers that are open. While `holding`, hold back what ends one, as a busy browser may, until `release`
+# is called; then `release` is gone.
 HOLD_ENDS = """
 () => {
     const send = window.fetch;
+    window.open_streams = 0;
     window.fetch = async (address, options) => {
         const response = await send(address, options);
         if (!String(address?.url || address).includes("/queue/data")) return response;
+        open_streams += 1;
         const late = new TransformStream({
             async transform(chunk, controller) {
                 for (const event of new TextDecoder().decode(chunk).split(/(?<=\\n\\n)/)) {
-                    if (window.holding && event.includes("close_stream"))
+                    const ends = event.includes("close_stream");
+                    if (window.holding && ends)
                         await new Promise((resolve) => { window.release = () => { delete window.release; resolve(); }; });
+                    if (ends) open_streams -= 1;
                     controller.enqueue(new TextEncoder().encode(event));
                 }
             },
@@ -44,11 +49,10 @@ def test_an_event_that_begins_while_the_stream_of_answers_ends_is_answered(visit
     wait_until_listed(page)
     page.click("#settings button")
     page.focus("#samples input[type=range]")
-    page.evaluate("() => { window.holding = true; }")
+    page.wait_for_function("() => open_streams === 0 && (window.holding = true)")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => window.release")
-    legend = page.inner_text("#legend")
-    assert "55 of 55 samples" in legend
+    page.wait_for_function("() => document.querySelector('#legend').innerText.includes('55 of 55 samples')")
     with page.expect_response(lambda each: "/queue/join" in each.url and each.request.post_data_json["data"]):
         page.keyboard.press("ArrowRight")
     page.evaluate("() => { window.holding = false; release(); }")
