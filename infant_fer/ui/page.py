@@ -77,6 +77,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
             with gr.Tab(t("About"), id="about"):
                 further = () if with_lab else (NO_LAB,)
                 build_about_tab(registry, photo_tab.settings.checkpoint, photo_tab.checkpoint_loaded, further)
+        photo_tab.wire_clearing()
         _add_endpoints(page, registry)
         _forget_with(page, (sessions, lab_sessions))
     registry.while_loading = page.apart

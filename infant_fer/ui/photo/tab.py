@@ -31,6 +31,7 @@ from infant_fer.ui.photo.view import (
     CLEAR_JS,
     DRAW_JS,
     ENDED_JS,
+    FAIL_JS,
     FAILED_JS,
     GOOD_JS,
     HIDE,
@@ -53,13 +54,15 @@ CHOOSES_FACE = {"concurrency_id": "face", "concurrency_limit": PHOTO_PLACES}
 class PhotoTab:
     """What other tabs need of the Photo tab.
 
-    `outputs` are the components that a new photo changes; `explain_after` has it explained after an event;
+    `outputs` are the components that a new photo changes; `explain_after` has it explained after an event, and
+    `wire_clearing`, which is called after that of all tabs, lets what clears the page end all these maps;
     `checkpoint_loaded` is the event that has loaded another checkpoint; `starts` are the events that have read a photo,
     `explained` those that have drawn a map; `clear_tray` forgets what was read so far.
     """
 
     outputs: list
     explain_after: Callable[[Dependency], Dependency]
+    wire_clearing: Callable[[], None]
     settings: Settings
     checkpoint_loaded: Dependency
     starts: list[Dependency]
@@ -173,25 +176,38 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     outputs = [inputs.photo, *results.of_face]
     loaded, starts = _wire_starts(events, inputs, results, settings, outputs)
 
+    maps: list[Dependency] = []
+
+    def draws_map(event: Dependency) -> Dependency:
+        event.failure(None, None, [results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
+        maps.append(event)
+        return event
+
     def explain_after(start: Dependency) -> Dependency:
         start.then(None, None, None, js=ENDED_JS, trigger_mode="multiple", **QUIET)
-        return start.success(**explain)
+        return draws_map(start.success(**explain))
 
-    explaining = [explain_after(start) for start in (loaded, *starts)]
+    for start in (loaded, *starts):
+        explain_after(start)
     stop = {"fn": events.stop, "inputs": None, "outputs": [results.cancel], "queue": False, **QUIET}
-    changed = (settings.target, settings.method, settings.samples, settings.noise)
-    explaining += [setting.input(**stop, trigger_mode="always_last").success(**explain) for setting in changed]
-    explaining += [slider.release(**explain) for slider in (settings.samples, settings.noise)]
-    explaining.append(settings.seed.submit(**explain))
+    for setting in (settings.target, settings.method, settings.samples, settings.noise):
+        draws_map(setting.input(**stop, trigger_mode="always_last").success(**explain))
+    for slider in (settings.samples, settings.noise):
+        draws_map(slider.release(**explain))
+    draws_map(settings.seed.submit(**explain))
 
-    for drawing in explaining:
-        drawing.failure(None, None, [results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
+    def wire_clearing() -> None:
+        """A step of a map that is on its way would bring the older answer back: every map ends with it."""
+        clears = {"cancels": maps, "queue": False, **QUIET}
+        results.fail.click(None, None, outputs, js=FAILED_JS, **clears)
+        # The input event tells the server that the photo is gone.
+        inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, **clears)
+
+    for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
+        start.failure(None, None, None, js=FAIL_JS, **QUIET)  # Gradio ends no other events from here
     # The drawing ends by itself at its next step: an event that Gradio cancels may end as an error in the browser.
     results.cancel.click(**stop)
-    results.fail.click(None, None, outputs, js=FAILED_JS, cancels=explaining, queue=False, **QUIET)
     settings.lost.click(None, [settings.good], [settings.checkpoint], js=GOOD_JS, queue=False, **QUIET)
-    # The input event tells the server that the photo is gone.
-    inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, cancels=explaining, queue=False, **QUIET)
     strength = settings.strength.input, settings.strength.release  # keys send no release
     for event in (settings.overlay.input, settings.map_view.input, *strength, settings.close_up.input):
         pictures = [results.landmarks, results.saliency, results.overlay_words]
@@ -200,7 +216,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         saved = button.click(events.save(kind), [results.note], [results.payload], **QUIET)
         saved.success(None, [results.payload], None, js=SAVE_JS, api_visibility="private")
     read = [starts[0], *starts[3:]]  # the others choose another face
-    return PhotoTab(outputs, explain_after, settings, loaded, read, explaining, results.clear_tray)
+    return PhotoTab(outputs, explain_after, wire_clearing, settings, loaded, read, [*maps], results.clear_tray)
 
 
 def _wire_starts(
@@ -227,7 +243,5 @@ def _wire_starts(
     starts += [
         button.click(events.example(path), how, outputs, **reading, **every) for path, button in inputs.examples.items()
     ]
-    for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
-        start.failure(None, None, outputs, js=FAILED_JS, **QUIET)
     loaded.failure(None, [settings.good], [settings.checkpoint], js=GOOD_JS, **QUIET)
     return loaded, starts

@@ -25,6 +25,7 @@ from infant_fer.ui.sessions import Session
 WAITING = "Choose a photo, take one with the camera, or try an example."
 # What the browser does at once when a photo is removed, and when it gets no answer; values as of `face_values`.
 CLEAR_JS = "() => window.infantFer.cleared()"
+FAIL_JS = "() => { document.querySelector('#photo-fail').click(); }"
 FAILED_JS = "() => window.infantFer.failed()"
 ENDED_JS = "() => window.infantFer.ended()"
 GOOD_JS = "(good) => good"
