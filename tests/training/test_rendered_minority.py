@@ -63,5 +63,5 @@ def test_renders_go_with_aligned_crops_and_without_folds():
     config = ExperimentConfig(data=DataConfig("x"), base="b", output=None)
     assert balanced(config, "synthetic:Disgusted").rendered == "disgust"
     for other in (replace(config, folds=FoldsConfig(5)), replace(config, data=DataConfig("x", crops="whole"))):
-        with pytest.raises(DatasetError, match="leave out"):
+        with pytest.raises(DatasetError, match="add --crops aligned"):
             balanced(other, "synthetic:disgust")

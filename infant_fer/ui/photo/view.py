@@ -113,7 +113,7 @@ def face_values(session: Session) -> list:
     return [
         landmarks_picture(session),
         plain,
-        answer(session, report, session.face_number),
+        answer(session.fault, report, session.face_number, session.language),
         "",
         choice,
         SHOW if numbers else HIDE,
@@ -130,6 +130,7 @@ def explained(
     map of an older photo may have reached the browser after it.
     """
     key = checkpoint, settings
+    fault = session.fault  # of what is explained: a newer photo may have another
     begun = session.begin_map(key)
     if begun is None:
         yield [*unexplained(session), HIDE]
@@ -145,20 +146,20 @@ def explained(
             return
         done = HIDE if explanation.complete else SHOW
         legend = str(shares_html(step.face(number), session.language))
-        yield [map_picture(session, step), answer(session, step, number), legend, done]
+        yield [map_picture(session, step), answer(fault, step, number, session.language), legend, done]
 
 
 def unexplained(session: Session) -> list:
     """Return values for map, answer and legend where no face is to be explained; skips where what the page shows stands."""
     report = session.report
     stands = not session.fault if report is None else bool(report.faces)
-    return [gr.skip()] * 3 if stands else [None, answer(session, report), ""]
+    return [gr.skip()] * 3 if stands else [None, answer(session.fault, report, 1, session.language), ""]
 
 
-def answer(session: Session, report: Report | None, number: int = 1) -> str:
-    """Return the answer to a face of a report as HTML, below what went wrong; without a report only that."""
-    words = "" if report is None else str(answer_html(report, number, session.language))
-    return "<hr>".join(each for each in (session.fault, words) if each)
+def answer(fault: str, report: Report | None, number: int, language: str) -> str:
+    """Return the answer to a face of a report as HTML, below the HTML of what went wrong; without a report only that."""
+    words = "" if report is None else str(answer_html(report, number, language))
+    return "<hr>".join(each for each in (fault, words) if each)
 
 
 def shown(session: Session, report: Report | None = None) -> Report:

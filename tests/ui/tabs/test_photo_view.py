@@ -125,6 +125,22 @@ def test_what_an_older_map_says_last_does_not_stay_where_no_face_is_explained(re
     assert "Positive" not in page[1]
 
 
+def test_a_step_of_an_older_map_does_not_say_what_is_wrong_with_a_newer_photo(registry, monkeypatch):
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    update = session.update_map
+
+    def update_while_a_photo_fails(*values) -> bool:
+        newest = update(*values)
+        read_photo(registry, session, ImageError(UNREADABLE), "any")
+        return newest
+
+    monkeypatch.setattr(session, "update_map", update_while_a_photo_fails)
+    _, words, *_ = next(explained(registry, session, "any", FEW))
+    assert "Positive" in words
+    assert UNREADABLE not in words
+
+
 def test_an_explanation_follows_every_reading_even_of_what_cannot_be_read():
     page = build_page(CheckpointRegistry(available_checkpoints([])), SessionStore(), [])
     [reading] = [each for each in page.fns.values() if getattr(each.fn, "__name__", "") == "upload"]
