@@ -1,5 +1,7 @@
 """Fixtures of the tests in a real browser with a fake camera."""
 
+from contextlib import suppress
+
 import pytest
 
 from tests.conftest import OTHER_NAME
@@ -43,8 +45,12 @@ def visit(context, page_server):
         page.set_default_timeout(60 * SECONDS)
         page.requested = []
         page.faults = []
+        page.events = []
         page.on("request", lambda request: page.requested.append(request.url))
         page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("console", lambda message: page.events.append(f"console: {message.text}"))
+        page.on("requestfailed", lambda request: page.events.append(f"failed: {request.url} {request.failure}"))
+        page.on("framenavigated", lambda frame: page.events.append(f"opened: {frame.url}"))
         page.goto(address)
         page.wait_for_selector("#photo input[type=file]", state="attached")
         return page
@@ -52,4 +58,12 @@ def visit(context, page_server):
     yield go
     context.set_offline(False)
     for page in opened:
+        print_state(page)
         page.close()
+
+
+def print_state(page) -> None:
+    """Print what a page showed last and what happened to it, which pytest shows of a test that failed."""
+    print(*page.faults, *page.events[-20:], page.requested[-10:], sep="\n")
+    with suppress(Exception):  # a page that has crashed
+        print(page.locator("body").inner_text(timeout=5 * SECONDS))

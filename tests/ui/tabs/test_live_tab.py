@@ -82,6 +82,13 @@ def test_the_camera_starts_however_late_its_tab_and_the_permission_come(visit):
 
 def test_frames_of_the_camera_and_of_a_clip_enter_the_list(visit, tmp_path):
     page = visit()
+    cry = placed([(portrait("cry"), 40, 20)])
+    (tmp_path / "clip.webm").write_bytes(encoded([cry] * 10, "webm", "libvpx-vp9", options={"deadline": "realtime"}))
+    open_tab(page, "Clip")
+    page.set_input_files("#clip-file input[type=file]", tmp_path / "clip.webm")
+    page.click("#clip-explain")
+    page.wait_for_selector("#answer >> text=Negative expression")
+    page.wait_for_selector("#tray .card", state="attached")
     smile = base64.b64encode((EXAMPLES / "smile.jpg").read_bytes()).decode()
     page.evaluate(CAMERA_SHOWS, f"data:image/jpeg;base64,{smile}")
     open_tab(page, "Live")
@@ -89,18 +96,11 @@ def test_frames_of_the_camera_and_of_a_clip_enter_the_list(visit, tmp_path):
     page.wait_for_selector("#live-reading >> text=Positive expression")
     page.click("#freeze")
     page.wait_for_selector("#answer >> text=Positive expression")
-    page.wait_for_selector("#tray .card", state="attached")
-    cry = placed([(portrait("cry"), 40, 20)])
-    (tmp_path / "clip.webm").write_bytes(encoded([cry] * 10, "webm", "libvpx-vp9", options={"deadline": "realtime"}))
-    open_tab(page, "Clip")
-    page.set_input_files("#clip-file input[type=file]", tmp_path / "clip.webm")
-    page.click("#clip-explain")
-    page.wait_for_selector("#answer >> text=Negative expression")
     page.wait_for_function("() => document.querySelectorAll('#tray .card').length === 2")
     words = page.locator("#tray .card").all_inner_texts()  # the newest first
-    assert [each.split()[0] for each in words] == ["Negative", "Positive"]
+    assert [each.split()[0] for each in words] == ["Positive", "Negative"]
     page.locator("#tray .card-open").last.click()  # there is no file of it: its answer is opened in the list
-    page.wait_for_selector("#several-detail >> text=Positive expression")
+    page.wait_for_selector("#several-detail >> text=Negative expression")
 
 
 def wait_for_frames(page, count: int) -> None:
