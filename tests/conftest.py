@@ -100,7 +100,7 @@ def free_ports(count: int) -> list[int]:
     """Return different ports of this computer that nothing serves."""
     import socket
 
-    with ExitStack() as held:  # one that is let go may be chosen again
+    with ExitStack() as held:  # a released port may be chosen again
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))

@@ -35,7 +35,7 @@ from infant_fer.ui.several.readings import (
 from infant_fer.ui.style import page_file
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-# The events of each run in order: no report is listed twice, and the detail that was asked for last is shown.
+# The events of each run in order: no report is listed twice, and the newest detail is shown.
 LISTS, SHOWS_DETAIL = QUIET | {"concurrency_id": "several-list"}, QUIET | {"concurrency_id": "several-detail"}
 FULL = "The list is full: {count} photos. Save the table, clear the list, and go on."
 TITLES = {"csv": "Table (CSV)", "json": "Readings (JSON)", "html": "Report (HTML)"}
