@@ -60,6 +60,7 @@ def page_file(name: str) -> str:
 CSS = STYLE + page_file("page.css")
 SCRIPTS = (
     page_file("answer_stream.js")
+    + page_file("camera_frames.js")
     + page_file("page.js").replace("/*WORDS*/ {}", browser_words())
     + page_file("several.js")
 )

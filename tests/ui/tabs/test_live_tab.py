@@ -1,9 +1,10 @@
 """The Live tab in a real browser with a fake camera, and why there is none over plain HTTP."""
 
 import base64
+import signal
 
 from tests.conftest import EXAMPLES, OTHER_NAME
-from tests.ui.browser import IN_BROWSER, open_tab, picture
+from tests.ui.browser import IN_BROWSER, open_tab, picture, upload
 from tests.video.clips import encoded, placed, portrait
 
 pytestmark = IN_BROWSER
@@ -27,6 +28,13 @@ ASKS_FOR_LONG = """(() => {
         return real(wanted);
     };
 })()"""
+
+# Count the frames that Gradio hands to `fetch`.
+COUNTS_FRAMES = """() => {
+    const send = window.fetch;
+    window.frames = 0;
+    window.fetch = (address, options) => { window.frames += /\\/stream\\//.test(String(address)); return send(address, options); };
+}"""
 
 
 def test_live_camera_switch_and_freeze(visit):
@@ -78,6 +86,27 @@ def test_the_camera_starts_however_late_its_tab_and_the_permission_come(visit):
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=stopped)
     page.locator("#live-start").wait_for(state="hidden")
     assert page.evaluate("asked.length") == 1
+
+
+def test_frames_do_not_pile_up_before_a_busy_server(visit, page_server):
+    page, process = visit(), page_server[2]
+    page.evaluate(COUNTS_FRAMES)
+    under_way = set()
+    page.on("request", lambda request: under_way.add(request) if "/stream/" in request.url else None)
+    page.on("response", lambda response: under_way.discard(response.request))
+    open_tab(page, "Live")
+    page.click("#live-start")
+    page.wait_for_selector("#live-view img")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        page.wait_for_function("(before) => frames > before + 20", arg=page.evaluate("frames"))
+        unanswered = len(under_way)
+        open_tab(page, "Photo")
+        upload(page, EXAMPLES / "cry.jpg")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert unanswered == 2
+    page.wait_for_selector("#answer >> text=Negative expression")
 
 
 def test_frames_of_the_camera_and_of_a_clip_enter_the_list(visit, tmp_path):
