@@ -1,18 +1,19 @@
-"""Where does a checkpoint look for each class? The mean SmoothGrad map over several faces, in the frame all crops share."""
+"""Where does a checkpoint look for each class? The mean SmoothGrad map over several faces, whose eyes and mouths are brought together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from infant_fer.alignment import AlignedFace
+from infant_fer.alignment import AlignedFace, aligned_landmarks, similarity
 from infant_fer.classifier import AffectClassifier
 from infant_fer.evaluation.plots import png
 from infant_fer.explain.gradients import SmoothGrad
+from infant_fer.face import anchors
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import OUTLINES, PARTS, part_map, share_per_part
@@ -24,13 +25,35 @@ FINDING_SIZE = 288  # px; crops are enlarged to it for finding the mesh again
 
 @dataclass(frozen=True, eq=False)
 class MeanMap:
-    """One affect's mean map (S, S) over `n` faces, the mean mesh (478, 2) in crop pixels, and the share per face part."""
+    """One affect's mean map (S, S) over `n` faces, the mean mesh (478, 2) in crop pixels, and the share per face part.
+
+    Each map and mesh was moved so that eyes and mouth lie at their mean place, as in whole pictures they lie anywhere; what
+    was moved in from outside a crop counts as 0.
+    """
 
     affect: str
     values: np.ndarray
     landmarks_px: np.ndarray
     shares: dict[str, float]
     n: int
+
+    @classmethod
+    def of(
+        cls,
+        affect: str,
+        values: Sequence[np.ndarray],
+        meshes: Sequence[np.ndarray],
+        shares: Sequence[Mapping[str, float]],
+    ) -> MeanMap:
+        """Return the mean of N maps (S, S), each with its mesh (478, 2) in crop pixels and its share per face part."""
+        target = np.mean([anchors(mesh) for mesh in meshes], axis=0)
+        moved = [
+            cv2.warpAffine(each, similarity(anchors(mesh), target), each.shape)
+            for each, mesh in zip(values, meshes, strict=True)
+        ]
+        mesh = aligned_landmarks(np.stack(meshes), target).mean(axis=0)
+        mean_shares = {part: float(np.mean([each[part] for each in shares])) for part in PARTS}
+        return cls(affect, np.mean(moved, axis=0), mesh, mean_shares, len(moved))
 
 
 def mean_maps(
@@ -52,7 +75,8 @@ def mean_maps(
             if landmarks is not None:
                 found.append((_map(classifier, crops[index], affect, seed), landmarks))
         if found:
-            maps.append(_mean(affect, *zip(*found, strict=True)))
+            shares = [share_per_part(each, part_map(mesh, len(each))) for each, mesh in found]
+            maps.append(MeanMap.of(affect, *zip(*found, strict=True), shares))
     return maps
 
 
@@ -89,9 +113,3 @@ def _map(classifier: AffectClassifier, crop_rgb: np.ndarray, affect: str, seed: 
     aligned = AlignedFace(crop_rgb, np.eye(2, 3))
     score = classifier.score_of(affect, aligned)
     return SmoothGrad(SAMPLES, seed=seed).map(score, classifier.pixel_values(aligned)).values
-
-
-def _mean(affect: str, values: tuple[np.ndarray, ...], meshes: tuple[np.ndarray, ...]) -> MeanMap:
-    shares = [share_per_part(each, part_map(mesh, len(each))) for each, mesh in zip(values, meshes, strict=True)]
-    mean_shares = {part: float(np.mean([share[part] for share in shares])) for part in PARTS}
-    return MeanMap(affect, np.mean(values, axis=0), np.mean(meshes, axis=0), mean_shares, len(values))

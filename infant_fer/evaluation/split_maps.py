@@ -69,13 +69,12 @@ class SplitMaps:
         return [each for each in self.pictures if all(getattr(each, name) == value for name, value in wanted.items())]
 
     def mean_map(self, affect: str, method: str) -> MeanMap | None:
-        """Return the mean map of the pictures answered as `affect`, in the frame of all crops; None without any."""
+        """Return the mean map of the pictures answered as `affect`; None without any."""
         rows = self.rows(answer=affect)
         if not rows:
             return None
-        shares = {part: float(np.mean([each.shares[method][part] for each in rows])) for part in PARTS}
-        values = np.mean([each.values[method] for each in rows], axis=0)
-        return MeanMap(affect, values, np.mean([each.landmarks_px for each in rows], axis=0), shares, len(rows))
+        maps = [each.values[method] for each in rows]
+        return MeanMap.of(affect, maps, [each.landmarks_px for each in rows], [each.shares[method] for each in rows])
 
     def ratios(self, rows: Sequence[PictureMaps], method: str) -> dict[str, Mean]:
         """Return for each part how bright the map is there, 1 being the crop's mean, brightest first."""

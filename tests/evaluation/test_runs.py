@@ -18,6 +18,8 @@ from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints import hub
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.datasets import read_labeled_images
+from infant_fer.evaluation import mean_maps
+from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
@@ -28,6 +30,7 @@ from infant_fer.training.history import steps_of
 from infant_fer.training.rendered import RenderedFaces
 from tests.drawn_data import scene
 from tests.tiny_checkpoints import edit, save_tiny
+from tests.training.test_report import check_protocol
 from tests.training.test_trainer import ROOT, tiny_vit
 
 
@@ -97,6 +100,38 @@ def test_rivals_are_trained_alike_and_the_best_on_dev_is_kept(labelled, cache, m
     assert run["base"].startswith(best.removeprefix("random:"))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["best", "runs"]
     assert not (old / "whole" / "checkpoint-99").exists()  # else a later --resume would go on with an older run
+
+
+@pytest.mark.slow
+def test_the_thesis_s_protocol_on_a_folder_of_portraits(monkeypatch, tmp_path):
+    """Whole pictures, its split and classes, two bases: one report with the tables and figures that docs/studies.md names."""
+    mesh = np.random.default_rng(0).uniform(4, 28, (LANDMARK_COUNT, 2))
+    monkeypatch.setattr(mean_maps, "mesh_in_crop", lambda finder, crop: mesh)  # no face is in the drawn pictures
+    monkeypatch.setitem(bases.SHAPES, "other", tiny_vit)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "portraits").mkdir()
+    for number in range(150):
+        label = AFFECTS[(number >= 58) + (number >= 110)]
+        picture = cv2.resize(scene(label, number), (48, 64))
+        cv2.imwrite(str(tmp_path / "portraits" / f"{number:03}_{label}.png"), picture)
+    words = [
+        "--recipe",
+        "thesis",
+        "--data",
+        "portraits",
+        "--split",
+        "thesis-classes",
+        "--size",
+        32,
+        "--output",
+        "thesis",
+    ]
+    assert call(monkeypatch, train_script, *words, "--compare", "random:tiny", "random:other") == 0
+    run = json.loads((tmp_path / "thesis" / "metrics.json").read_text())["run"]
+    assert list(run["counts"]) == ["train", "dev", "test"]
+    assert [list(run["counts"][split].values()) for split in run["counts"]] == [[37, 34, 29], [10, 10, 5], [11, 8, 6]]
+    assert [run["settings"][name] for name in ("epochs", "keep", "batch")] == [5, "last", 32]
+    check_protocol((tmp_path / "thesis" / "report.html").read_text())
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.evaluate import main
 from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_sentence, read_maps, with_maps, write_maps
+from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.split_maps import PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
 from infant_fer.labels import AFFECTS
@@ -30,8 +31,9 @@ def row(infant: str, truth: str, answer: str, deletion: float, leading: str) -> 
     ratios = {part: 3.0 if part == leading else 1.0 for part in PARTS}
     tested = Faithfulness(answer, curve(deletion), curve(0.8), curve(0.5), curve(0.3), "neighbours")
     values = np.full((8, 8), deletion, np.float32)
+    mesh = np.random.default_rng(0).uniform(1, 7, (478, 2))
     return PictureMaps(
-        0, infant, truth, answer, np.zeros((478, 2)), {"gradcam": values}, {"gradcam": dict.fromkeys(PARTS, 1 / 8)},
+        0, infant, truth, answer, mesh, {"gradcam": values}, {"gradcam": dict.fromkeys(PARTS, 1 / 8)},
         {"gradcam": ratios}, {"gradcam": tested},
     )  # fmt: skip
 
@@ -44,6 +46,25 @@ def maps_by_hand() -> SplitMaps:
         row("c", "positive", "positive", 0.6, "mouth"),
     ]
     return SplitMaps(tuple(rows), ("gradcam",), 50, 1, {"rollout": "No attention."})
+
+
+def test_maps_are_averaged_where_the_parts_of_the_faces_are():
+    """In whole pictures each face lies, and is turned and enlarged, as it was taken."""
+    mesh = np.random.default_rng(0).uniform(30, 50, (478, 2))
+    meshes = [mesh @ (scale * turn(degrees)).T + shift for scale, degrees, shift in ((1, 0, 0), (1.3, 20, (8, -9)))]
+    values = [np.zeros((90, 90)) for _ in meshes]
+    for each, found in zip(values, meshes, strict=True):
+        x, y = found[1].round().astype(int)  # the tip of the nose
+        each[y - 2 : y + 3, x - 2 : x + 3] = 1
+    mean = MeanMap.of("negative", values, meshes, [dict.fromkeys(PARTS, 1 / 8)] * 2)
+    x, y = mean.landmarks_px[1].round().astype(int)
+    assert mean.values[y, x] == pytest.approx(1)
+    assert np.ptp(mean.values.nonzero(), axis=1).max() < 8  # one place, not two
+
+
+def turn(degrees: float) -> np.ndarray:
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[cos, -sin], [sin, cos]])
 
 
 def test_figures_of_a_split_by_hand():
