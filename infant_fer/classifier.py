@@ -29,6 +29,7 @@ from infant_fer.labels import (
     sum_to_affect,
 )
 from infant_fer.metrics import entropy
+from infant_fer.models.ensemble import temperature_of
 from infant_fer.models.features import fingerprint, recorded
 from infant_fer.models.geometry import geometry_features
 from infant_fer.trust.store import TrustData
@@ -92,7 +93,7 @@ class AffectClassifier:
         self.crop = crop_spec(model.config, processor, name)
         self._processor = processor
         self._model = model.to(self.device).eval().requires_grad_(False)
-        self.temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+        self.temperature = temperature_of(model.config)
         if precision not in PRECISIONS:
             raise CheckpointError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
         self._precision = precision

@@ -70,6 +70,11 @@ def affect_of_labels(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(affects)
 
 
+def affect_of(label: str) -> str:
+    """Return the affect of a canonical label, which is an affect or an emotion."""
+    return label if label in AFFECTS else EMOTION_TO_AFFECT[label]
+
+
 def is_emotions(names: Sequence[str]) -> bool:
     """Tell whether label names are emotions that still have to be summed into affect."""
     return not {canonical_label(name) for name in names} <= set(AFFECTS)
@@ -79,7 +84,7 @@ def sum_to_affect(probabilities: Mapping[str, float]) -> dict[str, float]:
     """Sum emotion probabilities (canonical names) into the three affects; the total is kept."""
     totals = dict.fromkeys(AFFECTS, 0.0)
     for label, probability in probabilities.items():
-        totals[label if label in AFFECTS else EMOTION_TO_AFFECT[label]] += probability
+        totals[affect_of(label)] += probability
     return totals
 
 

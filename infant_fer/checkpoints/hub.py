@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -277,8 +277,10 @@ class _Tally:
         return Reporting
 
 
-def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
-    """Upload a whole checkpoint folder, create the repository if needed, and return its address. Raises CheckpointError.
+def upload(folder: Path, repo_id: str, files: Sequence[str], endpoint: str | None = None) -> str:
+    """Upload a checkpoint, create the repository if needed, and return its address. Raises CheckpointError.
+
+    What matches none of the patterns `files` stays here: others may have put private pictures into the folder.
 
     The token is the one that `hf auth login` left, or the environment's HF_TOKEN.
     """
@@ -286,7 +288,9 @@ def upload(folder: Path, repo_id: str, endpoint: str | None = None) -> str:
     api = HfApi(endpoint=endpoint)
     try:
         address = api.create_repo(repo_id, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload the checkpoint")
+        api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=[*files], commit_message="Upload the checkpoint"
+        )
     except (HFValidationError, HTTPError, OSError, RuntimeError) as error:  # a part that fails is a RuntimeError
         raise CheckpointError(
             f"{folder.name} could not be uploaded to {repo_id}: {str(error).splitlines()[0]}. "

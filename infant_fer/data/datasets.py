@@ -63,6 +63,10 @@ def read_labeled_images(
         return _from_table(path, classes, pictures)
     if os.path.isdir(path) and (table := next((path / name for name in TABLES if (path / name).is_file()), None)):
         return _from_table(table, classes, pictures)
+    if pictures:
+        raise DatasetError(
+            f"{printable(source)} is no table, so there are no other folders of its pictures (--pictures)."
+        )
     if os.path.isdir(path) and (published := read_published(path, classes)) is not None:
         _refuse_subjects(_subject_tables(published, [path]))
         return published
@@ -235,11 +239,11 @@ def _subjects(guesses: list[str]) -> tuple[np.ndarray, bool, str]:
 
 
 def fetched_archive(repo_id: str, cache: Path) -> Path:
-    """Return the archive `cache`/hub-OWNER-NAME.zip of SPLIT/LABEL/NUMBER.jpg, written at the first call. Raises DatasetError.
+    """Return the archive `cache`/hub-OWNER--NAME.zip of SPLIT/LABEL/NUMBER.jpg, written at the first call. Raises DatasetError.
 
     The data set needs an image and a class-label column, as those of the Hub's image-classification task have.
     """
-    archive = cache / f"hub-{repo_id.replace('/', '-')}.zip"
+    archive = cache / f"hub-{repo_id.replace('/', '--')}.zip"
     if archive.is_file():
         return archive
     try:

@@ -223,8 +223,7 @@ def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
         return None
     with (folder / SPLIT_FILE).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    column = "split" if rows and "split" in rows[0] else "part"  # its name in older checkpoints
-    known = {row["sha256"]: row[column] for row in rows}
+    known = {row["sha256"]: row["split"] for row in rows}
     splits = np.array([known.get(digest, "") for digest in images.digests()], dtype="<U5")
     return splits if splits.astype(bool).any() else None
 

@@ -193,13 +193,14 @@ def _targets(rows: pd.DataFrame, votes: dict[str, str], names: Sequence[str], tr
 
 
 def _votes(text: pd.DataFrame, where: list[str]) -> np.ndarray:
-    """Return (N, C) float32 votes of their columns. Raises DatasetError naming a cell that holds no number."""
+    """Return (N, C) float32 votes of their columns. Raises DatasetError naming a cell that holds no number of votes."""
     text = text.replace("", "0")
     votes = text.apply(pd.to_numeric, errors="coerce")
-    if (wrong := np.argwhere(votes.isna().to_numpy())).size:
+    numbers = votes.to_numpy(np.float32)
+    if (wrong := np.argwhere(~np.isfinite(numbers) | (numbers < 0))).size:
         row, column = wrong[0]
-        raise DatasetError(f"{where[row]} has the vote {text.iat[row, column]!r}, which is no number.")
-    return votes.to_numpy(np.float32)
+        raise DatasetError(f"{where[row]} has the vote {text.iat[row, column]!r}, which is no number of votes.")
+    return numbers
 
 
 def splits_in(rows: pd.DataFrame, file: str) -> np.ndarray:

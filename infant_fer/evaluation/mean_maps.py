@@ -76,7 +76,8 @@ def mean_maps(
                 found.append((_map(classifier, crops[index], affect, seed), landmarks))
         if found:
             shares = [share_per_part(each, part_map(mesh, len(each))) for each, mesh in found]
-            maps.append(MeanMap.of(affect, *zip(*found, strict=True), shares))
+            values, meshes = zip(*found, strict=True)
+            maps.append(MeanMap.of(affect, values, meshes, shares))
     return maps
 
 

@@ -16,6 +16,7 @@ from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, relati
 from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.metrics import Proportion
+from infant_fer.models.ensemble import temperature_of
 from infant_fer.models.infant_face import luminance_crops
 
 ENSEMBLE = "ensemble"  # the name of a vote beside those of its members
@@ -122,7 +123,7 @@ def predict(model: torch.nn.Module, processor, dataset: AlignedDataset) -> Predi
 
 def predictions_of(model: torch.nn.Module, logits: torch.Tensor, images: LabeledImages) -> Predictions:
     """Return the calibrated probabilities of (N, C) logits that `forward_crops` gave."""
-    temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+    temperature = temperature_of(model.config)
     return Predictions.of(images, (logits.double() / temperature).softmax(1).numpy())
 
 

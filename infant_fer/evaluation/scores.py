@@ -10,7 +10,7 @@ import numpy as np
 from infant_fer import metrics
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, class_f1
-from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
+from infant_fer.labels import AFFECTS, affect_of
 from infant_fer.metrics import Proportion
 
 SPREAD = "spread over thesis splits"  # the name of thesis_spread's figures in a JSON file
@@ -114,7 +114,7 @@ def _among_best(predictions: Predictions, count: int) -> np.ndarray:
 
 def affect_aucs(predictions: Predictions) -> dict[str, float]:
     """Return the AUC of positive against the rest, and of negative against neutral, the hard pair; emotions are summed."""
-    affect = [label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in predictions.labels]
+    affect = [affect_of(label) for label in predictions.labels]
     summed = {name: predictions.probabilities[:, [each == name for each in affect]].sum(1) for name in AFFECTS}
     truth = np.array(affect)[predictions.truth]
     pair = truth != "positive"

@@ -65,7 +65,7 @@ class EnsembleModel(PreTrainedModel):
     @property
     def is_mean(self) -> bool:
         """Return whether it answers with the plain mean of members that see one input."""
-        return not self.config.unlike and self.config.class_weights is None and _temperature(self.config) == 1
+        return not self.config.unlike and self.config.class_weights is None and temperature_of(self.config) == 1
 
     def forward(
         self,
@@ -94,7 +94,7 @@ class EnsembleModel(PreTrainedModel):
     ) -> torch.Tensor:
         member = self.members[index]
         used = streams if getattr(member, "takes_geometry", False) else {}
-        return member(pixel_values=pixel_values, **used).logits.float() / _temperature(member.config)
+        return member(pixel_values=pixel_values, **used).logits.float() / temperature_of(member.config)
 
     def _input(self, pixel_values: torch.Tensor, index: int) -> torch.Tensor:
         if not self.config.unlike:
@@ -156,7 +156,8 @@ def _config(described: dict) -> PreTrainedConfig:
     )
 
 
-def _temperature(config: PreTrainedConfig) -> float:
+def temperature_of(config: PreTrainedConfig) -> float:
+    """Return by what a model's logits are divided before softmax; 1 where none was fitted (Guo et al. 2017)."""
     return float(getattr(config, "logit_temperature", None) or 1.0)
 
 

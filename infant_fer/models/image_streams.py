@@ -18,7 +18,18 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601: colour and black-and-white ph
 NORMALIZATION = ("image_mean", "image_std")  # of a backbone's settings beside its config, by channel
 LAST_WIDTH = "last_width"  # also beside it: channels of a MobileNet's last layer, where it is narrower than the others
 INPUT_SIDE = "input_side"  # also beside it: px to which a transformer's crops are enlarged
-BATCH_NORM_MOMENTUM = 0.05  # transformers has 0.9997, which keeps the statistics of the last batch alone
+BATCH_NORM_MOMENTUM = 0.05  # of a new batch in the statistics that are kept
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Give batch normalization statistics of many batches where the architecture would keep those of the last one alone.
+
+    MobileNet and EfficientNet of transformers have TensorFlow's momentum, 0.99 or more, which in torch is the weight of the
+    newest batch.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
+            module.momentum = BATCH_NORM_MOMENTUM
 
 
 class ConvTransformerStream(nn.Module):
@@ -128,9 +139,7 @@ class MobileNetStream(BackboneStream):
             layer = MobileNetV1ConvLayer(self.backbone.config, channels, settings[LAST_WIDTH], kernel_size=1)
             self.backbone.layer[-1] = layer
         self.width = self.backbone.layer[-1].convolution.out_channels
-        for module in self.backbone.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = BATCH_NORM_MOMENTUM
+        keep_statistics(self.backbone)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return (B, C) features of (B, 3, S, S) crops."""

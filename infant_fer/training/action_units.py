@@ -19,7 +19,7 @@ from infant_fer.classifier import forward_crops
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
 from infant_fer.errors import DatasetError
 from infant_fer.face import BLENDSHAPES, LANDMARK_COUNT
-from infant_fer.labels import ACTION_UNITS, AFFECTS, EMOTION_TO_AFFECT
+from infant_fer.labels import ACTION_UNITS, affect_of
 from infant_fer.training.minority import rows_like
 from infant_fer.training.optimization import AUXILIARY
 from infant_fer.training.pretrained import PretrainedModel
@@ -67,8 +67,7 @@ def observed_action_units(faces: AlignedDataset) -> np.ndarray:
 
 def _affects(images: LabeledImages) -> np.ndarray:
     """Return (N,) str: the affect that each label stands for, "" where none is known; surprise is no neutral face here."""
-    names = [name if name in AFFECTS else EMOTION_TO_AFFECT[name] for name in images.labels]
-    names = ["" if label == "surprise" else name for label, name in zip(images.labels, names, strict=True)]
+    names = ["" if label == "surprise" else affect_of(label) for label in images.labels]
     return np.where(images.truth >= 0, np.array(names)[np.maximum(images.truth, 0)], "")
 
 

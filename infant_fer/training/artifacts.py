@@ -42,9 +42,9 @@ from infant_fer.training.history import (
     kept_epoch,
     mean_curve,
     mean_epoch,
-    overfitting,
     runs_of,
     verdict_of_folds,
+    verdict_of_run,
 )
 from infant_fer.training.variants import HEAD, Candidate, maps_of
 from infant_fer.training.watching import animated, still_strip
@@ -214,9 +214,7 @@ def _training(result: ExperimentResult) -> list[Block]:
     whole = runs_of(result.histories, "whole")
     if whole:
         verdict = (
-            overfitting(whole[0], result.keep).verdict
-            if result.history
-            else verdict_of_folds(result.folds, result.keep)
+            verdict_of_run(whole[0], result.keep) if result.history else verdict_of_folds(result.folds, result.keep)
         )
         blocks += [*_stages(result.histories, result.keep), Text(verdict)]
     split, _ = result.measured

@@ -152,21 +152,21 @@ class Networks(TypedDict):
 
 
 def _networks(run: dict) -> Networks:
-    """Return what the card says of the networks; a run before the recipe had families had one kind of them."""
+    """Return what the card says of the networks."""
     learning = run["learning"]
     members, student = learning["members"], learning.get("student")
     families = member_families(learning)
-    trained = [] if isinstance(members, int) else [member["fine_tuning"] for member in members]
+    trained = [member["fine_tuning"] for member in members]
     if student:
         families, trained = [STUDENT_FAMILY], [student["fine_tuning"]]
-    refined = [] if isinstance(members, int) else [each["family"] for each in members if each.get("refinement")]
+    refined = [each["family"] for each in members if each.get("refinement")]
     counts = {family: families.count(family) for family in dict.fromkeys(families)}
     words = [f"{count} {FAMILY_WORDS[family][count > 1]}" for family, count in counts.items()]
     return {
         "description": " and ".join(words),
         "count": len(families),
         "bases": [BASES[family] for family in counts if family in BASES],
-        "learned_labels": isinstance(members, int) or any(not each["votes_weight"] for each in trained),
+        "learned_labels": any(not each["votes_weight"] for each in trained),
         "learned_votes": any(each["votes_weight"] for each in trained),
         "student": bool(student),
         "teacher": run.get("teacher"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder
-from infant_fer.training.artifacts import write_artifacts
+from infant_fer.training.artifacts import OWN_FILES, write_artifacts
 from infant_fer.training.config import (
     INFANT_FACE,
     RECIPE_ALIASES,
@@ -22,6 +22,7 @@ from infant_fer.training.config import (
     with_auxiliary,
 )
 from infant_fer.training.experiment import run
+from infant_fer.training.pretrained import RANDOM
 from infant_fer.training.provenance import is_main_process, log
 from infant_fer.training.variants import compare, variants
 
@@ -54,7 +55,7 @@ def train(options: Namespace, command: str) -> None:
     if options.push_to_hub and is_main_process():
         from infant_fer.checkpoints.hub import upload
 
-        print(f"uploaded to {upload(output, options.push_to_hub)}")
+        print(f"uploaded to {upload(output, options.push_to_hub, OWN_FILES)}")
 
 
 def experiment_config(options: Namespace, recipe_name: str, output: Path, command: str) -> ExperimentConfig:
@@ -70,6 +71,11 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         raise DatasetError("--average-folds needs --folds.")
     if options.watch and folds and (recipe.average_folds or options.average_folds):
         raise DatasetError("--watch follows one training; with averaged folds there are several. Leave one away.")
+    bases = options.compare or [options.base or recipe.base]
+    if options.size is not None and not options.vary and not any(each.startswith(RANDOM) for each in bases):
+        raise DatasetError(
+            f"--size is for --base random:NAME; trained weights keep the size of their crops ({bases[0]})."
+        )
     config = ExperimentConfig(
         data=DataConfig(
             source=options.data,
@@ -90,7 +96,7 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
             1 if options.repeats is None else options.repeats,
             bool(folds) and (recipe.average_folds or options.average_folds),
         ),
-        size=options.size or recipe.size,
+        size=recipe.size if options.size is None else options.size,
         teacher=options.teacher,
         size_curve=options.size_curve,
         watch=tuple(options.watch),

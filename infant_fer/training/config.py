@@ -64,9 +64,9 @@ BOOLEANS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "n
 AUXILIARY_TASKS = ("none", "action-units")  # what --aux takes
 BALANCES = {  # what --balance sets
     "none": {"sampler": "plain", "class_weights": False},
-    "weighted": {"sampler": "weighted"},
-    "undersampled": {"sampler": "undersampled"},
-    "loss": {"class_weights": True},
+    "weighted": {"sampler": "weighted", "class_weights": False},
+    "undersampled": {"sampler": "undersampled", "class_weights": False},
+    "loss": {"sampler": "plain", "class_weights": True},
 }
 
 FILLED_WITH = {"synthetic": "rendered", "warped": "warped"}  # fields of ExperimentConfig, by what --balance says
@@ -258,6 +258,8 @@ def consistent(config: ExperimentConfig) -> ExperimentConfig:
         _check_architecture(config.base, name)
     if folds.count < 0 or folds.count == 1 or folds.repeats < 1:
         raise DatasetError("--folds needs at least 2 folds, and --repeats at least 1.")
+    if folds.repeats > 1 and not folds.count:
+        raise DatasetError("--repeats is of the cross-validation: add --folds.")
     for kind, field_name in FILLED_WITH.items():
         if getattr(config, field_name) and (folds.count or config.data.crops == "whole"):
             raise DatasetError(

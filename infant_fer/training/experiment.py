@@ -25,6 +25,7 @@ from infant_fer.evaluation.scores import RepeatedScores, repeated_scores
 from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
+from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 TEACHER_SHARE = 0.5  # of the teacher's predictions in a target
+NO_FACES = "no trust data: they are of faces that were found, and the crops are whole pictures"
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the train pictures, for the curve over their number
 
 
@@ -112,7 +114,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     provenance = Provenance.of(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
-            description = {**provenance.to_dict(), "watch": digest(watched)}
+            description = {**provenance.to_dict(), "watch": digest(watched), **_weights(base, dataset, config)}
             provenance = replace(provenance, resumed=start_run(config.run_folder, description, config.resume) or None)
     task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched, task)
@@ -123,7 +125,8 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     held_out = {name: dataset.rows(splits == name) for name in names if (splits == name).any()}
     predictions = {name: predict(base.model, base.processor, rows) for name, rows in held_out.items()}
     name = "test" if "test" in held_out else "dev"
-    train, measured = dataset.rows(splits == "train"), held_out[name]
+    learned_from = ("train", "dev") if config.folds.average else ("train",)
+    train, measured = dataset.rows(np.isin(splits, learned_from)), held_out[name]
     minutes, processor_minutes = (time.monotonic() - start) / 60, (time.process_time() - processor_start) / 60
     curve = _size_curve(config, dataset, fewer, measured, log)
     if curve:
@@ -147,16 +150,27 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         splits=np.where((splits == "dev") & config.folds.average, "train", splits),
         keep=config.settings.keep,
         frames=read_frames(config.run_folder) if watched else (),
-        trust=fit_trust_of_folds(base.model, seen, cross_validation.predictions.repeats[0].probabilities)
+        trust=_trust_of_folds(base, seen, cross_validation, log)
         if cross_validation and config.folds.average
         else _trust(base, dataset, splits, log),
     )
 
 
+def _trust_of_folds(
+    base: PretrainedModel, dataset: AlignedDataset, cross_validation: CrossValidation, log: Log
+) -> TrustData | None:
+    """Return the trust data of averaged folds; None where no face was looked for."""
+    probabilities = cross_validation.predictions.repeats[0].probabilities
+    if not dataset.found.any():
+        log(NO_FACES)
+        return None
+    return fit_trust_of_folds(base.model, dataset.rows(dataset.found), probabilities[dataset.found])
+
+
 def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, log: Log) -> TrustData | None:
     """Return the trust data of the finished model; None where dev is too small, or no face was looked for."""
     if not dataset.found.any():
-        log("no trust data: they are of faces that were found, and the crops are whole pictures")
+        log(NO_FACES)
         return None
     faces = TrustFaces(replace(dataset, images=replace(dataset.images, split=splits)).rows(dataset.found), None)
     if not can_fit(faces):
@@ -193,6 +207,15 @@ def _faces(images: LabeledImages, crop: CropSpec, config: ExperimentConfig, log:
         return whole_images(images, crop, log)
     with main_process_first():
         return align_images(images, crop, config.data.cache, log=log)
+
+
+def _weights(base: PretrainedModel, dataset: AlignedDataset, config: ExperimentConfig) -> dict[str, str | None]:
+    """Return what tells the weights that a run starts from, and those of its teacher, from others of the same name."""
+    teacher = _teacher(config.teacher, dataset.images.labels).model if config.teacher else None
+    return {
+        "weights of the base": fingerprint(base.model),
+        "weights of the teacher": fingerprint(teacher) if teacher else None,
+    }
 
 
 def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:

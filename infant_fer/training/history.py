@@ -36,16 +36,6 @@ class Fold:
         return {"accuracy": self.held_out.to_dict(), "history": self.history}
 
 
-@dataclass(frozen=True)
-class Overfitting:
-    """`gap` is train minus dev accuracy at the kept epoch; `divergence` the first epoch whose dev loss has turned upwards."""
-
-    gap: float
-    kept_epoch: float
-    divergence: float | None
-    verdict: str
-
-
 def steps_of(history: list[dict]) -> dict[str, list[Epoch]]:
     """Return the epochs of each step of a run, "head" and "whole", from the entries that the Trainer logged."""
     entries: dict[str, dict[float, dict]] = {}
@@ -96,7 +86,7 @@ def divergence(epochs: list[Epoch]) -> float | None:
     return None
 
 
-def overfitting(epochs: list[Epoch], keep: str = "best") -> Overfitting:
+def verdict_of_run(epochs: list[Epoch], keep: str = "best") -> str:
     """Judge at least one epoch, by dev pictures that were not trained on."""
     kept, turned = kept_epoch(epochs, keep), divergence(epochs)
     gap = kept.train_accuracy - kept.dev_accuracy
@@ -105,7 +95,7 @@ def overfitting(epochs: list[Epoch], keep: str = "best") -> Overfitting:
         f"{kept.dev_accuracy * 100:.0f} % of dev pictures are right, a gap of {gap * 100:.0f} points."
     )
     said = "" if turned is None else f" The dev loss turned upwards at epoch {turned:g}."
-    return Overfitting(gap, kept.epoch, turned, _verdict(words, gap, kept.train_accuracy, said))
+    return _verdict(words, gap, kept.train_accuracy, said)
 
 
 def verdict_of_folds(folds: Sequence[Fold], keep: str = "best") -> str:

@@ -18,7 +18,7 @@ from scipy.interpolate import LinearNDInterpolator
 
 from infant_fer.alignment import CropSpec, aligned_landmarks
 from infant_fer.data.face_cache import align_images
-from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages, one_hot
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
 from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
@@ -143,7 +143,7 @@ def _rendered(job: RenderJob, count: int, like: LabeledImages, label: str) -> La
 def rows_like(
     like: LabeledImages, members: tuple[str, ...], truth: np.ndarray, target: np.ndarray, subject: np.ndarray
 ) -> LabeledImages:
-    """Return rendered train pictures with the classes, subgroups and heads of others; what the heads are is unknown."""
+    """Return rendered train pictures with the classes and subgroups of others."""
     count = len(members)
     return replace(
         like,
@@ -154,22 +154,12 @@ def rows_like(
         subject=subject,
         split=np.full(count, "train"),
         subgroups={name: np.full(count, "rendered") for name in like.subgroups},
-        heads=unknown_heads(like, count),
+        heads={},
     )
 
 
-def unknown_heads(like: LabeledImages, count: int) -> dict[str, np.ndarray]:
-    """Return targets of `count` pictures for the heads that others have, all unknown."""
-    return {name: _unknown(values, count) for name, values in like.heads.items()}
-
-
-def _unknown(values: np.ndarray, count: int) -> np.ndarray:
-    nothing = np.nan if values.dtype.kind == "f" and values.ndim == 1 else 0 if values.dtype.kind == "f" else UNKNOWN
-    return np.full((count, *values.shape[1:]), nothing, values.dtype)
-
-
 def _of_label(donors: AlignedDataset, crops: np.ndarray, label: int) -> AlignedDataset:
-    """Return the donors' rows with other crops and another label; what further heads are is unknown."""
+    """Return the donors' rows with other crops and another label."""
     images, count = donors.images, len(crops)
     truth = np.full(count, label)
     images = replace(
@@ -177,7 +167,7 @@ def _of_label(donors: AlignedDataset, crops: np.ndarray, label: int) -> AlignedD
         members=tuple(f"{member} (warped {number})" for number, member in enumerate(images.members)),
         truth=truth,
         target=one_hot(truth, len(images.labels)),
-        heads=unknown_heads(images, count),
+        heads={},
     )
     return AlignedDataset(
         images,

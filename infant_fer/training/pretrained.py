@@ -17,6 +17,7 @@ from infant_fer.checkpoints.sources import local_path
 from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
+from infant_fer.models.image_streams import keep_statistics
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.models.part_tokens import PartTokensConfig
 from infant_fer.models.two_stream import (
@@ -29,7 +30,6 @@ from infant_fer.models.two_stream import (
 from infant_fer.training.batches import normalised
 
 RANDOM = "random:"
-BATCH_NORM_MOMENTUM = 0.05  # of a new batch in the statistics that are kept
 TIMM = "timm:"  # a checkpoint of timm's on the Hub, such as timm:resnet18.a1_in1k
 _VIT = {"image_size": 224, "patch_size": 16}
 _TINY = {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768}
@@ -124,7 +124,7 @@ def load_pretrained(
         fresh = [name for name in fresh if not name.startswith("geometry.")]
     if not same and not fresh:
         fresh = _renew_heads(model)
-    _keep_statistics(model)
+    keep_statistics(model)
     model.config.face_crop = asdict(checkpoint.crop)
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
@@ -159,7 +159,7 @@ def _over_backbone(shape: str, source: str, labels: Sequence[str]) -> Pretrained
     _take_weights(shape, image, model.load_backbone)
     if landmarks is not None:
         _take_weights(shape, landmarks, model.load_landmark_backbone)
-    _keep_statistics(model)
+    keep_statistics(model)
     fresh = tuple(name for name in model.state_dict() if not name.startswith(("image.backbone.", "landmark_maps.")))
     name = f"{shape} over {image.name}" + (f" and {landmarks.name}" if landmarks else "")
     return PretrainedModel(model, image.processor, image.crop, name, fresh)
@@ -206,27 +206,31 @@ def _random(
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     own_size = getattr(config, "image_size", 224) if shape in SHAPES else _timm_size(config)
-    crop = CropSpec(size or own_size)
+    crop = CropSpec(own_size if size is None else size)
     if hasattr(config, "image_size"):
         config.image_size = crop.size
-    model = hf.AutoModelForImageClassification.from_config(config)
+    model = _untrained(config, crop, shape)
     copy_shared_weights(model)
     model.config.face_crop = asdict(crop)
-    _keep_statistics(model)
+    keep_statistics(model)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
     settings = f" ({', '.join(f'{name}={value:g}' for name, value in architecture)})" if architecture else ""
     return PretrainedModel(model, processor, crop, f"{shape}{settings} with random weights", tuple(model.state_dict()))
 
 
-def _keep_statistics(model: hf.PreTrainedModel) -> None:
-    """Give batch normalization statistics of many batches where the architecture would keep those of the last one alone.
-
-    MobileNet and EfficientNet of transformers have TensorFlow's momentum, 0.99 or more, which in torch is the weight of the
-    newest batch.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
-            module.momentum = BATCH_NORM_MOMENTUM
+def _untrained(config: hf.PreTrainedConfig, crop: CropSpec, shape: str) -> hf.PreTrainedModel:
+    """Return a network with random weights that answers on such crops. Raises CheckpointError where it cannot."""
+    try:
+        type(config).from_dict(config.to_dict())  # checked as when the finished checkpoint is loaded
+        model = hf.AutoModelForImageClassification.from_config(config).eval()
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, crop.size, crop.size))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{shape} cannot take crops of {crop.size} px ({reason}). Give another --size."
+        ) from error
+    return model.train()
 
 
 def _timm_config(name: str, size: int | None) -> hf.TimmWrapperConfig:

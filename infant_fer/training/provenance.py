@@ -89,7 +89,6 @@ WITH_SPACES = {
     name.replace(" ", "_"): name
     for name in ("pairs across splits", "average folds", "action units", "processor minutes")
 }
-OF_OLDER_RUNS = {"crops": "aligned", "rendered": "", "warped": "", "aux": "", "average folds": False}  # did not say so
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
@@ -197,9 +196,6 @@ def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> 
     continued = resume and file.is_file()
     if continued:
         before = json.loads(file.read_text("utf-8"))
-        before.setdefault("pairs across splits", before.get("pairs across the parts"))  # its name in older runs
-        for name, default in OF_OLDER_RUNS.items():
-            before.setdefault(name, default)
         other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
         if other:
             raise DatasetError(

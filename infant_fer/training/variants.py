@@ -15,7 +15,7 @@ from infant_fer.evaluation.mean_maps import MeanMap, mean_maps
 from infant_fer.evaluation.predictions import Predictions, RepeatedAccuracy, RepeatedPredictions, unique_name
 from infant_fer.evaluation.scores import figures
 from infant_fer.face_detection import FaceDetector
-from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT
+from infant_fer.labels import affect_of
 from infant_fer.metrics import Proportion
 from infant_fer.training.config import (
     ARCHITECTURES,
@@ -27,6 +27,7 @@ from infant_fer.training.config import (
     with_auxiliary,
 )
 from infant_fer.training.experiment import ExperimentResult, run
+from infant_fer.training.pretrained import RANDOM
 from infant_fer.training.provenance import publishable
 from infant_fer.trust.store import known
 
@@ -89,7 +90,7 @@ def maps_of(result: ExperimentResult) -> Sequence[MeanMap]:
     if result.maps is not None:
         return result.maps
     split, measured = result.measured
-    affects = np.array([label if label in AFFECTS else EMOTION_TO_AFFECT[label] for label in measured.labels])
+    affects = np.array([affect_of(label) for label in measured.labels])
     device = str(next(result.base.model.parameters()).device)
     classifier = AffectClassifier(result.base.model, result.base.processor, result.base.name, device=device)
     return mean_maps(classifier, FaceDetector(face_bundle()), result.held_out[split].crops, affects[measured.truth])
@@ -144,6 +145,8 @@ def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfi
     if name in ("size", "seed"):
         if not value.isdigit():
             raise DatasetError(f"{name} must be a whole number; {value!r} was given.")
+        if name == "size" and not config.base.startswith(RANDOM):
+            raise DatasetError(f"The size varies with --base random:NAME alone; {config.base} keeps that of its crops.")
         return replace(config, size=int(value)) if name == "size" else replace(config, seed=int(value))
     if name not in {each.name for each in fields(TrainingConfig)}.union(*ARCHITECTURES.values()):
         raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 
 from infant_fer.classifier import affect_probabilities, forward_crops, member_disagreement, summed_by_affect
 from infant_fer.data.labeled_images import UNKNOWN, AlignedDataset, LabeledImages
-from infant_fer.labels import AFFECTS, EMOTION_TO_AFFECT, affect_of_labels
+from infant_fer.labels import AFFECTS, affect_of, affect_of_labels
 from infant_fer.metrics import entropy
+from infant_fer.models.ensemble import temperature_of
 
 FLAGS = ("usable", "mouth_covered")
 
@@ -66,7 +67,7 @@ def outputs_of(model: PreTrainedModel, heads: Mapping[str, torch.Tensor], datase
     """Return the outputs that `classifier.forward_crops` gave for aligned faces."""
     names = model.config.id2label
     affects = affect_of_labels([names[index] for index in sorted(names)])
-    temperature = float(getattr(model.config, "logit_temperature", None) or 1.0)
+    temperature = temperature_of(model.config)
     members, features = heads.get("member_logits"), heads.get("features")
     shown = {name: heads[f"{name}_logit"].sigmoid().numpy() for name in FLAGS if f"{name}_logit" in heads}
     truth, votes = _affects_of(dataset.images)
@@ -93,7 +94,7 @@ def outputs_of_probabilities(dataset: AlignedDataset, probabilities: np.ndarray)
 
 def _affects_of(images: LabeledImages) -> tuple[np.ndarray, np.ndarray]:
     """Return (N,) truths and (N, 3) votes in AFFECTS of images labelled with affects or emotions."""
-    affects = [AFFECTS.index(name if name in AFFECTS else EMOTION_TO_AFFECT[name]) for name in images.labels]
+    affects = [AFFECTS.index(affect_of(name)) for name in images.labels]
     truth = np.where(images.truth == UNKNOWN, UNKNOWN, np.array(affects)[images.truth.clip(0)])
     votes = np.zeros((len(images), len(AFFECTS)))
     np.add.at(votes.T, affects, images.target.T)

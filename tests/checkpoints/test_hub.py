@@ -12,6 +12,7 @@ from infant_fer.checkpoints import sources as bundle_module
 from infant_fer.checkpoints.hub import HubRevision, upload
 from infant_fer.checkpoints.sources import KnownCheckpoint, fetch_face_bundle, resolve
 from infant_fer.errors import CheckpointError, FaceModelError
+from infant_fer.training.artifacts import OWN_FILES
 from tests.fake_hub import REPO, FakeHub
 from tests.tiny_checkpoints import edit, refusal, save_tiny
 
@@ -232,9 +233,13 @@ def by_http(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>'")  # how huggingface_hub calls httpx2
 def test_an_uploaded_checkpoint_comes_back_the_same(folder, hub, get, by_http):
     (folder / "report.html").write_text("<p>figures</p>")
-    assert upload(folder, "someone/new", endpoint=hub.url) == f"{hub.url}/someone/new"
+    own = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for private in ("faces.html", "notes.txt", "maps/a.png"):
+        (folder / private).parent.mkdir(exist_ok=True)
+        (folder / private).write_text("a picture of an infant")
+    assert upload(folder, "someone/new", OWN_FILES, endpoint=hub.url) == f"{hub.url}/someone/new"
     sent = {file.name: file.read_bytes() for file in hub.files("someone/new")}
-    assert sent == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert sent == own
     back = get("someone/new").path
     assert (back / "model.safetensors").read_bytes() == sent["model.safetensors"]
 
@@ -242,8 +247,8 @@ def test_an_uploaded_checkpoint_comes_back_the_same(folder, hub, get, by_http):
 def test_an_upload_that_is_not_allowed_says_what_to_do(folder, hub, by_http, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(CheckpointError, match="hf auth login"):
-        upload(folder, "someone/new", endpoint=hub.url)
+        upload(folder, "someone/new", OWN_FILES, endpoint=hub.url)
     assert not (hub.root / "someone" / "new").exists()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError):
-        upload(folder, "someone/new", endpoint=hub.url)
+        upload(folder, "someone/new", OWN_FILES, endpoint=hub.url)

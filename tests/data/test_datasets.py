@@ -248,6 +248,7 @@ def test_a_data_set_is_loaded_by_its_name_and_once(layout, tmp_path, offline):
     else:
         put(place / "train", "happy/0.png", "sad/1.png", "sad/2.png")
     archive = fetched_archive("owner/name", tmp_path / "cache")
+    assert archive.name == "hub-owner--name.zip"  # of owner-name/x and owner/name-x each its own
     found = read_labeled_images(archive)
     assert found.labels == ("happy", "sad")
     assert found.truth.tolist() == [0, 1, 1]

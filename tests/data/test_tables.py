@@ -7,7 +7,7 @@ from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.tables import read_rows
 from infant_fer.errors import DatasetError
 from tests.data.test_datasets import picture, put
-from tests.drawn_data import infant_row, write_table, write_zip
+from tests.drawn_data import infant_row, named_pictures, write_table, write_zip
 
 
 def test_votes_groups_and_subgroups_of_a_table(tmp_path):
@@ -163,3 +163,18 @@ def test_a_table_of_subjects_is_never_passed_over(tmp_path):
     (folder / "subjects.csv").write_text(ANN)
     with pytest.raises(DatasetError, match=passed_over):
         read_labeled_images(folder)
+
+
+@pytest.mark.parametrize("vote", ["-1", "inf", "nan", "many"])
+def test_a_vote_that_is_no_number_of_votes_is_refused(tmp_path, vote):
+    named_pictures(tmp_path / "pictures.zip", ["a.jpg", "b.jpg"])
+    table = tmp_path / "votes.csv"
+    table.write_text(f"file,label,p_positive,p_neutral,p_negative\na.jpg,positive,2,0,0\nb.jpg,negative,3,0,{vote}\n")
+    with pytest.raises(DatasetError, match=f"vote '{vote}', which is no number of votes"):
+        read_labeled_images(table, pictures=[tmp_path / "pictures.zip"])
+
+
+def test_other_folders_of_pictures_are_for_tables(tmp_path):
+    put(tmp_path / "data", "positive/0.png", "negative/1.png")
+    with pytest.raises(DatasetError, match="data is no table"):
+        read_labeled_images(tmp_path / "data", pictures=[tmp_path])

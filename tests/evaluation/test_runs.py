@@ -23,7 +23,7 @@ from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import action_units
+from infant_fer.training import action_units, experiment
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
 from infant_fer.training.history import steps_of
@@ -139,12 +139,15 @@ def test_averaged_folds_leave_their_logs_and_are_compared_by_them(labelled, cach
     monkeypatch.chdir(tmp_path)
     words = ["--data", labelled, "--base", "random:tiny", "--size", 32, "--cache", cache, "--recipe", "affectnet"]
     words += ["--folds", 3, "--epochs", 2, "--set", "head_epochs=1", "batch=8", "--vary", "seed=0,1"]
+    compared_with = []
+    monkeypatch.setattr(experiment, "baselines", lambda train, measured: compared_with.append(len(train)) or {})
     assert call(monkeypatch, train_script, *words, "--output", tmp_path / "mine") == 0
     metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
     assert metrics["history"] == []
     assert [set(steps_of(each["history"])) for each in metrics["folds"]] == [{"head", "whole"}] * 3
     folds = [each["accuracy"] for each in metrics["folds"]]
     assert sum(each["n"] for each in folds) == metrics["figures"]["cross-validation"]["accuracy"]["n"]
+    assert compared_with == [sum(each["n"] for each in folds)] * 2  # baselines learn what the folds do
     right = sum(each["right"] for each in folds) / sum(each["n"] for each in folds)
     assert right == pytest.approx(metrics["figures"]["cross-validation"]["accuracy"]["value"])
     page = (tmp_path / "mine" / "report.html").read_text()

@@ -40,7 +40,7 @@ from infant_fer.evaluation.scores import (
 )
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
-from infant_fer.training.history import Epoch, Fold, mean_curve, overfitting, steps_of, verdict_of_folds
+from infant_fer.training.history import Epoch, Fold, mean_curve, steps_of, verdict_of_folds, verdict_of_run
 
 
 def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:
@@ -189,24 +189,21 @@ def test_that_p_is_too_small_is_said_where_an_infant_has_several_pictures():
 
 
 def test_learning_by_heart_is_said():
-    found = overfitting([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8), epoch(3, 1.0, 0.7, 0.9)])
-    assert found.kept_epoch == 2
-    assert found.gap == pytest.approx(0.2)
-    assert found.divergence == 3
-    assert "much better than new ones" in found.verdict
-    assert "epoch 3" in found.verdict
-    sound = overfitting([epoch(1, 0.8, 0.78, 0.6), epoch(2, 0.85, 0.84, 0.62)])
-    assert sound.divergence is None
-    assert "carries over" in sound.verdict
-    assert "not yet learned" in overfitting([epoch(1, 0.4, 0.4, 1.1)]).verdict
+    found = verdict_of_run([epoch(1, 0.5, 0.5, 1.0), epoch(2, 0.9, 0.7, 0.8), epoch(3, 1.0, 0.7, 0.9)])
+    assert "At the kept epoch (2) 90 % of train and 70 % of dev pictures are right, a gap of 20 points." in found
+    assert "much better than new ones. The dev loss turned upwards at epoch 3." in found
+    sound = verdict_of_run([epoch(1, 0.8, 0.78, 0.6), epoch(2, 0.85, 0.84, 0.62)])
+    assert "carries over" in sound
+    assert "upwards" not in sound
+    assert "not yet learned" in verdict_of_run([epoch(1, 0.4, 0.4, 1.1)])
 
 
 def test_the_verdict_is_on_the_epoch_that_was_kept():
     epochs = [epoch(1, 0.8, 0.78, 0.6), epoch(2, 1.0, 0.5, 0.7)]
-    assert overfitting(epochs, "best").kept_epoch == 1
-    last = overfitting(epochs, "last")
-    assert (last.kept_epoch, last.gap) == (2, pytest.approx(0.5))
-    assert "much better than new ones" in last.verdict
+    assert "the kept epoch (1) 80 % of train and 78 % of dev" in verdict_of_run(epochs, "best")
+    last = verdict_of_run(epochs, "last")
+    assert "the kept epoch (2) 100 % of train and 50 % of dev" in last
+    assert "much better than new ones" in last
 
 
 def fold(epochs: list[Epoch], right: int) -> Fold:

@@ -42,7 +42,8 @@ def renders(count: int = 60) -> RenderedFaces:
 def drawn(count: int):
     classes = np.arange(count) % 3
     crops = np.stack([drawn_face(AFFECTS[index], number, 32) for number, index in enumerate(classes)])
-    return face_dataset(crops, np.zeros((count, GEOMETRY_SIZE)), np.eye(3)[classes])
+    faces = face_dataset(crops, np.zeros((count, GEOMETRY_SIZE)), np.eye(3)[classes])
+    return replace(faces, images=replace(faces.images, heads={}))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from infant_fer.errors import DatasetError, OutputError, TrainingError
 from infant_fer.training import artifacts, command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import recipe
+from infant_fer.training.infant_face.config import RunConfig, recipe
 from infant_fer.training.provenance import STARTED_FILE, accelerator, machine, publishable, start_run, trainer_device
 from tests.conftest import ROOT
 from tests.tiny_checkpoints import edit, save_tiny
@@ -144,24 +144,12 @@ def _die(number, context):
 @pytest.mark.slow
 def test_a_dead_process_ends_the_run_with_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_run, "_train_apart", _die)
-    context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe("pair"), 0, tmp_path, False)
+    context = recipe_run.TrainingContext(RunConfig(tmp_path, tmp_path, tmp_path, tmp_path, learning=recipe("pair")))
     threads = torch.get_num_threads()
     with pytest.raises(TrainingError, match="--resume goes on") as caught:
         recipe_run.train_members(context, data=None)  # a process reads its own
     assert "\n" not in str(caught.value)
     assert torch.get_num_threads() == threads
-
-
-def test_a_run_with_an_older_record_is_continued(tmp_path):
-    pairs = {"same infant": 0}
-    start_run(tmp_path / "own", {"pairs across the parts": pairs}, resume=False)
-    start_run(tmp_path / "own", {"pairs across splits": pairs}, resume=True)
-    with pytest.raises(
-        DatasetError, match="another average folds"
-    ):  # the folds of the other kind have seen the test split
-        start_run(tmp_path / "own", {"pairs across splits": pairs, "average folds": True}, resume=True)
-    with pytest.raises(DatasetError, match="another pairs across splits"):
-        start_run(tmp_path / "own", {"pairs across splits": {"same infant": 1}}, resume=True)
 
 
 def test_a_continued_run_says_so_and_watches_the_same_faces(tmp_path):

@@ -86,3 +86,11 @@ def test_batch_normalization_keeps_the_statistics_of_more_than_the_last_batch(tm
             pixel_values=torch.zeros(8, 3, base.crop.size, base.crop.size)
         )  # means of 0 in the first layer
         torch.testing.assert_close(layer.running_mean, torch.full_like(layer.running_mean, 9.5))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [("two-stream", 100), ("swin-tiny", 100), ("resnet18", -5), ("vit-tiny", 0)]
+)
+def test_a_size_that_the_architecture_cannot_take_is_refused_before_the_training(shape, size):
+    with pytest.raises(CheckpointError, match=f"^{shape} cannot take crops of {size} px .*Give another --size.$"):
+        load_pretrained(f"random:{shape}", AFFECTS, size)

@@ -161,6 +161,7 @@ def test_what_cannot_be_varied_is_said_before_the_work(words, message):
         (with_auxiliary(CONFIG, "action-units"), "balance=none,weighted", "--aux adds renders"),
         (replace(CONFIG, size_curve=True), "aux=none,action-units", "--aux adds renders"),
         (balanced(CONFIG, "warped:positive"), "crops=aligned,whole", "--balance warped adds aligned faces"),
+        (replace(CONFIG, base="bases/mobilenet"), "size=64,96", "The size varies with --base random:NAME alone"),
         (replace(CONFIG, folds=FoldsConfig(2)), "balance=none,synthetic:positive", "--balance synthetic adds"),
     ],
 )
@@ -231,8 +232,12 @@ def test_the_last_of_all_epochs_excludes_early_stopping():
         variants(replace(CONFIG, settings=TrainingConfig(early_stopping=2)), [], "keep=last,best")
 
 
-def test_a_balance_changes_nothing_else():
-    assert replace(balanced(CONFIG, "undersampled").settings, sampler="plain") == CONFIG.settings
+@pytest.mark.parametrize("how", ["none", "weighted", "undersampled", "loss"])
+def test_a_balance_is_the_same_whatever_the_recipe_had_and_changes_nothing_else(how):
+    found = balanced(CONFIG, how).settings
+    assert replace(found, sampler="plain", class_weights=False) == CONFIG.settings
+    other = replace(CONFIG.settings, sampler="undersampled", class_weights=True)
+    assert balanced(replace(CONFIG, settings=other), how).settings == found
 
 
 @pytest.mark.parametrize(
@@ -254,3 +259,22 @@ def test_a_refused_option_goes_with_what_its_message_adds(words, tmp_path):
         config(words)
     (advice,) = re.findall(r"add (--[^,.]*)", str(refused.value))
     assert config(words + advice.replace(" and ", " ").split()).recipe == words[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repeats", "3"], "add --folds"),
+        (["--base", "bases/mobilenet", "--size", "64"], "--size is for --base random:NAME"),
+        (["--compare", "bases/a", "bases/b", "--size", "64"], "--size is for --base random:NAME"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(words, message, tmp_path):
+    options = _parser().parse_args(["--data", "D", "--recipe", "mobile", *words])
+    with pytest.raises(DatasetError, match=message):
+        experiment_config(options, "mobile", tmp_path, "")
+
+
+def test_a_size_of_zero_is_not_the_recipe_s(tmp_path):
+    options = _parser().parse_args(["--data", "D", "--base", "random:vit-tiny", "--size", "0"])
+    assert experiment_config(options, "mobile", tmp_path, "").size == 0  # refused by the network, not replaced

@@ -109,9 +109,19 @@ class RecipeConfig:
     @property
     def renders_occluders(self) -> bool:
         """Return whether any network learns from rendered objects before the mouth."""
+        return any(each.covered_share > 0 for each in self._fine_tunings)
+
+    @property
+    def learns_votes(self) -> bool:
+        """Return whether any network learns FER+'s votes, at whatever step."""
+        rounds = [each.votes_weight for member in self.members for each in member.pretraining]
+        return any(weight > 0 for weight in (*rounds, *(each.votes_weight for each in self._fine_tunings)))
+
+    @property
+    def _fine_tunings(self) -> list[FinetuningConfig]:
         trained = [each for member in self.members for each in (member.fine_tuning, member.refinement)]
         trained.append(self.student.fine_tuning if self.student else None)
-        return any(each.covered_share > 0 for each in trained if each)
+        return [each for each in trained if each]
 
 
 def variants() -> tuple[str, ...]:
@@ -120,12 +130,8 @@ def variants() -> tuple[str, ...]:
 
 
 def member_families(learning: Mapping[str, Any]) -> list[str]:
-    """Return the families of the networks of a saved RecipeConfig, none for a student.
-
-    Before the recipe had families, `members` was the number of the networks.
-    """
-    members = learning["members"]
-    return ["conv_transformer"] * members if isinstance(members, int) else [each["family"] for each in members]
+    """Return the families of the networks of a saved RecipeConfig, none for a student."""
+    return [each["family"] for each in learning["members"]]
 
 
 def variant_of(learning: Mapping[str, Any]) -> str | None:

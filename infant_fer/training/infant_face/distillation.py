@@ -115,7 +115,7 @@ def refined(
     ensemble was made of. Minutes are per network; those of a checkpoint that holds several count for its first.
     """
     spent = [minutes for each in members for minutes in (each.minutes, *[0.0] * (each.model.config.members - 1))]
-    refinements = [member.refinement for member in context.learning.members]
+    refinements = [member.refinement for member in context.config.learning.members]
     teaching = _Teaching((teacher or ensemble), data)
     return [
         TrainedMember(network, minutes) if settings is None
@@ -151,7 +151,7 @@ def _refined(
     material: tuple[_Teaching, TrainingContext, RenderedFaces | None],
 ) -> TrainedMember:
     teaching, context, occluders = material
-    seed = context.seed + number
+    seed = context.config.seed + number
 
     def refine() -> TrainedMember:
         began = time.monotonic()
@@ -166,6 +166,7 @@ def _refined(
         "seed": seed,
         "ensemble": weights_digest(teaching.teacher),
         "refinement": asdict(settings),
+        **context.occluders_of(settings),
     }
     return context.reused_or_trained(step_name(number, "refined"), wanted, refine)
 

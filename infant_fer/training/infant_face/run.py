@@ -60,13 +60,13 @@ HELD_OUT_OCCLUDERS, HELD_OUT_SEED = 60, 900_000  # renders of other infants than
 
 def run(config: RunConfig, log: Callable[[str], None] = print) -> RunResult | None:
     """Train, measure and write a checkpoint; None where only one member was trained. Raises InfantFERError with one sentence."""
-    context = TrainingContext.of(config)
+    context = TrainingContext(config)
     teacher = _teacher(config)
     given = _given_members(config)
     _check_bases(context)
     _occluders(context)  # rendered once, before the processes of the members
     data = load(config.data, config.cache, log)
-    _check_rows(data, config.test)
+    _check_rows(data, config.test, config.learning.learns_votes)
     if config.only_member is not None:
         _train_member(config.only_member - 1, context, data)
         return None
@@ -98,13 +98,15 @@ def run(config: RunConfig, log: Callable[[str], None] = print) -> RunResult | No
     return result
 
 
-def _check_rows(data: RecipeData, test: bool) -> None:
-    """Raise TrainingError before hours of training when there is nothing to measure on."""
+def _check_rows(data: RecipeData, test: bool, votes: bool) -> None:
+    """Raise TrainingError or DatasetError before hours of training when rows to measure on, or FER+'s `votes`, are not there."""
     wanted = ("train", "dev", "test") if test else ("train", "dev")
     absent = [name for name in wanted if not (data.infants.images.split == name).any()]
     if absent:
         hint = " Without test rows, add --no-test." if absent == ["test"] else ""
         raise TrainingError(f"infants.csv has no rows whose split is {' or '.join(absent)}.{hint}")
+    if votes:
+        data.emotion_rows(voted=True)
 
 
 def _fused(members: list[TrainedMember], data: RecipeData, config: RunConfig) -> InfantFaceModel:
@@ -164,14 +166,15 @@ def _train_student(
         faces = taught(sets, teacher.to(accelerator()), settings.fine_tuning)
         log(f"the teacher has read the infants, {time.monotonic() - began:.0f} s")
         network = student.to(accelerator())
-        model = finetune(network, faces, settings.fine_tuning, context.seed, log, occluders=_occluders(context))
+        model = finetune(network, faces, settings.fine_tuning, context.config.seed, log, occluders=_occluders(context))
         return TrainedMember(model, minutes_since(began))
 
     wanted: StepSettings = {
         "data": digest(*sets),
-        "seed": context.seed,
+        "seed": context.config.seed,
         "teacher": weights_digest(teacher),
         "student": asdict(settings),
+        **context.occluders_of(settings.fine_tuning),
     }
     return context.reused_or_trained("student", wanted, fine_tune)
 
@@ -182,7 +185,7 @@ def _families(members: list[TrainedMember]) -> list[str]:
 
 def _check_bases(context: TrainingContext) -> None:
     """Raise TrainingError before hours of training when a pretrained backbone is missing."""
-    for member in context.learning.members:
+    for member in context.config.learning.members:
         base = context.base_of(member)
         if base is not None and not (base / "config.json").is_file():
             raise TrainingError(f"{base} holds no pretrained {member.family}; name its folder with --base.")
@@ -193,9 +196,9 @@ def train_members(context: TrainingContext, data: RecipeData, first: int = 0) ->
 
     Raises TrainingError when one of the processes dies.
     """
-    numbers = range(first, len(context.learning.members))
+    numbers = range(first, len(context.config.learning.members))
     unfinished = list(numbers)
-    if context.resume:  # without a process for what is finished
+    if context.config.resume:  # without a process for what is finished
         unfinished = [n for n in numbers if not context.is_kept(step_name(n), _settings(n, context, data))]
     if len(unfinished) > 1:
         _train_side_by_side(unfinished, context)
@@ -224,19 +227,20 @@ def _share_cores(processes: int) -> None:
 
 def _train_apart(number: int, context: TrainingContext) -> None:
     """Train a member in a process of its own; the faces are in the cache already."""
-    _train_member(number, context, load(context.data, context.cache, log=lambda _: None))
+    _train_member(number, context, load(context.config.data, context.config.cache, log=lambda _: None))
 
 
 def _settings(number: int, context: TrainingContext, data: RecipeData) -> StepSettings:
     """Return what the weights of a fine-tuned member depend on; its refinement comes after it."""
-    member = context.learning.members[number]
+    member = context.config.learning.members[number]
     sets = data.training_sets(voted=member.fine_tuning.votes_weight > 0)
     settings = {name: value for name, value in asdict(member).items() if name != "refinement"}
-    return {"data": digest(*sets), "seed": context.seed + number, "member": settings, **context.start}
+    depends: StepSettings = {**context.occluders_of(member.fine_tuning), **context.start}
+    return {"data": digest(*sets), "seed": context.config.seed + number, "member": settings, **depends}
 
 
 def _train_member(number: int, context: TrainingContext, data: RecipeData) -> None:
-    member, seed = context.learning.members[number], context.seed + number
+    member, seed = context.config.learning.members[number], context.config.seed + number
     fine_tuning = member.fine_tuning
     sets = data.training_sets(voted=fine_tuning.votes_weight > 0)
 
@@ -252,24 +256,24 @@ def _train_member(number: int, context: TrainingContext, data: RecipeData) -> No
 
 def _occluders(context: TrainingContext) -> RenderedFaces | None:
     """Return the renders whose objects are put before real mouths; None where no network of the recipe wants them."""
-    learning = context.learning
-    return rendered_faces(learning.occluders, True, context.cache) if learning.renders_occluders else None
+    learning = context.config.learning
+    return rendered_faces(learning.occluders, True, context.config.cache) if learning.renders_occluders else None
 
 
 def _bare_renders(context: TrainingContext) -> RenderedFaces | None:
     """Return the renders that teach the action units; None where the recipe wants none."""
-    count = context.learning.renders
-    return rendered_faces(count, False, context.cache) if count else None
+    count = context.config.learning.renders
+    return rendered_faces(count, False, context.config.cache) if count else None
 
 
 def _pretrained(number: int, rounds: int, context: TrainingContext, data: RecipeData) -> TrainedMember:
     """Return the member after so many rounds on FER2013; 0 rounds give random weights or the pretrained backbone."""
-    member, seed = context.learning.members[number], context.seed + number
+    member, seed = context.config.learning.members[number], context.config.seed + number
     finished = member.pretraining[:rounds]
     if not finished:
         torch.manual_seed(seed)
         size, base = data.infants.geometry.shape[1], context.base_of(member)
-        return TrainedMember(_new_network(member, size, base, context.random_weights), 0.0)
+        return TrainedMember(_new_network(member, size, base, context.config.random_weights), 0.0)
     voted = finished[-1].votes_weight > 0
     train_rows = data.emotion_rows(voted)
 

@@ -13,7 +13,7 @@ from typing import TypedDict
 from infant_fer.files import write_atomically
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.config import run_folder
-from infant_fer.training.infant_face.config import MemberConfig, RecipeConfig, RunConfig
+from infant_fer.training.infant_face.config import FinetuningConfig, MemberConfig, RunConfig
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 BASES = "bases"  # folder of the research data
@@ -32,6 +32,8 @@ class StepSettings(TypedDict, total=False):
     ensemble: str  # refined: weights_digest of what it learns from
     refinement: dict[str, object]  # the FinetuningConfig
     base: str  # name of another folder than the research data's
+    base_sha256: str  # of its weights
+    occluders: int  # renders from which they are cut out
     weights: str  # "random" instead of the backbone's
 
 
@@ -47,44 +49,32 @@ class TrainedMember:
 class TrainingContext:
     """What all members are trained with, and where every step of each is kept."""
 
-    data: Path
-    cache: Path  # of the data's faces
-    learning: RecipeConfig
-    seed: int  # the run's
-    folder: Path
-    resume: bool  # reuse steps of an earlier run with the same settings and data
-    base: Path | None = None  # folder of the pretrained backbone, instead of the research data's
-    random_weights: bool = False  # of that backbone's architecture
+    config: RunConfig
 
-    @classmethod
-    def of(cls, config: RunConfig) -> TrainingContext:
-        """Return the context of a run."""
-        folder = run_folder(config.runs, config.output)
-        return cls(
-            config.data,
-            config.cache,
-            config.learning,
-            config.seed,
-            folder,
-            config.resume,
-            config.base,
-            config.random_weights,
-        )
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the run's finished steps."""
+        return run_folder(self.config.runs, self.config.output)
 
     @property
     def start(self) -> StepSettings:
         """Return what a step depends on besides the recipe: where the backbones of this run come from."""
-        named: StepSettings = {"base": self.base.name} if self.base else {}
-        return {**named, "weights": "random"} if self.random_weights else named
+        base = self.config.base
+        named: StepSettings = {"base": base.name, "base_sha256": _weights_of(base)} if base else {}
+        return {**named, "weights": "random"} if self.config.random_weights else named
+
+    def occluders_of(self, settings: FinetuningConfig) -> StepSettings:
+        """Return what a step with these settings depends on besides them: how many occluders it may draw, if any."""
+        return {"occluders": self.config.learning.occluders} if settings.covered_share > 0 else {}
 
     def base_of(self, member: MemberConfig) -> Path | None:
         """Return the folder of the pretrained backbone that a member starts from; None: random weights."""
-        return None if member.base is None else self.base or self.data / BASES / member.base
+        return None if member.base is None else self.config.base or self.config.data / BASES / member.base
 
     def is_kept(self, step: str, settings: StepSettings) -> bool:
         """Return whether the step of an earlier run may be reused: the run is to be resumed, and the settings are the same."""
         file = self.folder / step / SETTINGS_FILE
-        if not self.resume or not file.is_file():
+        if not self.config.resume or not file.is_file():
             return False
         return json.loads(file.read_text("utf-8"))["settings"] == json.loads(json.dumps(settings))
 
@@ -118,6 +108,15 @@ def log_for(number: int) -> Callable[[str], None]:
 def minutes_since(start: float) -> float:
     """Return the minutes since a value of `time.monotonic`, in tenths."""
     return round((time.monotonic() - start) / 60, 1)
+
+
+def _weights_of(base: Path) -> str:
+    """Return a SHA-256 of the weights in a folder."""
+    digests = []
+    for file in sorted(base.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def weights_digest(model: InfantFaceModel) -> str:

@@ -16,9 +16,10 @@ from infant_fer.labels import AFFECTS
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import FinetuningConfig, recipe
+from infant_fer.training.infant_face.config import FinetuningConfig, RunConfig, recipe
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, outputs
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
+from infant_fer.training.infant_face.steps import TrainingContext
 from tests.drawn_data import drawn_face, face_dataset
 
 
@@ -72,7 +73,7 @@ def test_a_student_has_no_head_that_was_fitted_to_the_teachers_features(teacher,
     monkeypatch.setattr(recipe_run, "finetune", lambda network, *_, **__: network)
     monkeypatch.setattr(recipe_run, "_occluders", lambda _: None)
     data = SimpleNamespace(training_sets=lambda voted: ())
-    context = recipe_run.TrainingContext(tmp_path, tmp_path, recipe("mobile"), 0, tmp_path, False)
+    context = TrainingContext(RunConfig(tmp_path, tmp_path, tmp_path, tmp_path, learning=recipe("mobile")))
     settings = replace(recipe("mobile").student, last_width=64)
     student = recipe_run._train_student(settings, whole, data, context).model
     assert "action_units" in whole.config.heads

@@ -127,7 +127,7 @@ def test_random_weights_have_the_architecture_of_the_base(bases):
     }
     first = "readers.0.image.backbone.conv_stem.convolution.weight"
     assert not torch.equal(trained.state_dict()[first], weights[first])
-    starts = [TrainingContext(Path(), Path(), recipe(), 0, Path(), True, None, each).start for each in (False, True)]
+    starts = [TrainingContext(RunConfig(Path(), Path(), Path(), random_weights=each)).start for each in (False, True)]
     assert starts[0] != starts[1]  # a finished step of the one is not taken for the other's
 
 

@@ -12,7 +12,7 @@ import torch
 from infant_fer.alignment import CropSpec, align_face
 from infant_fer.classifier import AffectClassifier
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.errors import TrainingError
+from infant_fer.errors import DatasetError, TrainingError
 from infant_fer.face import BLENDSHAPE_COUNT
 from infant_fer.face_detection import FaceDetector
 from infant_fer.images import load_image
@@ -29,6 +29,8 @@ from infant_fer.training.infant_face.config import (
     PretrainingConfig,
     RecipeConfig,
     RunConfig,
+    StudentConfig,
+    recipe,
 )
 from infant_fer.training.infant_face.data import FaceBatch, load, outputs, read_fer2013, read_infants, read_older
 from infant_fer.training.infant_face.finetuning import _row_weights as row_weights
@@ -256,7 +258,7 @@ def test_finished_steps_are_reused_with_the_same_settings_only(finished, resumed
     assert step_times(resumed.config) == resumed.before
     other = replace(LEARNING, members=(MEMBER, replace(MEMBER, fine_tuning=replace(SHORT, learning_rate=5e-4))))
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
-    train_members(TrainingContext.of(replace(resumed.config, learning=other)), data)
+    train_members(TrainingContext(replace(resumed.config, learning=other)), data)
     after = step_times(resumed.config)
     assert [step for step in after if after[step] != resumed.before[step]] == [(2, "fine-tuned")]
 
@@ -265,8 +267,39 @@ def test_rows_to_measure_on_are_looked_for_before_the_training(data_folder):
     data = load(data_folder, data_folder / "cache", log=lambda _: None)
     without = replace(data, infants=data.infants.rows(data.infants.images.split != "test"))
     with pytest.raises(TrainingError, match=r"no rows whose split is test\. Without test rows, add --no-test"):
-        recipe_run._check_rows(without, test=True)
-    recipe_run._check_rows(without, test=False)
+        recipe_run._check_rows(without, test=True, votes=False)
+    recipe_run._check_rows(without, test=False, votes=False)
+    unvoted = replace(data, voted_kept=np.zeros_like(data.voted_kept))
+    with pytest.raises(DatasetError, match="No training picture has votes"):
+        recipe_run._check_rows(unvoted, test=True, votes=True)
+
+
+def test_votes_are_needed_at_whatever_step_learns_them():
+    silent = RecipeConfig(
+        (MemberConfig("conv_transformer", (PretrainingConfig(),), FinetuningConfig()),), GeometryConfig()
+    )
+    assert not silent.learns_votes
+    (member,), voted = silent.members, FinetuningConfig(votes_weight=0.5)
+    assert replace(silent, members=(replace(member, refinement=voted),)).learns_votes
+    assert replace(silent, members=(replace(member, pretraining=(PretrainingConfig(votes_weight=1.0),)),)).learns_votes
+    assert replace(silent, student=StudentConfig(64, voted)).learns_votes
+    assert recipe("pair").learns_votes
+
+
+def test_a_step_depends_on_its_occluders_and_on_the_weights_of_its_base(tmp_path):
+    covered, bare = FinetuningConfig(covered_share=0.3), FinetuningConfig()
+    few, many = (
+        TrainingContext(RunConfig(tmp_path, tmp_path, tmp_path, learning=replace(recipe("pair"), occluders=count)))
+        for count in (8, 160)
+    )
+    assert few.occluders_of(covered) != many.occluders_of(covered)
+    assert few.occluders_of(bare) == many.occluders_of(bare) == {}
+    starts = []
+    for content in (b"a", b"b"):
+        (tmp_path / "base").mkdir(exist_ok=True)
+        (tmp_path / "base" / "model.safetensors").write_bytes(content)
+        starts.append(TrainingContext(replace(few.config, base=tmp_path / "base")).start)
+    assert starts[0] != starts[1]
 
 
 def test_a_teacher_of_whom_no_network_learns_is_refused(finished, data_folder):
