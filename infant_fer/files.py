@@ -18,6 +18,7 @@ from infant_fer.errors import OutputError
 from infant_fer.images import PHOTO_SUFFIXES
 
 PICTURE_SUFFIXES = PHOTO_SUFFIXES | {".gif", ".bmp", ".tif", ".tiff"}  # of files that no report may replace
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -25,6 +26,11 @@ def write_atomically(path: Path, data: str | bytes) -> None:
     """Write a whole file (text as UTF-8, line ends unchanged); on any failure an earlier file stays. Raises OutputError."""
     with open_atomically(path, "wb" if isinstance(data, bytes) else "w") as stream:
         stream.write(data)
+
+
+def text_cell(text: str) -> str:
+    """Return what a CSV file says for a text, which no spreadsheet takes for a formula: one that looks so gets an apostrophe."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from textwrap import indent
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from infant_fer.errors import OutputError
-from infant_fer.files import open_atomically
+from infant_fer.files import open_atomically, text_cell
 from infant_fer.images import printable
 from infant_fer.labels import ACTION_UNITS, AFFECTS
 
@@ -40,7 +40,6 @@ COLUMNS: tuple[str, ...] = (
 )
 COLUMNS += ACTION_UNITS  # empty where the checkpoint has no such head
 TEXT_COLUMNS = ("file", "label", "notes", "checkpoint")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 SECTIONS_IN_MEMORY = 32 * 2**20  # bytes of a page's sections; beyond them a temporary file is used
 NO_FACE, UNREADABLE = "no face", "unreadable"
 
@@ -175,9 +174,9 @@ def standard_output() -> Iterator[TextIO]:
 
 
 def _no_formulas(row: Sequence) -> list:
-    """Return a row in which no text starts like a spreadsheet's formula: such a cell gets an apostrophe in front."""
+    """Return a row in which no text is a spreadsheet's formula; numbers stay as they are."""
     return [
-        f"'{cell}" if name in TEXT_COLUMNS and str(cell).startswith(FORMULA_STARTS) else cell
+        text_cell(cell) if name in TEXT_COLUMNS and isinstance(cell, str) else cell
         for name, cell in zip(COLUMNS, row, strict=True)
     ]
 

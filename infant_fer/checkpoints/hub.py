@@ -42,10 +42,23 @@ from infant_fer.checkpoints.safety import (
     weight_names,
 )
 from infant_fer.errors import CheckpointError
+from infant_fer.locales import Message
 
 MAX_WEIGHT_BYTES = 3 * 2**30  # ViT-Large in float32 is 1.2 GB
 SECONDS_FOR_SETTINGS, SECONDS_FOR_WEIGHTS = 60.0, 3600.0  # all requests for them together
 PORTAL_HINT = "Something other than the Hub answered, such as this network's login page. Log in there and try again."
+# Faults that a visitor of the page may meet with a checkpoint of its list; it says them in the visitor's language.
+UNREACHABLE = (
+    "{name} is not on this computer yet and the Hub cannot be reached. "
+    "Connect to the network once, or choose an embedded checkpoint."
+)
+NOT_ANSWERED = "The Hub could not answer for {name} (status {status}). Try again later."
+NOT_LOOKED_UP = "{name} could not be looked up."
+NOT_WHOLE = "{file} of {name} could not be downloaded whole ({reason}). Try again later."
+DISK_FULL = (
+    "The disk is full: {file} of {name} needs {megabytes:.0f} MB. "
+    "Free some space, or set HF_HOME to a folder on another disk."
+)
 DOWNLOADING = "Downloading the checkpoint"
 
 Progress = Callable[[float, str], None]
@@ -168,17 +181,17 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
             f"The Hub has no public checkpoint {hub.repo_id}. Check the spelling of owner and name."
         ) from None
     except HfHubHTTPError as error:
-        raise CheckpointError(
-            f"The Hub could not answer for {hub.repo_id} (status {error.response.status_code}). Try again later."
-        ) from None
+        raise CheckpointError(Message(NOT_ANSWERED, name=hub.repo_id, status=error.response.status_code)) from None
     except RequestTooLongError as error:
         raise CheckpointError(f"The Hub's answer for {hub.repo_id} {error}. Try again later.") from None
     except ValueError:  # no JSON
-        raise CheckpointError(f"{hub.repo_id} could not be looked up. {PORTAL_HINT}") from None
+        raise CheckpointError(Message.joined(Message(NOT_LOOKED_UP, name=hub.repo_id), PORTAL_HINT)) from None
     except (HTTPError, OSError):
-        other = "choose an embedded checkpoint" if hub.labelled else "train from a network in a folder, --base FOLDER"
+        if hub.labelled:
+            raise CheckpointError(Message(UNREACHABLE, name=hub.repo_id)) from None
         raise CheckpointError(
-            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. Connect to the network once, or {other}."
+            f"{hub.repo_id} is not on this computer yet and the Hub cannot be reached. Connect to the network once, or "
+            "train from a network in a folder, --base FOLDER."
         ) from None
     return str(info.sha), {item.rfilename: item for item in info.siblings or ()}
 
@@ -203,13 +216,12 @@ def _fetched(hub: HubRevision, file: RepoSibling, revision: str, tally: _Tally) 
         if isinstance(error.__cause__, FileMetadataError):
             raise CheckpointError(f"{file.rfilename} of {hub.repo_id} could not be downloaded. {PORTAL_HINT}") from None
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            megabytes = (file.size or 0) / 1e6
             raise CheckpointError(
-                f"The disk is full: {file.rfilename} of {hub.repo_id} needs {(file.size or 0) / 1e6:.0f} MB. "
-                "Free some space, or set HF_HOME to a folder on another disk."
+                Message(DISK_FULL, file=file.rfilename, name=hub.repo_id, megabytes=megabytes)
             ) from None
-        raise CheckpointError(
-            f"{file.rfilename} of {hub.repo_id} could not be downloaded whole ({type(error).__name__}). Try again later."
-        ) from None
+        reason = type(error).__name__
+        raise CheckpointError(Message(NOT_WHOLE, file=file.rfilename, name=hub.repo_id, reason=reason)) from None
     _check_content(Path(downloaded), file.lfs.sha256 if file.lfs else file.blob_id or "", hub.repo_id)
     return Path(downloaded)
 

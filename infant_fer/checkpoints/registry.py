@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +120,7 @@ class CheckpointRegistry:
                 entry.source, revision=entry.revision, device=self._device, on_progress=on_progress
             )
         except CheckpointError as error:
-            raise CheckpointError(str(error).replace(entry.source, entry.name)) from None
+            raise CheckpointError(_with_name(error.sentence, entry)) from None
         return self._analyzer_class(self._face_detector, classifier)
 
     @contextmanager
@@ -141,3 +142,14 @@ class CheckpointRegistry:
             while len(self._loaded) > MAX_LOADED:
                 self._loaded.popitem(last=False)
         return analyzer
+
+
+def _with_name(sentence: str, entry: CheckpointEntry) -> str:
+    """Return a fault's sentence with the name that the page shows in place of the checkpoint's source."""
+    if isinstance(sentence, Message):
+        named = {
+            name: _with_name(value, entry) if isinstance(value, str) else value
+            for name, value in sentence.values.items()
+        }
+        return Message(sentence.template, **named)
+    return re.sub(rf"(?<![\w./-]){re.escape(entry.source)}(?![\w/-])", lambda _: entry.name, sentence)

@@ -85,6 +85,8 @@ def read_faces(
     """
     folder = data.table.parent
     research = data.table.name == RESEARCH_TABLE and (folder / OLDER).is_file()
+    if research and data.pictures:
+        raise DatasetError(f"The pictures of {RESEARCH_TABLE} lie beside it. Leave --pictures out.")
     images = read_infants(folder) if research else read_labeled_images(data.table, None, data.pictures, cache)
     infants = align_images(images, checkpoint.crop, cache)
     infants = with_joined_subjects(infants.rows(infants.found), log)

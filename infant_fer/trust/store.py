@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -138,8 +139,9 @@ class TrustData:
             "probe_bias": None if self.probe is None else self.probe.bias,
             "figures": {split: each.to_dict() for split, each in self.figures.items()},
         }
-        tensors = _tensors(self)
-        write_atomically(folder / TENSORS, save({name: np.ascontiguousarray(each) for name, each in tensors.items()}))
+        tensors = save({name: np.ascontiguousarray(each) for name, each in _tensors(self).items()})
+        settings["tensors_sha256"] = hashlib.sha256(tensors).hexdigest()
+        write_atomically(folder / TENSORS, tensors)
         write_atomically(folder / SETTINGS, json.dumps(settings, indent=1))
 
     @classmethod
@@ -156,7 +158,7 @@ class TrustData:
                 raise CheckpointError(f"{SETTINGS} of {folder.name} is of another version. {_REFIT}")
             if settings["fingerprint"] != fingerprint:
                 raise CheckpointError(f"{SETTINGS} of {folder.name} belongs to other weights. {_REFIT}")
-            return _from_files(settings, _load_tensors(folder))
+            return _from_files(settings, _load_tensors(folder, settings.get("tensors_sha256")))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise CheckpointError(f"{SETTINGS} or {TENSORS} of {folder.name} is damaged ({error}). {_REFIT}") from error
 
@@ -237,12 +239,16 @@ def _read(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def _load_tensors(folder: Path) -> dict[str, np.ndarray]:
+def _load_tensors(folder: Path, digest: str | None) -> dict[str, np.ndarray]:
+    """Return the tensors of a folder. Raises ValueError where `digest`, if there is one, is that of another fit's."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        tensors = load(_read(folder / TENSORS))
+        content = _read(folder / TENSORS)
+        if digest not in (None, hashlib.sha256(content).hexdigest()):
+            raise ValueError("the two files are of different fits")
+        tensors = load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
     for name, values in tensors.items():

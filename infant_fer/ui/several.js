@@ -4,19 +4,20 @@ window.infantFerSeveral = (() => {
   const MOST = 200, IN_TRAY = 12, PATIENCE = 120000, VERDICTS = ["cannot say", "none", "caution", "answer"], LABELS = ["positive", "neutral", "negative", "unclear", "none"];
   const { words, escape } = window.infantFer;
   const $ = (selector) => document.querySelector(selector);
-  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0, requests = 0;
+  let waiting = [], current = null, total = 0, done = 0, cards = [], picked = [], opened = null, stopped = false, patience = 0, pause = 0, requests = 0, clears = 0;
   const sent = new Map();  // the photos whose answer is awaited, those that were given up too, by the id of their request; the oldest first
   const files = new Map();  // by the number of their card, so that one can be opened again
   const faults = new Map();  // what is wrong (a key of the words, or a sentence), and the names of the files that have it
 
   const choose = async (list) => {
     noFault();
-    const found = [];
+    const found = [], before = clears;
     for (const file of list) {
       if (/\.zip$/i.test(file.name)) {
         try { found.push(...await unzipped(file)); } catch { fault("bad_zip", file.name); }
       } else if (window.infantFer.isPhoto(file)) found.push(file);
     }
+    if (clears !== before) return;  // while an archive was unpacked
     const room = MOST - cards.length - waiting.length;
     if (found.length > room) fault("too_many");
     if (!found.length) { if (!faults.size) fault("no_photos"); return; }
@@ -105,6 +106,7 @@ window.infantFerSeveral = (() => {
     draw();
   };
   const clear = () => {
+    clears += 1;
     stop();
     for (const each of sent.values()) each.cleared = true;
     clearTimeout(patience); clearTimeout(pause);

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
-from infant_fer.video.pooled import check_infants, pool_sessions, read_infants, session_folders
+from infant_fer.video.pooled import AGREEMENT, CURVES, check_infants, pool_sessions, read_infants, session_folders
 from infant_fer.video.remote import check_url, is_url, run_remote_session
 from infant_fer.video.sessions import (
     Session,
@@ -69,7 +69,8 @@ def _run(options: argparse.Namespace) -> int:
         f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
         file=sys.stderr,
     )
-    if (options.events or options.human) and len(results) > states["failed"]:
+    pooled = [] if remote else [Path(options.out) / name for name in (CURVES, AGREEMENT)]
+    if (options.events or options.human or any(map(Path.is_file, pooled))) and len(results) > states["failed"]:
         _pool(options.out, infants)
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from infant_fer.errors import DatasetError, exit_status
-from infant_fer.files import open_atomically, write_atomically
+from infant_fer.files import open_atomically, text_cell, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
@@ -67,7 +67,8 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     """Pool the sessions whose folders lie in `folder`, as `infant-fer video --out` writes them; return the files written.
 
     `infants` names the infant of each session by its folder's name; without it every session is another infant's. Writes
-    CURVES when a session has events, AGREEMENT when one has a human coding. Raises DatasetError and OutputError.
+    CURVES when a session has events, AGREEMENT when one has a human coding; those of an earlier run, when sessions had them,
+    are deleted. Raises DatasetError and OutputError.
     """
     sessions = session_folders(folder)
     if not sessions:
@@ -85,6 +86,8 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
             for curve in curves:
                 rows.writerows(_curve_rows(curve))
         written.append(folder / CURVES)
+    else:
+        _delete_earlier(folder / CURVES, ",".join(CURVE_COLUMNS))
     agreements = [
         (name, json.loads((session / AGREEMENT).read_text("utf-8")))
         for name, session in zip(names, sessions, strict=True)
@@ -93,7 +96,15 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     if agreements:
         write_atomically(folder / AGREEMENT, json.dumps(pooled_agreement(agreements), indent=1))
         written.append(folder / AGREEMENT)
+    else:
+        _delete_earlier(folder / AGREEMENT, '{\n "sessions":')
     return written
+
+
+def _delete_earlier(file: Path, begins: str) -> None:
+    """Delete what an earlier run pooled, as sessions no longer have it; another program's file of that name stays."""
+    if file.is_file() and file.read_text("utf-8", "replace").startswith(begins):
+        file.unlink()
 
 
 def session_folders(folder: Path) -> list[Path]:
@@ -208,7 +219,7 @@ def _curve(event: str, measure: str, by_infant: np.ndarray) -> Curve:
 
 def _curve_rows(curve: Curve) -> list[tuple]:
     return [
-        (curve.event, curve.measure, f"{time:.2f}", *(_cell(value) for value in values), count)
+        (text_cell(curve.event), curve.measure, f"{time:.2f}", *(_cell(value) for value in values), count)
         for time, *values, count in zip(curve.times_s, curve.mean, curve.low, curve.high, curve.infants, strict=True)
         if count
     ]

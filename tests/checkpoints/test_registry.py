@@ -6,9 +6,12 @@ import time
 
 import pytest
 
+from infant_fer.checkpoints import registry as registry_module
+from infant_fer.checkpoints.hub import UNREACHABLE
 from infant_fer.checkpoints.registry import MAX_WAITING, CheckpointEntry, CheckpointRegistry, available_checkpoints
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
+from infant_fer.locales import Message, translator
 
 
 def test_names_and_titles_show_no_path(tiny, tmp_path):
@@ -97,3 +100,15 @@ def test_few_wait_for_a_checkpoint_that_is_being_loaded(monkeypatch):
         thread.join(60)
     assert len(set(loaded)) == 1
     assert registry.analyzer("slow") is loaded[0]
+
+
+def test_a_fault_names_a_checkpoint_as_the_page_does_and_can_be_translated():
+    entry = CheckpointEntry(".", "mine", "Mine")
+    plain = "mine has no config.json. Use a classifier saved with save_pretrained."
+    assert registry_module._with_name(plain, entry) == plain
+    hub = CheckpointEntry("someone/faces", "faces", "Faces")
+    said = registry_module._with_name("someone/faces-2 is not someone/faces.", hub)
+    assert said == "someone/faces-2 is not faces."
+    message = registry_module._with_name(Message(UNREACHABLE, name="someone/faces"), hub)
+    assert message.startswith("faces is not on this computer yet")
+    assert translator("de")(message).startswith("faces ist noch nicht auf diesem Computer")

@@ -234,3 +234,15 @@ def test_without_features_or_labels_only_what_can_be_fitted_is():
     assert assess(prediction(0.998, 0.001, 0.001), (), plain).distance is None
     with pytest.raises(CheckpointError, match="held-out faces"):
         TrustData.fit("0123", TrustRows(outputs(50, 0), outputs(20, 1, truth=np.full(20, UNKNOWN))))
+
+
+def test_the_files_of_two_fits_are_not_taken_together(fitted, tmp_path):
+    """As a fit leaves them that is killed between its two files."""
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    fitted.save(tmp_path / "before")
+    others = [outputs(100, seed, shift=2.0) for seed in (2, 3)]
+    TrustData.fit("0123", TrustRows(outputs(400, 5), outputs(300, 6), *others)).save(tmp_path / "after")
+    (tmp_path / "after" / TENSORS).replace(tmp_path / "before" / TENSORS)
+    with pytest.raises(CheckpointError, match="the two files are of different fits"):
+        TrustData.load(tmp_path / "before", "0123")

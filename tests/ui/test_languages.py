@@ -14,6 +14,7 @@ import pytest
 
 from infant_fer import images
 from infant_fer.analyzer import ExplanationSettings
+from infant_fer.checkpoints import hub
 from infant_fer.checkpoints.hub import DOWNLOADING
 from infant_fer.checkpoints.registry import STILL_LOADING, available_checkpoints
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
@@ -172,6 +173,7 @@ def texts() -> set[str]:
         BUSY,
         DOWNLOADING,
         STILL_LOADING,
+        *(hub.UNREACHABLE, hub.NOT_ANSWERED, hub.NOT_LOOKED_UP, hub.NOT_WHOLE, hub.DISK_FULL, hub.PORTAL_HINT),
         view.NOTHING_YET,
         NO_MAP_YET,
         clip_tab.TOO_SLOW,

@@ -253,13 +253,15 @@ def test_a_clip_that_plays_is_said_at_each_new_bout_only(folder):
         page = browser.new_page()
         page.goto((folder / "report.html").as_uri())
         page.evaluate(
-            "window.clock = 0; window.halted = false;"
-            "Object.defineProperties(player, {currentTime: {get: () => clock}, paused: {get: () => halted}});"
+            "window.clock = 0; window.halted = false; player.hidden = false;"
+            "Object.defineProperties(player, {currentTime: {get: () => clock, set: at => { clock = at; }}, paused: {get: () => halted}});"
         )
         first = page.evaluate(play, 0.33)
         assert "person 1: positive" in first
         assert page.evaluate(play, 0.37) == first
         assert "person 1: negative" in page.evaluate(play, 0.65)
+        page.evaluate("clock = 0.75; window.dispatchEvent(new Event('resize'))")  # a phone's address bar goes
+        assert page.evaluate("clock") == 0.75
         page.evaluate("halted = true")
         assert "0.70 s, person 1: negative" in page.evaluate(play, 0.7)  # where it was stopped
         browser.close()

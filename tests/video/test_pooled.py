@@ -15,6 +15,7 @@ from infant_fer.video.pooled import (
     STEP_S,
     event_curves,
     main,
+    pool_sessions,
     pooled_agreement,
     read_infants,
     session_folders,
@@ -112,6 +113,35 @@ def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatc
     assert command.main([str(clips), "--out", str(tmp_path), "--human", str(coding)]) == 0
     assert "All sessions together: " in capsys.readouterr().err
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 3
+    for name in "abc":
+        (tmp_path / name / "agreement.json").unlink()
+    (tmp_path / "event_locked.csv").write_text("of another program")
+    assert command.main([str(clips), "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "agreement.json").exists()  # no session has one any more
+    assert "event_locked.csv" in capsys.readouterr().err  # they still have events
+
+
+def test_pooled_files_that_no_session_has_any_more_go_and_those_of_others_stay(sessions, tmp_path):
+    pool_sessions(tmp_path)
+    for place in sessions:
+        (place / "agreement.json").unlink()
+        summary = json.loads((place / "summary.json").read_text())
+        (place / "summary.json").write_text(json.dumps({**summary, "events": []}))
+    assert pool_sessions(tmp_path) == []
+    assert not list(tmp_path.glob("*.*"))
+    for name in ("agreement.json", "event_locked.csv"):
+        (tmp_path / name).write_text("{}")
+    assert pool_sessions(tmp_path) == []
+    assert len(list(tmp_path.glob("*.*"))) == 2
+
+
+def test_the_name_of_an_event_is_no_formula(tmp_path):
+    clip = timeline("pppp", step=0.2, events=(Event(0.2, "=HYPERLINK(1)"),))
+    (tmp_path / "a").mkdir()
+    export(clip, tmp_path / "a", ["frames.csv", "summary.json"])
+    pool_sessions(tmp_path)
+    with (tmp_path / "event_locked.csv").open(newline="") as stream:
+        assert {row["event"] for row in csv.DictReader(stream)} == {"'=HYPERLINK(1)"}
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,10 @@ class PhotoEvents:
             values = [gr.skip()] * 8
         return [*values, *chosen]
 
+    async def forget(self, request: gr.Request):
+        """Note, before any thread is free, that the page shows no photo: none that is being read is shown, and no map drawn."""
+        self.sessions.get(request.session_hash).begin_photo(None)
+
     def face(self, number: int, request: gr.Request):
         return choose_face(self.sessions.get(request.session_hash), int(number))
 
@@ -184,7 +188,8 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         return event
 
     def explain_after(start: Dependency) -> Dependency:
-        start.then(None, None, None, js=ENDED_JS, trigger_mode="multiple", **QUIET)
+        for ended in (start.then, start.failure):  # after a fault Gradio runs the second alone
+            ended(None, None, None, js=ENDED_JS, trigger_mode="multiple", **QUIET)
         return draws_map(start.success(**explain))
 
     for start in (loaded, *starts):
@@ -200,8 +205,9 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         """A step of a map that is on its way would bring the older answer back: every map ends with it."""
         clears = {"cancels": maps, "queue": False, **QUIET}
         results.fail.click(None, None, outputs, js=FAILED_JS, **clears)
-        # The input event tells the server that the photo is gone.
         inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, **clears)
+        for cleared in (results.fail.click, inputs.photo.clear):  # the removal's own event waits while a photo is read
+            cleared(events.forget, None, None, queue=False, **QUIET)
 
     for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
         start.failure(None, None, None, js=FAIL_JS, **QUIET)  # Gradio ends no other events from here

@@ -278,3 +278,40 @@ def test_axe_finds_nothing_serious_on_any_tab(browser, page_server, scheme):
     assert len(found) >= 4
     assert not any(found.values()), found
     context.close()
+
+
+# Let no event be sent whose first value is nothing: that of a photo's removal.
+LOSES_REMOVALS = """() => {
+    const send = window.fetch;
+    window.fetch = (address, options) => String(address).includes("/queue/join") && options.body.startsWith('{"data":[null,')
+        ? new Promise(() => {}) : send(address, options);
+}"""
+
+
+def test_after_a_photo_is_gone_no_setting_brings_its_answer_back(visit, tmp_path):
+    """However long the removal's own event waits, and after a file that the browser refuses."""
+    page = visit()
+    (tmp_path / "notes.txt").write_text("this is no photo")
+    page.click("#settings button")
+    for words in ("could not be read as a photo", "Choose a photo"):
+        count_listed(page)
+        page.click("#example-smile")
+        wait_for_map(page)
+        wait_until_listed(page)
+        if words == "Choose a photo":
+            page.evaluate(LOSES_REMOVALS)
+            page.click("#photo button[aria-label='Remove Image']")
+        else:
+            with page.expect_file_chooser() as chooser:
+                page.click("#photo .source-selection button[aria-label='Upload file']")
+            chooser.value.set_files(tmp_path / "notes.txt")
+        answered(page, words)
+        page.focus("#samples input[type=range]")
+        with page.expect_response(lambda each: "/queue/join" in each.url):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('#samples input[type=range]').value % 10 === 5")
+        page.wait_for_timeout(1500)  # for what must not come
+        assert words in page.inner_text("#answer")
+        assert page.locator("#map img").count() == 0
+        page.focus("#samples input[type=range]")
+        page.keyboard.press("ArrowLeft")

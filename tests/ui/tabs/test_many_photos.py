@@ -164,3 +164,32 @@ def the_projector_shows_the_answer_only(page) -> None:
     assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('#answer h2')).fontSize)") > 1.2 * size
     page.click("#projector")
     assert all(page.locator(part).is_visible() for part in parts)
+
+
+def test_an_archive_that_is_unpacked_while_the_list_is_cleared_is_not_read(visit, tmp_path):
+    page = visit()
+    open_tab(page, "Several")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(EXAMPLES / "cry.jpg", "cry.jpg")
+    page.evaluate(
+        """() => {
+            const real = Blob.prototype.arrayBuffer;
+            const held = new Promise((resolve) => { window.release = resolve; });
+            Blob.prototype.arrayBuffer = async function () {
+                window.unpacks = true;
+                await held;
+                setTimeout(() => { window.unpacked = true; }, 500);
+                return real.call(this);
+            };
+        }"""
+    )
+    page.set_input_files("#several-files", tmp_path / "photos.zip")
+    page.wait_for_function("() => window.unpacks")
+    with page.expect_response(lambda each: "/queue/join" in each.url):
+        page.evaluate("document.querySelector('#several-clear').click()")
+    page.wait_for_timeout(1000)  # the server has forgotten what was read until now, and would drop no later photo
+    page.evaluate("release()")
+    page.wait_for_function("() => window.unpacked")
+    page.set_input_files("#several-files", EXAMPLES / "smile.jpg")
+    page.wait_for_selector(".several-grid .card >> text=smile.jpg")
+    assert page.locator(".several-grid .card").count() == 1
