@@ -18,7 +18,7 @@ from infant_fer.locales import translator
 from infant_fer.metrics import Proportion
 
 if TYPE_CHECKING:
-    from infant_fer.training.history import Epoch
+    from infant_fer.training.reports.history import Epoch
 
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito
 BINS = 10

@@ -34,7 +34,7 @@ def save_vote(checkpoints: Sequence[str], evaluation: Evaluation, folder: Path) 
     Of averaged folds each network is a member, with an equal share of the checkpoint's weight. The record of the split is
     kept where it is the same for all. Raises DatasetError as `vote_members` does.
     """
-    from infant_fer.training.artifacts import write_checkpoint
+    from infant_fer.training.reports.artifacts import write_checkpoint
 
     labels = evaluation.predictions[ENSEMBLE].labels
     loaded, networks = vote_members(checkpoints, labels)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from infant_fer.errors import DatasetError
 from infant_fer.files import check_output_folder
-from infant_fer.training.artifacts import OWN_FILES, write_artifacts
 from infant_fer.training.config import (
     INFANT_FACE,
     RECIPE_ALIASES,
@@ -24,6 +23,7 @@ from infant_fer.training.config import (
 from infant_fer.training.experiment import run
 from infant_fer.training.pretrained import RANDOM
 from infant_fer.training.provenance import is_main_process, log
+from infant_fer.training.reports.artifacts import OWN_FILES, write_artifacts
 from infant_fer.training.variants import compare, variants
 
 # Options that the recipe infant_face does not take: its settings are in its own file.

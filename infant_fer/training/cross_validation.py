@@ -10,8 +10,8 @@ import numpy as np
 from infant_fer.data.labeled_images import LabeledImages
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions
 from infant_fer.models.ensemble import ensemble_of
-from infant_fer.training.history import Fold
 from infant_fer.training.pretrained import PretrainedModel
+from infant_fer.training.reports.history import Fold
 
 
 @dataclass(frozen=True, eq=False)

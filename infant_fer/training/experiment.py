@@ -30,12 +30,12 @@ from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.action_units import ActionUnitTask
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validate
-from infant_fer.training.history import Fold
 from infant_fer.training.minority import with_renders, with_warped
 from infant_fer.training.pretrained import PretrainedModel, load_pretrained
 from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
+from infant_fer.training.reports.history import Fold
+from infant_fer.training.reports.watching import WatchedFace, digest, read_frames, watched_faces
 from infant_fer.training.trainer import FitRun, fit
-from infant_fer.training.watching import WatchedFace, digest, read_frames, watched_faces
 from infant_fer.trust.fitting import TrustFaces, can_fit, fit_trust, fit_trust_of_folds, has_test
 from infant_fer.trust.store import TrustData
 

@@ -31,8 +31,8 @@ from infant_fer.training.optimization import (
 )
 from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.provenance import has_bfloat16, is_distributed, trainer_device
-from infant_fer.training.watching import FOLDER as WATCH_FOLDER
-from infant_fer.training.watching import MapsPerEpoch, WatchedFace
+from infant_fer.training.reports.watching import FOLDER as WATCH_FOLDER
+from infant_fer.training.reports.watching import MapsPerEpoch, WatchedFace
 
 (AUXILIARY_TARGET,) = ITEM_HEADS
 AUXILIARY_WEIGHT = 0.5  # of its loss beside that of the classes; not tuned

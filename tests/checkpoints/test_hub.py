@@ -12,7 +12,7 @@ from infant_fer.checkpoints import sources as bundle_module
 from infant_fer.checkpoints.hub import HubRevision, upload
 from infant_fer.checkpoints.sources import KnownCheckpoint, fetch_face_bundle, resolve
 from infant_fer.errors import CheckpointError, FaceModelError
-from infant_fer.training.artifacts import OWN_FILES
+from infant_fer.training.reports.artifacts import OWN_FILES
 from tests.fake_hub import REPO, FakeHub
 from tests.tiny_checkpoints import edit, refusal, save_tiny
 

@@ -26,8 +26,8 @@ from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import action_units, experiment
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import run_folder
-from infant_fer.training.history import steps_of
 from infant_fer.training.rendered import RenderedFaces
+from infant_fer.training.reports.history import steps_of
 from tests.drawn_data import scene
 from tests.tiny_checkpoints import edit, save_tiny
 from tests.training.test_report import check_protocol

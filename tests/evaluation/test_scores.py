@@ -40,7 +40,7 @@ from infant_fer.evaluation.scores import (
 )
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import Proportion
-from infant_fer.training.history import Epoch, Fold, mean_curve, steps_of, verdict_of_folds, verdict_of_run
+from infant_fer.training.reports.history import Epoch, Fold, mean_curve, steps_of, verdict_of_folds, verdict_of_run
 
 
 def answers(probabilities, truth, labels=AFFECTS, subject=None, **subgroups) -> Predictions:

@@ -21,9 +21,9 @@ from infant_fer.models.geometry import GEOMETRY_SIZE, POINTS
 from infant_fer.models.part_tokens import PARTS, PartTokensConfig, part_boxes, part_patches
 from infant_fer.models.two_stream import TwoStreamConfig, TwoStreamModel, window_means
 from infant_fer.training import pretrained as bases
-from infant_fer.training.artifacts import check_saved
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
+from infant_fer.training.reports.artifacts import check_saved
 from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
 from tests.models.small_backbones import random_geometry, small_dinov2, small_mobilenet, small_pair

@@ -8,11 +8,12 @@ import torch
 
 import train as train_script
 from infant_fer.errors import DatasetError, OutputError, TrainingError
-from infant_fer.training import artifacts, command
+from infant_fer.training import command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import RunConfig, recipe
 from infant_fer.training.provenance import STARTED_FILE, accelerator, machine, publishable, start_run, trainer_device
+from infant_fer.training.reports import artifacts
 from tests.conftest import ROOT
 from tests.tiny_checkpoints import edit, save_tiny
 

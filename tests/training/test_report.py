@@ -17,16 +17,16 @@ from infant_fer.evaluation.scores import ThesisSpread
 from infant_fer.face import LANDMARK_COUNT
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
-from infant_fer.training import artifacts
 from infant_fer.training import pretrained as bases
 from infant_fer.training import variants as module
 from infant_fer.training.action_units import ActionUnitFigures, UnitCorrelations
-from infant_fer.training.artifacts import STEPS, report
-from infant_fer.training.card import experiment_card
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.history import Fold
 from infant_fer.training.provenance import Provenance
+from infant_fer.training.reports import artifacts
+from infant_fer.training.reports.artifacts import STEPS, report
+from infant_fer.training.reports.card import experiment_card
+from infant_fer.training.reports.history import Fold
 from infant_fer.training.variants import Candidate, compare, variants
 from tests.conftest import ROOT
 from tests.drawn_data import drawn_face, face_dataset

@@ -14,7 +14,6 @@ from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.labels import AFFECTS
 from infant_fer.training import variants as module
-from infant_fer.training.artifacts import _compared
 from infant_fer.training.command import experiment_config
 from infant_fer.training.config import (
     DataConfig,
@@ -26,6 +25,7 @@ from infant_fer.training.config import (
     with_changes,
 )
 from infant_fer.training.experiment import ExperimentResult, _seeded_base
+from infant_fer.training.reports.artifacts import _compared
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
 from train import _parser
 

@@ -17,8 +17,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.training import pretrained as bases
 from infant_fer.training.config import TrainingConfig
 from infant_fer.training.pretrained import load_pretrained
-from infant_fer.training.trainer import FitRun, fit
-from infant_fer.training.watching import (
+from infant_fer.training.reports.watching import (
     LINE_PX,
     SHOWN_PX,
     WatchedFace,
@@ -29,6 +28,7 @@ from infant_fer.training.watching import (
     still_strip,
     watched_faces,
 )
+from infant_fer.training.trainer import FitRun, fit
 from tests.conftest import EXAMPLES
 from tests.drawn_data import drawn_face, face_dataset
 

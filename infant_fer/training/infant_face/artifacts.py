@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from infant_fer.models.infant_face import InfantFaceModel
-from infant_fer.training.artifacts import write_checkpoint
-from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face.config import RecipeConfig, RunConfig
 from infant_fer.training.infant_face.data import PROCESSOR
 from infant_fer.training.infant_face.distillation import TEACHER_SHARE
 from infant_fer.training.infant_face.figures import InfantFaceFigures
 from infant_fer.training.provenance import accelerator, machine
+from infant_fer.training.reports.artifacts import write_checkpoint
+from infant_fer.training.reports.card import earlier_test_measurements, infant_face_card
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData
 

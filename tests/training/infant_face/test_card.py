@@ -14,13 +14,13 @@ from infant_fer.evaluation.map_report import RECORD, with_maps
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import INTERVALS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import card as model_card
-from infant_fer.training.card import earlier_test_measurements, infant_face_card
 from infant_fer.training.infant_face import artifacts
 from infant_fer.training.infant_face.artifacts import RunRecord, RunResult, save
 from infant_fer.training.infant_face.config import RunConfig, expected_time, recipe
 from infant_fer.training.infant_face.figures import THIS, InfantFaceFigures
 from infant_fer.training.infant_face.goals import GOALS, HEADING, goals_section, outcomes_of, with_goals
+from infant_fer.training.reports import card as model_card
+from infant_fer.training.reports.card import earlier_test_measurements, infant_face_card
 from infant_fer.trust.report import with_trust
 from infant_fer.trust.store import TrustData, known
 from tests.conftest import ROOT

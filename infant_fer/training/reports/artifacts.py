@@ -35,9 +35,9 @@ from infant_fer.evaluation.scores import scores
 from infant_fer.files import check_output_folder, replace_folder
 from infant_fer.images import data_url
 from infant_fer.training.batches import normalised
-from infant_fer.training.card import experiment_card
 from infant_fer.training.experiment import ExperimentResult
-from infant_fer.training.history import (
+from infant_fer.training.reports.card import experiment_card
+from infant_fer.training.reports.history import (
     Epoch,
     kept_epoch,
     mean_curve,
@@ -46,8 +46,8 @@ from infant_fer.training.history import (
     verdict_of_folds,
     verdict_of_run,
 )
+from infant_fer.training.reports.watching import animated, still_strip
 from infant_fer.training.variants import HEAD, Candidate, maps_of
-from infant_fer.training.watching import animated, still_strip
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
 

@@ -18,7 +18,7 @@ from infant_fer.training.infant_face.config import expected_time, member_familie
 from infant_fer.training.infant_face.goals import goals_section
 from infant_fer.training.provenance import Provenance
 
-MEASUREMENTS = Path(__file__).parent / "infant_face" / "test_measurements.csv"  # one row per measurement
+MEASUREMENTS = Path(__file__).parents[1] / "infant_face" / "test_measurements.csv"  # one row per measurement
 
 
 STUDENT_FAMILY = "mobilenet"
