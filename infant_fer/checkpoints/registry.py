@@ -152,4 +152,4 @@ def _with_name(sentence: str, entry: CheckpointEntry) -> str:
             for name, value in sentence.values.items()
         }
         return Message(sentence.template, **named)
-    return re.sub(rf"(?<![\w./-]){re.escape(entry.source)}(?![\w/-])", lambda _: entry.name, sentence)
+    return re.sub(rf"(?<![\w./-]){re.escape(entry.source)}(?![\w-])", lambda _: entry.name, sentence)

@@ -223,6 +223,8 @@ def read_split(folder: Path, images: LabeledImages) -> np.ndarray | None:
         return None
     with (folder / SPLIT_FILE).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
+    if rows and not {"sha256", "split"} <= set(rows[0]):
+        raise DatasetError(f"{SPLIT_FILE} of {folder.name} lacks the columns sha256 and split.")
     known = {row["sha256"]: row["split"] for row in rows}
     splits = np.array([known.get(digest, "") for digest in images.digests()], dtype="<U5")
     return splits if splits.astype(bool).any() else None

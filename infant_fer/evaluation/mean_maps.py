@@ -46,7 +46,7 @@ class MeanMap:
         shares: Sequence[Mapping[str, float]],
     ) -> MeanMap:
         """Return the mean of N maps (S, S), each with its mesh (478, 2) in crop pixels and its share per face part."""
-        target = np.mean([anchors(mesh) for mesh in meshes], axis=0)
+        target = _mean_anchors(np.stack([anchors(mesh) for mesh in meshes]))
         moved = [
             cv2.warpAffine(each, similarity(anchors(mesh), target), each.shape)
             for each, mesh in zip(values, meshes, strict=True)
@@ -114,3 +114,18 @@ def _map(classifier: AffectClassifier, crop_rgb: np.ndarray, affect: str, seed: 
     aligned = AlignedFace(crop_rgb, np.eye(2, 3))
     score = classifier.score_of(affect, aligned)
     return SmoothGrad(SAMPLES, seed=seed).map(score, classifier.pixel_values(aligned)).values
+
+
+def _mean_anchors(each: np.ndarray) -> np.ndarray:
+    """Return the mean (3, 2) of (N, 3, 2) anchors, with their mean place, turn and size (Procrustes mean, Gower 1975).
+
+    The plain mean of shapes that are turned against each other would be smaller than each.
+    """
+    places = each.mean(axis=1)
+    shapes = (each - places[:, None]) @ (1, 1j)  # (N, 3) complex: a turn and a size are one factor
+    eyes = shapes[:, 1] - shapes[:, 0]
+    upright = (shapes * (abs(eyes) / eyes)[:, None] / np.linalg.norm(shapes, axis=1)[:, None]).mean(axis=0)
+    turn = np.sum(eyes / abs(eyes))
+    turn = turn / abs(turn) if abs(turn) > 1e-6 else 1.0  # turns that cancel each other: upright
+    mean = upright / np.linalg.norm(upright) * np.linalg.norm(shapes, axis=1).mean() * turn
+    return places.mean(axis=0) + np.stack([mean.real, mean.imag], axis=1)

@@ -71,8 +71,9 @@ def experiment_config(options: Namespace, recipe_name: str, output: Path, comman
         raise DatasetError("--average-folds needs --folds.")
     if options.watch and folds and (recipe.average_folds or options.average_folds):
         raise DatasetError("--watch follows one training; with averaged folds there are several. Leave one away.")
-    bases = options.compare or [options.base or recipe.base]
-    if options.size is not None and not options.vary and not any(each.startswith(RANDOM) for each in bases):
+    varied = (options.vary or "").removeprefix("base=").split(",") if (options.vary or "").startswith("base=") else []
+    bases = options.compare or varied or [options.base or recipe.base]
+    if options.size is not None and not any(each.startswith(RANDOM) for each in bases):
         raise DatasetError(
             f"--size is for --base random:NAME; trained weights keep the size of their crops ({bases[0]})."
         )

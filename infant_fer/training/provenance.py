@@ -196,7 +196,11 @@ def start_run(folder: Path, description: Mapping[str, object], resume: bool) -> 
     continued = resume and file.is_file()
     if continued:
         before = json.loads(file.read_text("utf-8"))
-        other = [name for name in description if name not in MAY_DIFFER and description[name] != before.get(name)]
+        if before.keys() != description.keys():
+            raise DatasetError(
+                "The run to resume was begun by another version of this program. Start anew without --resume."
+            )
+        other = [name for name in description if name not in MAY_DIFFER and description[name] != before[name]]
         if other:
             raise DatasetError(
                 f"The run to resume had another {', another '.join(other)}. Give the same command, or start anew without --resume."

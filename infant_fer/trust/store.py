@@ -160,7 +160,10 @@ class TrustData:
                 raise CheckpointError(f"{SETTINGS} of {folder.name} belongs to other weights. {_REFIT}")
             return _from_files(settings, _load_tensors(folder, settings.get("tensors_sha256")))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
-            raise CheckpointError(f"{SETTINGS} or {TENSORS} of {folder.name} is damaged ({error}). {_REFIT}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(
+                f"{SETTINGS} or {TENSORS} of {folder.name} is damaged ({reason}). {_REFIT}"
+            ) from error
 
 
 _REFIT = "Fit it again with infant-fer trust, or delete the two files."

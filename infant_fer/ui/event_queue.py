@@ -26,6 +26,7 @@ from infant_fer.ui.languages import language_of
 from infant_fer.ui.request_guard import BUSY, NOT_UNDERSTOOD, log_failure
 from infant_fer.ui.uploads import UNREAD_SECONDS, delete_upload, keep_upload, uploaded_file
 
+PHOTO_GONE = "x-photo-gone"  # header that page.js gives an event
 MAX_WAITING = 24  # events for the same place, such as photos, maps, clips or streams
 MAX_WAITING_IN_ALL, MAX_WAITING_BYTES = 200, 128 * 2**20
 MAX_WAITING_OF_ONE = 8  # events of one visitor
@@ -95,8 +96,11 @@ class RobustQueue(Queue):
     async def push(self, body, request, username):
         """Queue an event. One visitor has one stream and MAX_WAITING_OF_ONE waiting events; who finds no place gets BUSY.
 
-        At a place of `GuardedBlocks.newest_only` a visitor's newer event ends the older ones.
+        At a place of `GuardedBlocks.newest_only` a visitor's newer event ends the older ones. One that says so in the header
+        PHOTO_GONE comes from a page that has cleared its photo.
         """
+        if PHOTO_GONE in request.headers:
+            self.blocks.forget_photo(body.session_hash)
         function = get_fn(self.blocks, None, body)
         everywhere = self._waiting()
         own = [event for event in everywhere if event.session_hash == body.session_hash]
@@ -289,6 +293,9 @@ class GuardedBlocks(gr.Blocks):
     def __init__(self, **options):
         super().__init__(**options)
         self.stops_older: dict[str, Callable[[str], object]] = {}
+        self.forget_photo: Callable[[str], object] = lambda session_hash: (
+            None
+        )  # at once, not when the event has its turn
 
     def newest_only(self, place: str, stop: Callable[[str], object]) -> None:
         """Let a visitor's newer event at a concurrency id end the older ones: one that runs by `stop`, called with the session."""

@@ -9,6 +9,7 @@ window.infantFer = (() => {
   const answer = (text, kind) => `<div class="ife ${kind}">${text}</div>`;
   const escape = (text) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
   let sentence = null, busyTimer = 0;
+  let gone = false;  // the page has cleared its photo, and the server does not know
   let stopped = false;  // the person ended the drawing of the map, which Gradio may report as a failure of it
 
   const cleared = () => {
@@ -20,6 +21,7 @@ window.infantFer = (() => {
     const text = sentence || words("unanswered");
     sentence = null;
     stopped = true;
+    gone = !awaited;  // else an answer is on its way that brings its own photo
     return [null, null, null, unread(text), "", hidden, hidden, ""];
   };
   const draws = (...values) => { stopped = false; return values; };
@@ -118,13 +120,17 @@ window.infantFer = (() => {
     if (sender) sender.failed("unanswered", null, JSON.parse(options.body).data);
     else if (BRINGS_ANSWER.test(field)) fail("unanswered");  // else the answer stands
   };
+  const isRemoval = (options) => fieldOf(options) === "photo" && JSON.parse(options.body).data[0] === null;
+  const withHeader = (headers, name) => { const all = new Headers(headers); all.set(name, "1"); return all; };
   const fetched = window.fetch;
   window.fetch = async (address, options) => {
     const target = String(address?.url || address);
     const isUpload = /\/upload(\?|$)/.test(target), isEvent = /\/queue\/join/.test(target);
+    const tells = isEvent && (gone || isRemoval(options));
     if (isEvent && BRINGS_ANSWER.test(fieldOf(options))) awaited += 1;
     try {
-      const response = await fetched(address, options);
+      const response = await fetched(address, tells ? { ...options, headers: withHeader(options.headers, "x-photo-gone") } : options);
+      if (tells && response.ok) gone = false;
       if (isUpload && !response.ok) uploadFailed(options, { 413: "too_large", 503: "busy" }[response.status] || "unanswered");
       return response;
     } catch (error) {

@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
-from infant_fer.video.pooled import AGREEMENT, CURVES, check_infants, pool_sessions, read_infants, session_folders
+from infant_fer.video.pooled import (
+    check_infants,
+    check_pooled,
+    delete_unsupported,
+    pool_sessions,
+    read_infants,
+    session_folders,
+)
 from infant_fer.video.remote import check_url, is_url, run_remote_session
 from infant_fer.video.sessions import (
     Session,
@@ -59,6 +66,8 @@ def _run(options: argparse.Namespace) -> int:
         check_url(options.out)
     else:
         check_output(sessions, Path(options.out))
+        if options.events or options.human:
+            check_pooled(Path(options.out))
     results: list[SessionResult] = []
     for result in _results(sessions, options):
         results.append(result)
@@ -69,9 +78,10 @@ def _run(options: argparse.Namespace) -> int:
         f"{states['written']} written, {states['skipped']} skipped because they are whole, {states['failed']} failed.",
         file=sys.stderr,
     )
-    pooled = [] if remote else [Path(options.out) / name for name in (CURVES, AGREEMENT)]
-    if (options.events or options.human or any(map(Path.is_file, pooled))) and len(results) > states["failed"]:
+    if (options.events or options.human) and len(results) > states["failed"]:
         _pool(options.out, infants)
+    elif not remote:
+        delete_unsupported(Path(options.out))
     failed = [result for result in results if result.state == "failed"]
     if len(failed) > 1:
         print(

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from infant_fer.errors import DatasetError, exit_status
+from infant_fer.errors import DatasetError, OutputError, exit_status
 from infant_fer.files import open_atomically, text_cell, write_atomically
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
@@ -26,6 +26,7 @@ MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose me
 BEFORE_S, AFTER_S, STEP_S = 5.0, 30.0, 0.5  # around the onset of an event, and the width of a bin
 AGREEMENT, CURVES = "agreement.json", "event_locked.csv"
 CURVE_COLUMNS = ("event", "measure", "time_s", "mean", "low", "high", "infants")
+BEGINNINGS = {CURVES: ",".join(CURVE_COLUMNS), AGREEMENT: '{\n "sessions": '}  # of the files that are this program's
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,8 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     """Pool the sessions whose folders lie in `folder`, as `infant-fer video --out` writes them; return the files written.
 
     `infants` names the infant of each session by its folder's name; without it every session is another infant's. Writes
-    CURVES when a session has events, AGREEMENT when one has a human coding; those of an earlier run, when sessions had them,
-    are deleted. Raises DatasetError and OutputError.
+    CURVES when a session has events, AGREEMENT when one has a human coding; what no session supports any more is deleted.
+    Raises DatasetError, and OutputError also where another program's file has such a name.
     """
     sessions = session_folders(folder)
     if not sessions:
@@ -77,6 +78,8 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     if infants is not None:
         check_infants(infants, names)
         names = [infants[name] for name in names]
+    check_pooled(folder)
+    delete_unsupported(folder)
     written = []
     curves = event_curves(sessions, names)
     if curves:
@@ -86,8 +89,6 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
             for curve in curves:
                 rows.writerows(_curve_rows(curve))
         written.append(folder / CURVES)
-    else:
-        _delete_earlier(folder / CURVES, ",".join(CURVE_COLUMNS))
     agreements = [
         (name, json.loads((session / AGREEMENT).read_text("utf-8")))
         for name, session in zip(names, sessions, strict=True)
@@ -96,15 +97,33 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     if agreements:
         write_atomically(folder / AGREEMENT, json.dumps(pooled_agreement(agreements), indent=1))
         written.append(folder / AGREEMENT)
-    else:
-        _delete_earlier(folder / AGREEMENT, '{\n "sessions":')
     return written
 
 
-def _delete_earlier(file: Path, begins: str) -> None:
-    """Delete what an earlier run pooled, as sessions no longer have it; another program's file of that name stays."""
-    if file.is_file() and file.read_text("utf-8", "replace").startswith(begins):
-        file.unlink()
+def check_pooled(folder: Path) -> None:
+    """Raise OutputError where a file in `folder` has the name of a pooled one and is another program's."""
+    for name, begins in BEGINNINGS.items():
+        if (folder / name).is_file() and not _begins(folder / name, begins):
+            raise OutputError(
+                f"{printable(folder / name)} is not of this program. Move it away, or give another folder."
+            )
+
+
+def delete_unsupported(folder: Path) -> None:
+    """Delete the pooled figures of an earlier run that none of the sessions in `folder` supports any more."""
+    sessions = session_folders(folder)
+    supported = {
+        AGREEMENT: any((each / AGREEMENT).is_file() for each in sessions),
+        CURVES: any(json.loads((each / "summary.json").read_text("utf-8"))["events"] for each in sessions),
+    }
+    for name, begins in BEGINNINGS.items():
+        if not supported[name] and (folder / name).is_file() and _begins(folder / name, begins):
+            (folder / name).unlink()
+
+
+def _begins(file: Path, begins: str) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(begins)) == begins.encode()
 
 
 def session_folders(folder: Path) -> list[Path]:

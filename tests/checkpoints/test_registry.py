@@ -109,6 +109,8 @@ def test_a_fault_names_a_checkpoint_as_the_page_does_and_can_be_translated():
     hub = CheckpointEntry("someone/faces", "faces", "Faces")
     said = registry_module._with_name("someone/faces-2 is not someone/faces.", hub)
     assert said == "someone/faces-2 is not faces."
+    local = CheckpointEntry("/srv/mine", "mine", "Mine")
+    assert registry_module._with_name("damaged: '/srv/mine/trust.json'", local) == "damaged: 'mine/trust.json'"
     message = registry_module._with_name(Message(UNREACHABLE, name="someone/faces"), hub)
     assert message.startswith("faces is not on this computer yet")
     assert translator("de")(message).startswith("faces ist noch nicht auf diesem Computer")

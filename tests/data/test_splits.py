@@ -18,6 +18,7 @@ from infant_fer.data.leakage import (
     without_leaks,
 )
 from infant_fer.data.splits import (
+    SPLIT_FILE,
     THESIS_SIZES,
     check_classes,
     exact_split,
@@ -28,6 +29,7 @@ from infant_fer.data.splits import (
     write_split,
 )
 from infant_fer.errors import DatasetError
+from tests.drawn_data import unlabelled
 
 
 def pictures(truth, subject=None, splits=None, contents=None) -> LabeledImages:
@@ -297,3 +299,9 @@ def test_a_fraction_of_the_train_part_keeps_infants_whole():
     assert len(kept) == pytest.approx(len(train) / 4, abs=3)
     assert all((set_.subject[splits == "train"] == infant).sum() == (kept == infant).sum() for infant in set(kept))
     assert (fewer[splits != "train"] == splits[splits != "train"]).all()
+
+
+def test_a_record_of_splits_without_its_columns_is_refused(tmp_path):
+    (tmp_path / SPLIT_FILE).write_text("sha256,subject,part\nab,1,test\n")
+    with pytest.raises(DatasetError, match="lacks the columns sha256 and split"):
+        read_split(tmp_path, unlabelled(["a.jpg"]))

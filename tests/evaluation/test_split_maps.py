@@ -14,6 +14,7 @@ from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_se
 from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.split_maps import PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
+from infant_fer.face import anchors
 from infant_fer.labels import AFFECTS
 from infant_fer.regions import PARTS
 from tests.conftest import EXAMPLES
@@ -51,7 +52,11 @@ def maps_by_hand() -> SplitMaps:
 def test_maps_are_averaged_where_the_parts_of_the_faces_are():
     """In whole pictures each face lies, and is turned and enlarged, as it was taken."""
     mesh = np.random.default_rng(0).uniform(30, 50, (478, 2))
-    meshes = [mesh @ (scale * turn(degrees)).T + shift for scale, degrees, shift in ((1, 0, 0), (1.3, 20, (8, -9)))]
+    about = mesh.mean(axis=0)
+    meshes = [
+        (mesh - about) @ (scale * turn(degrees)).T + about + shift
+        for scale, degrees, shift in ((1, -50, (3, 2)), (1.3, 50, (8, -9)))
+    ]
     values = [np.zeros((90, 90)) for _ in meshes]
     for each, found in zip(values, meshes, strict=True):
         x, y = found[1].round().astype(int)  # the tip of the nose
@@ -59,7 +64,11 @@ def test_maps_are_averaged_where_the_parts_of_the_faces_are():
     mean = MeanMap.of("negative", values, meshes, [dict.fromkeys(PARTS, 1 / 8)] * 2)
     x, y = mean.landmarks_px[1].round().astype(int)
     assert mean.values[y, x] == pytest.approx(1)
-    assert np.ptp(mean.values.nonzero(), axis=1).max() < 8  # one place, not two
+    assert np.ptp(mean.values.nonzero(), axis=1).max() < 9  # one place, not two
+    sizes = [np.linalg.norm(np.diff(anchors(each)[:2], axis=0)) for each in (mean.landmarks_px, mesh)]
+    assert sizes[0] == pytest.approx(
+        1.15 * sizes[1], rel=0.02
+    )  # the faces' mean size: opposite turns make it no smaller
 
 
 def turn(degrees: float) -> np.ndarray:

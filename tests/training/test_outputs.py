@@ -158,6 +158,8 @@ def test_a_continued_run_says_so_and_watches_the_same_faces(tmp_path):
     assert start_run(tmp_path / "own", {"seed": 1, "watch": "faces"}, resume=True)
     with pytest.raises(DatasetError, match="another watch"):
         start_run(tmp_path / "own", {"seed": 1, "watch": "others"}, resume=True)
+    with pytest.raises(DatasetError, match="begun by another version"):
+        start_run(tmp_path / "own", {"seed": 1, "watch": "faces", "weights of the base": "ab"}, resume=True)
 
 
 def test_the_card_names_the_hardware_that_computed(monkeypatch):

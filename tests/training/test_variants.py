@@ -266,6 +266,8 @@ def test_a_refused_option_goes_with_what_its_message_adds(words, tmp_path):
     [
         (["--repeats", "3"], "add --folds"),
         (["--base", "bases/mobilenet", "--size", "64"], "--size is for --base random:NAME"),
+        (["--base", "bases/mobilenet", "--size", "64", "--vary", "seed=0,1"], "--size is for --base random:NAME"),
+        (["--vary", "base=bases/a,bases/b", "--size", "64"], "--size is for --base random:NAME"),
         (["--compare", "bases/a", "bases/b", "--size", "64"], "--size is for --base random:NAME"),
     ],
 )

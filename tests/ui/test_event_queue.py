@@ -14,7 +14,7 @@ import pytest
 from benchmarks.visitors import BusyError, Visitor, page_function
 from infant_fer.images import data_url
 from infant_fer.ui import event_queue
-from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, UNFETCHED_SECONDS, GuardedBlocks
+from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, PHOTO_GONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
 from infant_fer.ui.uploads import UNREAD_SECONDS, delete_unread
 from tests.conftest import ANSWER_SECONDS, free_port
@@ -162,6 +162,26 @@ def test_events_of_one_visitor_run_one_after_the_other(busy_page):
             return alone, answers
 
     assert asyncio.run(scenario()) == (1, [["HELLO"]] * 3)
+
+
+def test_an_event_tells_at_once_that_the_photo_is_gone(busy_page):
+    """While another one of its visitor runs, and before its own turn."""
+    forgotten = []
+    busy_page.forget_photo = forgotten.append
+
+    async def scenario() -> tuple[list[str], str]:
+        async with await client_of(busy_page) as client:
+            work, one = await page_function(client, "work", "click"), Visitor(client)
+            await one.join(work, "runs")
+            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
+            before = list(forgotten)
+            client.headers[PHOTO_GONE] = "1"
+            await one.join(work, "waits")
+            return before, one.session_hash
+
+    before, session = asyncio.run(scenario())
+    assert before == []
+    assert forgotten == [session]
 
 
 def test_a_newer_event_ends_the_older_ones_of_its_visitor_and_their_uploads(busy_page, tmp_path, monkeypatch):

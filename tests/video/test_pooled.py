@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from infant_fer.errors import DatasetError
+from infant_fer.errors import DatasetError, OutputError
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import export
 from infant_fer.video.pooled import (
     AFTER_S,
     BEFORE_S,
     STEP_S,
+    delete_unsupported,
     event_curves,
     main,
     pool_sessions,
@@ -113,12 +114,18 @@ def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatc
     assert command.main([str(clips), "--out", str(tmp_path), "--human", str(coding)]) == 0
     assert "All sessions together: " in capsys.readouterr().err
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 3
+    pool_sessions(tmp_path, {"a": "one", "b": "two", "c": "one"})
+    assert command.main([str(clips), "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "agreement.json").read_text())["infants"] == 2  # as it was
     for name in "abc":
         (tmp_path / name / "agreement.json").unlink()
+    assert command.main([str(clips), "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "agreement.json").exists()  # no session supports it any more
     (tmp_path / "event_locked.csv").write_text("of another program")
     assert command.main([str(clips), "--out", str(tmp_path)]) == 0
-    assert not (tmp_path / "agreement.json").exists()  # no session has one any more
-    assert "event_locked.csv" in capsys.readouterr().err  # they still have events
+    assert command.main([str(clips), "--out", str(tmp_path), "--human", str(coding)]) == 2
+    assert "event_locked.csv is not of this program" in capsys.readouterr().err
+    assert (tmp_path / "event_locked.csv").read_text() == "of another program"
 
 
 def test_pooled_files_that_no_session_has_any_more_go_and_those_of_others_stay(sessions, tmp_path):
@@ -131,8 +138,11 @@ def test_pooled_files_that_no_session_has_any_more_go_and_those_of_others_stay(s
     assert not list(tmp_path.glob("*.*"))
     for name in ("agreement.json", "event_locked.csv"):
         (tmp_path / name).write_text("{}")
-    assert pool_sessions(tmp_path) == []
-    assert len(list(tmp_path.glob("*.*"))) == 2
+        with pytest.raises(OutputError, match=f"{name} is not of this program"):
+            pool_sessions(tmp_path)
+        delete_unsupported(tmp_path)
+        assert (tmp_path / name).read_text() == "{}"
+        (tmp_path / name).unlink()
 
 
 def test_the_name_of_an_event_is_no_formula(tmp_path):

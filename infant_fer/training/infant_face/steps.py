@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from infant_fer.checkpoints.loading import weights_sha256
 from infant_fer.files import write_atomically
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.config import run_folder
@@ -60,7 +61,7 @@ class TrainingContext:
     def start(self) -> StepSettings:
         """Return what a step depends on besides the recipe: where the backbones of this run come from."""
         base = self.config.base
-        named: StepSettings = {"base": base.name, "base_sha256": _weights_of(base)} if base else {}
+        named: StepSettings = {"base": base.name, "base_sha256": weights_sha256(base)} if base else {}
         return {**named, "weights": "random"} if self.config.random_weights else named
 
     def occluders_of(self, settings: FinetuningConfig) -> StepSettings:
@@ -108,15 +109,6 @@ def log_for(number: int) -> Callable[[str], None]:
 def minutes_since(start: float) -> float:
     """Return the minutes since a value of `time.monotonic`, in tenths."""
     return round((time.monotonic() - start) / 60, 1)
-
-
-def _weights_of(base: Path) -> str:
-    """Return a SHA-256 of the weights in a folder."""
-    digests = []
-    for file in sorted(base.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def weights_digest(model: InfantFaceModel) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
+from gradio.context import Context
 from gradio.events import Dependency
 
 from infant_fer.checkpoints.registry import CheckpointRegistry
@@ -14,7 +15,7 @@ from infant_fer.errors import ImageError, InfantFERError
 from infant_fer.images import Photo, load_photo
 from infant_fer.locales import translator
 from infant_fer.ui.downloads import SAVE_JS, download
-from infant_fer.ui.event_queue import PHOTO_PLACES, READS_PHOTO
+from infant_fer.ui.event_queue import PHOTO_PLACES, READS_PHOTO, GuardedBlocks
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.layout import (
     Inputs,
@@ -134,9 +135,9 @@ class PhotoEvents:
             values = [gr.skip()] * 8
         return [*values, *chosen]
 
-    async def forget(self, request: gr.Request):
-        """Note, before any thread is free, that the page shows no photo: none that is being read is shown, and no map drawn."""
-        self.sessions.get(request.session_hash).begin_photo(None)
+    def forget(self, session_hash: str) -> None:
+        """Note that the page shows no photo: none that is being read for it is shown, and no map drawn of an older one."""
+        self.sessions.get(session_hash).begin_photo(None)
 
     def face(self, number: int, request: gr.Request):
         return choose_face(self.sessions.get(request.session_hash), int(number))
@@ -177,6 +178,8 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         "js": DRAW_JS,
         **QUIET,  # the legend shows how much is drawn, and nothing covers the growing map
     }
+    root: GuardedBlocks = Context.root_block
+    root.forget_photo = events.forget
     outputs = [inputs.photo, *results.of_face]
     loaded, starts = _wire_starts(events, inputs, results, settings, outputs)
 
@@ -206,8 +209,6 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
         clears = {"cancels": maps, "queue": False, **QUIET}
         results.fail.click(None, None, outputs, js=FAILED_JS, **clears)
         inputs.photo.clear(None, None, results.of_face, js=CLEAR_JS, **clears)
-        for cleared in (results.fail.click, inputs.photo.clear):  # the removal's own event waits while a photo is read
-            cleared(events.forget, None, None, queue=False, **QUIET)
 
     for start in (loaded, *starts):  # no answer came: a full queue, a lost connection, a fault of ours
         start.failure(None, None, None, js=FAIL_JS, **QUIET)  # Gradio ends no other events from here

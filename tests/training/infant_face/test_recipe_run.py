@@ -300,6 +300,8 @@ def test_a_step_depends_on_its_occluders_and_on_the_weights_of_its_base(tmp_path
         (tmp_path / "base" / "model.safetensors").write_bytes(content)
         starts.append(TrainingContext(replace(few.config, base=tmp_path / "base")).start)
     assert starts[0] != starts[1]
+    (tmp_path / "base" / "trust.safetensors").write_bytes(b"fitted later")
+    assert TrainingContext(replace(few.config, base=tmp_path / "base")).start == starts[1]
 
 
 def test_a_teacher_of_whom_no_network_learns_is_refused(finished, data_folder):

@@ -280,38 +280,54 @@ def test_axe_finds_nothing_serious_on_any_tab(browser, page_server, scheme):
     context.close()
 
 
-# Let no event be sent whose first value is nothing: that of a photo's removal.
-LOSES_REMOVALS = """() => {
-    const send = window.fetch;
-    window.fetch = (address, options) => String(address).includes("/queue/join") && options.body.startsWith('{"data":[null,')
-        ? new Promise(() => {}) : send(address, options);
-}"""
-
-
-def test_after_a_photo_is_gone_no_setting_brings_its_answer_back(visit, tmp_path):
-    """However long the removal's own event waits, and after a file that the browser refuses."""
+def test_after_a_refused_file_no_setting_brings_the_older_answer_back(visit, tmp_path):
     page = visit()
     (tmp_path / "notes.txt").write_text("this is no photo")
+    count_listed(page)
+    page.click("#example-smile")
+    wait_for_map(page)
+    wait_until_listed(page)
     page.click("#settings button")
-    for words in ("could not be read as a photo", "Choose a photo"):
-        count_listed(page)
-        page.click("#example-smile")
-        wait_for_map(page)
-        wait_until_listed(page)
-        if words == "Choose a photo":
-            page.evaluate(LOSES_REMOVALS)
-            page.click("#photo button[aria-label='Remove Image']")
-        else:
-            with page.expect_file_chooser() as chooser:
-                page.click("#photo .source-selection button[aria-label='Upload file']")
-            chooser.value.set_files(tmp_path / "notes.txt")
-        answered(page, words)
-        page.focus("#samples input[type=range]")
-        with page.expect_response(lambda each: "/queue/join" in each.url):
-            page.keyboard.press("ArrowRight")
-        page.wait_for_function("() => document.querySelector('#samples input[type=range]').value % 10 === 5")
-        page.wait_for_timeout(1500)  # for what must not come
-        assert words in page.inner_text("#answer")
-        assert page.locator("#map img").count() == 0
-        page.focus("#samples input[type=range]")
-        page.keyboard.press("ArrowLeft")
+    with page.expect_file_chooser() as chooser:
+        page.click("#photo .source-selection button[aria-label='Upload file']")
+    chooser.value.set_files(tmp_path / "notes.txt")
+    answered(page, "could not be read as a photo")
+    page.focus("#samples input[type=range]")
+    with page.expect_response(
+        lambda each: each.ok and "/queue/join" in each.url and "x-photo-gone" in each.request.headers
+    ):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1500)  # for what must not come
+    assert "could not be read as a photo" in page.inner_text("#answer")
+    assert page.locator("#map img").count() == 0
+
+
+def test_a_file_that_is_refused_without_a_network_costs_nothing_else(visit, tmp_path):
+    page = visit()
+    (tmp_path / "notes.txt").write_text("this is no photo")
+    count_listed(page)
+    page.click("#example-smile")
+    wait_for_map(page)
+    wait_until_listed(page)
+    page.evaluate("window.marker = 1")
+    page.context.set_offline(True)
+    with page.expect_file_chooser() as chooser:
+        page.click("#photo .source-selection button[aria-label='Upload file']")
+    chooser.value.set_files(tmp_path / "notes.txt")
+    answered(page, "could not be read as a photo")
+    page.context.set_offline(False)
+    page.wait_for_timeout(1500)  # for a reload that must not come
+    assert page.evaluate("window.marker") == 1
+    assert page.locator("#tray .card").count() == 1
+
+
+def test_a_photo_that_is_removed_while_it_is_read_does_not_come_back(visit):
+    page = visit()
+    with page.expect_response(lambda each: "/queue/join" in each.url):
+        upload(page, EXAMPLES / "cry.jpg")
+    with page.expect_request(lambda each: "/queue/join" in each.url and "x-photo-gone" in each.headers):
+        page.click("#photo button[aria-label='Remove Image']")
+    answered(page, "Choose a photo")
+    page.wait_for_timeout(2000)  # for what must not come
+    assert page.locator("#photo img, #map img").count() == 0
+    assert "expression" not in page.inner_text("#answer")
