@@ -227,8 +227,7 @@ class AffectClassifier:
     def _model_to_explain(self) -> tuple[torch.nn.Module, str]:
         """Return the copy whose input gradients are computed, made at the first explanation, and its precision."""
         with self._copying:
-            if self._explained is None:
-                self._explained = explained_copy(self._model, self.crop.size, self._precision)
+            self._explained = self._explained or explained_copy(self._model, self.crop.size, self._precision)
             return self._explained
 
 

@@ -180,8 +180,7 @@ def test_an_event_tells_at_once_that_the_photo_is_gone(busy_page):
             return before, one.session_hash
 
     before, session = asyncio.run(scenario())
-    assert before == []
-    assert forgotten == [session]
+    assert (before, forgotten) == ([], [session])
 
 
 def test_a_newer_event_ends_the_older_ones_of_its_visitor_and_their_uploads(busy_page, tmp_path, monkeypatch):

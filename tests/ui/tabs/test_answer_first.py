@@ -280,18 +280,29 @@ def test_axe_finds_nothing_serious_on_any_tab(browser, page_server, scheme):
     context.close()
 
 
-def test_after_a_refused_file_no_setting_brings_the_older_answer_back(visit, tmp_path):
+def smiling(visit):
+    """Return a page whose photo is read, with its map, and no event under way."""
     page = visit()
-    (tmp_path / "notes.txt").write_text("this is no photo")
     count_listed(page)
     page.click("#example-smile")
     wait_for_map(page)
     wait_until_listed(page)
-    page.click("#settings button")
+    return page
+
+
+def choose_no_photo(page, folder: Path) -> None:
+    """Choose a file that the browser refuses."""
+    (folder / "notes.txt").write_text("this is no photo")
     with page.expect_file_chooser() as chooser:
         page.click("#photo .source-selection button[aria-label='Upload file']")
-    chooser.value.set_files(tmp_path / "notes.txt")
+    chooser.value.set_files(folder / "notes.txt")
     answered(page, "could not be read as a photo")
+
+
+def test_after_a_refused_file_no_setting_brings_the_older_answer_back(visit, tmp_path):
+    page = smiling(visit)
+    page.click("#settings button")
+    choose_no_photo(page, tmp_path)
     page.focus("#samples input[type=range]")
     with page.expect_response(
         lambda each: each.ok and "/queue/join" in each.url and "x-photo-gone" in each.request.headers
@@ -303,18 +314,10 @@ def test_after_a_refused_file_no_setting_brings_the_older_answer_back(visit, tmp
 
 
 def test_a_file_that_is_refused_without_a_network_costs_nothing_else(visit, tmp_path):
-    page = visit()
-    (tmp_path / "notes.txt").write_text("this is no photo")
-    count_listed(page)
-    page.click("#example-smile")
-    wait_for_map(page)
-    wait_until_listed(page)
+    page = smiling(visit)
     page.evaluate("window.marker = 1")
     page.context.set_offline(True)
-    with page.expect_file_chooser() as chooser:
-        page.click("#photo .source-selection button[aria-label='Upload file']")
-    chooser.value.set_files(tmp_path / "notes.txt")
-    answered(page, "could not be read as a photo")
+    choose_no_photo(page, tmp_path)
     page.context.set_offline(False)
     page.wait_for_timeout(1500)  # for a reload that must not come
     assert page.evaluate("window.marker") == 1
