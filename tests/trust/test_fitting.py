@@ -249,3 +249,8 @@ def test_a_training_without_a_face_in_test_measures_dev_alone(data, monkeypatch)
     base, splits = SimpleNamespace(model=None, processor=None), faces.images.split
     assert experiment._trust(base, faces, splits, print)
     assert not experiment._trust(base, replace(faces, found=splits != "test"), splits, print)
+
+
+def test_the_research_data_have_no_other_folder_of_pictures(data, tmp_path):
+    with pytest.raises(DatasetError, match="Leave --pictures out"):
+        read_faces(None, Infants(data / "infants.csv", (tmp_path,)), None, tmp_path)
