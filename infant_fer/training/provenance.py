@@ -85,10 +85,7 @@ def main_process_first() -> Iterator[None]:
 
 
 STARTED_FILE = "started.json"  # in a run's folder
-WITH_SPACES = {
-    name.replace(" ", "_"): name
-    for name in ("pairs across splits", "average folds", "action units", "processor minutes")
-}
+WITH_SPACES = {name.replace(" ", "_"): name for name in ("average folds", "action units", "processor minutes")}
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
@@ -127,7 +124,7 @@ class Provenance:
     split_sha256: str  # of the lines "split picture"
     counts: dict[str, dict[str, int]]  # pictures by split and class
     subjects_known: bool  # whether the data identify their infants
-    pairs_across_splits: dict[str, int]  # by kind of leak
+    leaks: dict[str, int]  # how many infants, files and pictures are in several splits
     folds: int  # of the cross-validation; 0 is none
     average_folds: bool  # the folds share train and dev alone
     repeats: int
@@ -163,7 +160,7 @@ class Provenance:
             split_sha256=hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
             counts={name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
             subjects_known=images.subjects_known,
-            pairs_across_splits=across.counts(),
+            leaks=across.counts(),
             folds=config.folds.count,
             average_folds=config.folds.average,
             repeats=config.folds.repeats,

@@ -192,7 +192,7 @@ def _render(template: str, **context) -> str:
 
 def _separation(run: Provenance) -> str:
     """Return what the split keeps apart, judged by what was found in more than one split."""
-    across = {name: count for name, count in run.pairs_across_splits.items() if count}
+    across = {name: count for name, count in run.leaks.items() if count}
     if across:
         shared = ", ".join(f"{name} {count} times" for name, count in across.items())
         return f"**not apart**, so the figures flatter: in more than one of train, dev and test is the {shared}"

@@ -108,7 +108,7 @@ def test_the_card_says_what_share_of_a_target_was_the_teachers():
 
 
 def test_the_card_counts_what_is_in_several_splits_not_pairs():
-    said = model_card._separation(replace(RUN, pairs_across_splits={"same infant": 3, "same file": 0}))
+    said = model_card._separation(replace(RUN, leaks={"same infant": 3, "same file": 0}))
     assert "not apart" in said
     assert "the same infant 3 times" in said
     assert "pairs" not in said
