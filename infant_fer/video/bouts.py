@@ -78,7 +78,8 @@ def build_timeline(
         people.append(_person_summary(person, reading, bouts, events, (start_s, duration)))
     frames.set_smoothed(shown)
     intervals.sort(key=lambda interval: (interval.onset_s, interval.person))
-    fps = len(moments) / (duration - float(moments[0])) if duration else 0.0
+    span_s = duration - float(moments[0]) if len(moments) else 0.0  # 0 of a single frame
+    fps = len(moments) / span_s if span_s else 0.0
     summary = Summary(
         source=source,
         checkpoint=checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -217,7 +218,7 @@ def _write(
             write_atomically(partial / REPORT, timeline_page(timeline, found))
         if options.explain_peaks:
             _write_peaks(analyzer, timeline, session.clip, options, partial)
-        replace_folder(partial, session.folder, own_names(partial))
+        replace_folder(partial, session.folder, map(glob.escape, own_names(partial)))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
