@@ -63,11 +63,12 @@ def _held_folder(root: Path) -> tuple[Path, int | None]:
     """Return a new private folder and a descriptor that holds its lock as long as this program lives (None on Windows)."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-        held = _lock(folder)
-        if folder.is_dir():  # else another program that started took it for abandoned before it was locked
-            return folder, held
-        if held is not None:
-            os.close(held)
+        with suppress(FileNotFoundError):  # another program that started took it for abandoned before it was locked
+            held = _lock(folder)
+            if folder.is_dir():
+                return folder, held
+            if held is not None:
+                os.close(held)
 
 
 def _lock(folder: Path, wait: bool = True) -> int | None:
