@@ -143,13 +143,21 @@ def _journal(outputs: Mapping[str, Path], settings: ReadSettings) -> AbstractCon
     if settings.resume and not outputs:
         raise OutputError("--resume needs a file to write: --csv, --json or --html.")
     path = next(iter(outputs.values())) if settings.resume else None
-    folder = Path(settings.checkpoint or "")
-    files = sorted(folder.iterdir()) if settings.checkpoint and folder.is_dir() else []
+    files = sorted(_checkpoint_folder(settings.checkpoint).iterdir()) if path else []
     options = [settings.explain, settings.checkpoint, settings.steadiness, settings.device, settings.precision]
     about = json.dumps(
         [{name: str(each) for name, each in outputs.items()}, *options, __version__, COLUMNS, *map(file_key, files)]
     )
     return open_journal(path and path.with_name(path.name + SUFFIX), about)
+
+
+def _checkpoint_folder(source: str | None) -> Path:
+    """Return the folder whose files are read: one of the Hub is downloaded first. Raises CheckpointError."""
+    from infant_fer.checkpoints.sources import local_path, resolve  # loads torch
+
+    if source is not None and (folder := local_path(source)).is_dir():
+        return folder
+    return resolve(source).path
 
 
 def _with_first(results: Iterator[FileEntries]) -> Generator[FileEntries]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from infant_fer.__main__ import main
 from infant_fer.batch import ReadSettings, _journal
+from infant_fer.checkpoints.sources import DEFAULT_NAME, embedded
 from infant_fer.errors import ImageError, OutputError
 from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import AHEAD
@@ -184,6 +186,17 @@ def test_a_journal_of_other_weights_in_the_same_folder_is_refused(tmp_path):
     with _journal(outputs, settings), _journal(outputs, settings):
         pass
     (tmp_path / "model.safetensors").write_bytes(b"trained again")
+    with pytest.raises(OutputError, match="other options or files"), _journal(outputs, settings):
+        pass
+
+
+def test_a_journal_of_other_weights_of_the_default_checkpoint_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(embedded()[0], tmp_path / "root" / DEFAULT_NAME)
+    monkeypatch.setattr("infant_fer.checkpoints.sources.EMBEDDED_ROOT", tmp_path / "root")
+    settings, outputs = ReadSettings(resume=True), {"csv": tmp_path / "out.csv"}
+    with _journal(outputs, settings), _journal(outputs, settings):
+        pass
+    os.utime(tmp_path / "root" / DEFAULT_NAME / "model.safetensors", (1, 1))
     with pytest.raises(OutputError, match="other options or files"), _journal(outputs, settings):
         pass
 
