@@ -24,7 +24,7 @@ from torch import nn
 
 from infant_fer.checkpoints.loading import LoadedCheckpoint, load_checkpoint, weights_sha256
 from infant_fer.errors import CheckpointError, exit_status
-from infant_fer.files import check_output_folder, write_atomically
+from infant_fer.files import check_output_folder, filled_folder, write_atomically
 from infant_fer.models.infant_face import HEADS, InfantFaceModel
 
 FLOAT32, INT8, PARITY = "model.onnx", "model-int8.onnx", "parity.json"
@@ -106,15 +106,11 @@ class CropToAnswer(nn.Module):
 
 
 def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
-    """Write `model.onnx` in float32 for any number of crops; return the file. Raises CheckpointError.
-
-    What an earlier export, perhaps of another checkpoint, made of its own graph is deleted: `model-int8.onnx`, `parity.json`.
-    """
+    """Write `model.onnx` in float32 for any number of crops; return the file. Raises CheckpointError."""
     graph = CropToAnswer(checkpoint).eval()
     side, width = checkpoint.crop.size, _geometry_width(checkpoint)
     example = (torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.zeros(2, width), torch.ones(2, dtype=torch.bool))
     count = torch.export.Dim("count", min=1, max=1024)
-    folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # torch's exporter uses what torch itself deprecates, and says which of three equal names of an axis it keeps.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
@@ -130,8 +126,6 @@ def export(checkpoint: LoadedCheckpoint, folder: Path) -> Path:
             verbose=False,
         )
     exported = cast(torch.onnx.ONNXProgram, program)  # None is returned by the older exporter alone
-    for name in (PARITY, INT8):
-        (folder / name).unlink(missing_ok=True)
     write_atomically(folder / FLOAT32, exported.model_proto.SerializeToString())
     return folder / FLOAT32
 
@@ -222,21 +216,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write_graphs(options: argparse.Namespace) -> int:
-    """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError."""
+    """Return 1 for a graph that answers otherwise than the checkpoint. Raises InfantFERError.
+
+    An earlier export, perhaps of another checkpoint, is replaced as a whole.
+    """
     checkpoint = load_checkpoint(options.checkpoint)
     check_output_folder(options.out, _is_export)
     feed = crops_of(options.data, options.pictures, options.cache, checkpoint) if options.data else None
-    files = [export(checkpoint, options.out)]
-    files.append(quantize(files[0]))
+    found: dict[str, Parity] = {}
+    with filled_folder(options.out, lambda _: (FLOAT32, INT8, PARITY)) as folder:
+        files = [export(checkpoint, folder)]
+        files.append(quantize(files[0]))
+        if feed is not None:
+            found = {file.name: parity(checkpoint, file, feed) for file in files}
+            record = {
+                "weights_sha256": weights_sha256(checkpoint.folder),
+                **{name: asdict(each) for name, each in found.items()},
+            }
+            write_atomically(folder / PARITY, json.dumps(record, indent=1))
     if feed is None:
-        print(f"written: {files[0]} and {files[1].name} (with --data, they are compared with the checkpoint)")
-        return 0
-    found = {file.name: parity(checkpoint, file, feed) for file in files}
-    record = {
-        "weights_sha256": weights_sha256(checkpoint.folder),
-        **{name: asdict(each) for name, each in found.items()},
-    }
-    write_atomically(options.out / PARITY, json.dumps(record, indent=1))
+        print(f"written: {options.out / FLOAT32} and {INT8} (with --data, they are compared with the checkpoint)")
     for name, each in found.items():
         size = (options.out / name).stat().st_size / 1e6
         print(

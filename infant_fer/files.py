@@ -145,6 +145,27 @@ def replace_folder(partial: Path, final: Path, own_files: Iterable[str]) -> None
         _move_foreign(earlier, final, own)
 
 
+@contextmanager
+def filled_folder(final: Path, own_files: Callable[[Path], Iterable[str]]) -> Iterator[Path]:
+    """Give the block a new folder to fill, which then takes the name `final`; a block that raises leaves the earlier one as it was.
+
+    Of an earlier `final` only `own_files(the filled folder)` are replaced, see `replace_folder`. Raises OutputError.
+    """
+    partial = final.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with _as_output_error(final):
+            partial.mkdir(parents=True)
+        yield partial
+        with _as_output_error(final):
+            for file in filter(
+                Path.is_file, partial.rglob("*")
+            ):  # some writers make files readable by their owner alone
+                file.chmod(partial.stat().st_mode & 0o666)
+        replace_folder(partial, final, own_files(partial))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # it has another name when all went well
+
+
 def _move_foreign(earlier: Path, final: Path, own: tuple[str, ...]) -> None:
     """Delete the `own` files of `earlier`, move all others into `final`, and remove `earlier`."""
     for entry in list(earlier.iterdir()):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -69,6 +70,7 @@ def feed():
 
 @pytest.fixture(scope="module")
 def graph(folder, checkpoint):
+    (folder / "out").mkdir()
     return export(checkpoint, folder / "out")
 
 
@@ -129,6 +131,24 @@ def test_the_crops_may_be_of_a_table_whose_pictures_are_elsewhere(folder, checkp
     command = [str(folder / "checkpoint"), "--out", str(tmp_path / "out"), "--data", str(tmp_path / "infants.csv")]
     options = exporting._parser().parse_args([*command, "--pictures", str(pictures)])
     assert options.pictures == [pictures]
+
+
+def test_an_export_that_stops_half_way_leaves_the_earlier_one_and_can_be_repeated(folder, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "export", lambda _, out: Path(shutil.copy(graph, out)))
+    earlier = {"model.onnx": "a graph", INT8: "a graph", PARITY: '{"model.onnx": {}}', "notes.txt": "mine"}
+    for name, text in earlier.items():
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text(text)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(exporting, "quantize", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            exporting._write_graphs(
+                exporting._parser().parse_args([str(folder / "checkpoint"), "--out", str(tmp_path / "out")])
+            )
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == earlier
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert main([str(folder / "checkpoint"), "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", INT8, "notes.txt"}
 
 
 def test_no_comparison_stays_beside_the_graph_of_another_checkpoint(folder, tmp_path, monkeypatch):

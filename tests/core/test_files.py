@@ -13,6 +13,7 @@ from infant_fer.errors import OutputError
 from infant_fer.files import (
     check_output_file,
     check_output_folder,
+    filled_folder,
     is_own_checkpoint,
     open_atomically,
     replace_folder,
@@ -176,6 +177,21 @@ def test_only_our_own_files_are_replaced(tmp_path):
     assert names(final) == {"config.json", "metrics.json", "model.safetensors", "notes.txt"}
     assert (final / "model.safetensors").read_bytes() == b"new"
     assert (final / "notes.txt").read_text() == "of the user"
+    assert names(tmp_path) == {"final"}
+
+
+def test_a_folder_that_could_not_be_filled_leaves_the_earlier_one(tmp_path):
+    final = checkpoint(tmp_path / "final")
+
+    def fill() -> None:
+        with filled_folder(final, lambda _: ["*"]) as partial:
+            (partial / "config.json").write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert len(names(final)) == 3
+    assert (final / "config.json").read_text() != "new"
     assert names(tmp_path) == {"final"}
 
 

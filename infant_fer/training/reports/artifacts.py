@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,7 +30,7 @@ from infant_fer.evaluation.report import (
     report_page,
 )
 from infant_fer.evaluation.scores import scores
-from infant_fer.files import check_output_folder, replace_folder
+from infant_fer.files import check_output_folder, filled_folder
 from infant_fer.images import data_url
 from infant_fer.training.batches import normalised
 from infant_fer.training.experiment import ExperimentResult
@@ -69,19 +67,11 @@ def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
     written, for example on a full disk.
     """
     check_output_folder(output)
-    partial = output.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        partial.mkdir(parents=True)
-        write(partial)
-        for file in filter(
-            Path.is_file, partial.rglob("*")
-        ):  # safetensors makes its files readable by their owner alone
-            file.chmod(partial.stat().st_mode & 0o666)
-        replace_folder(partial, output, OWN_FILES)
+        with filled_folder(output, lambda _: OWN_FILES) as partial:
+            write(partial)
     except OSError as error:
         raise OutputError(f"{output} could not be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # it has another name when all went well
 
 
 def check_saved(folder: Path, faces: AlignedDataset, probabilities: np.ndarray) -> None:
