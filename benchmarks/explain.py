@@ -60,7 +60,7 @@ def time_case(case: str, work: Callable[[], object], repeats: int, bar_s: float 
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, help="folder (default: the embedded one)")
+    parser.add_argument("--checkpoint", type=Path, help="folder (default: infant-fer-small)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

@@ -44,7 +44,7 @@ def main() -> None:
     """Read every group, print its share of plain answers, and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--checkpoint", help="default: the embedded one")
+    parser.add_argument("--checkpoint", help="default: infant-fer-small")
     parser.add_argument("--limit", type=int, default=200, help="pictures of each group of the research data")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -29,7 +29,7 @@ def main() -> None:
     """Search every scene, print a table for both halves and for all, and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--checkpoint", help="default: the embedded one")
+    parser.add_argument("--checkpoint", help="default: infant-fer-small")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with (options.data / "scenes.csv").open() as stream:
@@ -80,10 +80,12 @@ def figures(results: list[dict]) -> dict:
     """Return proportions with intervals, and CPU seconds per picture."""
     seen = {kind: [r["found"] for r in results if r["visible"] == kind] for kind in ("full", "part")}
     seconds = [r["seconds"] for r in results]
+    named = [r["answer"] == r["affect"] for r in results if r["found"] and r["affect"] in AFFECTS]
     return {
         "fully visible faces found": Proportion(sum(seen["full"]), len(seen["full"])),
         "partly visible faces found": Proportion(sum(seen["part"]), len(seen["part"])),
         "pictures with a false detection": Proportion(sum(r["false"] for r in results), len(results)),
+        "faces read as labelled, of those found": Proportion(sum(named), len(named)),
         **{
             f"{affect} faces read as {affect}, of those found": Proportion(answers.count(affect), len(answers))
             for affect in AFFECTS

@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--samples", type=int, default=50)
-    parser.add_argument("--checkpoint", type=Path, help="folder of the small checkpoint (default: the embedded one)")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the small checkpoint (default: infant-fer-small)")
     parser.add_argument("--repeats", type=int, default=3, help="of the small checkpoint; ViT-Base runs once")
     parser.add_argument("--skip-vit-base", action="store_true")
     options = parser.parse_args()

@@ -26,7 +26,7 @@ def main() -> None:
     """Read every photo four times; print the shares of each turn, and write the JSON if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--checkpoint", help="default: the embedded one")
+    parser.add_argument("--checkpoint", help="default: infant-fer-small")
     parser.add_argument("--limit", type=int, help="photos, drawn at random; default: all")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -23,7 +23,7 @@ DELEGATED = {  # commands with a parser of their own
     "video": ("infant_fer.video.__main__", "Read clips: timelines, bouts and files for coding tools."),
     "audit": ("infant_fer.audit.__main__", "Measure a checkpoint on matched sets of rendered infants."),
     "trust": ("infant_fer.trust.__main__", "Fit a checkpoint's trust data on labelled pictures."),
-    "export": ("infant_fer.export", "Write a checkpoint as ONNX, in float32 and in 8 bits."),
+    "export": ("infant_fer.export", "Write a checkpoint of the recipe infant_face as ONNX, in float32 and in 8 bits."),
     "render": ("infant_fer.synthetic.__main__", "Render labelled portraits of infants."),
 }
 FILE_NAMES = "file names, which may name a child."
@@ -91,11 +91,13 @@ def read(  # typer takes one parameter for each option
     ] = False,
     steadiness: Annotated[
         bool,
-        typer.Option("--steadiness", help="Also count in how many of 32 slightly changed copies face 1 reads alike."),
+        typer.Option(
+            "--steadiness", help="Also count in how many of 32 slightly changed copies face 1 gets the same label."
+        ),
     ] = False,
     checkpoint: Annotated[
         str | None,
-        typer.Option(metavar="C", help="Folder or Hub id; default: the embedded checkpoint."),
+        typer.Option(metavar="C", help="Folder or Hub id; default: infant-fer-small."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of explanations: auto, float32 or bfloat16.")] = "auto",

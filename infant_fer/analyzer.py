@@ -77,7 +77,7 @@ class Analyzer:
     """Read the expression of every face in a photo. Thread-safe if its parts are, and usable in a forked process.
 
     >>> report = Analyzer.from_pretrained().analyze("photo.jpg")
-    >>> report.faces[0].sentence
+    >>> [face.sentence for face in report.faces]
     """
 
     def __init__(self, face_detector: Detector, classifier: Classifier):
@@ -93,7 +93,7 @@ class Analyzer:
         device: str = "auto",
         precision: str = "auto",
     ) -> Analyzer:
-        """Load a checkpoint (folder or Hub id; default: the embedded one) and the face detector.
+        """Load a checkpoint (folder or Hub id; default: infant-fer-small) and the face detector.
 
         Raises CheckpointError or FaceModelError with what to do next.
         """

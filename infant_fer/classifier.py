@@ -112,7 +112,7 @@ class AffectClassifier:
         precision: str = "auto",
         on_progress: Callable[[float, str], None] | None = None,
     ) -> AffectClassifier:
-        """Load a checkpoint folder or Hub id (default: the embedded checkpoint) and classify a blank face to warm up.
+        """Load a checkpoint folder or Hub id (default: infant-fer-small) and classify a blank face to warm up.
 
         `device` is "auto", "cpu", "cuda" or "mps". `precision` is that of explanations, "float32", "bfloat16" or "auto":
         a fixed rule of the architecture and the processor (explain.precision), the same at every load and recorded with

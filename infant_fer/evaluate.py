@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="split_name",
         choices=["test", "dev", "train", "all"],
         default="dev",
-        help="the split to measure on; test for releases only",
+        help="the split to measure on (default: dev, on which epochs are chosen); measure test once, at the end",
     )
     add(
         "--split",

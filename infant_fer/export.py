@@ -1,4 +1,4 @@
-"""Write a checkpoint as ONNX, for programs without torch: `infant-fer export CHECKPOINT --out DIR`.
+"""Write a checkpoint of the recipe infant_face as ONNX, for programs without torch: `infant-fer export CHECKPOINT --out DIR`.
 
 The graph has everything between the aligned crop and the answer: normalization, the mirror image, the fused streams and the
 temperature. `model.onnx` is in float32; `model-int8.onnx` stores the weights in 8 bits, with a scale for each output channel, and
@@ -77,7 +77,9 @@ class CropToAnswer(nn.Module):
         super().__init__()
         model, processor = checkpoint.model, checkpoint.processor
         if not isinstance(model, InfantFaceModel):
-            raise CheckpointError(f"{checkpoint.name} is no checkpoint of the project's own architecture.")
+            raise CheckpointError(
+                f"{checkpoint.name} is no checkpoint of the recipe infant_face; only these can be written as ONNX."
+            )
         self.model = model
         self.names = ["probabilities", *(OUTPUTS[head][0] for head in self._heads())]
         mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (processor.image_mean, processor.image_std))

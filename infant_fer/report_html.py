@@ -60,8 +60,7 @@ def answer_html(report: Report, number: int, language: str = "en") -> Markup:
         notes_beside=beside,
         in_the_set=_(
             Message(
-                "Answers such as “{affects}” hold the label of 95 of 100 faces of each expression.",
-                affects=trust.prediction_set,
+                "Of 100 faces of each expression, the answers, clear and unclear together, include the right label for about 95."
             )
         ),
         emotions={EMOTION_WORDS.get(name, name): share for name, share in (prediction.emotions or {}).items()},

@@ -69,7 +69,7 @@ def run_audit(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer audit", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or Hub id; default: the embedded one"
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or Hub id; default: infant-fer-small"
     )
     parser.add_argument("--infants", type=int, default=16, metavar="N", help="how many; each is in every set")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same infants and pictures")

@@ -179,9 +179,7 @@ def emotion_plane(checkpoint: LoadedCheckpoint, faces: AlignedDataset) -> dict[s
     """
     heads = forward_crops(checkpoint.model, checkpoint.processor, faces.crops, faces.geometry, faces.found)
     if "emotion_logits" not in heads or "valence_arousal" not in heads:
-        raise DatasetError(
-            f"{checkpoint.name} has no heads for emotions, valence and arousal. Use the embedded checkpoint."
-        )
+        raise DatasetError(f"{checkpoint.name} has no heads for emotions, valence and arousal. Use infant-fer-small.")
     emotion, plane = heads["emotion_logits"].argmax(1).numpy(), heads["valence_arousal"].numpy()
     rows = {name: plane[emotion == index] for index, name in enumerate(EMOTIONS)}
     return {

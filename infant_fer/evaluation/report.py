@@ -24,8 +24,8 @@ GALLERY_SIZE = 24  # faces that are shown with wrong answers, and with right one
 FACE_SIZE = 128  # px
 DATA_HEADING = "## Data and licence"  # of a model card; further sections come before it
 CAUTION = (
-    "Labels are what people saw in a picture; the infant could not say. Not a medical device. Below a few hundred held-out "
-    "infants the interval says more than the figure."
+    "Labels are judgements of a picture, by people or by a model; the infant could not say. Not a medical device. Below a few "
+    "hundred held-out infants the interval says more than the figure."
 )
 PRIVATE = "These are pictures of the data set. Do not publish this page."
 

@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--versus", choices=AFFECTS, help="explain why the target rather than this class")
     parser.add_argument(
-        "--checkpoints", nargs="+", action="extend", metavar="C", help="folders or Hub ids; default: the embedded one"
+        "--checkpoints", nargs="+", action="extend", metavar="C", help="folders or Hub ids; default: infant-fer-small"
     )
     parser.add_argument(
         "--face",

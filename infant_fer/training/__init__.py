@@ -1,1 +1,1 @@
-"""How are checkpoints trained? Any image classifier on any infants; infant_face is the embedded checkpoint's recipe."""
+"""How are checkpoints trained? Any image classifier on any infants; infant_face is the shipped checkpoints' recipe."""

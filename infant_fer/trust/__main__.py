@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the distance from the training faces that is kept and shown; default: that which tells --others best",
     )
     parser.add_argument("--cache", type=Path, default=Path("data-cache"), help="where found faces are kept")
-    parser.add_argument("--test", action="store_true", help="measure the test rows, too; for releases only")
+    parser.add_argument("--test", action="store_true", help="measure the test rows, too: once, at the end")
     return parser
 
 

@@ -21,7 +21,7 @@ DISTANCE_WORDS = {  # by trust.distance.KINDS
 
 
 class CalibratedJSON(TypedDict):
-    """How often raters agreed with such an answer: `right` of `n` held-out faces that the checkpoint scored alike."""
+    """How often the labels agreed with such an answer: `right` of `n` held-out faces that the checkpoint scored alike."""
 
     label: str
     value: float
@@ -72,10 +72,11 @@ class Assessment:
 
     verdict: "cannot say" when the picture or the face allows no answer; "caution" when there is a reason for doubt.
     prediction_set: the affects that the face may show, the most probable first, between which the answer does not choose;
-    with trust data it holds the raters' in 95 % of faces.
+    with trust data it holds the label of 95 % of the faces of each class.
     reasons: in order of weight, empty with the verdict "answer". tip: how a better photo would look.
-    agreement: the expected share of two raters who would name the same affect, 0..1. distance: the share of held-out
-    infants that are nearer to the training faces, 0..1, by `distance_kind`, a key of DISTANCE_WORDS.
+    agreement: the chance that two labels drawn from those of such a face, with replacement, name the same affect, 0..1.
+    distance: the share of held-out infants that are nearer to the training faces, 0..1, by `distance_kind`, a key of
+    DISTANCE_WORDS.
     """
 
     verdict: Verdict

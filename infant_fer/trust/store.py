@@ -200,7 +200,10 @@ def _best_distance(rows: TrustRows) -> Distance:
 
 
 def _agreement(dev: FaceOutputs) -> tuple[float, float]:
-    """Fit the agreement of two votes, the sum of their squared shares, to the doubt by logistic regression.
+    """Fit the agreement of two votes to the doubt by logistic regression.
+
+    It is the sum of their squared shares: the chance that two votes of a face, drawn with replacement, name one class. Tables
+    give shares and not how many votes there were; of two votes that differ it is a half.
 
     Where every rater agrees always, there is nothing to fit, and the agreement is that of the probabilities.
     """

@@ -22,12 +22,13 @@ PARTS = (
         "parts of the face weighed in the answer. It does not know what an infant feels, wants or needs: the name of an expression "
         "is not the name of a feeling. It is not a medical device, and no decision about care or health should rest on it. It is "
         "not for inferring emotions of pupils or staff. It errs, more so on small, covered, turned, blurred or poorly lit faces; "
-        "then it says so, or gives no answer.",
+        "where it can tell, it says so or gives no answer. The labels from which this project's own checkpoints learned were given "
+        "by an AI model with a written guide and by the sources of the pictures, not by parents.",
     ),
     (
         "Your pictures",
         "A photo lies in a private folder, in memory where the system has one, until the server has read it, usually within a second; "
-        "then it is deleted. Nothing is sent anywhere, no identity is computed, and the place and camera data of the file are "
+        "then it is deleted. The server sends nothing on, no identity is computed, and the place and camera data of the file are "
         "dropped. In memory stay your last photo, the newest webcam frame, the list of readings, the recording of the live "
         "readings and the clip's timeline, until you replace or clear them, close the page, or leave it idle for half an hour.",
     ),

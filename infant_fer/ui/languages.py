@@ -133,7 +133,7 @@ BROWSER_WORDS = {
     "no_clipboard": "The browser did not let the page read the clipboard. Allow it beside the address, or choose the file.",
     "empty_clipboard": "There is no picture in the clipboard. Copy one first.",
     "several_tab": "Several",
-    "several_drop": "Drop up to 200 photos here, or a zip archive, or click to choose. They are read one by one; nothing is stored.",
+    "several_drop": "Drop up to 200 photos here, or a zip archive, or click to choose. They are read one by one; no photo is saved.",
     "stop": "Stop",
     "show": "Show",
     "all": "all",

@@ -218,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--smoothing", type=float, default=0.5, metavar="S", help="time constant of the smoothed curves"
     )
-    parser.add_argument("--checkpoint", metavar="C", help="folder or Hub id; default: the embedded checkpoint")
+    parser.add_argument("--checkpoint", metavar="C", help="folder or Hub id; default: infant-fer-small")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, each with one thread")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="read on a Ray cluster: auto, or its address (docs/cluster.md)"

@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
 import pytest
 
+from infant_fer.images import encode_png
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -107,3 +110,18 @@ def test_the_card_of_the_labels_says_what_they_hold():
 def test_the_example_in_python_needs_nothing_of_the_repository():
     (block,) = re.findall(r"run from any folder.*?```python\n(.*?)```", README, flags=re.DOTALL)
     assert not [path for path in re.findall(r'"([^"]*)"', block) if (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("faces", [0, 1])
+def test_the_example_in_python_runs_with_and_without_a_face(tmp_path, monkeypatch, capsys, faces):
+    (block,) = re.findall(r"run from any folder.*?```python\n(.*?)```", README, flags=re.DOTALL)
+    photo = (
+        (ROOT / "examples" / "smile.jpg").read_bytes() if faces else encode_png(np.full((200, 200, 3), 128, np.uint8))
+    )
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert len(names["report"].faces) == faces
+    assert [face.explanation is not None for face in names["report"].faces] == [True] * faces
+    assert capsys.readouterr().out.count("positive") >= faces

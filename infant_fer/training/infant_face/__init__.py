@@ -1,1 +1,1 @@
-"""How is the embedded checkpoint trained? From the research data to a measured folder; start with `run`."""
+"""How is a shipped checkpoint trained? From the research data to a measured folder; start with `run`."""

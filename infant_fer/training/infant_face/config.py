@@ -1,4 +1,4 @@
-"""What do the networks of the embedded checkpoint learn, and in what order? Settings of the recipe infant_face."""
+"""What do the networks of a shipped checkpoint learn, and in what order? Settings of the recipe infant_face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which figures were wanted of the embedded checkpoints, and which are reached? A section of their cards."""
+"""Which figures were wanted of the shipped checkpoints, and which are reached? A section of their cards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is the embedded checkpoint trained? Its members side by side, then geometry and temperature; measured and written.
+"""How is a shipped checkpoint trained? Its members side by side, then geometry and temperature; measured and written.
 
 Each member is a process of its own: pretrained on FER2013, then fine-tuned on infants.
 """
