@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     if remote:
         check_url(options.out)
     else:
-        check_output(sessions, Path(options.out))
+        check_output(sessions, Path(options.out), (options.human, options.events))
         if options.events or options.human:
             check_pooled(Path(options.out))
     results: list[SessionResult] = []

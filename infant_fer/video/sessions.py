@@ -300,12 +300,24 @@ def _write_peaks(analyzer: Analyzer, timeline: Timeline, clip: Path, options: Se
         write_atomically(folder / PEAK.format(affect=affect), encode_png(np.hstack(sides)))
 
 
-def check_output(sessions: Sequence[Session], out: Path) -> None:
-    """Raise OutputError, before any work, unless the folder of every session without a fault can be written."""
+def check_output(sessions: Sequence[Session], out: Path, codings: Iterable[Path | None] = ()) -> None:
+    """Raise OutputError, before any work, unless the folder of every session without a fault can be written.
+
+    `codings` are the places of the codings and the events; no file of them that belongs to a clip may lie in such a folder,
+    where the model's own would replace it.
+    """
     if out.is_file():
         raise OutputError(f"{out} is a file. Give the name of a folder.")
     inputs = {session.clip.resolve() for session in sessions}
-    for session in (each for each in sessions if not each.fault):
+    readable = [session for session in sessions if not session.fault]
+    for session in readable:
         check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
         if session.folder.resolve() in inputs:
             raise OutputError(f"{session.folder} is also a clip. Give another folder for the output.")
+    folders = {session.folder.resolve() for session in readable}
+    beside = [_beside(place, session.clip) for place in codings for session in readable]
+    for file in filter(None, beside):
+        if not folders.isdisjoint(file.resolve().parents):
+            raise OutputError(
+                f"{printable(file)} lies in a folder that the results of a clip replace. Move it, or give another --out."
+            )

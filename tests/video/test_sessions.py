@@ -16,6 +16,7 @@ from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
 from infant_fer.video import sessions
 from infant_fer.video.analysis import VideoSettings
+from infant_fer.video.exports import export
 from infant_fer.video.reading import ClipSettings
 from infant_fer.video.sessions import (
     Session,
@@ -267,6 +268,25 @@ def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
         check_output([Session(clips / "play.mp4", folder)], tmp_path)
     (folder / "summary.json").write_text("{}")
     check_output([Session(clips / "play.mp4", folder)], tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--human", "--events"])
+@pytest.mark.parametrize("given", ["out/play/play.eaf", "out/play", "linked"])
+def test_a_coding_in_the_output_is_refused_before_a_clip_is_read(run, tmp_path, monkeypatch, capsys, option, given):
+    """ELAN saves a corrected file where it was opened, which may be the session's own folder."""
+    monkeypatch.setattr(command, "_results", lambda *_: pytest.fail("clips were read"))
+    (tmp_path / "play.mp4").write_bytes(b"x")
+    folder = tmp_path / "out" / "play"
+    folder.mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(folder)
+    export(timeline("oopp"), folder)
+    coding = (folder / "clip.eaf").rename(folder / "play.eaf")
+    before = coding.read_bytes()
+    assert run(tmp_path / "play.mp4", "--out", tmp_path / "out", option, tmp_path / given) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("lies in a folder that the results of a clip replace. Move it, or give another --out.\n")
+    assert said.count("\n") == 1
+    assert coding.read_bytes() == before
 
 
 @pytest.mark.parametrize("place", ["file/out", "/proc/out", "/dev/null/out"])
