@@ -84,7 +84,7 @@ def read_events(path: Path) -> tuple[Event, ...]:
     events = []
     for codes in read_tracks(path).values():
         for each in codes:
-            moment = each.offset_s <= each.onset_s + 0.001  # ELAN has no moments, only intervals of 1 ms
+            moment = round(1000 * (each.offset_s - each.onset_s)) <= 1  # ELAN has no moments, only intervals of 1 ms
             events.append(Event(each.onset_s, each.label, None if moment else each.offset_s))
     return tuple(sorted(events, key=lambda event: event.onset_s))
 

@@ -53,6 +53,15 @@ def test_events_are_read_with_their_phases_and_moments(exported, name):
     assert found == [Event(0.0, "play", 0.4), Event(0.5, "toy")]
 
 
+def test_an_event_of_a_millisecond_is_a_moment_wherever_it_lies(tmp_path):
+    """ELAN has no moments, and the difference of two decimal numbers is seldom 0.001 exactly."""
+    rows = (f"{onset / 1000},{(onset + 1) / 1000},toy\n" for onset in range(3000))
+    (tmp_path / "a.csv").write_text("onset,offset,label\n" + "".join(rows) + "3,3.002,phase\n")
+    *moments, phase = read_events(tmp_path / "a.csv")
+    assert moments == [Event(onset / 1000, "toy") for onset in range(3000)]
+    assert phase == Event(3, "phase", 3.002)
+
+
 def test_a_table_of_a_lab_is_read(tmp_path):
     (tmp_path / "a.csv").write_text("\ufeffOnset,Offset,Code\n1.5,2.5,Pos\n0.5,1.5,n\n3,4,happy\n")
     found = read_coding(tmp_path / "a.csv")
