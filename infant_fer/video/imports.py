@@ -58,25 +58,24 @@ def read_coding(path: Path, track: str | None = None) -> Coding:
     """Read the affect codes of one track: a tier (.eaf), a column (.opf), or a subject (BORIS and other tables).
 
     Without a `track` the one whose codes are all affects is taken; of several, PLAY's column, or the one whose name speaks
-    of a child. Raises DatasetError: an unknown file, codes that are no affects, more than one possible track.
+    of a child. Raises DatasetError: an unknown file, codes that are no affects or have no end, more than one possible track.
     """
     tracks = read_tracks(path)
     name = _named(tracks, track, path) if track is not None else _likely(tracks, path)
     known = [CodedInterval(each.onset_s, each.offset_s, _state(each.label, path)) for each in tracks[name]]
     known.sort(key=lambda each: each.onset_s)
+    place = f"{printable(path.name)}, {name}" if name else printable(path.name)
     for each in known:
-        if each.offset_s < each.onset_s:  # Datavyu writes 0 where no offset was set
-            raise DatasetError(
-                f"{printable(path.name)}, {name}: the code at {each.onset_s:.3f} s has no end. Set its offset."
-            )
+        if each.offset_s <= each.onset_s:  # a moment; Datavyu writes 0 where no offset was set
+            raise DatasetError(f"{place}: the code at {each.onset_s:.3f} s has no end. Set its offset.")
     for before, after in pairwise(known):
         if before.offset_s - after.onset_s > OVERLAP_S:
             raise DatasetError(
-                f"{printable(path.name)}, {name}: the codes at {before.onset_s:.3f} s and {after.onset_s:.3f} s overlap. "
+                f"{place}: the codes at {before.onset_s:.3f} s and {after.onset_s:.3f} s overlap. "
                 "Code one affect at a time."
             )
     gaps = NOT_CODED if any(_named_state(each.label) == "neutral" for each in tracks[name]) else "neutral"
-    return Coding(path.name, name, tuple(each for each in known if each.offset_s > each.onset_s), gaps)
+    return Coding(path.name, name, tuple(known), gaps)
 
 
 def read_events(path: Path) -> tuple[Event, ...]:

@@ -92,14 +92,24 @@ def test_only_a_code_that_means_neutral_itself_makes_gaps_uncoded(tmp_path, code
 
 def test_boris_points_and_pairs(tmp_path):
     rows = [("baby", "positive", "START", 1.0), ("mother", "negative", "START", 1.5), ("baby", "positive", "STOP", 2.0),
-            ("mother", "negative", "STOP", 3.0), ("baby", "negative", "POINT", 4.0)]  # fmt: skip
-    with (tmp_path / "b.tsv").open("w", newline="") as stream:
+            ("mother", "negative", "STOP", 3.0)]  # fmt: skip
+    write_boris(tmp_path / "b.tsv", rows)
+    found = read_coding(tmp_path / "b.tsv")
+    assert (found.track, found.intervals) == ("baby", (CodedInterval(1, 2, "positive"),))  # of two, the child's
+    assert read_tracks(tmp_path / "b.tsv")["mother"] == [CodedInterval(1.5, 3.0, "negative")]
+    write_boris(tmp_path / "b.tsv", [*rows, ("baby", "negative", "POINT", 4.0)])
+    assert Event(4, "negative") in read_events(tmp_path / "b.tsv")
+    with pytest.raises(DatasetError, match=r"b\.tsv, baby: the code at 4\.000 s has no end"):
+        read_coding(tmp_path / "b.tsv")  # a behaviour coded as a moment has no length to compare
+
+
+def write_boris(path, rows):
+    """Write BORIS's tabular events of rows of subject, behaviour, kind and time in seconds."""
+    with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, BORIS_COLUMNS, delimiter="\t", restval="")
         writer.writeheader()
         for subject, behaviour, kind, time_s in rows:
             writer.writerow({"Subject": subject, "Behavior": behaviour, "Behavior type": kind, "Time": time_s})
-    assert read_coding(tmp_path / "b.tsv").track == "baby"  # of two possible ones, the child's
-    assert read_tracks(tmp_path / "b.tsv")["mother"] == [CodedInterval(1.5, 3.0, "negative")]
 
 
 def test_a_tier_of_an_elan_file_is_chosen_by_its_codes(tmp_path):
@@ -123,6 +133,15 @@ def test_a_tier_of_an_elan_file_is_chosen_by_its_codes(tmp_path):
         ("a.csv", "onset,offset,label\n2,1,p\n", "Line 2 of a.csv ends before it starts"),
         ("a.csv", "onset,offset,label\nnow,1,p\n", "Line 2 of a.csv: 'now' is no time in seconds"),
         ("a.csv", "onset,offset,label\n0,2,p\n1,3,n\n", "at 0.000 s and 1.000 s overlap"),
+        ("a.csv", "onset,label\n1.0,p\n2.0,n\n", r"^a\.csv: the code at 1\.000 s has no end\. Set its offset\.$"),
+        ("a.csv", "time,label\n2.5,neutral\n", r"the code at 2\.500 s has no end"),
+        ("a.csv", "onset,offset,label\n0,1,p\n3,,n\n5,6,p\n", r"the code at 3\.000 s has no end"),
+        ("a.tsv", "onset\tduration\ttrial_type\n0\t1\tp\n2\tn/a\tn\n", r"the code at 2\.000 s has no end"),
+        (
+            "a.tsv",
+            "Subject\tBehavior\tBehavior type\tTime\nb\tpositive\tPOINT\t1\n",
+            r"a\.tsv, b: the code at 1\.000 s has",
+        ),
         ("a.csv", "when,what\n0,p\n", "needs columns onset"),
         ("a.csv", "", "has no rows"),
         ("a.eaf", "<a><b></a>", "a.eaf could not be read"),
