@@ -22,9 +22,9 @@ from infant_fer.video.pooled import (
     delete_unsupported,
     pool_sessions,
     read_infants,
-    session_folders,
 )
 from infant_fer.video.remote import check_url, is_url, run_remote_session
+from infant_fer.video.session_folder import session_folders
 from infant_fer.video.sessions import (
     Session,
     SessionOptions,

@@ -20,6 +20,7 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
 from infant_fer.video.agreement import Agreement
+from infant_fer.video.session_folder import read_summary, session_folders
 from infant_fer.video.timeline import CANNOT_SAY, Timeline
 
 MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose means are taken
@@ -73,7 +74,7 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> lis
     """
     sessions = session_folders(folder)
     if not sessions:
-        raise DatasetError(f"{printable(folder)} holds no session with a summary.json.")
+        raise DatasetError(f"{printable(folder)} holds no session with a summary.json of this program.")
     names = [session.name for session in sessions]
     if infants is not None:
         check_infants(infants, names)
@@ -114,7 +115,7 @@ def delete_unsupported(folder: Path) -> None:
     sessions = session_folders(folder)
     supported = {
         AGREEMENT: any((each / AGREEMENT).is_file() for each in sessions),
-        CURVES: any(json.loads((each / "summary.json").read_text("utf-8"))["events"] for each in sessions),
+        CURVES: any(summary["events"] for summary in map(read_summary, sessions) if summary),
     }
     for name, begins in BEGINNINGS.items():
         if not supported[name] and (folder / name).is_file() and _begins(folder / name, begins):
@@ -124,14 +125,6 @@ def delete_unsupported(folder: Path) -> None:
 def _begins(file: Path, begins: str) -> bool:
     with file.open("rb") as stream:
         return stream.read(len(begins)) == begins.encode()
-
-
-def session_folders(folder: Path) -> list[Path]:
-    """Return the folders of complete sessions in `folder`, in the order of their names.
-
-    Hidden ones are left out: a run that writes, or was killed, has unfinished folders there.
-    """
-    return sorted(path.parent for path in folder.glob("[!.]*/summary.json"))
 
 
 def check_infants(infants: Mapping[str, str], sessions: Iterable[str]) -> None:
@@ -179,8 +172,8 @@ def event_curves(sessions: Sequence[Path], infants: Sequence[str]) -> list[Curve
     """Return the curves of every event and measure over the sessions that have the event, in the order of the events."""
     means: dict[str, dict[str, list[np.ndarray]]] = {}  # by event and infant: (M, T) of each occurrence
     for session, infant in zip(sessions, infants, strict=True):
-        summary = json.loads((session / "summary.json").read_text("utf-8"))
-        if not summary["events"]:
+        summary = read_summary(session)
+        if summary is None or not summary["events"]:
             continue
         person = Timeline(summary["source"], (), (), summary, summary["fps"], summary["duration_s"]).infant
         times, values = _readings(session / "frames.csv", person)
@@ -188,9 +181,9 @@ def event_curves(sessions: Sequence[Path], infants: Sequence[str]) -> list[Curve
             found = _around(times, values, event["onset_s"])
             means.setdefault(event["label"], {}).setdefault(infant, []).append(found)
     curves = []
-    for event, by_infant in means.items():
+    for label, by_infant in means.items():
         each = np.array([_mean(np.array(occurrences)) for occurrences in by_infant.values()])  # (I, M, T)
-        curves += [_curve(event, measure, each[:, place]) for place, measure in enumerate(MEASURES)]
+        curves += [_curve(label, measure, each[:, place]) for place, measure in enumerate(MEASURES)]
     return curves
 
 

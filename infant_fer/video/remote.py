@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infant_fer.errors import OutputError
-from infant_fer.video.sessions import SUMMARY, Session, SessionOptions, SessionResult, own_names, run_session
+from infant_fer.video.session_folder import SUMMARY
+from infant_fer.video.sessions import Session, SessionOptions, SessionResult, own_names, run_session
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer

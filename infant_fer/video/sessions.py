@@ -23,13 +23,14 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import READERS, Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
+from infant_fer.video.session_folder import is_session, read_summary
 from infant_fer.video.timeline import FrameReading, Summary, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer, Classifier
     from infant_fer.video.analysis import Progress, VideoSettings
 
-SUMMARY, AGREEMENT, REPORT = "summary.json", "agreement.json", "report.html"
+AGREEMENT, REPORT = "agreement.json", "report.html"
 PEAK = "peak_{affect}.png"
 PEAK_AFFECTS = ("positive", "negative")
 MARK: Final = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
@@ -178,17 +179,15 @@ def is_whole(session: Session, marks: Mapping[str, str]) -> bool:
 
     Raises OutputError where it holds the results of another clip.
     """
-    try:
-        earlier = json.loads((session.folder / SUMMARY).read_text("utf-8"))
-        mark, clip_mark = earlier.get(MARK), earlier.get(CLIP_MARK, marks[CLIP_MARK])
-    except (OSError, ValueError, AttributeError):
+    earlier = read_summary(session.folder)
+    if earlier is None:
         return False
-    if clip_mark != marks[CLIP_MARK]:
+    if earlier.get(CLIP_MARK, marks[CLIP_MARK]) != marks[CLIP_MARK]:
         raise OutputError(
             f"The folder {printable(session.folder.name)} holds the results of another clip of this name. "
             "Give another --out, or delete the folder."
         )
-    return mark == marks[MARK]
+    return earlier.get(MARK) == marks[MARK]
 
 
 def _timeline(analyzer, session: Session, options: SessionOptions, on_progress) -> Timeline:
@@ -207,7 +206,7 @@ def _write(
     The agreement with the human coding is among them where the timeline has an infant.
     """
     session.folder.parent.mkdir(parents=True, exist_ok=True)
-    check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
+    check_output_folder(session.folder, is_ours=is_session)
     partial = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=session.folder.parent))
     try:
         partial.chmod(0o755)  # mkdtemp's folders are their owner's alone
@@ -311,7 +310,7 @@ def check_output(sessions: Sequence[Session], out: Path, codings: Iterable[Path 
     inputs = {session.clip.resolve() for session in sessions}
     readable = [session for session in sessions if not session.fault]
     for session in readable:
-        check_output_folder(session.folder, is_ours=lambda folder: (folder / SUMMARY).is_file())
+        check_output_folder(session.folder, is_ours=is_session)
         if session.folder.resolve() in inputs:
             raise OutputError(f"{session.folder} is also a clip. Give another folder for the output.")
     folders = {session.folder.resolve() for session in readable}

@@ -19,8 +19,8 @@ from infant_fer.video.pooled import (
     pool_sessions,
     pooled_agreement,
     read_infants,
-    session_folders,
 )
+from infant_fer.video.session_folder import session_folders
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -99,6 +99,18 @@ def test_the_hidden_folder_of_a_killed_run_is_no_session(sessions, tmp_path):
     assert session_folders(tmp_path) == sessions
 
 
+@pytest.mark.parametrize("summary", ["{}", '{"n": 3}', "[1]", "no JSON"])
+def test_the_summary_of_another_program_is_no_session(sessions, tmp_path, summary):
+    (tmp_path / "gaze").mkdir()
+    (tmp_path / "gaze" / "summary.json").write_text(summary)
+    (tmp_path / "gaze" / "agreement.json").write_text(summary)
+    assert session_folders(tmp_path) == sessions
+    pool_sessions(tmp_path, {"a": "one", "b": "two", "c": "three"})
+    assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 3
+    delete_unsupported(tmp_path)
+    assert (tmp_path / "agreement.json").is_file()
+
+
 def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatch, capsys):
     from infant_fer.video import __main__ as command
     from infant_fer.video.sessions import SessionResult
@@ -170,7 +182,7 @@ def test_a_wrong_table_of_infants_is_found_before_any_clip_is_read(table, words,
     monkeypatch.setattr(command, "_results", lambda *_: pytest.fail("clips were read"))
     (tmp_path / "a.mp4").write_bytes(b"")
     (tmp_path / "out" / "earlier").mkdir(parents=True)
-    (tmp_path / "out" / "earlier" / "summary.json").write_text("{}")
+    (tmp_path / "out" / "earlier" / "summary.json").write_text(json.dumps(timeline("pp").summary))
     infants, coding = tmp_path / "infants.csv", tmp_path / "a.csv"
     infants.write_text(table)
     coding.write_text("onset,offset,label\n0,1,p\n")

@@ -264,10 +264,15 @@ def test_a_folder_of_other_files_is_not_replaced(clips, tmp_path):
     folder = tmp_path / "play"
     folder.mkdir()
     (folder / "thesis.docx").write_text("mine")
+    session = Session(clips / "play.mp4", folder)
     with pytest.raises(OutputError, match="did not write"):
-        check_output([Session(clips / "play.mp4", folder)], tmp_path)
-    (folder / "summary.json").write_text("{}")
-    check_output([Session(clips / "play.mp4", folder)], tmp_path)
+        check_output([session], tmp_path)
+    for summary in ("{}", '{"n": 3}', "[1]", "no JSON", '{"persons": [], "events": []}'):  # of other programs
+        (folder / "summary.json").write_text(summary)
+        with pytest.raises(OutputError, match="did not write"):
+            check_output([session], tmp_path)
+    (folder / "summary.json").write_text(json.dumps(timeline("oopp").summary))
+    check_output([session], tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--human", "--events"])
