@@ -24,7 +24,7 @@ from infant_fer.video.pooled import (
     read_infants,
 )
 from infant_fer.video.remote import check_url, is_url, run_remote_session
-from infant_fer.video.session_folder import session_folders
+from infant_fer.video.session_folder import not_pooled, session_folders
 from infant_fer.video.sessions import (
     Session,
     SessionOptions,
@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     if (options.events or options.human) and len(results) > states["failed"]:
-        _pool(options.out, infants)
+        _pool(options.out, infants, results)
     elif not remote:
         delete_unsupported(Path(options.out))
     failed = [result for result in results if result.state == "failed"]
@@ -105,15 +105,23 @@ def _infants(options: argparse.Namespace, clips: Sequence[Session]) -> dict[str,
     return infants
 
 
-def _pool(out: str, infants: dict[str, str] | None) -> None:
-    """Write the figures over all sessions and say where they are; of results at a URL, say that there are none."""
+def _pool(out: str, infants: dict[str, str] | None, results: Sequence[SessionResult]) -> None:
+    """Write the figures over all sessions and say where they are; of results at a URL, say that there are none.
+
+    Sessions in the folder that this run could not read, or that differ from its own in what must be equal, are left out.
+    """
     if is_url(out):
         print(
             f"Results at a URL are not pooled. Copy {out} into a folder and give that to python -m infant_fer.video.pooled.",
             file=sys.stderr,
         )
         return
-    for file in pool_sessions(Path(out), infants):
+    read = {each.session.folder.name for each in results if each.state != "failed"}
+    failed = {each.session.folder.name for each in results if each.state == "failed"} - read
+    left_out = not_pooled(session_folders(Path(out)), read, failed)
+    for sentence in left_out.values():
+        print(sentence, file=sys.stderr)
+    for file in pool_sessions(Path(out), infants, left_out):
         print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
 
 

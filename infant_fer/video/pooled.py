@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,12 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
 from infant_fer.video.agreement import Agreement
-from infant_fer.video.session_folder import read_summary, session_folders
+from infant_fer.video.session_folder import AGREEMENT, not_pooled, read_summary, session_folders
 from infant_fer.video.timeline import CANNOT_SAY, Timeline
 
 MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose means are taken
 BEFORE_S, AFTER_S, STEP_S = 5.0, 30.0, 0.5  # around the onset of an event, and the width of a bin
-AGREEMENT, CURVES = "agreement.json", "event_locked.csv"
+CURVES = "event_locked.csv"
 CURVE_COLUMNS = ("event", "measure", "time_s", "mean", "low", "high", "infants")
 BEGINNINGS = {CURVES: ",".join(CURVE_COLUMNS), AGREEMENT: '{\n "sessions": '}  # of the files that are this program's
 
@@ -65,22 +65,25 @@ class PooledAgreement(TypedDict):
     onset_lag_s: float | None  # median of the sessions' medians, positive where the model is later
 
 
-def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None) -> list[Path]:
+def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None, left_out: Collection[str] = ()) -> list[Path]:
     """Pool the sessions whose folders lie in `folder`, as `infant-fer video --out` writes them; return the files written.
 
-    `infants` names the infant of each session by its folder's name; without it every session is another infant's. Writes
-    CURVES when a session has events, AGREEMENT when one has a human coding; what no session supports any more is deleted.
-    Raises DatasetError, and OutputError also where another program's file has such a name.
+    `infants` names the infant of each session by its folder's name; without it every session is another infant's; the
+    sessions `left_out` are not pooled. Writes CURVES when a session has events, AGREEMENT when one has a human coding; what
+    no session supports any more is deleted. Raises DatasetError, also where sessions differ in what `not_pooled` compares,
+    and OutputError also where another program's file has such a name.
     """
-    sessions = session_folders(folder)
+    sessions = [session for session in session_folders(folder) if session.name not in left_out]
     if not sessions:
         raise DatasetError(f"{printable(folder)} holds no session with a summary.json of this program.")
+    for sentence in not_pooled(sessions).values():
+        raise DatasetError(f"{sentence} Read one of them anew with the other's options, or move it to another folder.")
     names = [session.name for session in sessions]
     if infants is not None:
         check_infants(infants, names)
         names = [infants[name] for name in names]
     check_pooled(folder)
-    delete_unsupported(folder)
+    delete_unsupported(folder, left_out)
     written = []
     curves = event_curves(sessions, names)
     if curves:
@@ -110,9 +113,9 @@ def check_pooled(folder: Path) -> None:
             )
 
 
-def delete_unsupported(folder: Path) -> None:
-    """Delete the pooled figures of an earlier run that none of the sessions in `folder` supports any more."""
-    sessions = session_folders(folder)
+def delete_unsupported(folder: Path, left_out: Collection[str] = ()) -> None:
+    """Delete the pooled figures of an earlier run that no session in `folder` supports any more but those `left_out`."""
+    sessions = [session for session in session_folders(folder) if session.name not in left_out]
     supported = {
         AGREEMENT: any((each / AGREEMENT).is_file() for each in sessions),
         CURVES: any(summary["events"] for summary in map(read_summary, sessions) if summary),

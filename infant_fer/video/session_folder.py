@@ -1,14 +1,17 @@
-"""Which folders hold a session that this program has written? Those whose summary is one of its own."""
+"""Which folders hold a session that this program has written, and which of these may be pooled?"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from infant_fer.images import printable
 from infant_fer.video.timeline import Summary
 
 SUMMARY: Final = "summary.json"
+AGREEMENT: Final = "agreement.json"
 # What every summary holds; a file of this name that lacks one of them is another program's.
 KEYS: Final = frozenset(
     ("source", "checkpoint", "duration_s", "frames", "fps", "persons", "events", "settings", "notes")
@@ -36,3 +39,41 @@ def session_folders(folder: Path) -> list[Path]:
     Hidden ones are left out: a run that writes, or was killed, has unfinished folders there.
     """
     return sorted(path.parent for path in folder.glob(f"[!.]*/{SUMMARY}") if is_session(path.parent))
+
+
+def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Collection[str] = ()) -> dict[str, str]:
+    """Return a sentence for each session, by its folder's name, that is not pooled with the others.
+
+    Sessions are pooled that have one checkpoint, one set of settings and one rule for uncoded stretches, and whose human
+    tracks, where the command named them, are of one name. `read` are the sessions of this run, which are kept, and `failed`
+    those that it could not read, whose folders hold earlier results. Without `read` the first session is kept.
+    """
+    reasons: dict[str, str] = {}
+    kept: dict[str, Mapping[str, Any]] = {}
+    for session in sorted(sessions, key=lambda each: (each.name not in read, each.name)):
+        name, facts = session.name, _pooling_facts(session)
+        differences = (
+            f"its {fact} is {facts[fact]}, that of {printable(other)} is {value}."
+            for other, others in kept.items()
+            for fact, value in others.items()
+            if fact in facts and facts[fact] != value
+        )
+        reason = "it failed, and its folder holds earlier results." if name in failed else next(differences, "")
+        if reason:
+            reasons[name] = f"{printable(name)} is not pooled: {reason}"
+        else:
+            kept[name] = facts
+    return reasons
+
+
+def _pooling_facts(session: Path) -> dict[str, Any]:
+    """Return what must be equal in all sessions that are pooled, by its name in the summary or the agreement."""
+    summary = read_summary(session)
+    if summary is None:
+        return {}
+    facts: dict[str, Any] = {"checkpoint": summary["checkpoint"], **summary["settings"]}
+    facts["weights_sha256"] = summary.get("weights_sha256")
+    if (session / AGREEMENT).is_file():
+        facts["human_track"] = summary.get("human_track")
+        facts["gaps"] = json.loads((session / AGREEMENT).read_text("utf-8"))["gaps"]
+    return {name: value for name, value in facts.items() if value not in (None, "")}

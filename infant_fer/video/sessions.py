@@ -23,14 +23,14 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import READERS, Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
-from infant_fer.video.session_folder import is_session, read_summary
+from infant_fer.video.session_folder import AGREEMENT, is_session, read_summary
 from infant_fer.video.timeline import FrameReading, Summary, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
     from infant_fer.analyzer import Analyzer, Classifier
     from infant_fer.video.analysis import Progress, VideoSettings
 
-AGREEMENT, REPORT = "agreement.json", "report.html"
+REPORT = "report.html"
 PEAK = "peak_{affect}.png"
 PEAK_AFFECTS = ("positive", "negative")
 MARK: Final = "fingerprint"  # in the summary: of the clip and of everything that its output depends on
@@ -120,7 +120,13 @@ def run_session(
             read_coding(human, options.human_track) if human else None
         )  # a slip in it is found before the clip is read
         timeline = _timeline(analyzer, session, options, on_progress)
-        summary: Summary = {**timeline.summary, CLIP_MARK: marks[CLIP_MARK], MARK: marks[MARK]}
+        summary: Summary = {
+            **timeline.summary,
+            CLIP_MARK: marks[CLIP_MARK],
+            MARK: marks[MARK],
+            "weights_sha256": getattr(analyzer.classifier, "weights_sha256", ""),
+            "human_track": options.human_track,
+        }
         timeline = replace(timeline, summary=summary)
         _write(analyzer, timeline, session, options, coding)
         notes = [*timeline.summary["notes"], *_missing_codings(session, options)]

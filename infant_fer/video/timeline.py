@@ -108,6 +108,8 @@ class Summary(TypedDict):
     notes: list[str]
     fingerprint: NotRequired[str]  # of a session of a batch: of all that its results depend on
     clip_fingerprint: NotRequired[str]  # of a session of a batch: of the clip alone
+    weights_sha256: NotRequired[str]  # of a session of a batch: of the checkpoint's files; "" where it was not loaded
+    human_track: NotRequired[str | None]  # of a session of a batch: the track of the human coding that was named
 
 
 class FrameTable(Sequence[FrameReading]):

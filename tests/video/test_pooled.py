@@ -20,7 +20,7 @@ from infant_fer.video.pooled import (
     pooled_agreement,
     read_infants,
 )
-from infant_fer.video.session_folder import session_folders
+from infant_fer.video.session_folder import not_pooled, session_folders
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -140,12 +140,68 @@ def test_the_command_for_clips_pools_its_sessions(sessions, tmp_path, monkeypatc
     assert (tmp_path / "event_locked.csv").read_text() == "of another program"
 
 
+def changed(session, **values):
+    """Change values of a session's summary."""
+    summary = json.loads((session / "summary.json").read_text())
+    (session / "summary.json").write_text(json.dumps({**summary, **values}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("checkpoint", ("one", "two")),
+        ("weights_sha256", ("aa", "bb")),
+        ("human_track", ("Ann", "Bob")),
+        ("smoothing_s", (0.5, 1.0)),
+    ],
+)
+def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, capsys, name, values):
+    pool_sessions(tmp_path)
+    before = (tmp_path / "agreement.json").read_bytes()
+    for place, value in zip(sessions, (values[0], values[1], values[0]), strict=True):
+        settings = json.loads((place / "summary.json").read_text())["settings"]
+        changed(place, **({"settings": {**settings, name: value}} if name in settings else {name: value}))
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"b is not pooled: its {name} is {values[1]}, that of a is {values[0]}. Read one of them anew"
+    )
+    assert (tmp_path / "agreement.json").read_bytes() == before
+    assert set(not_pooled(sessions, read=["b"])) == {"a", "c"}  # the sessions of this run count
+    pool_sessions(tmp_path, left_out=["b"])
+    assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 2
+
+
+def test_of_a_run_neither_what_failed_nor_what_was_read_otherwise_is_pooled(sessions, tmp_path, monkeypatch, capsys):
+    from infant_fer.video import __main__ as command
+    from infant_fer.video.sessions import SessionResult
+
+    states = {"a": "written", "b": "failed"}
+    monkeypatch.setattr(
+        command, "_results", lambda found, _: [SessionResult(each, states[each.folder.name]) for each in found]
+    )
+    clips = tmp_path.parent / f"{tmp_path.name}-clips"
+    clips.mkdir()
+    for name in states:
+        (clips / f"{name}.mp4").write_bytes(name.encode())
+    for place, checkpoint in zip(sessions, ("new", "new", "old"), strict=True):
+        changed(place, checkpoint=checkpoint)
+    (clips / "a.csv").write_text("onset,offset,label\n0,1,p\n")
+    assert command.main([str(clips), "--out", str(tmp_path), "--human", str(clips)]) == 1
+    said = capsys.readouterr().err
+    assert "b is not pooled: it failed, and its folder holds earlier results.\n" in said
+    assert "c is not pooled: its checkpoint is old, that of a is new.\n" in said
+    assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 1
+    changed(sessions[2], checkpoint="new")
+    assert command.main([str(clips), "--out", str(tmp_path), "--human", str(clips)]) == 1
+    assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 2
+
+
 def test_pooled_files_that_no_session_has_any_more_go_and_those_of_others_stay(sessions, tmp_path):
     pool_sessions(tmp_path)
     for place in sessions:
         (place / "agreement.json").unlink()
-        summary = json.loads((place / "summary.json").read_text())
-        (place / "summary.json").write_text(json.dumps({**summary, "events": []}))
+        changed(place, events=[])
     assert pool_sessions(tmp_path) == []
     assert not list(tmp_path.glob("*.*"))
     for name in ("agreement.json", "event_locked.csv"):
