@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.images import printable
+from infant_fer.video.coding_files import check_codings, shared_gaps
 from infant_fer.video.pooled import (
     check_infants,
     check_pooled,
@@ -29,7 +30,6 @@ from infant_fer.video.sessions import (
     Session,
     SessionOptions,
     SessionResult,
-    check_codings,
     check_output,
     run_session,
     sessions_of,
@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         raise DatasetError(
             f"{_one_line(options.human)} is one coding for {len(clips)} clips. Give the folder of codings."
         )
-    check_codings(clips, (options.human, options.events))
+    check_codings([session.clip for session in clips], (options.human, options.events))
     infants = _infants(options, clips)
     if remote:
         check_url(options.out)
@@ -187,7 +187,14 @@ def _session_options(options: argparse.Namespace) -> SessionOptions:
     clip = ClipSettings(fps=options.fps, start_s=options.start, end_s=options.end)
     region = parse_region(options.region) if options.region else None
     settings = VideoSettings(clip, region, options.persons, BoutRules(smoothing_s=options.smoothing))
-    return SessionOptions(settings, options.human, options.human_track, options.events, options.explain_peaks)
+    return SessionOptions(
+        settings,
+        options.human,
+        options.human_track,
+        options.events,
+        options.explain_peaks,
+        human_gaps=shared_gaps(options.human, options.human_track),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,7 +42,8 @@ class Coding:
     """A human coding of one person: intervals in the order of their onsets, labelled with the affects and NOT_SEEN.
 
     `gaps` is what an uncoded stretch means: "neutral" where the coding has no neutral code (as in PLAY), else NOT_CODED. A code
-    of an emotion that counts as neutral, as surprise does, is no neutral code.
+    of an emotion that counts as neutral, as surprise does, is no neutral code. Codings of one study share one rule; see
+    video.coding_files.shared_gaps.
     """
 
     source: str

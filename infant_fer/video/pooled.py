@@ -56,6 +56,7 @@ class PooledAgreement(TypedDict):
 
     sessions: int
     infants: int
+    gaps: str  # what an uncoded stretch means in the human codings
     kappa_frame: float | None
     kappa_frame_interval95: list[float | None] | None
     confusion: dict[str, dict[str, int]]  # of frames
@@ -138,7 +139,7 @@ def check_infants(infants: Mapping[str, str], sessions: Iterable[str]) -> None:
 
 
 def pooled_agreement(sessions: Sequence[tuple[str, Agreement]]) -> PooledAgreement:
-    """Return κ of all sessions' frames and seconds together, from (infant, agreement.json) of each."""
+    """Return κ of all sessions' frames and seconds together, from (infant, agreement.json) of each, of equal `gaps`."""
     names = np.array([name for name, _ in sessions])
     frames = _counts([each["confusion"] for _, each in sessions])
     seconds = _counts([each["confusion_second"] for _, each in sessions])
@@ -146,6 +147,7 @@ def pooled_agreement(sessions: Sequence[tuple[str, Agreement]]) -> PooledAgreeme
     return {
         "sessions": len(sessions),
         "infants": len(np.unique(names)),
+        "gaps": sessions[0][1]["gaps"],
         "kappa_frame": _plain(cohen_kappa(frames.sum(0))),
         "kappa_frame_interval95": _kappa_interval(frames, names),
         "confusion": _named(frames.sum(0)),

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from infant_fer.errors import ClipError, DatasetError, InfantFERError, OutputError
+from infant_fer.errors import ClipError, InfantFERError, OutputError
 from infant_fer.files import FoundFile, check_output_folder, files_in, replace_folder, write_atomically
 from infant_fer.images import encode_png, printable
 from infant_fer.video.agreement import agreement, write_agreement
+from infant_fer.video.coding_files import coding_of, missing_codings
 from infant_fer.video.exports import EXPORTERS, export, safe_stem
-from infant_fer.video.imports import READERS, Coding, read_coding, read_events
+from infant_fer.video.imports import Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
 from infant_fer.video.session_folder import AGREEMENT, is_session, read_summary
@@ -42,7 +43,8 @@ SAMPLED_BYTES = 2**20  # of the clip's start and end that are in the fingerprint
 class SessionOptions:
     """What is done with every session. `human` and `events` are a file, or a folder of files named as the clips.
 
-    `human_track` names the tier, column or subject of the human coding where a file has several (see `read_coding`).
+    `human_track` names the tier, column or subject of the human coding where a file has several (see `read_coding`), and
+    `human_gaps` is what an uncoded stretch means in every coding (see `shared_gaps`), by default what each coding says.
     """
 
     settings: VideoSettings
@@ -51,6 +53,7 @@ class SessionOptions:
     events: Path | None = None
     explain_peaks: bool = False
     formats: tuple[str, ...] = tuple(EXPORTERS)
+    human_gaps: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,9 @@ def run_session(
         marks = {CLIP_MARK: clip_fingerprint(session.clip), MARK: fingerprint(session, options, analyzer.classifier)}
         if is_whole(session, marks):
             return SessionResult(session, "skipped")
-        human = _beside(options.human, session.clip)
-        coding = (
-            read_coding(human, options.human_track) if human else None
-        )  # a slip in it is found before the clip is read
+        human = coding_of(options.human, session.clip)
+        # A slip in the coding is found before the clip is read.
+        coding = read_coding(human, options.human_track) if human else None
         timeline = _timeline(analyzer, session, options, on_progress)
         summary: Summary = {
             **timeline.summary,
@@ -128,8 +130,13 @@ def run_session(
             "human_track": options.human_track,
         }
         timeline = replace(timeline, summary=summary)
-        _write(analyzer, timeline, session, options, coding)
-        notes = [*timeline.summary["notes"], *_missing_codings(session, options)]
+        shared = coding and replace(coding, gaps=options.human_gaps or coding.gaps)
+        _write(analyzer, timeline, session, options, shared)
+        notes = [*timeline.summary["notes"], *missing_codings(session.clip, options.human, options.events)]
+        if coding and options.human_gaps not in (coding.gaps, None):
+            notes.append(
+                f"{coding.source} has no neutral code, but other codings have: what it leaves uncoded is not compared."
+            )
         if coding and timeline.infant is None:
             notes.append(f"No infant was found to compare with {printable(coding.source)}; there is no {AGREEMENT}.")
         return SessionResult(session, "written", timeline.duration_s, notes=tuple(notes))
@@ -161,7 +168,7 @@ def fingerprint(session: Session, options: SessionOptions, classifier: Classifie
     """
     from infant_fer import __version__
 
-    beside = [_beside(place, session.clip) for place in (options.human, options.events)]
+    beside = [coding_of(place, session.clip) for place in (options.human, options.events)]
     codings = [hashlib.sha256(path.read_bytes()).hexdigest() if path else "" for path in beside]
     settings = asdict(options.settings) | {"ahead": None}  # changes nothing in the result
     trust = classifier.trust
@@ -173,6 +180,7 @@ def fingerprint(session: Session, options: SessionOptions, classifier: Classifie
         clip_fingerprint(session.clip),
         codings,
         options.human_track,
+        options.human_gaps if codings[0] else None,
         settings,
         options.explain_peaks,
         options.formats,
@@ -199,7 +207,7 @@ def is_whole(session: Session, marks: Mapping[str, str]) -> bool:
 def _timeline(analyzer, session: Session, options: SessionOptions, on_progress) -> Timeline:
     from infant_fer.video.analysis import analyze_video
 
-    events = _beside(options.events, session.clip)
+    events = coding_of(options.events, session.clip)
     settings = replace(options.settings, events=read_events(events)) if events else options.settings
     return analyze_video(session.clip, analyzer, settings, on_progress, printable(session.clip.name))
 
@@ -231,47 +239,6 @@ def _write(
 def own_names(folder: Path) -> set[str]:
     """Return the names of a session's files in its folder and of those that another run may have written beside them."""
     return {path.name for path in folder.iterdir()} | {AGREEMENT, *(PEAK.format(affect=each) for each in PEAK_AFFECTS)}
-
-
-def _beside(place: Path | None, clip: Path) -> Path | None:
-    """Return the coding of a clip: the file itself, or the one in the folder with the clip's name; None without a place.
-
-    Raises DatasetError.
-    """
-    if place is None or place.is_file():
-        return place
-    if not place.is_dir():
-        raise DatasetError(f"There is no file or folder {printable(place)}.")
-    return next((path for suffix in READERS if (path := place / f"{clip.stem}{suffix}").is_file()), None)
-
-
-def check_codings(sessions: Sequence[Session], places: Iterable[Path | None]) -> None:
-    """Raise DatasetError, before any work, where two clips of one name would get the same file of a folder in `places`.
-
-    These are the codings and the events; None and single files are passed over.
-    """
-    for place in places:
-        owners: dict[tuple[int, int], Path] = {}  # by device and number of the file
-        for session in sessions:
-            if place is None or place.is_file() or (file := _beside(place, session.clip)) is None:
-                continue
-            status = file.stat()
-            owner = owners.setdefault((status.st_dev, status.st_ino), session.clip)
-            if owner != session.clip:
-                raise DatasetError(
-                    f"{printable(file)} would belong to both {printable(owner)} and {printable(session.clip)}. "
-                    "Give each clip a name of its own."
-                )
-
-
-def _missing_codings(session: Session, options: SessionOptions) -> list[str]:
-    """Return a sentence for each folder of codings or events that has no file for the clip, which may be a slip in a name."""
-    wanted = {"coding": options.human, "table of events": options.events}
-    return [
-        f"{printable(place)} has no {kind} named {printable(session.clip.stem)} ({', '.join(READERS)})."
-        for kind, place in wanted.items()
-        if place is not None and _beside(place, session.clip) is None
-    ]
 
 
 def peaks(timeline: Timeline) -> dict[str, FrameReading]:
@@ -320,7 +287,7 @@ def check_output(sessions: Sequence[Session], out: Path, codings: Iterable[Path 
         if session.folder.resolve() in inputs:
             raise OutputError(f"{session.folder} is also a clip. Give another folder for the output.")
     folders = {session.folder.resolve() for session in readable}
-    beside = [_beside(place, session.clip) for place in codings for session in readable]
+    beside = [coding_of(place, session.clip) for place in codings for session in readable]
     for file in filter(None, beside):
         if not folders.isdisjoint(file.resolve().parents):
             raise OutputError(

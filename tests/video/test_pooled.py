@@ -9,6 +9,7 @@ import pytest
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.exports import export
+from infant_fer.video.imports import NOT_CODED
 from infant_fer.video.pooled import (
     AFTER_S,
     BEFORE_S,
@@ -170,6 +171,15 @@ def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, ca
     assert set(not_pooled(sessions, read=["b"])) == {"a", "c"}  # the sessions of this run count
     pool_sessions(tmp_path, left_out=["b"])
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 2
+
+
+def test_sessions_with_two_meanings_of_an_uncoded_stretch_are_not_pooled(sessions, tmp_path, capsys):
+    pool_sessions(tmp_path)
+    assert json.loads((tmp_path / "agreement.json").read_text())["gaps"] == "neutral"
+    found = json.loads((sessions[2] / "agreement.json").read_text())
+    (sessions[2] / "agreement.json").write_text(json.dumps({**found, "gaps": NOT_CODED}))
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("c is not pooled: its gaps is not coded, that of a is neutral.")
 
 
 def test_of_a_run_neither_what_failed_nor_what_was_read_otherwise_is_pooled(sessions, tmp_path, monkeypatch, capsys):

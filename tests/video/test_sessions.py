@@ -17,6 +17,7 @@ from infant_fer.video import __main__ as command
 from infant_fer.video import sessions
 from infant_fer.video.analysis import VideoSettings
 from infant_fer.video.exports import export
+from infant_fer.video.imports import NOT_CODED
 from infant_fer.video.reading import ClipSettings
 from infant_fer.video.sessions import (
     Session,
@@ -173,6 +174,33 @@ def test_two_clips_of_one_name_share_no_coding(run, tmp_path, monkeypatch, capsy
     said = capsys.readouterr().err
     assert f"play.csv would belong to both {tmp_path / 'P01/play.mp4'} and {tmp_path / 'P02/play.mp4'}." in said
     assert run(tmp_path / "P01", *command_line[2:]) == 0
+
+
+def test_codings_of_one_folder_have_one_rule_for_what_is_not_coded(clips, run, tmp_path, monkeypatch, capsys):
+    """In one session the infant is never neutral, so its coding has no neutral code."""
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: timeline("oopp"))
+    codings, rows = tmp_path / "codings", {"one": "0,0.1,negative\n", "two": "0,0.1,positive\n"}
+    codings.mkdir()
+    (codings / "notes.txt").write_text("no coding")
+    for name in rows:
+        (tmp_path / f"{name}.mp4").write_bytes((clips / "play.mp4").read_bytes())
+
+    def found(**more: str) -> list[str]:
+        for name, text in {**rows, **more}.items():
+            (codings / f"{name}.csv").write_text("onset,offset,label\n" + text)
+        out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
+        assert run(tmp_path / "one.mp4", tmp_path / "two.mp4", "--out", out, "--human", codings) == 0
+        places = (out / "one", out / "two", out)
+        return [json.loads((place / "agreement.json").read_text())["gaps"] for place in places]
+
+    assert found() == ["neutral"] * 3
+    assert "no neutral code" not in capsys.readouterr().err
+    assert found(two="0,0.1,positive\n0.1,0.2,neutral\n") == [NOT_CODED] * 3
+    said = capsys.readouterr().err
+    assert (
+        "one.mp4: one.csv has no neutral code, but other codings have: what it leaves uncoded is not compared." in said
+    )
+    assert "two.csv has no neutral code" not in said
 
 
 def test_a_slip_in_a_coding_is_found_before_the_clip_is_read(clips, analyzer, tmp_path, monkeypatch):
