@@ -80,11 +80,14 @@ def sessions_of(sources: Iterable[str | Path], out: Path) -> list[Session]:
     """List the clips as given, and those of folders in the order of their names, each with a folder of its own in `out`.
 
     The folder is named after the clip. Of several clips of one name the further ones get "-2", "-3" and so on; names that
-    differ in capitals alone are one, as macOS and Windows have one folder for them. A folder of clips that cannot be opened
-    is an entry with its fault.
+    differ in capitals alone are one, as macOS and Windows have one folder for them. A clip that is given again, also through
+    its folder or a link, is left out. A folder of clips that cannot be opened is an entry with its fault.
     """
-    sessions, taken = [], set()
+    by_place: dict[str, FoundFile] = {}
     for found in _clips(sources):
+        by_place.setdefault(os.path.realpath(found.path), found)
+    sessions, taken = [], set()
+    for found in by_place.values():
         stem, number = safe_stem(found.path.name), 1
         while (name := stem if number == 1 else f"{stem}-{number}").casefold() in taken:
             number += 1

@@ -364,6 +364,17 @@ def test_every_clip_has_a_folder_of_its_own(tmp_path):
     assert [each.folder.name for each in hidden] == ["three", "clip"]
 
 
+def test_a_clip_that_is_given_twice_is_one_session(tmp_path, monkeypatch):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("P01.mp4", "P02.mp4"):
+        (clips / name).write_bytes(b"")
+    (clips / "linked.mp4").symlink_to(clips / "P02.mp4")
+    monkeypatch.chdir(tmp_path)
+    found = sessions_of([clips / "P02.mp4", clips, "clips/P01.mp4", clips / ".." / "clips", clips], tmp_path / "out")
+    assert [(each.clip, each.folder.name) for each in found] == [(clips / "P02.mp4", "P02"), (clips / "P01.mp4", "P01")]
+
+
 def test_a_locked_folder_of_clips_is_named_as_failed(clips, run, tmp_path, monkeypatch, capsys):
     """The tests may run as root, to whom no folder is locked, so the system's answer is given here."""
     locked_paths = [str(tmp_path / "in" / "locked"), str(tmp_path / "in" / "other" / "locked")]
