@@ -130,17 +130,19 @@ def _elan(path: Path) -> Tracks:
 def _elan_shift_ms(media: Sequence[Mapping[str, str]], path: Path) -> int:
     """Return the time in the clip at which the file's times begin: media that were synchronized in ELAN start later.
 
-    Of several media with different offsets the one with the coding's name is the clip. Raises DatasetError.
+    Of several media with different offsets the clip is the one with the coding's name, and of these the video. Raises
+    DatasetError.
     """
-    offsets = {PurePosixPath(unquote(each["MEDIA_URL"])).stem: int(each.get("TIME_ORIGIN", 0)) for each in media}
-    if len(set(offsets.values())) < 2:
-        return next(iter(offsets.values()), 0)
-    if path.stem not in offsets:
+    names = [PurePosixPath(unquote(each["MEDIA_URL"])) for each in media]
+    named = [each for each, name in zip(media, names, strict=True) if name.stem == path.stem] or media
+    videos = [each for each in named if each.get("MIME_TYPE", "").startswith("video/")] or named
+    offsets = {int(each.get("TIME_ORIGIN", 0)) for each in videos}
+    if len(offsets) > 1:
         raise DatasetError(
-            f"{printable(path.name)} has media with different offsets, {', '.join(map(printable, offsets))}. "
-            "Name the coding as the clip that it belongs to."
+            f"{printable(path.name)} has media with different offsets, {', '.join(printable(each.name) for each in names)}. "
+            "Name the coding as the clip that it belongs to, and link no other video of that name."
         )
-    return offsets[path.stem]
+    return next(iter(offsets), 0)
 
 
 def _datavyu(path: Path) -> Tracks:

@@ -160,7 +160,8 @@ def elan(path, *media: tuple[str, int]):
     """Write an ELAN file whose media have (name, offset in ms), with two codes, of which one has a part without a time."""
     document = pympi.Eaf()
     for name, offset_ms in media:
-        document.add_linked_file(f"file:///C:/my%20clips/{name}", mimetype="video/mp4", time_origin=offset_ms)
+        kind = {".wav": "audio/x-wav", ".mpg": "unknown"}.get(name[-4:], "video/mp4")
+        document.add_linked_file(f"file:///C:/my%20clips/{name}", mimetype=kind, time_origin=offset_ms)
     document.add_tier("infant")
     for code in ((0, 500, "p"), (500, 900, "n")):
         document.add_annotation("infant", *code)
@@ -177,8 +178,20 @@ def test_the_offset_of_a_synchronized_clip_is_added(tmp_path):
     assert elan(tmp_path / "a.eaf", ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
     assert elan(tmp_path / "a.eaf", ("b.mp4", 0), ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
     assert elan(tmp_path / "a.eaf", ("a.mp4", -700)) == [(0, 0.2)]
-    with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, b, c"):
+    assert elan(tmp_path / "a.eaf", ("b.mp4", 2000), ("c.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, b\.mp4, c\.mp4"):
         elan(tmp_path / "a.eaf", ("b.mp4", 0), ("c.mp4", 2000))
+
+
+def test_the_offset_is_that_of_the_video_and_not_of_its_sound(tmp_path):
+    assert elan(tmp_path / "a.eaf", ("a.mp4", 0), ("a.wav", 2000)) == [(0, 0.5), (0.5, 0.9)]
+    assert elan(tmp_path / "a.eaf", ("a.wav", 0), ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    assert elan(tmp_path / "a.eaf", ("b.mp4", 0), ("a.mpg", 2000)) == [
+        (2, 2.5),
+        (2.5, 2.9),
+    ]  # a video ELAN does not know
+    with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, a\.mp4, a\.mov"):
+        elan(tmp_path / "a.eaf", ("a.mp4", 0), ("a.mov", 2000))
 
 
 BORIS_ROWS = {
