@@ -41,6 +41,7 @@ class CodedInterval:
 class Coding:
     """A human coding of one person: intervals in the order of their onsets, labelled with the affects and NOT_SEEN.
 
+    `source` is the file's name as text that every encoding can hold.
     `gaps` is what an uncoded stretch means: "neutral" where the coding has no neutral code (as in PLAY), else NOT_CODED. A code
     of an emotion that counts as neutral, as surprise does, is no neutral code. Codings of one study share one rule; see
     video.coding_files.shared_gaps.
@@ -76,7 +77,7 @@ def read_coding(path: Path, track: str | None = None) -> Coding:
                 "Code one affect at a time."
             )
     gaps = NOT_CODED if any(_named_state(each.label) == "neutral" for each in tracks[name]) else "neutral"
-    return Coding(path.name, name, tuple(known), gaps)
+    return Coding(printable(path.name), name, tuple(known), gaps)
 
 
 def read_events(path: Path) -> tuple[Event, ...]:

@@ -141,7 +141,7 @@ def run_session(
                 f"{coding.source} has no neutral code, but other codings have: what it leaves uncoded is not compared."
             )
         if coding and timeline.infant is None:
-            notes.append(f"No infant was found to compare with {printable(coding.source)}; there is no {AGREEMENT}.")
+            notes.append(f"No infant was found to compare with {coding.source}; there is no {AGREEMENT}.")
         return SessionResult(session, "written", timeline.duration_s, notes=tuple(notes))
     except InfantFERError as error:
         return SessionResult(session, "failed", fault=str(error))

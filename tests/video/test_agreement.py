@@ -1,6 +1,8 @@
 """Human codings in the formats of labs, and agreement figures that are known by hand."""
 
 import csv
+import json
+import os
 import zipfile
 
 import numpy as np
@@ -10,7 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from infant_fer.errors import DatasetError
 from infant_fer.metrics import cohen_kappa
-from infant_fer.video.agreement import agreement
+from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.bouts import build_timeline
 from infant_fer.video.exports import BORIS_COLUMNS, export
 from infant_fer.video.imports import NOT_CODED, CodedInterval, Coding, read_coding, read_events, read_tracks
@@ -192,6 +194,13 @@ def test_the_offset_is_that_of_the_video_and_not_of_its_sound(tmp_path):
     ]  # a video ELAN does not know
     with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, a\.mp4, a\.mov"):
         elan(tmp_path / "a.eaf", ("a.mp4", 0), ("a.mov", 2000))
+
+
+def test_the_agreement_with_a_file_whose_name_is_not_utf_8_can_be_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    path.write_text("onset,offset,label\n0,0.2,p\n")
+    write_agreement(tmp_path / "agreement.json", agreement(timeline("ppnn"), read_coding(path)))
+    assert json.loads((tmp_path / "agreement.json").read_text("utf-8"))["human"] == "caf\\xe9.csv"
 
 
 BORIS_ROWS = {
