@@ -276,16 +276,16 @@ def _pool(options: argparse.Namespace) -> None:
 def read_infants(table: Path) -> dict[str, str]:
     """Return the infant of each session from a table with the columns session and infant, without blanks around the names.
 
-    A row without an infant is left out. Raises DatasetError, also where one session has two infants.
+    A row that lacks one of them is left out. Raises DatasetError, also where one session has two infants.
     """
     infants: dict[str, str] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [(row["session"].strip(), (row["infant"] or "").strip()) for row in csv.DictReader(stream)]
+            rows = [((row["session"] or "").strip(), (row["infant"] or "").strip()) for row in csv.DictReader(stream)]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{printable(table)} needs the columns session and infant: {error}.") from None
     for session, infant in rows:
-        if infant and infants.setdefault(session, infant) != infant:
+        if session and infant and infants.setdefault(session, infant) != infant:
             raise DatasetError(
                 f"{printable(table)} names two infants for the session {printable(session)}: "
                 f"{printable(infants[session])} and {printable(infant)}. Keep one."

@@ -261,6 +261,8 @@ def test_the_table_of_infants_names_one_for_each_session(tmp_path):
     table = tmp_path / "infants.csv"
     table.write_text("session,infant\na,one \n b , one\na,one\nc\n,\n")
     assert read_infants(table) == {"a": "one", "b": "one"}
+    table.write_text("infant,session\none,a\none\n,b\ntwo,\n")
+    assert read_infants(table) == {"a": "one"}
     table.write_text("session,infant\na,one\nb,one\na,two\n")
     with pytest.raises(DatasetError, match="names two infants for the session a: one and two"):
         read_infants(table)
