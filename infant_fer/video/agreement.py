@@ -226,7 +226,7 @@ def _onsets(
 def _matched_lags(human: Sequence[float], model: Sequence[float]) -> list[float]:
     """Return model minus human for the pairs that are nearest to each other, each onset used once."""
     pairs = sorted(
-        (abs(b - a), i, j) for i, a in enumerate(human) for j, b in enumerate(model) if abs(b - a) <= MATCH_S
+        (abs(b - a), i, j) for i, a in enumerate(human) for j, b in enumerate(model) if abs(b - a) <= MATCH_S + 1e-6
     )
     lags: dict[int, float] = {}
     used: set[int] = set()

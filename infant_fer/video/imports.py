@@ -20,7 +20,7 @@ from infant_fer.video.timeline import NOT_SEEN, Event
 
 NOT_CODED = "not coded"
 MAX_BYTES = 64 * 2**20  # of a coding file; an hour of codes takes less than 1 MB
-OVERLAP_S = 0.05  # by which two codes may overlap: a frame at 25 frames a second, and rounding
+OVERLAP_MS = 50  # by which two codes may overlap: a frame at 25 frames a second, and rounding
 CHILD_WORDS = ("child", "infant", "baby", "kid")  # in the name of a tier, column or subject
 # The words of coding manuals besides those of infant_fer.labels; p, n and . are PLAY's.
 WORDS = {"p": "positive", "+": "positive", "n": "negative", "-": "negative", "o": "neutral", "0": "neutral", "u": "neutral",
@@ -71,7 +71,7 @@ def read_coding(path: Path, track: str | None = None) -> Coding:
         if each.offset_s <= each.onset_s:  # a moment; Datavyu writes 0 where no offset was set
             raise DatasetError(f"{place}: the code at {each.onset_s:.3f} s has no end. Set its offset.")
     for before, after in pairwise(known):
-        if before.offset_s - after.onset_s > OVERLAP_S:
+        if round(1000 * (before.offset_s - after.onset_s)) > OVERLAP_MS:
             raise DatasetError(
                 f"{place}: the codes at {before.onset_s:.3f} s and {after.onset_s:.3f} s overlap. "
                 "Code one affect at a time."

@@ -158,6 +158,16 @@ def test_a_wrong_coding_is_one_sentence(tmp_path, name, content, words):
         read_coding(tmp_path / name)
 
 
+def test_codes_may_overlap_by_fifty_milliseconds_wherever_they_lie(tmp_path):
+    for end in range(1000, 1200):
+        table = "onset,offset,label\n0,{},p\n{},3,n\n"
+        (tmp_path / "a.csv").write_text(table.format(end / 1000, (end - 50) / 1000))
+        assert len(read_coding(tmp_path / "a.csv").intervals) == 2
+        (tmp_path / "a.csv").write_text(table.format(end / 1000, (end - 51) / 1000))
+        with pytest.raises(DatasetError, match="overlap"):
+            read_coding(tmp_path / "a.csv")
+
+
 def elan(path, *media: tuple[str, int]):
     """Write an ELAN file whose media have (name, offset in ms), with two codes, of which one has a part without a time."""
     document = pympi.Eaf()
@@ -337,6 +347,14 @@ def test_onset_lags_are_those_of_the_nearest_pairs():
     assert found["onsets"]["negative"]["matched"] == 0
     assert "neutral" not in found["onsets"]
     assert found["onset_lag_s"] == pytest.approx(0.05)
+
+
+def test_onsets_two_seconds_apart_are_a_pair_wherever_they_lie():
+    for start in range(1, 30):
+        letters = ["o"] * 100
+        letters[start + 20 : start + 30] = "p" * 10
+        found = agreement(timeline("".join(letters)), coded((start / 10, start / 10 + 1, "positive")))
+        assert found["onset_lag_s"] == 2
 
 
 def test_an_onset_of_the_model_is_matched_once():
