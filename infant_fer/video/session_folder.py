@@ -1,12 +1,14 @@
-"""Which folders hold a session that this program has written, and which of these may be pooled?"""
+"""Which folders hold a session that this program has written, which files of it were edited since, and which may be pooled?"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from infant_fer.errors import OutputError
 from infant_fer.images import printable
 from infant_fer.video.timeline import Summary
 
@@ -16,6 +18,7 @@ AGREEMENT: Final = "agreement.json"
 KEYS: Final = frozenset(
     ("source", "checkpoint", "duration_s", "frames", "fps", "persons", "events", "settings", "notes")
 )
+EDITED_SUFFIXES: Final = (".csv", ".eaf", ".opf", ".tsv", ".vtt")  # of the files that people correct in their own tools
 
 
 def read_summary(folder: Path) -> Summary | None:
@@ -39,6 +42,24 @@ def session_folders(folder: Path) -> list[Path]:
     Hidden ones are left out: a run that writes, or was killed, has unfinished folders there.
     """
     return sorted(path.parent for path in folder.glob(f"[!.]*/{SUMMARY}") if is_session(path.parent))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a session's folder that people edit, by its name."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in EDITED_SUFFIXES and path.is_file())
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def check_unedited(folder: Path) -> None:
+    """Raise OutputError where a file in a session's folder was edited since it was written: it may be a human's coding."""
+    summary, present = read_summary(folder), hashes(folder) if folder.is_dir() else {}
+    written = summary.get("files_sha256", {}) if summary else {}
+    edited = [name for name, digest in written.items() if present.get(name, digest) != digest]
+    if edited:
+        raise OutputError(
+            f"{printable(edited[0])} in the folder {printable(folder.name)} was edited since it was written, and would be "
+            "replaced. Move it, or give it another name."
+        )
 
 
 def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Collection[str] = ()) -> dict[str, str]:

@@ -24,7 +24,7 @@ from infant_fer.video.exports import EXPORTERS, export, safe_stem
 from infant_fer.video.imports import Coding, read_coding, read_events
 from infant_fer.video.page import timeline_page
 from infant_fer.video.reading import CLIP_SUFFIXES, ClipReader
-from infant_fer.video.session_folder import AGREEMENT, is_session, read_summary
+from infant_fer.video.session_folder import AGREEMENT, SUMMARY, check_unedited, hashes, is_session, read_summary
 from infant_fer.video.timeline import FrameReading, Summary, Timeline
 
 if TYPE_CHECKING:  # loads torch and mediapipe
@@ -113,7 +113,8 @@ def run_session(
 ) -> SessionResult:
     """Read one clip and write its folder at once, when everything in it is complete; a fault is part of the result.
 
-    A session whose folder has the same fingerprint is skipped; a folder with the results of another clip stays, a fault.
+    A session whose folder has the same fingerprint is skipped; a folder with the results of another clip, or with a file
+    that was edited since it was written, stays, a fault.
     """
     if session.fault:
         return SessionResult(session, "failed", fault=session.fault)
@@ -121,6 +122,7 @@ def run_session(
         marks = {CLIP_MARK: clip_fingerprint(session.clip), MARK: fingerprint(session, options, analyzer.classifier)}
         if is_whole(session, marks):
             return SessionResult(session, "skipped")
+        check_unedited(session.folder)
         human = coding_of(options.human, session.clip)
         # A slip in the coding is found before the clip is read.
         coding = read_coding(human, options.human_track) if human else None
@@ -234,6 +236,9 @@ def _write(
             write_atomically(partial / REPORT, timeline_page(timeline, found))
         if options.explain_peaks:
             _write_peaks(analyzer, timeline, session.clip, options, partial)
+        summary: Summary = {**timeline.summary, "files_sha256": hashes(partial)}
+        EXPORTERS[SUMMARY](replace(timeline, summary=summary), partial / SUMMARY)
+        check_unedited(session.folder)  # again: somebody may have saved a file while the clip was read
         replace_folder(partial, session.folder, map(glob.escape, own_names(partial)))
     finally:
         shutil.rmtree(partial, ignore_errors=True)

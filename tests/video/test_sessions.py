@@ -353,6 +353,48 @@ def test_another_clip_of_one_name_leaves_the_earlier_results(clips, analyzer, tm
     assert read == ["P01", "P01"]
 
 
+def test_a_file_that_was_edited_since_is_not_replaced(clips, analyzer, tmp_path, monkeypatch):
+    """A coder corrects the model's codes in ELAN, or the table in a spreadsheet, and saves them where they are."""
+    read = []
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: read.append(1) or timeline("oonn"))
+    session = Session(clips / "play.mp4", tmp_path / "out" / "play")
+
+    def result(persons: int):
+        formats = ("{stem}.eaf", "intervals.csv", "summary.json")
+        return run_session(analyzer, session, SessionOptions(VideoSettings(max_persons=persons), formats=formats))
+
+    assert [result(persons).state for persons in (1, 2, 2)] == ["written", "written", "skipped"]
+    for name in ("clip.eaf", "intervals.csv"):
+        file = session.folder / name
+        file.write_text(file.read_text().replace("negative", "positive"))
+        edited = file.read_bytes()
+        assert result(2).state == "skipped"
+        assert (result(1).state, file.read_bytes()) == ("failed", edited)
+        before = len(read)
+        assert result(1).fault.startswith(f"{name} in the folder play was edited since it was written")
+        assert len(read) == before
+        file.rename(session.folder / f"corrected {name}")
+        assert result(1).state == "written"
+        assert result(2).state == "written"
+        assert (session.folder / f"corrected {name}").read_bytes() == edited
+
+
+def test_a_file_that_is_edited_while_the_clip_is_read_is_not_replaced(clips, analyzer, tmp_path, monkeypatch):
+    session = Session(clips / "play.mp4", tmp_path / "out" / "play")
+    file = session.folder / "intervals.csv"
+
+    def read(*_):
+        if file.exists():
+            file.write_text("corrected")
+        return timeline("oonn")
+
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", read)
+    states = [
+        run_session(analyzer, session, SessionOptions(VideoSettings(max_persons=persons))).state for persons in (1, 2)
+    ]
+    assert (states, file.read_text()) == (["written", "failed"], "corrected")
+
+
 def test_every_clip_has_a_folder_of_its_own(tmp_path):
     """Also on a file system to which One and one are the same name."""
     for name in ("a/one.mp4", "a/one.mov", "b/One.mp4", "b/two.MKV", "b/.x/three.mp4"):
