@@ -37,7 +37,7 @@ def test_a_part_with_a_single_frame_is_a_timeline():
     table = FrameTable()
     table.append(reading(5.0, "p"))
     result = build_timeline("clip.mp4", table, SHARP)
-    assert (result.summary.frames, result.summary.duration_s, result.fps) == (1, 5.0, 0.0)
+    assert (result.summary["frames"], result.summary["duration_s"], result.fps) == (1, 5.0, 0.0)
 
 
 def test_each_state_becomes_an_interval_and_the_intervals_cover_the_clip():
