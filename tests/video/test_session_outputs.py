@@ -1,6 +1,7 @@
 """What a run never replaces: codings, files that were edited, and what is of another clip or program."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -123,3 +124,18 @@ def test_a_file_that_is_edited_while_the_clip_is_read_is_not_replaced(play, anal
         run_session(analyzer, session, SessionOptions(VideoSettings(max_persons=persons))).state for persons in (1, 2)
     ]
     assert (states, file.read_text()) == (["written", "failed"], "corrected")
+
+
+def test_brackets_in_the_name_of_a_clip_are_no_pattern(analyzer, tmp_path, monkeypatch):
+    """As a pattern, the name of the one coding file is that of the other."""
+    clip = tmp_path / "P01 [12m].mp4"
+    clip.write_bytes(b"a clip")
+    read = replace(timeline("oonn"), source=clip.name)
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: read)
+    session = Session(clip, tmp_path / "out" / clip.stem)
+    for persons in (1, 2):
+        result = run_session(analyzer, session, SessionOptions(VideoSettings(max_persons=persons)))
+        assert (result.state, result.fault) == ("written", "")
+        (session.folder / f"P01 {persons}.eaf").touch()
+    assert (session.folder / "P01 1.eaf").is_file()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [clip.stem]
