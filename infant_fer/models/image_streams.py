@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    MobileNetV1ForImageClassification,
+    MobileNetV2ForImageClassification,
+    PreTrainedConfig,
+)
 from transformers.models.mobilenet_v1.modeling_mobilenet_v1 import MobileNetV1ConvLayer
 
 from infant_fer.errors import CheckpointError
@@ -19,17 +25,21 @@ NORMALIZATION = ("image_mean", "image_std")  # of a backbone's settings beside i
 LAST_WIDTH = "last_width"  # also beside it: channels of a MobileNet's last layer, where it is narrower than the others
 INPUT_SIDE = "input_side"  # also beside it: px to which a transformer's crops are enlarged
 BATCH_NORM_MOMENTUM = 0.05  # of a new batch in the statistics that are kept
+KEPT_SHARE_AS_DROPOUT = (MobileNetV1ForImageClassification, MobileNetV2ForImageClassification)
 
 
-def keep_statistics(model: nn.Module) -> None:
-    """Give batch normalization statistics of many batches where the architecture would keep those of the last one alone.
+def use_torch_rates(model: nn.Module) -> None:
+    """Convert the rates that transformers has taken over from TensorFlow, where they mean the opposite of torch's.
 
-    MobileNet and EfficientNet of transformers have TensorFlow's momentum, 0.99 or more, which in torch is the weight of the
-    newest batch.
+    MobileNet and EfficientNet have a momentum of batch normalization of 0.99 or more, in torch the weight of the newest batch:
+    they would keep the statistics of the last one alone. MobileNet-v1 and -v2 have a dropout of 0.999 and 0.8, the share that
+    their papers keep: next to nothing would reach the classifier.
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
             module.momentum = BATCH_NORM_MOMENTUM
+        if isinstance(module, KEPT_SHARE_AS_DROPOUT) and module.dropout.p > 0.5:
+            module.dropout.p = 1 - module.dropout.p
 
 
 class ConvTransformerStream(nn.Module):
@@ -139,7 +149,7 @@ class MobileNetStream(BackboneStream):
             layer = MobileNetV1ConvLayer(self.backbone.config, channels, settings[LAST_WIDTH], kernel_size=1)
             self.backbone.layer[-1] = layer
         self.width = self.backbone.layer[-1].convolution.out_channels
-        keep_statistics(self.backbone)
+        use_torch_rates(self.backbone)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Return (B, C) features of (B, 3, S, S) crops."""

@@ -17,7 +17,7 @@ from infant_fer.checkpoints.sources import local_path
 from infant_fer.classifier import model_inputs
 from infant_fer.errors import CheckpointError
 from infant_fer.models.ensemble import EnsembleModel
-from infant_fer.models.image_streams import keep_statistics
+from infant_fer.models.image_streams import use_torch_rates
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.models.part_tokens import PartTokensConfig
 from infant_fer.models.two_stream import (
@@ -124,7 +124,7 @@ def load_pretrained(
         fresh = [name for name in fresh if not name.startswith("geometry.")]
     if not same and not fresh:
         fresh = _renew_heads(model)
-    keep_statistics(model)
+    use_torch_rates(model)
     model.config.face_crop = asdict(checkpoint.crop)
     return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
 
@@ -159,7 +159,7 @@ def _over_backbone(shape: str, source: str, labels: Sequence[str]) -> Pretrained
     _take_weights(shape, image, model.load_backbone)
     if landmarks is not None:
         _take_weights(shape, landmarks, model.load_landmark_backbone)
-    keep_statistics(model)
+    use_torch_rates(model)
     fresh = tuple(name for name in model.state_dict() if not name.startswith(("image.backbone.", "landmark_maps.")))
     name = f"{shape} over {image.name}" + (f" and {landmarks.name}" if landmarks else "")
     return PretrainedModel(model, image.processor, image.crop, name, fresh)
@@ -212,7 +212,7 @@ def _random(
     model = _untrained(config, crop, shape)
     copy_shared_weights(model)
     model.config.face_crop = asdict(crop)
-    keep_statistics(model)
+    use_torch_rates(model)
     processor = hf.ViTImageProcessorPil(size={"height": crop.size, "width": crop.size})
     settings = f" ({', '.join(f'{name}={value:g}' for name, value in architecture)})" if architecture else ""
     return PretrainedModel(model, processor, crop, f"{shape}{settings} with random weights", tuple(model.state_dict()))

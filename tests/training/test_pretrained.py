@@ -1,5 +1,8 @@
 """What training starts from: an ensemble as a base, and bases that cannot be trained."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.training.pretrained import load_pretrained
+from tests.models.small_backbones import small_mobilenet
 from tests.tiny_checkpoints import SEVEN, SHUFFLED_AFFECTS, save_tiny
 
 
@@ -86,6 +90,22 @@ def test_batch_normalization_keeps_the_statistics_of_more_than_the_last_batch(tm
             pixel_values=torch.zeros(8, 3, base.crop.size, base.crop.size)
         )  # means of 0 in the first layer
         torch.testing.assert_close(layer.running_mean, torch.full_like(layer.running_mean, 9.5))
+
+
+def small_mobilenet_v2(folder: Path) -> Path:
+    return save_tiny(folder / "mobilenet-v2", "mobilenet_v2", labels=AFFECTS)
+
+
+@pytest.mark.parametrize(("saved", "dropped"), [(small_mobilenet, 0.001), (small_mobilenet_v2, 0.2)])
+def test_a_mobilenet_drops_what_its_paper_drops(tmp_path, saved, dropped):
+    """The configs of transformers, and of Google's checkpoints on the Hub, have the share that is kept as the one to drop."""
+    folder = saved(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["classifier_dropout_prob"] == pytest.approx(1 - dropped)
+    assert load_pretrained(folder, AFFECTS).model.dropout.p == pytest.approx(dropped, rel=1e-6)
+    settings["classifier_dropout_prob"] = 0.25
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert load_pretrained(folder, AFFECTS).model.dropout.p == 0.25
 
 
 @pytest.mark.parametrize(
