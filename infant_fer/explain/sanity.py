@@ -5,7 +5,8 @@ Adebayo et al. 2018, arXiv 1810.03292 (cascading randomization); similarity by S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import cv2
@@ -55,22 +56,57 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> float:
     return float(index[5:-5, 5:-5].mean()) if min(a.shape) > 10 else float(index.mean())
 
 
-def randomized(score: Score, share: float, seed: int = 0) -> Score:
+def randomized(score: Score, share: float, pixel_values: torch.Tensor, seed: int = 0) -> Score:
     """Return the score of a copy whose layers are random from the top down to a `share` of them; 0 is the model itself.
 
-    In every ensemble member the last ceil(share · count) modules with weights of their own, in the order in which they
-    were defined, get normal random numbers of the same mean and deviation, from `seed`. The model is left as it is.
-    Raises ValueError unless the share is in 0..1.
+    In every ensemble member the last ceil(share · count) of the modules with weights that reach the score, in the order in
+    which a pass of `pixel_values` (1, 3, S, S) comes to them, get normal random numbers of the same mean and deviation,
+    from `seed`. The model is left as it is. Raises ValueError unless the share is in 0..1.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in 0..1; got {share}.")
     copied, generator = private_copy(score.model), torch.Generator().manual_seed(seed)
-    for network in networks(copied):
-        layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    for module in copied.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            setattr(
+                module, name, nn.Parameter(weight.detach())
+            )  # same values; the original need not require a gradient
+    changed = replace(score, model=copied)
+    for layers in _layers_of_score(changed, pixel_values):
         for module in layers[len(layers) - int(np.ceil(share * len(layers))) :]:
             for name, weight in list(module.named_parameters(recurse=False)):
-                setattr(module, name, nn.Parameter(_random_like(weight, generator), requires_grad=False))
-    return replace(score, model=copied)
+                setattr(module, name, nn.Parameter(_random_like(weight, generator)))
+    copied.requires_grad_(False)
+    return changed
+
+
+def _layers_of_score(score: Score, pixel_values: torch.Tensor) -> list[list[nn.Module]]:
+    """Return, of every network, the modules with weights of their own that reach the score, in the order of execution.
+
+    The heads of other answers do not count, wherever they are defined. All weights must require a gradient.
+    """
+    started: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _) -> None:
+        started.setdefault(module, len(started))
+
+    with torch.enable_grad(), ExitStack() as stack:
+        for module in score.model.modules():
+            stack.callback(module.register_forward_pre_hook(note).remove)
+        value = score(pixel_values).sum()
+    weights = list(score.model.parameters())
+    gradients = torch.autograd.grad(value, weights, allow_unused=True) if weights else ()
+    reached = {id(weight) for weight, gradient in zip(weights, gradients, strict=True) if gradient is not None}
+
+    def placed(module: nn.Module, place: int) -> Iterator[tuple[int, nn.Module]]:
+        place = started.get(module, place)  # attention reads the weights of its last layer without a call of it
+        if any(id(weight) in reached for weight in module.parameters(recurse=False)):
+            yield place, module
+        for child in module.children():
+            yield from placed(child, place)
+
+    ordered = (sorted(placed(network, -1), key=lambda entry: entry[0]) for network in networks(score.model))
+    return [list(dict.fromkeys(module for _, module in entries)) for entries in ordered]
 
 
 def _random_like(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -108,7 +144,7 @@ def randomization(
     method: Method, score: Score, pixel_values: torch.Tensor, real: SaliencyMap, share: float, seed: int = 0
 ) -> Randomization:
     """Explain a (1, 3, S, S) crop by a copy of the network with random layers, and compare with the `real` map."""
-    saliency = method.map(randomized(score, share, seed), pixel_values)
+    saliency = method.map(randomized(score, share, pixel_values, seed), pixel_values)
     return Randomization(share, saliency, Similarity.of(real.values, saliency.values))
 
 

@@ -9,7 +9,9 @@ from skimage.metrics import structural_similarity as reference_ssim
 
 from infant_fer.explain.activation import GradCAM
 from infant_fer.explain.gradients import SmoothGrad
+from infant_fer.explain.saliency import AffectLogits
 from infant_fer.explain.sanity import Similarity, randomization, randomized, steadiness, structural_similarity
+from infant_fer.models.infant_face import HEADS, InfantFaceConfig, InfantFaceModel
 from tests.explain.toy_scores import SIZE, FunctionModel, Score, crop, network_score
 
 
@@ -31,15 +33,35 @@ def test_layers_are_randomized_from_the_top_and_the_model_is_left_alone():
     before = [weight.clone() for weight in network.parameters()]
     layers = [0, 2, 5]  # two convolutions, then the linear layer
     for share, changed in ((0, []), (0.1, [5]), (0.5, [2, 5]), (1, layers)):
-        copied = randomized(score, share, seed=1).model.network
+        copied = randomized(score, share, crop(), seed=1).model.network
         assert [layer for layer in layers if not torch.equal(copied[layer].weight, network[layer].weight)] == changed
     assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
-    again = (randomized(score, 1, seed=1).model.network[0].weight, randomized(score, 1, seed=2).model.network[0].weight)
+    again = (
+        randomized(score, 1, crop(), seed=1).model.network[0].weight,
+        randomized(score, 1, crop(), seed=2).model.network[0].weight,
+    )
     assert torch.equal(copied[0].weight, again[0])
     assert not torch.equal(again[0], again[1])
     assert float(again[0].std()) == pytest.approx(float(network[0].weight.detach().std()), rel=0.2)
     with pytest.raises(ValueError, match="share must be in"):
-        randomized(score, 1.5)
+        randomized(score, 1.5, crop())
+
+
+def test_the_top_layers_are_those_that_the_score_reads_last():
+    """The heads of other answers are defined last, and attention has weights that no call of a module reads."""
+    sizes = {"image_size": 32, "stem_width": 8, "widths": (8, 16), "blocks_per_stage": 1, "transformer_layers": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = InfantFaceModel(InfantFaceConfig(**sizes, members=2, heads=tuple(HEADS))).eval().requires_grad_(False)
+    score, pixels = Score(AffectLogits(model, [[0], [1], [2]]), "negative"), crop(size=32)
+    top = randomized(score, 0.01, pixels)
+    assert float((top(pixels) - score(pixels)).abs()) > 1e-3
+    whole = randomized(score, 1, pixels).model.network
+    for reader, changed, first in zip(*(each.readers for each in (model, whole, top.model.network)), strict=True):
+        for name, weight in reader.named_parameters():
+            assert torch.equal(weight, changed.get_parameter(name)) == (name.split(".")[0] in {*HEADS} - {"affect"})
+            assert torch.equal(weight, first.get_parameter(name)) == (not name.startswith("affect."))
+    assert not any(module._forward_pre_hooks for module in whole.modules())
 
 
 def test_a_map_that_follows_the_network_dissolves_and_one_that_follows_the_picture_does_not():
