@@ -6,9 +6,9 @@ Abnar and Zuidema 2020, arXiv 2005.00928; Chefer et al. 2021, arXiv 2103.15679 (
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from infant_fer.errors import ExplanationError
@@ -41,25 +41,35 @@ class AttentionRollout(Method):
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
         check_crop(pixel_values)
-        if (parts := _reader_of_parts(score)) is not None:
-            yield self.saliency_map(score, self._of_parts(parts, pixel_values), 1)
-            return
-        total = torch.zeros(pixel_values.shape[-2:])
+        found = [*self._part_maps(score, pixel_values), *self._grid_maps(score, pixel_values)]
+        if not found:
+            raise ExplanationError(NO_ATTENTION)
+        yield self.saliency_map(score, torch.stack(found).mean(0).numpy(), 1)
+
+    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the (S, S) attention that the answer's token pays to each part, for every network whose tokens are parts.
+
+        In units of even attention to all tokens, as the maps of grids are. Each network sees what a pass of the whole model
+        gives it: an ensemble of unlike members normalizes the crop for each.
+        """
+        for model, seen in _readers_of_parts(score, pixel_values):
+            yield enlarged(model.part_attention_map(seen)[0] * model.which.shape[1], pixel_values.shape[-1])
+
+    def _grid_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the (S, S) relevance of the patches, for every network whose tokens lie on a grid."""
         for layers in _stacks(score, pixel_values):
             relevance = torch.eye(layers[0].weights.shape[-1], device=pixel_values.device)
             for layer in layers:
                 relevance = self._passed_on(layer) @ relevance
             tokens = self._read(layers[-1].read, relevance)[None, :, None]
-            total += enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
-        yield self.saliency_map(score, total.numpy(), 1)
-
-    def _of_parts(self, model: PartTokensModel, pixel_values: torch.Tensor) -> np.ndarray:
-        """Return the (S, S) attention that the answer's token pays to each part, for a model whose tokens are parts."""
-        return model.part_attention_map(pixel_values)[0].cpu().numpy()
+            yield enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
-        """Return the (T,) relevance of the first tokens to the answer, which reads the last ones with the weights `read`."""
-        return read @ relevance
+        """Return the (T,) relevance of the first tokens to the answer, which reads the last ones with the weights `read`.
+
+        In units of even attention, so that the maps of grids of all sizes can be averaged.
+        """
+        return read @ relevance * len(read)
 
     def _passed_on(self, layer: _Layer) -> torch.Tensor:
         """Return (T, T): how much each token's new value comes from each old one."""
@@ -82,8 +92,10 @@ class AttentionRelevance(AttentionRollout):
         "Bright patches passed on what the answer rests on."
     )
 
-    def _of_parts(self, model: PartTokensModel, pixel_values: torch.Tensor) -> np.ndarray:
-        raise ExplanationError(NO_RELEVANCE)
+    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
+        if any(isinstance(module, PartTokensModel) for module in score.model.modules()):
+            raise ExplanationError(NO_RELEVANCE)
+        return iter(())
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
         return read @ relevance - read
@@ -105,13 +117,24 @@ class _Layer:
     read: torch.Tensor
 
 
-def _reader_of_parts(score: Score) -> PartTokensModel | None:
-    """Return the network of a score if its tokens are parts of the face, which lie on no grid."""
-    return next((module for module in score.model.modules() if isinstance(module, PartTokensModel)), None)
+def _readers_of_parts(score: Score, pixel_values: torch.Tensor) -> list[tuple[PartTokensModel, torch.Tensor]]:
+    """Return the networks of a score whose tokens are parts of the face, each with the (1, 3, S', S') that it is given."""
+    model, found = private_copy(score.model), list[tuple[PartTokensModel, torch.Tensor]]()
+
+    def record(network: PartTokensModel, inputs: tuple, named_inputs: dict) -> None:
+        found.append((network, inputs[0] if inputs else named_inputs["pixel_values"]))
+
+    readers = [module for module in model.modules() if isinstance(module, PartTokensModel)]
+    with torch.no_grad(), ExitStack() as stack:
+        for reader in readers:
+            stack.callback(reader.register_forward_pre_hook(record, with_kwargs=True).remove)
+        if readers:
+            model(pixel_values)
+    return found
 
 
 def _stacks(score: Score, pixel_values: torch.Tensor) -> list[list[_Layer]]:
-    """Return the attention layers of every network in the score, first to last. Raises ExplanationError without any."""
+    """Return the attention layers, first to last, of every network in the score whose tokens lie on a grid."""
     model = private_copy(score.model)
     found = []
     for network in networks(model):
@@ -120,8 +143,6 @@ def _stacks(score: Score, pixel_values: torch.Tensor) -> list[list[_Layer]]:
             whole = all(len(layer.weights) == 1 and grid_of(layer.output) is not None for layer in layers)
             if layers and whole and len({layer.weights.shape for layer in layers}) == 1:
                 found.append(_with_gradients(value, layers))
-    if not found:
-        raise ExplanationError(NO_ATTENTION)
     return found
 
 
