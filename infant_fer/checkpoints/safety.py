@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-from math import isfinite
 from pathlib import Path
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
@@ -41,13 +40,21 @@ MAX_DEPTH = 16
 MAX_HEADER_BYTES = 100 * 2**20  # the format's own limit
 MAX_LABELS = 32
 MAX_CROP = 1024  # px; the largest picture side of an image classifier in use
+MAX_LIST = 64  # entries, but of words; no architecture has as many stages, and no ensemble as many members
 LARGEST_NUMBER = 70_000  # above any size or vocabulary of an image model; 10⁹ layers would never finish loading
+# What architectures count layers by, those of transformers, of timm and the project's own: each is built, before any size is known.
+LAYER_COUNTS = (
+    *("num_hidden_layers", "num_layers", "n_layer", "depth", "depths", "blocks_per_stage", "transformer_layers"),
+    *("num_stages", "num_blocks", "num_encoder_blocks", "num_self_attends_per_block", "stage_num_blocks"),
+    *("stage_numb_of_layers", "focal_levels", "n_attn_blocks", "num_adapter_layers", "auxiliary_num_convs"),
+)
 LARGEST = {
-    "num_hidden_layers": 64,
-    "num_layers": 64,
-    "depths": 64,
-    "blocks_per_stage": 64,
-    "transformer_layers": 64,
+    **dict.fromkeys(LAYER_COUNTS, 64),
+    "layers": 128,  # of each stage, in timm; ResNet-RS has 87
+    "block_config": 128,
+    "num_block_repeats": 16,  # EfficientNet multiplies them by
+    "depth_coefficient": 10,  # of which it has at most 5.3, and its widths by
+    "width_coefficient": 10,
     "hidden_size": 4096,
     "hidden_sizes": 4096,
     "widths": 4096,
@@ -91,15 +98,15 @@ def check_config(config_file: Path, name: str, labelled: bool = True) -> None:
     config = _json_object(config_file, name)
     _refuse_code(config, CONFIG, name)
     _check_model_type(config, name)
+    _check_lists(config, name)
     _check_crop(config.get("face_crop"), name)
     temperature = config.get("logit_temperature")
     if temperature is not None and not (isinstance(temperature, (int, float)) and 0.01 <= temperature <= 100):
         raise CheckpointError(f"{name} has logit_temperature = {temperature} in {CONFIG}; 0.01 to 100 is possible.")
     for key, value in _numbers(config):
         largest = LARGEST.get(key, LARGEST_NUMBER)
-        sound = abs(value) <= largest if isinstance(value, int) else isfinite(value)
-        if not sound or (key in LARGEST and value < 0):
-            raise CheckpointError(f"{name} has {key} = {value:g} in {CONFIG}; 0 to {largest} is possible.")
+        if not abs(value) <= largest or (key in LARGEST and value < 0):  # NaN is not, either
+            raise CheckpointError(f"{name} has {key} = {_shown(value)} in {CONFIG}; 0 to {largest} is possible.")
     if labelled:
         names = config.get("label_names")
         listed = dict(zip(map(str, range(len(names))), names, strict=True)) if isinstance(names, list) else None
@@ -119,7 +126,7 @@ def check_processor(processor_file: Path, name: str) -> None:
             raise CheckpointError(f"{file} of {name} holds no settings. Save the checkpoint again.")
     for key, value in _numbers({key: processor.get(key) for key in ("size", "crop_size")}):
         if not 0 < value <= MAX_CROP:
-            raise CheckpointError(f"{name} has {key} = {value:g} in {file}; 1 to {MAX_CROP} pixels are possible.")
+            raise CheckpointError(f"{name} has {key} = {_shown(value)} in {file}; 1 to {MAX_CROP} pixels are possible.")
 
 
 def check_file_names(files: list[str], name: str) -> None:
@@ -204,6 +211,23 @@ def _check_timm(config: dict, name: str) -> None:
 
 def _list(value: object) -> list:
     return value if isinstance(value, list) and value else [None]
+
+
+def _check_lists(settings: object, name: str, key: str = "") -> None:
+    """Refuse a list, at any depth, that is longer than MAX_LIST; lists of words, such as the names of classes, may be."""
+    if isinstance(settings, dict):
+        for each, value in settings.items():
+            _check_lists(value, name, str(each))
+    elif isinstance(settings, list) and not all(isinstance(value, str) for value in settings):
+        if len(settings) > MAX_LIST:
+            raise CheckpointError(f"{name} has {len(settings)} entries of {key} in {CONFIG}; {MAX_LIST} are possible.")
+        for value in settings:
+            _check_lists(value, name, key)
+
+
+def _shown(value: float) -> str:
+    """Return a number for people; JSON may have an integer that is larger than any float."""
+    return f"{max(min(value, 1e300), -1e300):g}"
 
 
 def _numbers(settings: object, key: str = ""):

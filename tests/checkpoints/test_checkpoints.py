@@ -7,6 +7,8 @@ import struct
 import sys
 
 import pytest
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from infant_fer.checkpoints import safety
 from infant_fer.checkpoints import sources as checkpoints
@@ -59,7 +61,17 @@ def test_a_folder_without_a_card_has_an_empty_one(folder):
         ({"image_size": 100_000}, "image_size"),
         ({"image_size": [32, 100_000]}, "image_size"),
         ({"anything": [[10**12]]}, "anything"),
+        ({"anything": 10**400}, "anything = 1e+300"),
         ({"layer_norm_eps": float("nan")}, "layer_norm_eps"),
+        ({"layer_norm_eps": float("inf")}, "layer_norm_eps"),
+        ({"hidden_size": 1e12}, "hidden_size"),
+        ({"model_type": "efficientnet", "depth_coefficient": 1e9}, "depth_coefficient"),
+        ({"model_type": "infant_face", "widths": [16] * 100_000, "blocks_per_stage": 64}, "100000 entries of widths"),
+        ({"backbones": {"dinov2": {"depths": [[1] * 65]}}}, "65 entries of depths"),
+        (
+            {"model_type": "timm_wrapper", "architecture": "vit_tiny_patch16_224", "model_args": {"depth": 70_000}},
+            "depth = 70000",
+        ),
         ({"id2label": None}, "names no classes"),
         ({"id2label": {}}, "names no classes"),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "unnamed classes"),
@@ -79,6 +91,13 @@ def test_a_folder_without_a_card_has_an_empty_one(folder):
 def test_an_unsafe_config_is_refused(folder, changes, words):
     edit(folder / "config.json", **changes)
     assert words in refusal(resolve, folder)
+
+
+def test_the_config_of_no_architecture_of_transformers_is_refused_for_its_sizes(folder):
+    labels = {"id2label": {"0": "positive", "1": "neutral", "2": "negative"}}
+    for kind in sorted({*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES} - {"shieldgemma2", "timm_wrapper"}):
+        (folder / "config.json").write_text(json.dumps(CONFIG_MAPPING[kind]().to_dict() | labels))
+        assert resolve(folder).path == folder
 
 
 @pytest.mark.parametrize(
