@@ -31,7 +31,7 @@ from infant_fer.labels import (
 from infant_fer.metrics import entropy
 from infant_fer.models.ensemble import temperature_of
 from infant_fer.models.features import fingerprint, recorded
-from infant_fer.models.geometry import geometry_features
+from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
 from infant_fer.trust.store import TrustData
 
 
@@ -127,9 +127,10 @@ class AffectClassifier:
         return classifier
 
     def warm_up(self) -> None:
-        """Classify one blank face, so that the first real one is fast and damaged weights are detected now."""
-        size = self.crop.size
-        self.predict(AlignedFace(np.full((size, size, 3), 127, np.uint8), np.eye(2, 3)))
+        """Classify one blank face by all streams: the first real one is fast, and damaged files are detected now."""
+        crops = np.full((1, self.crop.size, self.crop.size, 3), 127, np.uint8)
+        heads = forward_crops(self._model, self._processor, crops, np.zeros((1, GEOMETRY_SIZE), np.float32))
+        self.prediction({name: values[0] for name, values in heads.items()})
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
         """Classify one aligned face; with `face`, a geometry stream uses its landmarks and blendshapes.
@@ -173,8 +174,7 @@ class AffectClassifier:
         if face is not None and _takes_geometry(self._model):
             geometry = np.repeat(geometry_features(face)[None], len(crops), axis=0)
         heads = forward_crops(network, self._processor, crops, geometry, mirror=False)
-        shares = affect_probabilities(heads["logits"], self.temperature, self.affects)
-        return np.array(AFFECTS)[shares.argmax(1)]
+        return np.array(AFFECTS)[affect_probabilities(heads["logits"], self.temperature, self.affects).argmax(1)]
 
     def pixel_values(self, aligned: AlignedFace) -> torch.Tensor:
         """Return the crop as the model takes it: (1, 3, S, S) float32, scaled and normalized, no pixel moved."""
@@ -262,10 +262,9 @@ def forward_crops(
     """Return the output of every head of `model` for N ≥ 1 crops: (N, ...) float32 tensors on the CPU, "logits" among them.
 
     "features" are (N, D), what the affect layer is given, and "member_logits" (N, M, C), where an ensemble has M members.
-
-    `crops` are (N, S, S, 3) uint8. A model with a geometry stream also takes (N, G) float32 `geometry`; where the (N,)
-    bool `found` is False the image stream answers alone. With `mirror`, by default the config's `test_time_mirror`, outputs
-    are averaged over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
+    `crops` are (N, S, S, 3) uint8. A model with a geometry stream also takes (N, G) float32 `geometry`; where the (N,) bool
+    `found` is False the image stream answers alone. With `mirror`, by default the config's `test_time_mirror`, outputs are
+    averaged over the crop and its mirror image (geometry unchanged). At most `batch_size` views are in the model at once. The
     model is put in evaluation mode and computes on its own device. Logits are not divided by the temperature.
     """
     model.eval()

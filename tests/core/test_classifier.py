@@ -305,6 +305,13 @@ def test_many_crops_get_every_head_mirrored_and_geometry_where_a_face_was_found(
     assert "geometry_logits" not in without
 
 
+def test_a_geometry_stream_of_other_features_than_a_face_has_is_refused_when_it_is_loaded(two_streams, tmp_path):
+    """The image alone would pass, and every real face would fail."""
+    for each in two_streams:
+        each.save_pretrained(tmp_path)
+    assert "its files do not fit together" in refusal(load, tmp_path)
+
+
 @pytest.mark.parametrize("family", ["vit", "mobilenet_v2"])
 def test_one_forward_pass_serves_one_crop_and_many(family, tmp_path):
     classifier = load(save_tiny(tmp_path, family))
