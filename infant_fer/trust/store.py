@@ -176,10 +176,15 @@ def known(values: T | None) -> T:
 
 
 def doubt_limit(doubt: np.ndarray, right: np.ndarray, risk: float = RISK) -> float:
-    """Return the largest doubt up to which at most a share `risk` of (N,) answers was wrong; -1 where there is none."""
+    """Return the largest doubt up to which at most a share `risk` of (N,) answers was wrong; -1 where there is none.
+
+    Equally doubtful answers are all up to it, or none.
+    """
     _, risks = risk_coverage(doubt, right)
-    allowed = np.flatnonzero(risks <= risk)
-    return float(np.sort(doubt)[allowed[-1]]) if len(allowed) else -1.0
+    ordered = np.sort(doubt)
+    last_of_equals = np.append(ordered[1:] > ordered[:-1], True)
+    allowed = np.flatnonzero((risks <= risk) & last_of_equals)
+    return float(ordered[allowed[-1]]) if len(allowed) else -1.0
 
 
 def _best_distance(rows: TrustRows) -> Distance:

@@ -166,6 +166,14 @@ def test_the_limit_of_doubt_keeps_the_stated_risk():
     assert doubt_limit(doubt, np.zeros(1000, bool)) == -1
 
 
+def test_equally_doubtful_answers_are_below_the_limit_together():
+    """Half of the faces at 0.2 are wrong; a limit of 0.2 lets all of them pass."""
+    doubt, right = np.repeat([0.1, 0.2], 50), np.arange(100) % 2 == 0
+    right[:50] = True
+    assert doubt_limit(doubt, right) == 0.1
+    assert doubt_limit(doubt[50:], right[50:]) == -1
+
+
 def test_a_sure_face_like_the_training_faces_gets_an_answer_and_others_a_reason(fitted):
     like = np.zeros(8, np.float32)
     like[0] = 4
