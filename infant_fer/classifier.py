@@ -32,6 +32,7 @@ from infant_fer.metrics import entropy
 from infant_fer.models.ensemble import temperature_of
 from infant_fer.models.features import fingerprint, recorded
 from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
+from infant_fer.trust.gate import assess
 from infant_fer.trust.store import TrustData
 
 
@@ -112,7 +113,7 @@ class AffectClassifier:
         precision: str = "auto",
         on_progress: Callable[[float, str], None] | None = None,
     ) -> AffectClassifier:
-        """Load a checkpoint folder or Hub id (default: infant-fer-small) and classify a blank face to warm up.
+        """Load a checkpoint folder or Hub id (default: infant-fer-small); classify and assess a blank face to warm up.
 
         `device` is "auto", "cpu", "cuda" or "mps". `precision` is that of explanations, "float32", "bfloat16" or "auto":
         a fixed rule of the architecture and the processor (explain.precision), the same at every load and recorded with
@@ -127,10 +128,10 @@ class AffectClassifier:
         return classifier
 
     def warm_up(self) -> None:
-        """Classify one blank face by all streams: the first real one is fast, and damaged files are detected now."""
+        """Classify and assess one blank face by all streams: the first real one is fast, and damaged files are detected now."""
         crops = np.full((1, self.crop.size, self.crop.size, 3), 127, np.uint8)
         heads = forward_crops(self._model, self._processor, crops, np.zeros((1, GEOMETRY_SIZE), np.float32))
-        self.prediction({name: values[0] for name, values in heads.items()})
+        assess(self.prediction({name: values[0] for name, values in heads.items()}), (), self.trust)
 
     def predict(self, aligned: AlignedFace, face: Face | None = None) -> Prediction:
         """Classify one aligned face; with `face`, a geometry stream uses its landmarks and blendshapes.

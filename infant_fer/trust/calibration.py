@@ -11,6 +11,7 @@ import numpy as np
 from infant_fer.metrics import Proportion
 from infant_fer.trust.assessment import CalibratedJSON
 
+MOST_FACES = 10**9  # in a bin; a larger count is no count
 LEAST = 20  # faces in a bin; its 95 % interval is then at most 41 points wide
 
 
@@ -77,7 +78,7 @@ class Reliability:
                 not each
                 or each[0].low != 0
                 or not rises
-                or any(not 0 <= one.right <= one.n or not one.n for one in each)
+                or any(not 0 <= one.right <= one.n or not 0 < one.n <= MOST_FACES for one in each)
             ):
                 raise ValueError("the reliability bins are damaged")
         return cls(bins)

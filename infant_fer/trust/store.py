@@ -148,6 +148,8 @@ class TrustData:
     def load(cls, folder: Path, fingerprint: str) -> TrustData | None:
         """Read what `save` wrote; None where the folder has none. The files may be anyone's: every value is checked.
 
+        That they fit the model's features shows when a face is assessed, as AffectClassifier.from_pretrained does once.
+
         Raises CheckpointError when they are damaged, or belong to other weights than those with this fingerprint.
         """
         if not (folder / SETTINGS).is_file():
@@ -310,7 +312,10 @@ def _gaussian(name: str, tensors: Mapping[str, np.ndarray], rest: Mapping) -> Ga
     variances = _shaped(tensors[f"{name}.variances"], 1)
     if directions.shape != (means.shape[1], len(variances)):
         raise ValueError(f"the shapes of {name} do not fit")
-    return Gaussian(means, directions, variances, *_numbers([rest[name]], 1))
+    (others,) = _numbers([rest[name]], 1)
+    if others <= 0:
+        raise ValueError(f"the rest of {name} is not above 0")
+    return Gaussian(means, directions, variances, others)
 
 
 def _shaped(values: np.ndarray, dimensions: int) -> np.ndarray:

@@ -87,8 +87,18 @@ def test_trust_data_of_other_weights_are_refused(fitted, tmp_path):
     with pytest.raises(CheckpointError, match="belongs to other weights"):
         AffectClassifier.from_pretrained(folder)
     mine = fingerprint(AffectClassifier.from_pretrained(save_tiny(tmp_path / "same"))._model)
-    replace(fitted, fingerprint=mine).save(folder)
+    replace(fitted, fingerprint=mine, distance=None, distance_quantiles=None, probe=None).save(folder)
     assert AffectClassifier.from_pretrained(folder).trust.limits == fitted.limits
+
+
+def test_trust_data_of_other_features_are_refused_when_the_checkpoint_is_loaded(fitted, tmp_path):
+    """Each file is sound by itself; the model has 32 features, not 8."""
+    folder = save_tiny(tmp_path)
+    mine = fingerprint(AffectClassifier.from_pretrained(folder)._model)
+    for damaged in (replace(fitted, probe=None), replace(fitted, distance=None, distance_quantiles=None)):
+        replace(damaged, fingerprint=mine).save(folder)
+        with pytest.raises(CheckpointError, match="its files do not fit together"):
+            AffectClassifier.from_pretrained(folder)
 
 
 def test_figures_without_an_error_are_json_and_a_dash():
@@ -114,11 +124,13 @@ def test_figures_without_an_error_are_json_and_a_dash():
         {"agreement": [1.0]},
         {"reliability": {"positive": []}},
         {"reliability": {"positive": [[0.0, 3, 2]]}},
+        {"reliability": {"positive": [[0.0, 1, 10**30]]}},
         {"reliability": {"positive": [[float("nan"), 1, 2]]}},
         {"reliability": {"positive": [[0.0, 1, 2], [0.9, 1, 2], [0.8, 1, 2]]}},
         {"prediction_sets": {"thresholds": {"positive": 0.1}, "coverage": 0.95}},
         {"distance": {"kind": "taxi", "quantiles": [0.0] * 101, "rest": {"classes": 1.0}}},
         {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 3, "rest": {"classes": 1.0}}},
+        {"distance": {"kind": "mahalanobis", "quantiles": [0.0] * 101, "rest": {"classes": 0}}},
         {"figures": 3},
         {"figures": {"dev": {"n": 3}}},
         {"prediction_sets": {"thresholds": dict.fromkeys(AFFECTS, 10**400), "coverage": 0.95}},
