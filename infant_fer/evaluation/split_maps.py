@@ -83,9 +83,10 @@ class SplitMaps:
         return dict(sorted(found.items(), key=lambda item: -item[1].value))
 
     def leading(self, rows: Sequence[PictureMaps], method: str, parts: Sequence[str]) -> Proportion:
-        """Return in how many pictures the brightest face part for its size is one of `parts`."""
+        """Return in how many pictures whose map marks something the brightest face part for its size is one of `parts`."""
+        rows = [each for each in rows if each.tested[method].marks]
         lead = [max(FACE_PARTS, key=lambda part: each.ratios[method][part]) in parts for each in rows]
-        return Proportion.of(np.array(lead), np.array([each.infant for each in rows]))
+        return Proportion.of(np.array(lead, bool), np.array([each.infant for each in rows]))
 
     def ranking(self, rows: Sequence[PictureMaps], method: str) -> dict[str, PartRank]:
         """Return the rank of each face part in pictures such as those of one class, the brightest for its size first."""

@@ -162,7 +162,8 @@ def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
         curves = Figure.of_png(
             plots.deletion_curves(each.faithfulness.curves, saliency.target), "Deletion and insertion."
         )
-        warning = each.faithfulness.can_be_tested and not each.faithfulness.better_than_random
+        tested = each.faithfulness
+        warning = not tested.marks or (tested.can_be_tested and not tested.better_than_random)
         details.append(Section(titles[-1], [Text(each.faithfulness.sentence(), warning), *signed, curves, drops]))
     numbers = agreement([each.explanation.saliency.values for each in measured])
     rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in zip(titles, numbers, strict=True)]

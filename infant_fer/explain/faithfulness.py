@@ -42,7 +42,8 @@ class Curve:
 class Faithfulness:
     """How the probability of `target` falls and rises by a map's order, and by a random and an edge detector's order.
 
-    The smaller the deletion area and the larger the insertion area, the more faithful the map is to the model.
+    The smaller the deletion area and the larger the insertion area, the more faithful the map is to the model. A map
+    without any variation `marks` nothing, and its order of the cells is no order.
     """
 
     target: str
@@ -51,16 +52,17 @@ class Faithfulness:
     random_deletion: Curve
     edge_deletion: Curve
     fill: str
+    marks: bool = True
 
     @property
     def better_than_random(self) -> bool:
         """Return whether the map's deletion area is below that of a random order."""
-        return self.deletion.area < self.random_deletion.area
+        return self.marks and self.deletion.area < self.random_deletion.area
 
     @property
     def can_be_tested(self) -> bool:
-        """Return whether the whole crop is read as `target` at all: hiding cannot lower what is near 0 already."""
-        return self.deletion.at(0.0) >= LEAST_ANSWER
+        """Return whether the map marks something, and the whole crop is read as `target`: hiding lowers nothing that is near 0."""
+        return self.marks and self.deletion.at(0.0) >= LEAST_ANSWER
 
     @property
     def margin(self) -> float:
@@ -69,6 +71,8 @@ class Faithfulness:
 
     def sentence(self) -> Message:
         """Return one sentence for people, about hiding the tenth of the picture that the map marks most."""
+        if not self.marks:
+            return Message("This map marks nothing, so that there is nothing to hide first.")
         start = Message(
             "Hiding the marked tenth of the picture changes '{target}' from {whole:.0f} to {marked:.0f} %; "
             "hiding a random tenth, to {random:.0f} %.",
@@ -121,7 +125,7 @@ def faithfulness(
     `seed`: its area then varies less than that of one random order. `known`, the result for another map of the same crop
     and settings, lends its random and edge curves.
     """
-    side, shares = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1)
+    side, shares, marks = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1), bool(np.ptp(values) > 0)
     marked = cell_order(values)
     inner = shares[1:-1]  # the whole crop and the wholly hidden one are the same for all
     masks = [_hidden(marked, share, side) for share in shares]
@@ -135,9 +139,9 @@ def faithfulness(
     insertion, *references = answers[STEPS + 1 :].reshape(-1, len(inner))
     deletion, shown = Curve(shares, answers[: STEPS + 1]), Curve(shares, np.array([hidden, *insertion, whole]))
     if known is not None:
-        return Faithfulness(target, deletion, shown, known.random_deletion, known.edge_deletion, fill)
+        return Faithfulness(target, deletion, shown, known.random_deletion, known.edge_deletion, fill, marks)
     random, edge = (Curve(shares, np.array([whole, *each, hidden])) for each in references)
-    return Faithfulness(target, deletion, shown, random, edge, fill)
+    return Faithfulness(target, deletion, shown, random, edge, fill, marks)
 
 
 def cell_order(values: np.ndarray) -> np.ndarray:

@@ -19,25 +19,28 @@ from infant_fer.explain.layers import networks, private_copy
 from infant_fer.explain.saliency import Method, SaliencyMap, Score
 from infant_fer.locales import Message
 
-SIMILAR = 0.5  # rank correlation above which a map of a wholly randomized network has not dissolved
+SIMILAR = 0.5  # magnitude of the rank correlation above which a map of a wholly randomized network has not dissolved
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike two maps of one crop are: 1 is the same; near 0 is unrelated."""
+    """How alike two maps of one crop are: 1 is the same; near 0 is unrelated; a map without any variation is `blank`."""
 
     ssim: float
-    ranks: float  # Spearman's correlation over the pixels
+    ranks: float  # Spearman's correlation over the pixels; 0 where it is not defined
+    blank: bool = False  # one of the maps, or both: they cannot be compared
 
     @classmethod
     def of(cls, first: np.ndarray, second: np.ndarray) -> Similarity:
-        """Compare two (S, S) maps in 0..1; a map without any variation is unrelated to every other one."""
+        """Compare two (S, S) maps in 0..1."""
         ranks = rank_correlation(first.ravel(), second.ravel())
-        return cls(structural_similarity(first, second), 0.0 if ranks is None else ranks)
+        return cls(structural_similarity(first, second), 0.0 if ranks is None else ranks, ranks is None)
 
     @property
     def words(self) -> Message:
-        """Return both figures."""
+        """Return both figures, or that there are none."""
+        if self.blank:
+            return Message("one of the two maps marks nothing")
         return Message("SSIM {ssim:.2f}, rank correlation {ranks:.2f}", ssim=self.ssim, ranks=self.ranks)
 
 
@@ -127,6 +130,11 @@ class Randomization:
 
     def sentence(self) -> Message:
         """Return one sentence for people on whether the map has dissolved."""
+        if self.similarity.blank:
+            return Message(
+                "With {share:.0%} of the layers random, one of the two maps marks nothing: they cannot be compared.",
+                share=self.share,
+            )
         words = Message(
             "With {share:.0%} of the layers random, the map agrees with the real one by: {similarity}.",
             share=self.share,
@@ -134,7 +142,7 @@ class Randomization:
         )
         if self.share < 1:
             return words
-        if self.similarity.ranks > SIMILAR:
+        if abs(self.similarity.ranks) > SIMILAR:  # the same places, bright or dark
             kept = Message("It has not dissolved: this method shows edges of the picture more than what was learned.")
             return Message.joined(words, kept)
         return Message.joined(words, "It has dissolved, as it must: the map shows what the network has learned.")
@@ -164,7 +172,8 @@ def steadiness(
     if "seed" in {*vars(method)}:
         others = [replace(method, seed=seed).map(score, pixel_values).values for seed in seeds]  # type: ignore[call-arg]
         found = [Similarity.of(real.values, each) for each in others]
-        across = Similarity(*(float(np.mean([getattr(each, name) for each in found])) for name in ("ssim", "ranks")))
+        ssim, ranks = (float(np.mean([getattr(each, name) for each in found])) for name in ("ssim", "ranks"))
+        across = Similarity(ssim, ranks, any(each.blank for each in found))
     shifted = torch.cat([pixel_values[..., :1], pixel_values[..., :-1]], dim=-1)
     moved = method.map(score, shifted).values
     return Steadiness(across, Similarity.of(real.values[:, :-1], moved[:, 1:]))

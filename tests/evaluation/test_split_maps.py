@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,16 @@ def test_parts_are_ranked_with_intervals_over_infants():
     assert alone.ranking(alone.pictures, "gradcam")["mouth"].interval is None  # of one infant
     sure = SplitMaps((*pictures[:9], row("d", "positive", "positive", 0.1, "mouth")), ("gradcam",), 50, 0, {})
     assert sure.ranking(sure.pictures, "gradcam")["mouth"].interval == (1, 1)
+
+
+def test_a_map_that_marks_nothing_leads_with_no_part():
+    marked, blank = row("a", "positive", "positive", 0.1, "mouth"), row("b", "positive", "positive", 0.1, "brows")
+    blank = replace(blank, tested={"gradcam": replace(blank.tested["gradcam"], marks=False)})
+    maps = SplitMaps((marked, blank), ("gradcam",), 50, 0, {})
+    lead = maps.leading(maps.pictures, "gradcam", ("brows",))
+    assert (lead.right, lead.n) == (0, 1)
+    assert maps.leading([blank], "gradcam", ("brows",)).n == 0
+    assert maps.better_than_random()["gradcam"].right == 1
 
 
 def test_the_card_has_the_table_and_keeps_its_other_sections():

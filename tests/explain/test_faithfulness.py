@@ -87,6 +87,20 @@ def test_deletion_and_insertion_areas_by_hand():
     assert set(right.to_dict()) == {"deletion_auc", "insertion_auc", "random_deletion_auc", "edge_deletion_auc"}
 
 
+def test_a_map_that_marks_nothing_is_neither_tested_nor_better_than_random():
+    """Its cells are all alike, and the first ones are those at the top, which this answer reads."""
+    crop_rgb = picture()
+
+    def answer(crops):
+        return 1 - (crops[:, : SIZE // 3] != crop_rgb[: SIZE // 3]).any(3).mean((1, 2))
+
+    for values in (np.zeros((SIZE, SIZE)), np.ones((SIZE, SIZE))):
+        found = faithfulness(values, crop_rgb, answer, "positive", "mean")
+        assert found.deletion.area < found.random_deletion.area
+        assert (found.marks, found.can_be_tested, found.better_than_random) == (False, False, False)
+        assert found.sentence() == "This map marks nothing, so that there is nothing to hide first."
+
+
 def test_all_crops_are_asked_for_at_once_and_the_seed_decides():
     calls = []
 

@@ -24,7 +24,10 @@ def test_similarity_is_that_of_scikit_image_and_1_for_the_same_map():
     same = Similarity.of(first, first)
     assert (same.ssim, same.ranks) == (pytest.approx(1), pytest.approx(1))
     assert Similarity.of(first, -first).ranks == pytest.approx(-1)
-    assert Similarity.of(first, np.zeros_like(first)).ranks == 0
+    blank = np.zeros_like(first)
+    assert not same.blank
+    for one, other in ((first, blank), (blank, blank)):
+        assert (Similarity.of(one, other).ranks, Similarity.of(one, other).blank) == (0, True)
 
 
 def test_layers_are_randomized_from_the_top_and_the_model_is_left_alone():
@@ -72,7 +75,11 @@ def test_a_map_that_follows_the_network_dissolves_and_one_that_follows_the_pictu
     dissolved = randomization(method, score, pixels, real, 1)
     assert dissolved.similarity.ranks < 0.5
     assert "It has dissolved" in dissolved.sentence()
-    assert "It has not dissolved" in replace(dissolved, similarity=Similarity(0.9, 0.9)).sentence()
+    values = dissolved.saliency.values
+    for like in (Similarity(0.9, 0.9), Similarity.of(values, 1 - values)):  # a map turned over has the same edges
+        assert "It has not dissolved" in replace(dissolved, similarity=like).sentence()
+    blank = replace(dissolved, similarity=Similarity.of(0 * values, 0 * values))
+    assert blank.sentence().endswith("one of the two maps marks nothing: they cannot be compared.")
 
 
 def test_steadiness_over_seeds_and_a_shift():

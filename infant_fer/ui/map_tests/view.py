@@ -214,6 +214,7 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language:
                 "area": each.faithfulness.deletion.area,
                 "random": each.faithfulness.random_deletion.area,
                 "tested": each.faithfulness.can_be_tested,
+                "marks": each.faithfulness.marks,
                 "better": each.faithfulness.better_than_random,
             }
         )
