@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from infant_fer.arguments import positive, seed
 from infant_fer.audit.matched import CLEAR, FACTORS, Picture, infants, matched_sets
 from infant_fer.errors import CheckpointError, SyntheticError, exit_status
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
@@ -71,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or Hub id; default: infant-fer-small"
     )
-    parser.add_argument("--infants", type=int, default=16, metavar="N", help="how many; each is in every set")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same infants and pictures")
+    parser.add_argument("--infants", type=positive, default=16, metavar="N", help="how many; each is in every set")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same infants and pictures")
     parser.add_argument(
         "--factors", nargs="+", action="extend", metavar="F", help=f"of {', '.join(FACTORS)}; default: all"
     )

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infant_fer.arguments import positive, seed
 from infant_fer.errors import ImageError, exit_status
 from infant_fer.explain import METHODS
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
@@ -172,12 +173,6 @@ def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
     return report_page("Explanations", [*sections, *further])
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer explain", description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
@@ -198,13 +193,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--face",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="number of the face, by the first checkpoint; 1 is the likeliest",
     )
-    parser.add_argument("--samples", type=_positive, default=50, metavar="N", help="noisy copies or path steps")
-    parser.add_argument("--seed", type=int, default=0, help="of noise and masks")
+    parser.add_argument("--samples", type=positive, default=50, metavar="N", help="noisy copies or path steps")
+    parser.add_argument("--seed", type=seed, default=0, help="of noise and masks")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", default="auto", help="of gradients: auto, float32 or bfloat16")
     parser.add_argument(

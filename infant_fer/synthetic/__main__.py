@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from infant_fer.arguments import amount, positive, seed, share
 from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
@@ -30,12 +31,12 @@ def _render(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("infant-fer render", description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=100, help="portraits; five of each infant")
+    parser.add_argument("--n", type=positive, default=100, help="portraits; five of each infant")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and manifest.csv")
-    parser.add_argument("--size", type=int, default=512, help="side in px")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same portraits")
-    parser.add_argument("--turned", type=float, default=1.0, help="how far heads turn: 0 is frontal, 1 a snapshot")
-    parser.add_argument("--covered", type=float, default=COVERED, help="share with a hat, pacifier, blanket or hand")
+    parser.add_argument("--size", type=positive, default=512, help="side in px")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same portraits")
+    parser.add_argument("--turned", type=amount, default=1.0, help="how far heads turn: 0 is frontal, 1 a snapshot")
+    parser.add_argument("--covered", type=share, default=COVERED, help="share with a hat, pacifier, blanket or hand")
     parser.add_argument("--expressions", nargs="+", action="extend", help="which to draw from; default: all")
     return parser
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from infant_fer.arguments import positive, seed
 from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import check_output_file, open_atomically, write_atomically
 from infant_fer.synthetic.camera import photographed
@@ -307,8 +308,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scene", choices=list(SCENES), default="one", help="who is to be seen")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--fps", type=float, default=25.0)
-    parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="px, even")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same infant and clip")
+    parser.add_argument("--size", type=positive, nargs=2, metavar=("WIDTH", "HEIGHT"), help="px, even")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same infant and clip")
     parser.add_argument("--quality", type=int, default=23, help="x264's constant rate factor; less is better")
     parser.add_argument("--spec", type=Path, help="render the JSON that an earlier clip wrote, instead of a scene")
     return parser

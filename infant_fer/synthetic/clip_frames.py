@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from infant_fer.arguments import positive, seed
 from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.files import check_output_folder, open_atomically, write_atomically
 from infant_fer.synthetic.clip import drawn_frames
@@ -93,11 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Render the frames; return 1 after one sentence on stderr on failure."""
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.clip_frames", description=__doc__.split(":")[0])
     parser.add_argument("--out", type=Path, required=True, help=f"new folder for the pictures and {TABLE}")
-    parser.add_argument("--infants", type=int, default=30)
-    parser.add_argument("--per-affect", type=int, default=8, help="frames of each affect of an infant")
-    parser.add_argument("--size", type=int, default=160, help="side in px, even")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same frames")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--infants", type=positive, default=30)
+    parser.add_argument("--per-affect", type=positive, default=8, help="frames of each affect of an infant")
+    parser.add_argument("--size", type=positive, default=160, help="side in px, even")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same frames")
+    parser.add_argument("--workers", type=positive, default=1, help="processes")
     options = parser.parse_args(arguments)
     frames = FrameSet(options.out, options.infants, options.per_affect, options.size, options.seed)
     return exit_status(lambda: print(render_frames(frames, options.workers)))
