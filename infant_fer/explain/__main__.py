@@ -38,7 +38,10 @@ HOW_TO_TEST = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Print one line a map and write the requested files; return 1 with one sentence when something cannot be used."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.versus in (options.target or []):
+        parser.error(f"argument --versus: {options.versus} is a --target, too; no class is compared with itself")
     return exit_status(partial(_explain, options))
 
 

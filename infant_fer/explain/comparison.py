@@ -12,6 +12,7 @@ from infant_fer.errors import ExplanationError
 from infant_fer.explain.covering import Answer, PartDrops, part_drops, rank_correlation
 from infant_fer.explain.faithfulness import Faithfulness, cell_means, faithfulness
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import Message
 from infant_fer.regions import part_map
 
 if TYPE_CHECKING:  # analyzer imports this package
@@ -170,12 +171,17 @@ def compare(
                 if face is None:
                     yield Unavailable(name, method, target or "", NO_FACE_THERE)
                     continue
+                explained = target or face.prediction.label
+                if explained == settings.versus:
+                    same = Message("'{affect}' cannot be compared with itself.", affect=(explained,))
+                    yield Unavailable(name, method, explained, same)
+                    continue
                 wanted = replace(settings, method=method, target=target)
                 try:
                     known = measure(analyzer, report, face.number, wanted, known)
                     yield known
                 except ExplanationError as error:
-                    yield Unavailable(name, method, target or face.prediction.label, str(error))
+                    yield Unavailable(name, method, explained, str(error))
 
 
 def agreement(maps: Sequence[np.ndarray]) -> np.ndarray:

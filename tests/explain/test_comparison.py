@@ -10,12 +10,24 @@ from infant_fer.__main__ import main
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.drawing import overlaid
 from infant_fer.evaluate import main as evaluate
-from infant_fer.explain import METHODS
+from infant_fer.explain import METHODS, comparison
 from infant_fer.explain.__main__ import DIFFERENCE_PICTURE, PAGE, PICTURES_HEADING, write_folder
 from infant_fer.explain.__main__ import main as command
-from infant_fer.explain.comparison import NO_FACE_THERE, Unavailable, agreement, answer_of, compare, measure
-from infant_fer.explain.faithfulness import STEPS
+from infant_fer.explain.comparison import (
+    NO_FACE_THERE,
+    MeasuredMap,
+    Unavailable,
+    agreement,
+    answer_of,
+    compare,
+    measure,
+)
+from infant_fer.explain.covering import PartDrops
+from infant_fer.explain.faithfulness import STEPS, Curve, Faithfulness
+from infant_fer.explain.saliency import SaliencyMap
 from infant_fer.images import load_image
+from infant_fer.regions import PARTS
+from infant_fer.report import Explanation
 from tests.conftest import EXAMPLES
 from tests.tiny_checkpoints import save_tiny
 
@@ -214,6 +226,34 @@ def test_an_unavailable_map_says_why(tmp_path, analyzer):
     [found] = compare({"s": (swin, report)}, box(report), ["rollout"], ["neutral"], ExplanationSettings())
     assert isinstance(found, Unavailable)
     assert found.reason.endswith(".")
+
+
+def fake_measure(analyzer, report, number, settings, known=None):
+    """Return a map of the face's answer without any work."""
+    curve = Curve(np.array([0.0, 1.0]), np.array([0.9, 0.1]))
+    target = settings.target or report.face(number).prediction.label
+    saliency, even = SaliencyMap(np.eye(96, dtype=np.float32), settings.method, target, 1, 1), dict.fromkeys(PARTS, 1.0)
+    report = report.with_explanation(number, Explanation(saliency, even, even))
+    tested, drops = Faithfulness(target, *[curve] * 4, "blur"), PartDrops(target, 0.9, {"mouth": 0.1}, "blur")
+    return MeasuredMap(report, number, tested, drops)
+
+
+def test_a_checkpoint_whose_answer_is_the_class_to_compare_with_leaves_the_maps_of_others(analyzer, monkeypatch):
+    monkeypatch.setattr(comparison, "measure", fake_measure)
+    report = replace(analyzer.analyze(SMILE), checkpoint="a")
+    (face,) = report.faces
+    other = replace(report, faces=(replace(face, prediction=replace(face.prediction, label="neutral")),))
+    pairs, settings = {"a": (analyzer, report), "b": (analyzer, other)}, ExplanationSettings(versus="neutral")
+    first, second = compare(pairs, box(report), ["gradcam"], [None], settings)
+    assert (first.report.checkpoint, first.explanation.saliency.target) == ("a", "positive")
+    assert second == Unavailable("b", "gradcam", "neutral", "'neutral' cannot be compared with itself.")
+
+
+def test_a_class_to_explain_that_is_the_one_to_compare_with_is_a_wrong_command(capsys):
+    with pytest.raises(SystemExit) as raised:
+        command(["photo.jpg", "--target", "negative", "neutral", "--versus", "neutral"])
+    assert raised.value.code == 2
+    assert "--versus: neutral is a --target, too" in capsys.readouterr().err
 
 
 def test_what_speaks_for_the_class_is_blue_and_against_it_orange():
