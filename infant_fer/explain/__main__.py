@@ -121,7 +121,7 @@ def _map_pictures(measured: list[MeasuredMap]) -> dict[str, bytes]:
     names: list[str] = []
     for each in measured:
         saliency = each.explanation.saliency
-        stem = "-".join((Path(each.report.checkpoint).name, saliency.method, saliency.target))
+        stem = "-".join((Path(each.checkpoint).name, saliency.method, saliency.target))
         name = stem if stem not in names else f"{stem}-{names.count(stem) + 1}"
         names.append(stem)
         view = close_up(each.report)
@@ -152,7 +152,7 @@ def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
     for each in measured:
         saliency, method = each.explanation.saliency, METHODS[each.explanation.saliency.method]
         title = f"{method.title}, {saliency.target}"
-        titles.append(f"{title}, {each.report.checkpoint}")
+        titles.append(f"{title}, {each.checkpoint}")
         view = close_up(each.report)
         maps.append(Figure(data_url(draw_saliency(view, each.number), quality=90), f"{title}. {method.reading}", 300))
         signed = []

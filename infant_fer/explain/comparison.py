@@ -45,8 +45,12 @@ class MeasuredJSON(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class MeasuredMap:
-    """A complete map of one face with its tests; `report` holds the map as the face's explanation."""
+    """A complete map of one face with its tests; `report` holds the map as the face's explanation.
 
+    `checkpoint` is its name among those that are compared: folders of one name are told apart by a number.
+    """
+
+    checkpoint: str
     report: Report
     number: int  # of the face
     faithfulness: Faithfulness
@@ -73,7 +77,7 @@ class MeasuredMap:
     def line(self) -> str:
         """Return what was explained and how faithful the map is, as one line."""
         saliency = self.explanation.saliency
-        return f"{self.report.checkpoint}, {saliency.method}, {saliency.target}: {self.faithfulness.sentence()}"
+        return f"{self.checkpoint}, {saliency.method}, {saliency.target}: {self.faithfulness.sentence()}"
 
     def to_dict(self) -> MeasuredJSON:
         """Return plain data for JSON."""
@@ -82,7 +86,7 @@ class MeasuredMap:
         correlation = self.rank_correlation
         seed = saliency.options.get("seed")
         return {
-            "checkpoint": self.report.checkpoint,
+            "checkpoint": self.checkpoint,
             "method": saliency.method,
             "target": saliency.target,
             **versus,  # type: ignore[typeddict-item]
@@ -146,9 +150,10 @@ def measure(
     lent = None if known is None else known.faithfulness
     tested = faithfulness(saliency.values, crop_rgb, answer, saliency.target, seed=settings.seed, known=lent)
     if known is not None:
-        return MeasuredMap(explained, number, tested, known.drops)
+        return MeasuredMap(report.checkpoint, explained, number, tested, known.drops)
     parts = part_map(face.aligned.to_crop(face.face.landmarks_px), crop_rgb.shape[0])
-    return MeasuredMap(explained, number, tested, part_drops(crop_rgb, parts, answer, saliency.target))
+    drops = part_drops(crop_rgb, parts, answer, saliency.target)
+    return MeasuredMap(report.checkpoint, explained, number, tested, drops)
 
 
 def compare(
@@ -178,7 +183,7 @@ def compare(
                     continue
                 wanted = replace(settings, method=method, target=target)
                 try:
-                    known = measure(analyzer, report, face.number, wanted, known)
+                    known = replace(measure(analyzer, report, face.number, wanted, known), checkpoint=name)
                     yield known
                 except ExplanationError as error:
                     yield Unavailable(name, method, explained, str(error))

@@ -235,17 +235,30 @@ def fake_measure(analyzer, report, number, settings, known=None):
     saliency, even = SaliencyMap(np.eye(96, dtype=np.float32), settings.method, target, 1, 1), dict.fromkeys(PARTS, 1.0)
     report = report.with_explanation(number, Explanation(saliency, even, even))
     tested, drops = Faithfulness(target, *[curve] * 4, "blur"), PartDrops(target, 0.9, {"mouth": 0.1}, "blur")
-    return MeasuredMap(report, number, tested, drops)
+    return MeasuredMap(report.checkpoint, report, number, tested, drops)
+
+
+def test_two_folders_of_one_name_are_told_apart(analyzer, monkeypatch, tmp_path):
+    monkeypatch.setattr(comparison, "measure", fake_measure)
+    report = replace(analyzer.analyze(SMILE), checkpoint="ck")
+    pairs = {"ck": (analyzer, report), "ck (2)": (analyzer, report)}
+    found = list(compare(pairs, box(report), ["gradcam"], [None], ExplanationSettings()))
+    assert [each.to_dict()["checkpoint"] for each in found] == list(pairs)
+    assert [each.line.partition(",")[0] for each in found] == list(pairs)
+    write_folder(tmp_path, found, report, 1)
+    pictures = {f"{name}-gradcam-positive.png" for name in pairs}
+    assert pictures <= {path.name for path in tmp_path.iterdir()}
+    assert "Grad-CAM, positive, ck (2)" in (tmp_path / PAGE).read_text()
 
 
 def test_a_checkpoint_whose_answer_is_the_class_to_compare_with_leaves_the_maps_of_others(analyzer, monkeypatch):
     monkeypatch.setattr(comparison, "measure", fake_measure)
-    report = replace(analyzer.analyze(SMILE), checkpoint="a")
+    report = analyzer.analyze(SMILE)
     (face,) = report.faces
     other = replace(report, faces=(replace(face, prediction=replace(face.prediction, label="neutral")),))
     pairs, settings = {"a": (analyzer, report), "b": (analyzer, other)}, ExplanationSettings(versus="neutral")
     first, second = compare(pairs, box(report), ["gradcam"], [None], settings)
-    assert (first.report.checkpoint, first.explanation.saliency.target) == ("a", "positive")
+    assert (first.checkpoint, first.explanation.saliency.target) == ("a", "positive")
     assert second == Unavailable("b", "gradcam", "neutral", "'neutral' cannot be compared with itself.")
 
 

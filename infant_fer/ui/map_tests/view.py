@@ -182,8 +182,9 @@ def compared_html(
     analyzers = {}
     for name in checkpoints:
         analyzer = registry.analyzer(name)
-        own = report if analyzer.classifier.name == report.checkpoint else analyzer.analyze(report.photo)
-        analyzers[analyzer.classifier.name] = analyzer, own
+        own = analyzer.classifier.name, getattr(analyzer.classifier, "weights_sha256", "")
+        same = own == (report.checkpoint, report.weights_sha256)
+        analyzers[name] = analyzer, report if same else analyzer.analyze(report.photo)
     wanted = [target if target in AFFECTS else None for target in targets] or [None]
     steps = compare(analyzers, _face(session).face.box_xyxy, list(methods), wanted, settings)
     found: list[MeasuredMap | Unavailable] = []
@@ -207,14 +208,14 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language:
             {
                 "title": METHODS[saliency.method].title,
                 "target": saliency.target,
-                "checkpoint": each.report.checkpoint,
+                "checkpoint": each.checkpoint,
                 "picture": data_url(map_over_crop(each.face.aligned.crop_rgb, saliency.for_display()), quality=85),
                 "reading": METHODS[saliency.method].reading,
                 "sentence": each.faithfulness.sentence(),
                 "area": each.faithfulness.deletion.area,
                 "random": each.faithfulness.random_deletion.area,
-                "tested": each.faithfulness.can_be_tested,
                 "marks": each.faithfulness.marks,
+                "tested": each.faithfulness.can_be_tested,
                 "better": each.faithfulness.better_than_random,
             }
         )
