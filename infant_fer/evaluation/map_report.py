@@ -121,8 +121,12 @@ def read_maps(folder: Path, weights_sha256: str) -> dict | None:
         return None
     try:
         record = json.loads(file.read_text("utf-8"))
-        return record if record["weights_sha256"] == weights_sha256 else None
-    except (ValueError, KeyError, TypeError) as error:
+        if record["weights_sha256"] != weights_sha256:
+            return None
+        for method in METHODS:
+            method_sentence(record, method)  # raises where what it says is not there
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(f"{RECORD} of the checkpoint {folder.name} is damaged: {error}.") from None
 
 

@@ -167,9 +167,17 @@ def test_figures_of_other_weights_are_not_shown(tmp_path):
     assert read_maps(tmp_path, "a")["n"] == 4
     assert read_maps(tmp_path, "b") is None
     assert HEADING in (tmp_path / "README.md").read_text()
-    (tmp_path / RECORD).write_text("[]")
-    with pytest.raises(CheckpointError, match=r"maps\.json of the checkpoint .* is damaged"):
-        read_maps(tmp_path, "a")
+    below = {"value": "0.4", "n": 4, "infants": 3, "interval95": [0.1, 0.5]}
+    for damaged in (
+        [],
+        {"weights_sha256": "a"},
+        {"weights_sha256": "a", "split": "dev", "faithfulness": {"gradcam": {}}},
+        {"weights_sha256": "a", "split": "dev", "faithfulness": {"gradcam": {"below_random": below}}},
+        {"weights_sha256": "a", "faithfulness": {"gradcam": {"below_random": below | {"value": 0.4}}}},
+    ):
+        (tmp_path / RECORD).write_text(json.dumps(damaged))
+        with pytest.raises(CheckpointError, match=r"maps\.json of the checkpoint .* is damaged"):
+            read_maps(tmp_path, "a")
 
 
 @pytest.mark.slow
