@@ -6,8 +6,6 @@ import glob
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from infant_fer.errors import ClipError, InfantFERError, OutputError
-from infant_fer.files import FoundFile, check_output_folder, files_in, replace_folder, write_atomically
+from infant_fer.files import FoundFile, check_output_folder, files_in, filled_folder, write_atomically
 from infant_fer.images import encode_png, printable
 from infant_fer.video.agreement import agreement, write_agreement
 from infant_fer.video.coding_files import coding_of, missing_codings
@@ -224,11 +222,8 @@ def _write(
 
     The agreement with the human coding is among them where the timeline has an infant.
     """
-    session.folder.parent.mkdir(parents=True, exist_ok=True)
     check_output_folder(session.folder, is_ours=is_session)
-    partial = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=session.folder.parent))
-    try:
-        partial.chmod(0o755)  # mkdtemp's folders are their owner's alone
+    with filled_folder(session.folder, lambda partial: map(glob.escape, own_names(partial))) as partial:
         export(timeline, partial, options.formats)
         if coding and timeline.infant is not None:
             found = agreement(timeline, coding)
@@ -239,9 +234,6 @@ def _write(
         summary: Summary = {**timeline.summary, "files_sha256": hashes(partial)}
         EXPORTERS[SUMMARY](replace(timeline, summary=summary), partial / SUMMARY)
         check_unedited(session.folder)  # again: somebody may have saved a file while the clip was read
-        replace_folder(partial, session.folder, map(glob.escape, own_names(partial)))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def own_names(folder: Path) -> set[str]:
