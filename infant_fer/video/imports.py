@@ -131,12 +131,13 @@ def _elan(path: Path) -> Tracks:
 def _elan_shift_ms(media: Sequence[Mapping[str, str]], path: Path) -> int:
     """Return the time in the clip at which the file's times begin: media that were synchronized in ELAN start later.
 
-    Of several media with different offsets the clip is the one with the coding's name, and of these the video. Raises
+    Of several media with different offsets the clip is the one with the coding's name, and of these the one that is no
+    sound: ELAN knows the types of sound files and of some videos, and writes "unknown" for MKV, WebM and M4V. Raises
     DatasetError.
     """
     names = [PurePosixPath(unquote(each["MEDIA_URL"])) for each in media]
     named = [each for each, name in zip(media, names, strict=True) if name.stem == path.stem] or media
-    videos = [each for each in named if each.get("MIME_TYPE", "").startswith("video/")] or named
+    videos = [each for each in named if not each.get("MIME_TYPE", "").startswith("audio/")] or named
     offsets = {int(each.get("TIME_ORIGIN", 0)) for each in videos}
     if len(offsets) > 1:
         raise DatasetError(

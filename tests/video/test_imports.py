@@ -157,11 +157,11 @@ def test_codes_may_overlap_by_fifty_milliseconds_wherever_they_lie(tmp_path):
             read_coding(tmp_path / "a.csv")
 
 
-def elan(path, *media: tuple[str, int]):
+def elan(path, *media: tuple[str, int], video_type: str = "video/mp4"):
     """Write an ELAN file whose media have (name, offset in ms), with two codes, of which one has a part without a time."""
     document = pympi.Eaf()
     for name, offset_ms in media:
-        kind = {".wav": "audio/x-wav", ".mpg": "unknown"}.get(name[-4:], "video/mp4")
+        kind = "audio/x-wav" if name.endswith(".wav") else video_type
         document.add_linked_file(f"file:///C:/my%20clips/{name}", mimetype=kind, time_origin=offset_ms)
     document.add_tier("infant")
     for code in ((0, 500, "p"), (500, 900, "n")):
@@ -184,15 +184,17 @@ def test_the_offset_of_a_synchronized_clip_is_added(tmp_path):
         elan(tmp_path / "a.eaf", ("b.mp4", 0), ("c.mp4", 2000))
 
 
-def test_the_offset_is_that_of_the_video_and_not_of_its_sound(tmp_path):
-    assert elan(tmp_path / "a.eaf", ("a.mp4", 0), ("a.wav", 2000)) == [(0, 0.5), (0.5, 0.9)]
-    assert elan(tmp_path / "a.eaf", ("a.wav", 0), ("a.mp4", 2000)) == [(2, 2.5), (2.5, 2.9)]
-    assert elan(tmp_path / "a.eaf", ("b.mp4", 0), ("a.mpg", 2000)) == [
-        (2, 2.5),
-        (2.5, 2.9),
-    ]  # a video ELAN does not know
+@pytest.mark.parametrize("video_type", ["video/mp4", "unknown"])  # ELAN's word for MKV, WebM and others
+def test_the_offset_is_that_of_the_video_and_not_of_its_sound(tmp_path, video_type):
+    def found(*media: tuple[str, int]):
+        return elan(tmp_path / "a.eaf", *media, video_type=video_type)
+
+    assert found(("a.mkv", 0), ("a.wav", 2000)) == [(0, 0.5), (0.5, 0.9)]
+    assert found(("a.wav", 0), ("a.mkv", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    assert found(("b.mkv", 0), ("a.mkv", 2000)) == [(2, 2.5), (2.5, 2.9)]
+    assert found(("a.wav", 2000)) == [(2, 2.5), (2.5, 2.9)]
     with pytest.raises(DatasetError, match=r"a\.eaf has media with different offsets, a\.mp4, a\.mov"):
-        elan(tmp_path / "a.eaf", ("a.mp4", 0), ("a.mov", 2000))
+        found(("a.mp4", 0), ("a.mov", 2000))
 
 
 BORIS_ROWS = {
