@@ -149,9 +149,11 @@ def replace_folder(partial: Path, final: Path, own_files: Iterable[str]) -> None
 def filled_folder(final: Path, own_files: Callable[[Path], Iterable[str]]) -> Iterator[Path]:
     """Give the block a new folder to fill, which then takes the name `final`; a block that raises leaves the earlier one as it was.
 
-    Of an earlier `final` only `own_files(the filled folder)` are replaced, see `replace_folder`. Raises OutputError.
+    Of an earlier `final` only `own_files(the filled folder)` are replaced, see `replace_folder`. Where a folder cannot be
+    renamed, as the root of a mounted disk, its files are replaced one by one. Raises OutputError.
     """
-    partial = final.with_name(f".{secrets.token_hex(8)}.part")
+    fixed = final.is_dir() and (os.path.ismount(final) or not os.access(final.parent, os.W_OK))
+    partial = (final if fixed else final.parent) / f".{secrets.token_hex(8)}.part"
     try:
         with _as_output_error(final):
             partial.mkdir(parents=True)
@@ -161,16 +163,37 @@ def filled_folder(final: Path, own_files: Callable[[Path], Iterable[str]]) -> It
                 Path.is_file, partial.rglob("*")
             ):  # some writers make files readable by their owner alone
                 file.chmod(partial.stat().st_mode & 0o666)
-        replace_folder(partial, final, own_files(partial))
+        (_replace_files if fixed else replace_folder)(partial, final, own_files(partial))
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # it has another name when all went well
+
+
+def _replace_files(partial: Path, final: Path, own_files: Iterable[str]) -> None:
+    """Delete the `own_files` of `final` and move the files of `partial`, a folder in it, in their place. Raises OutputError."""
+    own = tuple(own_files)
+    with _as_output_error(final):
+        for entry in partial.iterdir():
+            if (final / entry.name).exists() and not _is_named(entry, own):
+                raise OutputError(f"{final} keeps another program's {entry.name}. Give the name of a new folder in it.")
+        for entry in [each for each in final.iterdir() if each != partial and _is_named(each, own)]:
+            _delete(entry)
+        for entry in list(partial.iterdir()):
+            entry.replace(final / entry.name)
+
+
+def _is_named(entry: Path, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(entry.name, pattern) for pattern in patterns)
+
+
+def _delete(entry: Path) -> None:
+    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _move_foreign(earlier: Path, final: Path, own: tuple[str, ...]) -> None:
     """Delete the `own` files of `earlier`, move all others into `final`, and remove `earlier`."""
     for entry in list(earlier.iterdir()):
-        if any(fnmatch(entry.name, pattern) for pattern in own):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        if _is_named(entry, own):
+            _delete(entry)
         elif not (final / entry.name).exists():
             entry.replace(final / entry.name)
     if any(earlier.iterdir()):

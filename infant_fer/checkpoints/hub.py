@@ -50,7 +50,7 @@ PORTAL_HINT = "Something other than the Hub answered, such as this network's log
 # Faults that a visitor of the page may meet with a checkpoint of its list; it says them in the visitor's language.
 UNREACHABLE = (
     "{name} is not on this computer yet and the Hub cannot be reached. "
-    "Connect to the network once, or choose an embedded checkpoint."
+    "Connect to the network once, or choose a checkpoint that comes with the program."
 )
 NOT_ANSWERED = "The Hub could not answer for {name} (status {status}). Try again later."
 NOT_LOOKED_UP = "{name} could not be looked up."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infant_fer.arguments import positive, seed
-from infant_fer.errors import ImageError, exit_status
+from infant_fer.errors import ExplanationError, ImageError, exit_status
 from infant_fer.explain import METHODS
 from infant_fer.files import check_output_file, check_output_folder, write_atomically
 from infant_fer.images import printable
@@ -74,6 +74,10 @@ def _explain(options: argparse.Namespace) -> None:
         found.append(each)
         print(each.line)
     measured = [each for each in found if isinstance(each, MeasuredMap)]
+    if not measured:
+        raise ExplanationError(
+            "There is no map to write; the lines above say why. An earlier --json or --out stays as it was."
+        )
     if options.json:
         record = {
             "photo": printable(Path(options.photo).name),

@@ -17,7 +17,7 @@ LEAST = 20  # faces in a bin; its 95 % interval is then at most 41 points wide
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Held-out faces of one predicted label whose probability is at least `low`: `right` of `n` were labelled so by raters."""
+    """Held-out faces of one predicted label whose probability is at least `low`: `right` of `n` were labelled so."""
 
     low: float
     right: int

@@ -16,7 +16,7 @@ from infant_fer.trust.store import RISK, TrustData
 HEADING = "## When it answers, and how sure it is"
 LIMITS = (
     "The app answers plainly, answers with caution, or declines. The limits were chosen on the dev rows for "
-    f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the raters' label in "
+    f"{RISK * 100:.0f} % errors among the plain answers; prediction sets are to hold the label in "
     f"{COVERAGE * 100:.0f} % of the faces of each class."
 )
 CROSS_FITTED = "The dev figures are of trust data fitted without the face's infant, in five folds."

@@ -114,7 +114,7 @@ class TrustData:
         )
 
     def expected_agreement(self, doubt: np.ndarray | float) -> np.ndarray:
-        """Return the expected share of two raters who would name the same affect, for doubts in nats."""
+        """Return the chance that two labels, drawn with replacement, name the same affect, for doubts in nats."""
         from scipy.special import expit
 
         level, slope = self.agreement

@@ -41,7 +41,9 @@ def test_every_command_ends_with_one_sentence_when_it_is_interrupted(monkeypatch
         raise KeyboardInterrupt
 
     command = import_module(f"infant_fer.{module}")
-    monkeypatch.setattr(command, "_parser", lambda: argparse.ArgumentParser())
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(target=None, versus=None)
+    monkeypatch.setattr(command, "_parser", lambda: parser)
     for name in ("_evaluate", "_explain", "run", "_write_graphs"):
         if hasattr(command, name):
             monkeypatch.setattr(command, name, interrupt)

@@ -195,6 +195,31 @@ def test_a_folder_that_could_not_be_filled_leaves_the_earlier_one(tmp_path):
     assert names(tmp_path) == {"final"}
 
 
+@pytest.mark.parametrize("taken", ["", "notes.txt"])
+def test_in_a_folder_that_cannot_be_renamed_the_files_are_replaced(tmp_path, monkeypatch, taken):
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "volume")
+    final = checkpoint(tmp_path / "volume")
+    (final / "notes.txt").write_text("of the user")
+    (final / "model-00001.safetensors").write_bytes(b"old")
+
+    def fill() -> None:
+        with filled_folder(final, lambda _: ["config.json", "metrics.json", "*.safetensors"]) as partial:
+            checkpoint(partial / "deep")
+            for name in ("config.json", taken or "model.safetensors"):
+                (partial / name).write_text("new")
+
+    if taken:
+        with pytest.raises(OutputError, match=r"another program's notes\.txt"):
+            fill()
+        assert len(names(final)) == 5
+    else:
+        fill()
+        assert names(final) == {"config.json", "model.safetensors", "notes.txt", "deep"}
+        assert (final / "config.json").read_text() == "new"
+    assert (final / "notes.txt").read_text() == "of the user"
+    assert names(tmp_path) == {"volume"}
+
+
 def test_a_new_folder_just_takes_its_name(tmp_path):
     replace_folder(checkpoint(tmp_path / "partial"), tmp_path / "deep" / "final", [])
     assert len(names(tmp_path / "deep" / "final")) == 3

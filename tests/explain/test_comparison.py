@@ -269,6 +269,27 @@ def test_a_class_to_explain_that_is_the_one_to_compare_with_is_a_wrong_command(c
     assert "--versus: neutral is a --target, too" in capsys.readouterr().err
 
 
+def test_where_no_map_can_be_had_earlier_ones_stay(tmp_path, capsys):
+    earlier = {PAGE: f"<h2>{PICTURES_HEADING}</h2><td>gradcam.png</td>", "gradcam.png": "a map"}
+    for name, text in earlier.items():
+        (tmp_path / name).write_text(text)
+    wanted = [
+        "--versus",
+        "positive",
+        "--methods",
+        "gradcam",
+        "--out",
+        str(tmp_path),
+        "--json",
+        str(tmp_path / "a.json"),
+    ]
+    assert command([str(SMILE), *wanted]) == 1
+    said = capsys.readouterr()
+    assert "cannot be compared with itself" in said.out
+    assert "no map to write" in said.err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == earlier
+
+
 def test_what_speaks_for_the_class_is_blue_and_against_it_orange():
     values = np.array([[1.0, -1.0, 0.0]])
     drawn = overlaid(np.full((1, 3, 3), 90, np.uint8), values, strength=1.0, signed=True)

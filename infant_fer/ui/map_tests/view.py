@@ -229,7 +229,11 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language:
             language,
             kind="grid",
             cells=cells,
-            missing=[(METHODS[each.method].title, each.reason) for each in found if isinstance(each, Unavailable)],
+            missing=[
+                (METHODS[each.method].title, each.checkpoint, each.reason)
+                for each in found
+                if isinstance(each, Unavailable)
+            ],
             done=len(found),
             requested=requested,
             agreement=numbers.tolist(),
