@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from infant_fer.errors import OutputError
 from infant_fer.images import printable
+from infant_fer.video.exports import EXPORTERS, safe_stem
 from infant_fer.video.timeline import Summary
 
 SUMMARY: Final = "summary.json"
@@ -19,6 +20,7 @@ KEYS: Final = frozenset(
     ("source", "checkpoint", "duration_s", "frames", "fps", "persons", "events", "settings", "notes")
 )
 EDITED_SUFFIXES: Final = (".csv", ".eaf", ".opf", ".tsv", ".vtt")  # of the files that people correct in their own tools
+CLOCK_STEP_S: Final = 2.0  # of the times of files on FAT, the coarsest; an edit takes longer than that
 
 
 def read_summary(folder: Path) -> Summary | None:
@@ -52,14 +54,28 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def check_unedited(folder: Path) -> None:
     """Raise OutputError where a file in a session's folder was edited since it was written: it may be a human's coding."""
-    summary, present = read_summary(folder), hashes(folder) if folder.is_dir() else {}
-    written = summary.get("files_sha256", {}) if summary else {}
-    edited = [name for name, digest in written.items() if present.get(name, digest) != digest]
+    edited = _edited(folder)
     if edited:
         raise OutputError(
             f"{printable(edited[0])} in the folder {printable(folder.name)} was edited since it was written, and would be "
             "replaced. Move it, or give it another name."
         )
+
+
+def _edited(folder: Path) -> list[str]:
+    """Return the names of a session's files that have other bytes than those written.
+
+    An earlier version's summary has no hashes. It was written last, so a file that is newer was edited.
+    """
+    summary = read_summary(folder)
+    if summary is None:
+        return []
+    if "files_sha256" in summary:
+        present = hashes(folder)
+        return [name for name, digest in summary["files_sha256"].items() if present.get(name, digest) != digest]
+    stem, written_s = safe_stem(summary["source"]), (folder / SUMMARY).stat().st_mtime
+    files = (folder / name.format(stem=stem) for name in EXPORTERS if name.endswith(EDITED_SUFFIXES))
+    return [each.name for each in files if each.is_file() and each.stat().st_mtime > written_s + CLOCK_STEP_S]
 
 
 def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Collection[str] = ()) -> dict[str, str]:

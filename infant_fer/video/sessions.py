@@ -183,11 +183,12 @@ def fingerprint(session: Session, options: SessionOptions, classifier: Classifie
         clip_fingerprint(session.clip),
         codings,
         options.human_track,
-        options.human_gaps if codings[0] else None,
         settings,
         options.explain_peaks,
         options.formats,
     ]
+    if codings[0] and options.human_gaps is not None:  # no fact of other sessions: their earlier marks stay valid
+        facts.append(options.human_gaps)
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """What a run never replaces: codings, files that were edited, and what is of another clip or program."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
 from infant_fer.video.analysis import VideoSettings
 from infant_fer.video.exports import export
-from infant_fer.video.sessions import Session, SessionOptions, check_output, run_session
+from infant_fer.video.sessions import Session, SessionOptions, check_output, fingerprint, run_session
 from tests.video.test_timeline import timeline
 
 
@@ -108,6 +109,53 @@ def test_a_file_that_was_edited_since_is_not_replaced(play, analyzer, tmp_path, 
         assert result(1).state == "written"
         assert result(2).state == "written"
         assert (session.folder / f"corrected {name}").read_bytes() == edited
+
+
+def test_a_file_that_was_edited_since_an_earlier_version_wrote_it_is_not_replaced(
+    play, analyzer, tmp_path, monkeypatch
+):
+    """The summaries of earlier versions have no hashes, but they were written last."""
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: timeline("oonn"))
+    session = Session(play, tmp_path / "out" / "play")
+
+    def written():
+        return run_session(analyzer, session, SessionOptions(VideoSettings()))
+
+    def of_an_earlier_version():
+        summary = json.loads((session.folder / "summary.json").read_text())
+        for name in ("fingerprint", "files_sha256"):
+            del summary[name]
+        (session.folder / "summary.json").write_text(json.dumps(summary))
+
+    assert written().state == "written"
+    of_an_earlier_version()
+    file, own = session.folder / "clip.eaf", session.folder / "corrected.eaf"
+    saved_s = (session.folder / "summary.json").stat().st_mtime + 60
+    for path in (file, own):
+        path.write_text("corrected")
+        os.utime(path, (saved_s, saved_s))
+    assert written().fault.startswith("clip.eaf in the folder play was edited since it was written")
+    assert file.read_text() == "corrected"
+    file.unlink()
+    assert written().state == "written"  # the coder's own file is not replaced
+    assert own.read_text() == "corrected"
+    of_an_earlier_version()
+    assert written().state == "written"
+
+
+def test_what_an_uncoded_stretch_means_marks_sessions_with_a_coding_alone(play, analyzer, tmp_path, monkeypatch):
+    """So the marks of other sessions are those of earlier versions, which are not read again."""
+    marked, dumps = [], json.dumps
+    monkeypatch.setattr(json, "dumps", lambda facts, **how: marked.append(facts) or dumps(facts, **how))
+    coding = tmp_path / "play.csv"
+    coding.write_text("onset,offset,label\n0,1,p\n")
+    for human, gaps in ((None, None), (None, "neutral"), (coding, None), (coding, "neutral")):
+        options = SessionOptions(VideoSettings(), human, human_gaps=gaps)
+        fingerprint(Session(play, tmp_path / "out"), options, analyzer.classifier)
+    without, folder_alone, coding_alone, both = marked
+    assert without == folder_alone
+    assert len(without) == len(coding_alone)
+    assert both == [*coding_alone, "neutral"]
 
 
 def test_a_file_that_is_edited_while_the_clip_is_read_is_not_replaced(play, analyzer, tmp_path, monkeypatch):
