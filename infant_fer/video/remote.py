@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infant_fer.errors import OutputError
-from infant_fer.video.session_folder import SUMMARY
+from infant_fer.video.session_folder import SUMMARY, check_unedited, read_summary
 from infant_fer.video.sessions import Session, SessionOptions, SessionResult, own_names, run_session
 
 if TYPE_CHECKING:  # loads torch and mediapipe
@@ -44,7 +46,7 @@ def run_remote_session(
     """Read one clip as `run_session` does and copy its folder below the URL; a fault is part of the result.
 
     The summary is removed first and copied last: a folder with a summary is whole. What only an earlier run has written
-    is removed. The folder here is temporary.
+    is removed; a session with a file at the URL that was edited since it was written stays. The folder here is temporary.
     """
     try:
         system, root = _opened(url)
@@ -54,12 +56,23 @@ def run_remote_session(
             if system.exists(f"{place}/{SUMMARY}"):
                 here.folder.mkdir()
                 (here.folder / SUMMARY).write_bytes(system.cat_file(f"{place}/{SUMMARY}"))
-            result = run_session(analyzer, here, options, on_progress)
+            result = run_session(analyzer, here, options, on_progress, partial(_check_unedited, system, place))
             if result.state == "written":
                 _copy(here.folder, system, place)
         return replace(result, session=session)
     except Exception as error:  # each file system has exceptions of its own
         return SessionResult(session, "failed", fault=f"{url} cannot be written: {type(error).__name__}: {error}")
+
+
+def _check_unedited(system: Any, place: str, folder: Path) -> None:
+    """Raise OutputError where a file at the URL has another hash than in the summary, of which `folder` has a copy.
+
+    A summary of an earlier version has no hashes, and there is no check.
+    """
+    summary = read_summary(folder)
+    paths = {name: f"{place}/{name}" for name in summary.get("files_sha256", {})} if summary else {}
+    present = {name: system.cat_file(path) for name, path in paths.items() if system.exists(path)}
+    check_unedited(folder, {name: hashlib.sha256(content).hexdigest() for name, content in present.items()})
 
 
 def _copy(folder: Path, system: Any, place: str) -> None:

@@ -52,9 +52,12 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def check_unedited(folder: Path) -> None:
-    """Raise OutputError where a file in a session's folder was edited since it was written: it may be a human's coding."""
-    edited = _edited(folder)
+def check_unedited(folder: Path, present: Mapping[str, str] | None = None) -> None:
+    """Raise OutputError where a file in a session's folder was edited since it was written: it may be a human's coding.
+
+    `present` are the hashes of the session's files by name where they lie elsewhere and `folder` has the summary alone.
+    """
+    edited = _edited(folder, present)
     if edited:
         raise OutputError(
             f"{printable(edited[0])} in the folder {printable(folder.name)} was edited since it was written, and would be "
@@ -62,7 +65,7 @@ def check_unedited(folder: Path) -> None:
         )
 
 
-def _edited(folder: Path) -> list[str]:
+def _edited(folder: Path, present: Mapping[str, str] | None) -> list[str]:
     """Return the names of a session's files that have other bytes than those written.
 
     An earlier version's summary has no hashes. It was written last, so a file that is newer was edited.
@@ -71,7 +74,7 @@ def _edited(folder: Path) -> list[str]:
     if summary is None:
         return []
     if "files_sha256" in summary:
-        present = hashes(folder)
+        present = hashes(folder) if present is None else present
         return [name for name, digest in summary["files_sha256"].items() if present.get(name, digest) != digest]
     stem, written_s = safe_stem(summary["source"]), (folder / SUMMARY).stat().st_mtime
     files = (folder / name.format(stem=stem) for name in EXPORTERS if name.endswith(EDITED_SUFFIXES))

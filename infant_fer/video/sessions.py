@@ -108,11 +108,13 @@ def run_session(
     session: Session,
     options: SessionOptions,
     on_progress: Callable[[Progress], None] | None = None,
+    check: Callable[[Path], None] = check_unedited,
 ) -> SessionResult:
     """Read one clip and write its folder at once, when everything in it is complete; a fault is part of the result.
 
     A session whose folder has the same fingerprint is skipped; a folder with the results of another clip, or with a file
-    that was edited since it was written, stays, a fault.
+    that was edited since it was written, stays, a fault. `check` raises OutputError for such a file; it is called before
+    the clip is read and again before the folder is replaced.
     """
     if session.fault:
         return SessionResult(session, "failed", fault=session.fault)
@@ -120,7 +122,7 @@ def run_session(
         marks = {CLIP_MARK: clip_fingerprint(session.clip), MARK: fingerprint(session, options, analyzer.classifier)}
         if is_whole(session, marks):
             return SessionResult(session, "skipped")
-        check_unedited(session.folder)
+        check(session.folder)
         human = coding_of(options.human, session.clip)
         # A slip in the coding is found before the clip is read.
         coding = read_coding(human, options.human_track) if human else None
@@ -134,7 +136,7 @@ def run_session(
         }
         timeline = replace(timeline, summary=summary)
         shared = coding and replace(coding, gaps=options.human_gaps or coding.gaps)
-        _write(analyzer, timeline, session, options, shared)
+        _write(analyzer, timeline, session, options, shared, check)
         notes = [*timeline.summary["notes"], *missing_codings(session.clip, options.human, options.events)]
         if coding and options.human_gaps not in (coding.gaps, None):
             notes.append(
@@ -217,7 +219,12 @@ def _timeline(analyzer, session: Session, options: SessionOptions, on_progress) 
 
 
 def _write(
-    analyzer: Analyzer, timeline: Timeline, session: Session, options: SessionOptions, coding: Coding | None
+    analyzer: Analyzer,
+    timeline: Timeline,
+    session: Session,
+    options: SessionOptions,
+    coding: Coding | None,
+    check: Callable[[Path], None],
 ) -> None:
     """Write all files into a folder beside the final one, which then takes its name.
 
@@ -234,7 +241,7 @@ def _write(
             _write_peaks(analyzer, timeline, session.clip, options, partial)
         summary: Summary = {**timeline.summary, "files_sha256": hashes(partial)}
         EXPORTERS[SUMMARY](replace(timeline, summary=summary), partial / SUMMARY)
-        check_unedited(session.folder)  # again: somebody may have saved a file while the clip was read
+        check(session.folder)  # again: somebody may have saved a file while the clip was read
 
 
 def own_names(folder: Path) -> set[str]:

@@ -1,13 +1,18 @@
 """Results at a URL: the bytes of a folder here, whole only with its summary."""
 
+from pathlib import Path
+
 import fsspec
 import pytest
 
 from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
 from infant_fer.video import remote
-from infant_fer.video.remote import check_url
+from infant_fer.video.analysis import VideoSettings
+from infant_fer.video.remote import check_url, run_remote_session
+from infant_fer.video.sessions import Session, SessionOptions
 from tests.video.clips import encoded, placed, portrait
+from tests.video.test_timeline import timeline
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,39 @@ def test_what_only_an_earlier_run_has_written_is_removed(clip, analyzer, monkeyp
     left = {path.rsplit("/", 1)[1] for path in system.find("/again/play")}
     assert {"mine.txt", "summary.json"} <= left
     assert left & {"agreement.json", "peak_positive.png"} == set()
+
+
+def test_a_file_at_the_url_that_was_edited_since_is_not_replaced(clip, analyzer, monkeypatch):
+    """Before the clip is read, and again before its files are replaced."""
+    read, system = [], fsspec.filesystem("memory")
+    file = "/edited/play/clip.eaf"
+
+    def analyzed(*_):
+        read.append(1)
+        if in_time:
+            system.pipe_file(file, b"while it is read")
+        return timeline("oonn")
+
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", analyzed)
+
+    def result(persons: int):
+        options = SessionOptions(VideoSettings(max_persons=persons))
+        return run_remote_session("memory://edited", analyzer, Session(clip, Path("play")), options)
+
+    in_time = False
+    assert [result(persons).state for persons in (1, 2, 2)] == ["written", "written", "skipped"]
+    system.pipe_file(file, b"corrected")
+    before = system.cat_file("/edited/play/summary.json")
+    assert result(2).state == "skipped"
+    assert result(1).fault.startswith("clip.eaf in the folder play was edited since it was written")
+    assert (len(read), system.cat_file(file)) == (2, b"corrected")
+    assert system.cat_file("/edited/play/summary.json") == before
+    system.mv(file, "/edited/play/corrected.eaf")
+    assert result(1).state == "written"
+    assert system.cat_file("/edited/play/corrected.eaf") == b"corrected"
+    in_time = True
+    assert result(2).fault.startswith("clip.eaf in the folder play was edited since it was written")
+    assert (len(read), system.cat_file(file)) == (4, b"while it is read")
 
 
 def broken(self, here, there):
