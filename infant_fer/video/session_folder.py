@@ -22,6 +22,19 @@ KEYS: Final = frozenset(
 EDITED_SUFFIXES: Final = (".csv", ".eaf", ".opf", ".tsv", ".vtt")  # of the files that people correct in their own tools
 CLOCK_STEP_S: Final = 2.0  # of the times of files on FAT, the coarsest; an edit takes longer than that
 
+FACT_WORDS: Final = {  # what must be equal in all sessions that are pooled, by its name in the summary or the agreement
+    "checkpoint": "the checkpoint",
+    "weights_sha256": "the weights of the checkpoint",
+    "smoothing_s": "--smoothing",
+    "bout_smoothing_s": "the smoothing before bouts are found",
+    "margin": "the margin by which another affect must be more likely",
+    "min_bout_s": "the shortest duration of a bout",
+    "join_gap_s": "the gap across which bouts are joined",
+    "max_hold_s": "the longest time that a frame stands for",
+    "human_track": "the track named with --human-track",
+    "gaps": "what an uncoded stretch means",
+}
+
 
 def read_summary(folder: Path) -> Summary | None:
     """Return the summary of a session's folder; None where there is none that this program has written."""
@@ -93,7 +106,7 @@ def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Col
     for session in sorted(sessions, key=lambda each: (each.name not in read, each.name)):
         name, facts = session.name, _pooling_facts(session)
         differences = (
-            f"its {fact} is {facts[fact]}, that of {printable(other)} is {value}."
+            f"it differs from {printable(other)} in {_difference(fact, facts[fact], value)}."
             for other, others in kept.items()
             for fact, value in others.items()
             if fact in facts and facts[fact] != value
@@ -104,6 +117,14 @@ def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Col
         else:
             kept[name] = facts
     return reasons
+
+
+def _difference(fact: str, value: Any, other: Any) -> str:
+    """Return what differs in words, with both values; hashes of weights would say nothing."""
+    words = FACT_WORDS.get(fact, fact)
+    return (
+        words if fact == "weights_sha256" else f"{words} ({printable(str(value))} instead of {printable(str(other))})"
+    )
 
 
 def _pooling_facts(session: Path) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import csv
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from infant_fer.errors import DatasetError, OutputError
 from infant_fer.video.agreement import agreement, write_agreement
+from infant_fer.video.bouts import BoutRules
 from infant_fer.video.exports import export
 from infant_fer.video.imports import NOT_CODED
 from infant_fer.video.pooled import (
@@ -21,7 +23,7 @@ from infant_fer.video.pooled import (
     pooled_agreement,
     read_infants,
 )
-from infant_fer.video.session_folder import not_pooled, session_folders
+from infant_fer.video.session_folder import FACT_WORDS, not_pooled, session_folders
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -148,15 +150,16 @@ def changed(session, **values):
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("name", "values", "words"),
     [
-        ("checkpoint", ("one", "two")),
-        ("weights_sha256", ("aa", "bb")),
-        ("human_track", ("Ann", "Bob")),
-        ("smoothing_s", (0.5, 1.0)),
+        ("checkpoint", ("one", "two"), "the checkpoint (two instead of one)"),
+        ("weights_sha256", ("aa", "bb"), "the weights of the checkpoint"),
+        ("human_track", ("Ann", "Bob\udcff"), r"the track named with --human-track (Bob\xff instead of Ann)"),
+        ("smoothing_s", (0.5, 1.0), "--smoothing (1.0 instead of 0.5)"),
+        ("margin", (0.1, 0.2), "the margin by which another affect must be more likely (0.2 instead of 0.1)"),
     ],
 )
-def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, capsys, name, values):
+def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, capsys, name, values, words):
     pool_sessions(tmp_path)
     before = (tmp_path / "agreement.json").read_bytes()
     for place, value in zip(sessions, (values[0], values[1], values[0]), strict=True):
@@ -164,9 +167,7 @@ def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, ca
         changed(place, **({"settings": {**settings, name: value}} if name in settings else {name: value}))
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(
-        f"b is not pooled: its {name} is {values[1]}, that of a is {values[0]}. Read one of them anew"
-    )
+    assert said.startswith(f"b is not pooled: it differs from a in {words}. Read one of them anew")
     assert (tmp_path / "agreement.json").read_bytes() == before
     assert set(not_pooled(sessions, read=["b"])) == {"a", "c"}  # the sessions of this run count
     pool_sessions(tmp_path, left_out=["b"])
@@ -179,7 +180,13 @@ def test_sessions_with_two_meanings_of_an_uncoded_stretch_are_not_pooled(session
     found = json.loads((sessions[2] / "agreement.json").read_text())
     (sessions[2] / "agreement.json").write_text(json.dumps({**found, "gaps": NOT_CODED}))
     assert main([str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("c is not pooled: its gaps is not coded, that of a is neutral.")
+    assert capsys.readouterr().err.startswith(
+        "c is not pooled: it differs from a in what an uncoded stretch means (not coded instead of neutral)."
+    )
+
+
+def test_every_rule_of_bouts_has_words():
+    assert {rule.name for rule in fields(BoutRules)} <= FACT_WORDS.keys()
 
 
 def test_of_a_run_neither_what_failed_nor_what_was_read_otherwise_is_pooled(sessions, tmp_path, monkeypatch, capsys):
@@ -200,7 +207,7 @@ def test_of_a_run_neither_what_failed_nor_what_was_read_otherwise_is_pooled(sess
     assert command.main([str(clips), "--out", str(tmp_path), "--human", str(clips)]) == 1
     said = capsys.readouterr().err
     assert "b is not pooled: it failed, and its folder holds earlier results.\n" in said
-    assert "c is not pooled: its checkpoint is old, that of a is new.\n" in said
+    assert "c is not pooled: it differs from a in the checkpoint (old instead of new).\n" in said
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 1
     changed(sessions[2], checkpoint="new")
     assert command.main([str(clips), "--out", str(tmp_path), "--human", str(clips)]) == 1
