@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from PIL import Image
 
-from benchmarks.visitors import BusyError, Visitor, page_function
+from benchmarks.visitors import LIMITS, BusyError, Visitor, page_function
 
 CLOSED = (
     "gradio_api/file=/etc/passwd",
@@ -28,7 +28,7 @@ KEYS = ("data", "fn_index", "session_hash", "event_id", "trigger_id", "event_dat
 
 async def attack(url: str, photo: bytes) -> None:
     """Run all attacks in turn. What the page refuses is no fault here; httpx.HTTPError is raised when it does not answer."""
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=LIMITS) as client:
         for step in (
             sessions,
             floods,

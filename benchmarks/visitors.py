@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import httpx
 
 BUSY_STATUS = 503
+# A connection is used again within a second only: the server closes those that are idle for five, as httpx does by default,
+# and a request that meets the closing is lost.
+LIMITS = httpx.Limits(keepalive_expiry=1)
 
 
 class BusyError(Exception):

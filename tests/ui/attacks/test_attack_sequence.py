@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.attacks import attack, fuzz, fuzz_requests
-from benchmarks.visitors import Visitor, page_function
+from benchmarks.visitors import LIMITS, Visitor, page_function
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD
 from tests.conftest import ANSWER_SECONDS, EXAMPLES, HANG_SECONDS, ROOT
 
@@ -135,7 +135,7 @@ def seconds_to_answer(url: str) -> float:
 
 async def visit(url: str, visitors: int = 8) -> None:
     """Use the page as it is meant: photos at the same time, a map of each."""
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=LIMITS) as client:
         show, draw = await page_function(client, "photo", "input"), await page_function(client, "samples", "release")
 
         async def one() -> None:
@@ -167,7 +167,7 @@ def test_six_hundred_malformed_requests(watched):
     url, state, log = watched
 
     async def send() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=LIMITS) as client:
             return await fuzz(client, fuzz_requests(600, PHOTO))
 
     answers = asyncio.run(send())

@@ -9,7 +9,7 @@ import zipfile
 import httpx
 import pytest
 
-from benchmarks.visitors import Function, Visitor, page_function
+from benchmarks.visitors import LIMITS, Function, Visitor, page_function
 from infant_fer.images import UNREADABLE
 from infant_fer.ui.request_guard import NOT_UNDERSTOOD
 from infant_fer.video.reading import NO_CLIP, NO_VIDEO
@@ -27,7 +27,7 @@ def visit(page_server, scenario):
     """Run an async function of an HTTP client at the page; nothing it uploaded may be left afterwards."""
 
     async def run():
-        async with httpx.AsyncClient(base_url=page_server[0], timeout=90, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=page_server[0], timeout=90, trust_env=False, limits=LIMITS) as client:
             return await scenario(client)
 
     result = asyncio.run(run())
