@@ -25,6 +25,7 @@ CLOCK_STEP_S: Final = 2.0  # of the times of files on FAT, the coarsest; an edit
 FACT_WORDS: Final = {  # what must be equal in all sessions that are pooled, by its name in the summary or the agreement
     "checkpoint": "the checkpoint",
     "weights_sha256": "the weights of the checkpoint",
+    "requested_fps": "--fps",
     "smoothing_s": "--smoothing",
     "bout_smoothing_s": "the smoothing before bouts are found",
     "margin": "the margin by which another affect must be more likely",
@@ -97,9 +98,10 @@ def _edited(folder: Path, present: Mapping[str, str] | None) -> list[str]:
 def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Collection[str] = ()) -> dict[str, str]:
     """Return a sentence for each session, by its folder's name, that is not pooled with the others.
 
-    Sessions are pooled that have one checkpoint, one set of settings and one rule for uncoded stretches, and whose human
-    tracks, where the command named them, are of one name. `read` are the sessions of this run, which are kept, and `failed`
-    those that it could not read, whose folders hold earlier results. Without `read` the first session is kept.
+    Sessions are pooled that have one checkpoint, one requested frame rate, one set of rules for bouts and one rule for
+    uncoded stretches, and whose human tracks, where the command named them, are of one name. `read` are the sessions of this
+    run, which are kept, and `failed` those that it could not read, whose folders hold earlier results. Without `read` the
+    first session is kept.
     """
     reasons: dict[str, str] = {}
     kept: dict[str, Mapping[str, Any]] = {}
@@ -122,13 +124,17 @@ def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Col
 def _difference(fact: str, value: Any, other: Any) -> str:
     """Return what differs in words, with both values; hashes of weights would say nothing."""
     words = FACT_WORDS.get(fact, fact)
-    return (
-        words if fact == "weights_sha256" else f"{words} ({printable(str(value))} instead of {printable(str(other))})"
-    )
+    if fact == "weights_sha256":
+        return words
+    shown, instead = ("all frames" if each is None else printable(str(each)) for each in (value, other))
+    return f"{words} ({shown} instead of {instead})"
 
 
 def _pooling_facts(session: Path) -> dict[str, Any]:
-    """Return what must be equal in all sessions that are pooled, by its name in the summary or the agreement."""
+    """Return what must be equal in all sessions that are pooled, by its name in the summary or the agreement.
+
+    What a summary does not say is left out; those of earlier versions do not say `requested_fps`, whose None is all frames.
+    """
     summary = read_summary(session)
     if summary is None:
         return {}
@@ -137,4 +143,7 @@ def _pooling_facts(session: Path) -> dict[str, Any]:
     if (session / AGREEMENT).is_file():
         facts["human_track"] = summary.get("human_track")
         facts["gaps"] = json.loads((session / AGREEMENT).read_text("utf-8"))["gaps"]
-    return {name: value for name, value in facts.items() if value not in (None, "")}
+    known: dict[str, Any] = {name: value for name, value in facts.items() if value not in (None, "")}
+    if "requested_fps" in summary:
+        known["requested_fps"] = summary["requested_fps"]
+    return known

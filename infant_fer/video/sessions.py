@@ -133,6 +133,7 @@ def run_session(
             MARK: marks[MARK],
             "weights_sha256": getattr(analyzer.classifier, "weights_sha256", ""),
             "human_track": options.human_track,
+            "requested_fps": options.settings.clip.fps,
         }
         timeline = replace(timeline, summary=summary)
         shared = coding and replace(coding, gaps=options.human_gaps or coding.gaps)

@@ -110,6 +110,7 @@ class Summary(TypedDict):
     clip_fingerprint: NotRequired[str]  # of a session of a batch: of the clip alone
     weights_sha256: NotRequired[str]  # of a session of a batch: of the checkpoint's files; "" where it was not loaded
     human_track: NotRequired[str | None]  # of a session of a batch: the track of the human coding that was named
+    requested_fps: NotRequired[float | None]  # of a session of a batch: frames read a second; None: all
     files_sha256: NotRequired[dict[str, str]]  # of a session of a batch: by name, of the files beside that people edit
 
 

@@ -154,6 +154,8 @@ def changed(session, **values):
     [
         ("checkpoint", ("one", "two"), "the checkpoint (two instead of one)"),
         ("weights_sha256", ("aa", "bb"), "the weights of the checkpoint"),
+        ("requested_fps", (None, 2.0), "--fps (2.0 instead of all frames)"),
+        ("requested_fps", (25.0, None), "--fps (all frames instead of 25.0)"),
         ("human_track", ("Ann", "Bob\udcff"), r"the track named with --human-track (Bob\xff instead of Ann)"),
         ("smoothing_s", (0.5, 1.0), "--smoothing (1.0 instead of 0.5)"),
         ("margin", (0.1, 0.2), "the margin by which another affect must be more likely (0.2 instead of 0.1)"),

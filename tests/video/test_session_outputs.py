@@ -10,6 +10,7 @@ from infant_fer.errors import OutputError
 from infant_fer.video import __main__ as command
 from infant_fer.video.analysis import VideoSettings
 from infant_fer.video.exports import export
+from infant_fer.video.reading import ClipSettings
 from infant_fer.video.sessions import Session, SessionOptions, check_output, fingerprint, run_session
 from tests.video.test_timeline import timeline
 
@@ -83,6 +84,15 @@ def test_another_clip_of_one_name_leaves_the_earlier_results(play, analyzer, tmp
     assert result("P02").fault.startswith("The folder play holds the results of another clip of this name.")
     assert result("P01", max_persons=1).state == "written"  # of the same clip with another setting
     assert read == ["P01", "P01"]
+
+
+@pytest.mark.parametrize("fps", [None, 2.0])
+def test_the_summary_says_which_frame_rate_was_requested(play, analyzer, tmp_path, monkeypatch, fps):
+    monkeypatch.setattr("infant_fer.video.analysis.analyze_video", lambda *_: timeline("oonn"))
+    session = Session(play, tmp_path / "out" / "play")
+    options = SessionOptions(VideoSettings(ClipSettings(fps=fps)), formats=("summary.json",))
+    assert run_session(analyzer, session, options).state == "written"
+    assert json.loads((session.folder / "summary.json").read_text())["requested_fps"] == fps
 
 
 def test_a_file_that_was_edited_since_is_not_replaced(play, analyzer, tmp_path, monkeypatch):
