@@ -25,7 +25,7 @@ from infant_fer.video.pooled import (
     read_infants,
 )
 from infant_fer.video.remote import check_url, is_url, run_remote_session
-from infant_fer.video.session_folder import not_pooled, session_folders
+from infant_fer.video.session_folder import agreements_not_pooled, not_pooled, session_folders
 from infant_fer.video.sessions import (
     Session,
     SessionOptions,
@@ -108,7 +108,8 @@ def _infants(options: argparse.Namespace, clips: Sequence[Session]) -> dict[str,
 def _pool(out: str, infants: dict[str, str] | None, results: Sequence[SessionResult]) -> None:
     """Write the figures over all sessions and say where they are; of results at a URL, say that there are none.
 
-    Sessions in the folder that this run could not read, or that differ from its own in what must be equal, are left out.
+    Sessions in the folder that this run could not read, or that differ from its own in what must be equal, are left out;
+    a difference in the human coding leaves out the agreement alone.
     """
     if is_url(out):
         print(
@@ -118,10 +119,12 @@ def _pool(out: str, infants: dict[str, str] | None, results: Sequence[SessionRes
         return
     read = {each.session.folder.name for each in results if each.state != "failed"}
     failed = {each.session.folder.name for each in results if each.state == "failed"} - read
-    left_out = not_pooled(session_folders(Path(out)), read, failed)
-    for sentence in left_out.values():
+    folders = session_folders(Path(out))
+    left_out = not_pooled(folders, read, failed)
+    agreements = agreements_not_pooled([each for each in folders if each.name not in left_out], read)
+    for sentence in (*left_out.values(), *agreements.values()):
         print(sentence, file=sys.stderr)
-    for file in pool_sessions(Path(out), infants, left_out):
+    for file in pool_sessions(Path(out), infants, left_out, agreements):
         print(f"All sessions together: {_one_line(file)}", file=sys.stderr)
 
 

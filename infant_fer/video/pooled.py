@@ -20,7 +20,13 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS
 from infant_fer.metrics import LEVEL, RESAMPLES, cohen_kappa
 from infant_fer.video.agreement import Agreement
-from infant_fer.video.session_folder import AGREEMENT, not_pooled, read_summary, session_folders
+from infant_fer.video.session_folder import (
+    AGREEMENT,
+    agreements_not_pooled,
+    not_pooled,
+    read_summary,
+    session_folders,
+)
 from infant_fer.video.timeline import CANNOT_SAY, Timeline
 
 MEASURES = ("valence", "positive", "negative")  # columns of frames.csv whose means are taken
@@ -66,27 +72,34 @@ class PooledAgreement(TypedDict):
     onset_lag_s: float | None  # median of the sessions' medians, positive where the model is later
 
 
-def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None, left_out: Collection[str] = ()) -> list[Path]:
+def pool_sessions(
+    folder: Path,
+    infants: Mapping[str, str] | None = None,
+    left_out: Collection[str] = (),
+    agreements_left_out: Collection[str] = (),
+) -> list[Path]:
     """Pool the sessions whose folders lie in `folder`, as `infant-fer video --out` writes them; return the files written.
 
     `infants` names the infant of each session by its folder's name; without it every session is another infant's; the
-    sessions `left_out` are not pooled. Writes CURVES when a session has events, AGREEMENT when one has a human coding; what
-    no session supports any more is deleted. Raises DatasetError, also where sessions differ in what `not_pooled` compares,
-    and OutputError also where another program's file has such a name.
+    sessions `left_out` are not pooled, and of those in `agreements_left_out` the agreement is not. Writes CURVES when a
+    session has events, AGREEMENT when one has a human coding; what no session supports any more is deleted. Raises
+    DatasetError, also where sessions differ in what `not_pooled` or `agreements_not_pooled` compares, and OutputError also
+    where another program's file has such a name.
     """
     sessions = [session for session in session_folders(folder) if session.name not in left_out]
     if not sessions:
         raise DatasetError(f"{printable(folder)} holds no session with a summary.json of this program.")
-    for sentence in not_pooled(sessions).values():
+    compared = [session for session in sessions if session.name not in agreements_left_out]
+    for sentence in (*not_pooled(sessions).values(), *agreements_not_pooled(compared).values()):
         raise DatasetError(f"{sentence} Read one of them anew with the other's options, or move it to another folder.")
     names = [session.name for session in sessions]
-    if infants is not None:
-        check_infants(infants, names)
-        names = [infants[name] for name in names]
+    if infants is None:
+        infants = {name: name for name in names}
+    check_infants(infants, names)
     check_pooled(folder)
     delete_unsupported(folder, left_out)
     written = []
-    curves = event_curves(sessions, names)
+    curves = event_curves(sessions, [infants[name] for name in names])
     if curves:
         with open_atomically(folder / CURVES) as stream:
             rows = csv.writer(stream)
@@ -95,8 +108,8 @@ def pool_sessions(folder: Path, infants: Mapping[str, str] | None = None, left_o
                 rows.writerows(_curve_rows(curve))
         written.append(folder / CURVES)
     agreements = [
-        (name, json.loads((session / AGREEMENT).read_text("utf-8")))
-        for name, session in zip(names, sessions, strict=True)
+        (infants[session.name], json.loads((session / AGREEMENT).read_text("utf-8")))
+        for session in compared
         if (session / AGREEMENT).is_file()
     ]
     if agreements:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,26 +98,45 @@ def _edited(folder: Path, present: Mapping[str, str] | None) -> list[str]:
 def not_pooled(sessions: Iterable[Path], read: Collection[str] = (), failed: Collection[str] = ()) -> dict[str, str]:
     """Return a sentence for each session, by its folder's name, that is not pooled with the others.
 
-    Sessions are pooled that have one checkpoint, one requested frame rate, one set of rules for bouts and one rule for
-    uncoded stretches, and whose human tracks, where the command named them, are of one name. `read` are the sessions of this
-    run, which are kept, and `failed` those that it could not read, whose folders hold earlier results. Without `read` the
-    first session is kept.
+    Sessions are pooled that have one checkpoint, one requested frame rate and one set of rules for bouts. `read` are the
+    sessions of this run, which are kept, and `failed` those that it could not read, whose folders hold earlier results.
+    Without `read` the first session is kept.
     """
+    places = list(sessions)
+    reasons = {each.name: "it failed, and its folder holds earlier results." for each in places if each.name in failed}
+    reasons |= _differing([each for each in places if each.name not in failed], read, _reading_facts)
+    return {name: f"{printable(name)} is not pooled: {reason}" for name, reason in reasons.items()}
+
+
+def agreements_not_pooled(sessions: Iterable[Path], read: Collection[str] = ()) -> dict[str, str]:
+    """Return a sentence for each session whose agreement alone is not pooled, of sessions that `not_pooled` keeps.
+
+    Agreements are pooled that have one rule for uncoded stretches and, where the command named the human tracks, one name.
+    """
+    coded = [each for each in sessions if (each / AGREEMENT).is_file()]
+    reasons = _differing(coded, read, _coding_facts)
+    return {name: f"The agreement of {printable(name)} is not pooled: {reason}" for name, reason in reasons.items()}
+
+
+def _differing(
+    sessions: Iterable[Path], read: Collection[str], facts_of: Callable[[Path], Mapping[str, Any]]
+) -> dict[str, str]:
+    """Return what a session differs in from an earlier one that is kept, by its folder's name; those `read` come first."""
     reasons: dict[str, str] = {}
     kept: dict[str, Mapping[str, Any]] = {}
     for session in sorted(sessions, key=lambda each: (each.name not in read, each.name)):
-        name, facts = session.name, _pooling_facts(session)
+        facts = facts_of(session)
         differences = (
             f"it differs from {printable(other)} in {_difference(fact, facts[fact], value)}."
             for other, others in kept.items()
             for fact, value in others.items()
             if fact in facts and facts[fact] != value
         )
-        reason = "it failed, and its folder holds earlier results." if name in failed else next(differences, "")
-        if reason:
-            reasons[name] = f"{printable(name)} is not pooled: {reason}"
+        reason = next(differences, None)
+        if reason is None:
+            kept[session.name] = facts
         else:
-            kept[name] = facts
+            reasons[session.name] = reason
     return reasons
 
 
@@ -130,20 +149,29 @@ def _difference(fact: str, value: Any, other: Any) -> str:
     return f"{words} ({shown} instead of {instead})"
 
 
-def _pooling_facts(session: Path) -> dict[str, Any]:
-    """Return what must be equal in all sessions that are pooled, by its name in the summary or the agreement.
+def _reading_facts(session: Path) -> dict[str, Any]:
+    """Return what must be equal in all sessions that are pooled, by its name in the summary.
 
     What a summary does not say is left out; those of earlier versions do not say `requested_fps`, whose None is all frames.
     """
     summary = read_summary(session)
     if summary is None:
         return {}
-    facts: dict[str, Any] = {"checkpoint": summary["checkpoint"], **summary["settings"]}
-    facts["weights_sha256"] = summary.get("weights_sha256")
-    if (session / AGREEMENT).is_file():
-        facts["human_track"] = summary.get("human_track")
-        facts["gaps"] = json.loads((session / AGREEMENT).read_text("utf-8"))["gaps"]
+    facts = {
+        "checkpoint": summary["checkpoint"],
+        "weights_sha256": summary.get("weights_sha256"),
+        **summary["settings"],
+    }
     known: dict[str, Any] = {name: value for name, value in facts.items() if value not in (None, "")}
     if "requested_fps" in summary:
         known["requested_fps"] = summary["requested_fps"]
     return known
+
+
+def _coding_facts(session: Path) -> dict[str, Any]:
+    """Return what must be equal in all agreements that are pooled, by its name in the agreement or the summary."""
+    summary = read_summary(session)
+    facts = {"gaps": json.loads((session / AGREEMENT).read_text("utf-8"))["gaps"]}
+    if summary and (track := summary.get("human_track")):
+        facts["human_track"] = track
+    return facts

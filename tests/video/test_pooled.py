@@ -23,7 +23,7 @@ from infant_fer.video.pooled import (
     pooled_agreement,
     read_infants,
 )
-from infant_fer.video.session_folder import FACT_WORDS, not_pooled, session_folders
+from infant_fer.video.session_folder import FACT_WORDS, agreements_not_pooled, not_pooled, session_folders
 from infant_fer.video.timeline import Event
 from tests.video.test_agreement import coded
 from tests.video.test_timeline import timeline
@@ -156,7 +156,6 @@ def changed(session, **values):
         ("weights_sha256", ("aa", "bb"), "the weights of the checkpoint"),
         ("requested_fps", (None, 2.0), "--fps (2.0 instead of all frames)"),
         ("requested_fps", (25.0, None), "--fps (all frames instead of 25.0)"),
-        ("human_track", ("Ann", "Bob\udcff"), r"the track named with --human-track (Bob\xff instead of Ann)"),
         ("smoothing_s", (0.5, 1.0), "--smoothing (1.0 instead of 0.5)"),
         ("margin", (0.1, 0.2), "the margin by which another affect must be more likely (0.2 instead of 0.1)"),
     ],
@@ -176,15 +175,45 @@ def test_sessions_that_were_read_otherwise_are_not_pooled(sessions, tmp_path, ca
     assert json.loads((tmp_path / "agreement.json").read_text())["sessions"] == 2
 
 
-def test_sessions_with_two_meanings_of_an_uncoded_stretch_are_not_pooled(sessions, tmp_path, capsys):
-    pool_sessions(tmp_path)
-    assert json.loads((tmp_path / "agreement.json").read_text())["gaps"] == "neutral"
-    found = json.loads((sessions[2] / "agreement.json").read_text())
-    (sessions[2] / "agreement.json").write_text(json.dumps({**found, "gaps": NOT_CODED}))
+def otherwise_coded(session, name: str, value: str) -> None:
+    """Change a fact of a session's human coding."""
+    if name == "human_track":
+        changed(session, human_track=value)
+        return
+    found = json.loads((session / "agreement.json").read_text())
+    (session / "agreement.json").write_text(json.dumps({**found, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("gaps", ("neutral", NOT_CODED), "what an uncoded stretch means (not coded instead of neutral)"),
+        ("human_track", ("Ann", "Bob\udcff"), r"the track named with --human-track (Bob\xff instead of Ann)"),
+    ],
+)
+def test_a_difference_in_the_coding_keeps_the_agreement_alone_out(
+    sessions, tmp_path, monkeypatch, capsys, name, values, words
+):
+    from infant_fer.video import __main__ as command
+    from infant_fer.video.sessions import SessionResult
+
+    for place, value in zip(sessions, (*values, values[0]), strict=True):
+        otherwise_coded(place, name, value)
     assert main([str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(
-        "c is not pooled: it differs from a in what an uncoded stretch means (not coded instead of neutral)."
-    )
+    sentence = f"The agreement of b is not pooled: it differs from a in {words}."
+    assert capsys.readouterr().err.startswith(f"{sentence} Read one of them anew")
+    assert list(agreements_not_pooled(sessions, read=["b"])) == ["a", "c"]  # the sessions of this run count
+    monkeypatch.setattr(command, "_results", lambda found, _: [SessionResult(each, "skipped") for each in found])
+    clips = tmp_path.parent / f"{tmp_path.name}-clips"
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes(b"")
+    (clips / "a.csv").write_text("onset,offset,label\n0,1,p\n")
+    assert command.main([str(clips), "--out", str(tmp_path), "--human", str(clips)]) == 0
+    assert f"{sentence}\n" in capsys.readouterr().err
+    agreement = json.loads((tmp_path / "agreement.json").read_text())
+    assert (agreement["sessions"], agreement["gaps"]) == (2, "neutral")
+    with (tmp_path / "event_locked.csv").open(newline="") as stream:
+        assert max(int(row["infants"]) for row in csv.DictReader(stream)) == 3
 
 
 def test_every_rule_of_bouts_has_words():
