@@ -47,7 +47,7 @@ class MeasuredJSON(TypedDict):
 class MeasuredMap:
     """A complete map of one face with its tests; `report` holds the map as the face's explanation.
 
-    `checkpoint` is its name among those that are compared: folders of one name are told apart by a number.
+    `checkpoint` is its unique name in the comparison; a second folder of one name gets a number.
     """
 
     checkpoint: str

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.visitors import BusyError, Visitor, page_function
 from infant_fer.images import data_url
-from infant_fer.ui import event_queue, uploads
+from infant_fer.ui import event_queue
 from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, PHOTO_GONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
 from infant_fer.ui.uploads import UNREAD_SECONDS, delete_unread
@@ -348,20 +348,3 @@ def test_a_stream_whose_answers_nobody_fetches_ends(busy_page, monkeypatch):
             assert one.session_hash not in busy_page._queue.pending_messages_per_session
 
     asyncio.run(scenario())
-
-
-def test_two_pages_that_start_at_once_have_a_folder_each(tmp_path, monkeypatch):
-    lock, raced = uploads._lock, []
-
-    def lock_late(folder, wait=True):
-        if not raced:  # another page that starts takes the new folder for abandoned before it is locked
-            raced.append(folder)
-            uploads.delete_abandoned(tmp_path)
-        return lock(folder, wait)
-
-    monkeypatch.setattr(uploads, "_lock", lock_late)
-    folder, held = uploads._held_folder(tmp_path)
-    assert raced[0] != folder
-    assert [folder] == list(tmp_path.iterdir())
-    if held is not None:
-        os.close(held)

@@ -19,12 +19,12 @@ CAMERA_SHOWS = """async (source) => {
     navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(20);
 }"""
 
-# The browser asks for the camera until a function in `asked` is called.
+# The browser asks for the camera until a function in `requests` is called.
 ASKS_FOR_LONG = """(() => {
     const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
-    window.asked = [];
+    window.requests = [];
     media.getUserMedia = async (wanted) => {
-        await new Promise((allow) => asked.push(allow));
+        await new Promise((allow) => requests.push(allow));
         return real(wanted);
     };
 })()"""
@@ -68,13 +68,13 @@ def test_the_camera_starts_however_late_its_tab_and_the_permission_come(visit):
     page.evaluate("() => { document.querySelector('#camera').style.display = 'none'; }")
     page.click("#live-start")
     page.wait_for_timeout(300)
-    assert page.evaluate("asked.length") == 0  # nothing to ask with: the tab has been opened just now
+    assert page.evaluate("requests.length") == 0  # nothing to ask with: the tab has been opened just now
     page.evaluate("() => { document.querySelector('#camera').style.display = ''; }")
-    page.wait_for_function("() => asked.length === 1")
+    page.wait_for_function("() => requests.length === 1")
     page.dblclick("#live-start")  # a second camera would stay on after Stop
     page.clock.run_for(15_000)
-    assert page.evaluate("asked.length") == 1
-    page.evaluate("() => asked[0]()")
+    assert page.evaluate("requests.length") == 1
+    page.evaluate("() => requests[0]()")
     page.wait_for_selector("#live-view img")
     page.locator("#live-start").wait_for(state="hidden")
     page.locator("#camera button.capture-button").click()  # Stop
@@ -85,7 +85,7 @@ def test_the_camera_starts_however_late_its_tab_and_the_permission_come(visit):
     page.click("#live-start")
     page.wait_for_function("(old) => document.querySelector('#live-view img').src !== old", arg=stopped)
     page.locator("#live-start").wait_for(state="hidden")
-    assert page.evaluate("asked.length") == 1
+    assert page.evaluate("requests.length") == 1
 
 
 def test_frames_do_not_pile_up_before_a_busy_server(visit, page_server):
