@@ -130,7 +130,7 @@ def page_server():
         upload_unread(url)
         process.terminate()
         assert process.wait(HANG_SECONDS) == 0
-        assert list(temp.glob("infant-fer-*")) == []
+        assert list(temp.glob("infant-fer-uploads-*")) == []
 
 
 def upload_unread(url: str) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "infant-fer-"
+PREFIX = "infant-fer-uploads-"
+MARKER = ".private-uploads"  # a file in each of our folders: no other folder is ever deleted, whatever its name
 MEMORY_FOLDER = Path("/dev/shm")  # a file system in memory on Linux
 MEMORY_BYTES = 512 * 2**20  # that must be free there
 CLIP_BYTES = 100 * 10**6  # of a clip; a phone records three minutes of 720p in that
@@ -36,7 +37,8 @@ def private_upload_folder() -> Iterator[str]:
     left is deleted at the next start. What is uploaded and not read is deleted after some minutes. Only for the main thread.
     """
     signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in signals}
+    heeded = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]  # nohup has SIGHUP ignored
+    before = {number: signal.signal(number, lambda *_: sys.exit(0)) for number in heeded}
     root, ended = upload_root(), threading.Event()
     for folder in {root, Path(tempfile.gettempdir())}:
         delete_abandoned(folder)
@@ -61,14 +63,10 @@ def private_upload_folder() -> Iterator[str]:
 
 def _held_folder(root: Path) -> tuple[Path, int | None]:
     """Return a new private folder and a descriptor that holds its lock as long as this program lives (None on Windows)."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-        with suppress(FileNotFoundError):  # another program that started took it for abandoned before it was locked
-            held = _lock(folder)
-            if folder.is_dir():
-                return folder, held
-            if held is not None:
-                os.close(held)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+    held = _lock(folder)
+    (folder / MARKER).touch()  # once it is locked: another program that starts does not take it for abandoned
+    return folder, held
 
 
 def _lock(folder: Path, wait: bool = True) -> int | None:
@@ -92,7 +90,7 @@ def delete_abandoned(root: Path) -> None:
         return
     for folder in root.glob(f"{PREFIX}*"):
         with suppress(OSError):  # gone meanwhile, or a link or file of that name
-            if folder.lstat().st_uid != os.getuid():
+            if folder.lstat().st_uid != os.getuid() or not (folder / MARKER).is_file():
                 continue
             held = _lock(folder, wait=False)
             if held is not None:
@@ -138,7 +136,7 @@ def delete_unread(folder: Path, seconds: float) -> None:
     for parent, folders, files in os.walk(folder, topdown=False):  # which passes over folders that go meanwhile
         for path in (*(Path(parent, name) for name in files), *(Path(parent, name) for name in folders)):
             with suppress(OSError):  # read and deleted meanwhile, or a folder that is not empty
-                if path.stat().st_mtime < before:
+                if path.stat().st_mtime < before and path != folder / MARKER:
                     path.rmdir() if path.is_dir() else path.unlink()
 
 

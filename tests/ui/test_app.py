@@ -51,4 +51,4 @@ def test_the_program_ends_in_order_while_it_computes_a_map():
         process.terminate()
         assert process.wait(60) == 0
         assert "terminate called" not in (temp.parent / "log.txt").read_text()
-        assert list(temp.glob("infant-fer-*")) == []
+        assert list(temp.glob("infant-fer-uploads-*")) == []

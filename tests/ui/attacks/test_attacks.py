@@ -317,4 +317,4 @@ def test_uploads_cannot_fill_the_disk_and_go_when_the_terminal_is_closed(server)
     assert TOTAL_BYTES - 2 * MAX_BYTES < sum(sizes) <= TOTAL_BYTES
     process.send_signal(signal.SIGHUP)
     process.wait(30)
-    assert list(temp.glob("infant-fer-*")) == []
+    assert list(temp.glob("infant-fer-uploads-*")) == []
