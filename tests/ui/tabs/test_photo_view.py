@@ -1,9 +1,6 @@
-"""What a visitor sees of photos, maps and webcam frames, and in which order; without a browser."""
+"""What a visitor sees of photos and maps, and in which order; without a browser."""
 
-import csv
-import io
 import re
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -21,9 +18,8 @@ from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
 from infant_fer.ui import live_tab
-from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import download
-from infant_fer.ui.live_tab import PAUSED, LiveEvents, read_frame, reading_html, recording_csv
+from infant_fer.ui.live_tab import read_frame
 from infant_fer.ui.page import build_page
 from infant_fer.ui.photo.tab import PhotoEvents
 from infant_fer.ui.photo.view import CLEAR_JS, FAILED_JS, clicked_face, explained, read_photo, shown
@@ -33,11 +29,6 @@ from infant_fer.ui.style import CSS
 from tests.conftest import EXAMPLES
 
 FEW = ExplanationSettings(samples=10)
-
-
-@pytest.fixture
-def registry(analyzer):
-    return SimpleNamespace(analyzer=lambda checkpoint, on_progress=None: analyzer)
 
 
 def photo(name: str):
@@ -179,27 +170,6 @@ def test_a_click_chooses_the_face_it_falls_upon(registry):
     assert len(session.report.faces) == 2
 
 
-def test_a_frame_is_read_with_what_to_know_of_the_answer(registry, astronaut):
-    picture, html = read_frame(registry, Session(), load_photo(EXAMPLES / "smile.jpg"), "any")
-    assert picture.ndim == 3
-    assert "Positive expression" in html
-    assert 'class="note"' not in html
-    assert '<span title="Mahalanobis++ distance">This face is less like' in html
-    assert html.count("Mahalanobis") == 1  # not in what is read
-    _, html = read_frame(registry, Session(), Photo(astronaut, (512, 512)), "any")
-    assert "does not look like an infant" in html
-    assert "Cannot say" in html
-    assert 'class="bar"' not in html
-
-
-def test_a_wavering_reading_is_not_clear(analyzer):
-    [face] = analyzer.analyze(photo("smile")).faces
-    unsure = {"positive": 0.4, "neutral": 0.35, "negative": 0.25}
-    html = reading_html([LiveReading(1.0, unsure, ("positive", "neutral"))], 1.0, face, (), Session())
-    assert "Not clear" in html
-    assert html.count("stroke-dasharray") == 6  # three lines and their key
-
-
 def test_the_box_has_no_colour_of_an_affect_where_none_is_named(registry, analyzer, monkeypatch):
     report = analyzer.analyze(photo("smile"))
     assert has_colour(draw_faces(report), AFFECT_COLOURS["positive"])
@@ -225,55 +195,6 @@ def test_outlines_blacken_no_face_of_middling_size(analyzer, long_side, blackene
     inside = np.s_[top + 20 : bottom - 20, left + 20 : right - 20]
     drawn, photo_rgb = draw_faces(view)[inside].astype(int), view.photo.rgb[inside].astype(int)
     assert (drawn.max(-1) < 0.5 * photo_rgb.max(-1) - 5).any() == blackened
-
-
-def test_a_recording_ends_after_its_time_and_becomes_a_table(registry):
-    session = Session()
-    likely = {"positive": 0.9, "neutral": 0.06, "negative": 0.04}
-    session.add_reading(LiveReading(5.0, likely, ("positive",)))
-    session.start_recording(10.0)
-    for at, verdict in ((10.5, "answer"), (30.0, "cannot say"), (69.9, "caution"), (70.1, "answer")):
-        session.add_reading(LiveReading(at, likely, ("positive",), verdict))
-    rows = list(csv.DictReader(io.StringIO(recording_csv(session.recorded))))
-    assert [row["time_s"] for row in rows] == ["0.00", "19.50", "59.40"]
-    assert [row["label"] for row in rows] == ["positive", "", "positive"]
-
-
-def test_frames_without_a_face_are_a_gap_in_the_chart_and_rows_of_the_recording(registry):
-    session = Session()
-    session.start_recording(time.monotonic())
-    for frame in (photo("smile"), Photo(np.zeros((240, 320, 3), np.uint8), (320, 240)), photo("smile")):
-        _, html = read_frame(registry, session, frame, "any")
-        assert "Recorded: " in html
-    assert [row["verdict"] for row in csv.DictReader(io.StringIO(recording_csv(session.recorded)))] == [
-        "answer",
-        "no face",
-        "answer",
-    ]
-    assert recording_csv(session.recorded).splitlines()[2].endswith(",no face,,,,")
-    assert live_chart(session.recorded, time.monotonic(), 60.0).count("<polyline") == 6  # three lines before and after
-    assert "Positive expression" in html
-
-
-@pytest.mark.parametrize(
-    ("live", "camera_on", "advice"), [(True, False, "Start the camera"), (False, True, "Switch it on")]
-)
-def test_a_recording_needs_a_camera_that_is_read(registry, live, camera_on, advice):
-    events, visitor = LiveEvents(registry, SessionStore()), gr.Request(session_hash="visitor", client=None, headers={})
-    events.frame(photo("smile"), "any", False, visitor)
-    with pytest.raises(gr.Error, match=advice):
-        events.record(live, camera_on, visitor)
-
-
-def test_a_picture_of_the_newest_frame_can_be_taken_while_the_reading_is_off(registry):
-    events, visitor = LiveEvents(registry, SessionStore()), gr.Request(session_hash="visitor", client=None, headers={})
-    events.frame(photo("smile"), "any", True, visitor)
-    newest = photo("cry")
-    view, reading = events.frame(newest, "any", False, visitor)
-    assert view == gr.skip()
-    assert PAUSED in reading  # after the answer of a frame that was on its way
-    values = events.freeze("any", visitor)
-    assert "Negative expression" in values[3]
 
 
 def test_no_style_is_escaped():
