@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import NotRequired, TypedDict
 
 import numpy as np
-from scipy.special import entr, softmax
+from scipy.special import entr, ndtri, softmax, stdtrit
 
 RESAMPLES = 2_000  # of a bootstrap; its interval then moves by about 0.1 points between two seeds
 LEVEL = 0.95
+FEW_INFANTS = 15  # below which a bootstrap over infants alone is too narrow
 INTERVALS = (  # in words, for reports: the rule of Proportion
     "Intervals are 95 %: Wilson's, or, where an infant has several pictures, a bootstrap over infants that is widened to hold "
-    "Wilson's (where all resamples are alike, Wilson's for as many cases as infants)."
+    f"Wilson's (where all resamples are alike, Wilson's for as many cases as infants); below {FEW_INFANTS} infants also to hold "
+    "Wilson's for the effective number of cases."
 )
 CHANCE_DRAWS = 200
 TEMPERATURES = (0.3, 5.0)  # bounds within which a temperature is sought
@@ -36,7 +39,7 @@ class ProportionDict(TypedDict):
 class Proportion:
     """`right` of `n` cases, with a 95 % interval.
 
-    The interval is Wilson's (1927), or, if `infants` is given, a bootstrap over infants, `bootstrap_interval`.
+    The interval is Wilson's (1927), or, if `infants` is given, that over infants, `cluster_interval`.
     """
 
     right: int
@@ -103,7 +106,10 @@ class MeanDict(TypedDict):
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`; None for one infant's pictures."""
+    """The mean of a figure over `n` pictures, with its 95 % bootstrap interval over `infants`; None for one infant's pictures.
+
+    Over fewer than FEW_INFANTS the interval is too narrow.
+    """
 
     value: float
     interval: tuple[float, float] | None
@@ -143,27 +149,49 @@ class Mean:
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval (1927), which stays inside 0..1 and holds for small n; (0, 1) without a case."""
-    from scipy.stats import binomtest
+    return _wilson(right / n, n) if n else (0.0, 1.0)
 
-    if not n:
-        return 0.0, 1.0
-    low, high = binomtest(right, n).proportion_ci(LEVEL, "wilson")
-    return float(low), float(high)
+
+def _wilson(share: float, cases: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of so many cases, which need be no whole number."""
+    deviation = float(ndtri(0.5 + 0.5 * LEVEL))
+    scale = 2 * (cases + deviation**2)
+    middle = (2 * cases * share + deviation**2) / scale
+    half = deviation / scale * sqrt(4 * cases * share * (1 - share) + deviation**2)
+    return middle - half if share > 0 else 0.0, middle + half if share < 1 else 1.0
 
 
 def cluster_interval(right: np.ndarray, infants: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap of the mean of (N,) values in 0..1 that draws infants, not cases (Efron 1979).
 
     It is widened to hold Wilson's interval of N independent cases; where all resamples are alike (all cases right, or one
-    infant only), Wilson's interval of as many cases as there are infants.
+    infant only), Wilson's interval of as many cases as there are infants. A few infants show too little of how much infants
+    differ: below FEW_INFANTS it is widened to hold `effective_interval`, too.
     """
     values = np.asarray(right, float)
     _, number = np.unique(infants, return_inverse=True)
     sums, counts = np.bincount(number, values), np.bincount(number)
     low, high = bootstrap_interval(sums, counts, seed)
     independent = len(values) if high > low else len(counts)
-    wilson = wilson_interval(round(values.mean() * independent), independent)
-    return min(low, wilson[0]), max(high, wilson[1])
+    intervals = [(low, high), wilson_interval(round(values.mean() * independent), independent)]
+    if 1 < len(counts) < FEW_INFANTS:
+        intervals.append(effective_interval(sums, counts))
+    return min(low for low, _ in intervals), max(high for _, high in intervals)
+
+
+def effective_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share for the effective number of cases, from the (K > 1,) sums and counts of clusters.
+
+    That is the number of independent cases whose share would vary as much as this one does between clusters, at most all
+    cases, or K where it does not vary, times the squared ratio of the normal's quantile to Student's with K - 1 degrees of
+    freedom (Korn and Graubard 1998, with Wilson's interval as Dean and Pagano 2015 advise).
+    """
+    share, cases, clusters = sums.sum() / counts.sum(), counts.sum(), len(counts)
+    variance = clusters / (clusters - 1) * ((sums - share * counts) ** 2).sum() / cases**2
+    effective = min(share * (1 - share) / variance, cases) if variance > 0 else clusters
+    return _wilson(
+        float(share), float(effective * (ndtri((1 + LEVEL) / 2) / stdtrit(clusters - 1, (1 + LEVEL) / 2)) ** 2)
+    )
 
 
 def bootstrap_interval(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> tuple[float, float]:

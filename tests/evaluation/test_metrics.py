@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from infant_fer import metrics
 
@@ -51,8 +52,34 @@ def test_pictures_of_one_infant_do_not_count_as_independent():
     low, high = shown.interval
     assert (shown.right, shown.n, shown.infants) == (80, 100, 10)
     assert high - low > 2.5 * np.diff(metrics.wilson_interval(80, 100))[0]
-    assert (low, high) == pytest.approx((0.5, 1.0), abs=0.051)  # 2.5 % and 97.5 % quantiles of a binomial of 10 and 0.8
+    assert low < 0.55  # the 2.5 % and 97.5 % quantiles of a binomial of 10 and 0.8 are 0.5 and 1.0
+    assert high == pytest.approx(1, abs=0.051)
     assert metrics.Proportion.from_dict(shown.to_dict()) == shown
+
+
+@pytest.mark.parametrize("infants", [2, 3, 5, 8, 14])
+def test_intervals_of_few_infants_hold_the_truth_in_95_of_100_draws(infants):
+    """Infants differ as much as a Beta distribution of mean 0.7 and an intraclass correlation of 1/8 says."""
+    random, number, held = np.random.default_rng(infants), np.repeat(np.arange(infants), 24), 0
+    for _ in range(200):
+        right = random.random(24 * infants) < random.beta(4.9, 2.1, infants)[number]
+        low, high = metrics.cluster_interval(right, number)
+        held += low <= 0.7 <= high
+    assert held >= 184  # 0.95 less three standard deviations of 200 draws
+
+
+def test_two_infants_that_nearly_agree_are_no_certainty():
+    """Two infants with 14 of 24 right each, and with 14 and 15."""
+    infants = np.repeat([0, 1], 24)
+    alike = metrics.cluster_interval(np.arange(48) % 24 < 14, infants)
+    nearly = metrics.cluster_interval(np.arange(48) % 24 < 14 + infants, infants)
+    assert alike[1] - alike[0] > nearly[1] - nearly[0] > 0.8
+
+
+def test_wilsons_interval_is_that_of_scipy():
+    for right, n in ((0, 1), (1, 4), (80, 100), (400, 400)):
+        expected = binomtest(right, n).proportion_ci(0.95, "wilson")
+        assert metrics.wilson_interval(right, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_an_infant_of_one_picture_each_gives_wilsons_interval():
@@ -62,7 +89,11 @@ def test_an_infant_of_one_picture_each_gives_wilsons_interval():
 
 def test_all_right_is_no_certainty_and_counts_infants():
     shown = metrics.Proportion.of(np.ones(20, bool), np.repeat([0, 1], 10))
-    assert shown.interval == metrics.wilson_interval(2, 2)
+    low, high = shown.interval
+    assert low < metrics.wilson_interval(2, 2)[0] / 2  # two infants say next to nothing
+    assert high == 1
+    many = metrics.Proportion.of(np.ones(40, bool), np.repeat(np.arange(20), 2))
+    assert many.interval == metrics.wilson_interval(20, 20)
 
 
 def test_a_proportion_of_no_case_is_none_in_json():
@@ -72,8 +103,8 @@ def test_a_proportion_of_no_case_is_none_in_json():
 
 def test_an_interval_is_never_narrower_than_that_of_independent_cases():
     """Every infant has one case right of three, so no resample differs."""
-    shown = metrics.Proportion.of(np.tile([True, False, False], 4), np.repeat(np.arange(4), 3))
-    assert shown.interval == metrics.wilson_interval(1, 4)
+    shown = metrics.Proportion.of(np.tile([True, False, False, False], 20), np.repeat(np.arange(20), 4))
+    assert shown.interval == metrics.wilson_interval(5, 20)
     low, high = metrics.Proportion.of(np.tile([True, False], 50), np.repeat(np.arange(2), [49, 51])).interval
     wilson = metrics.wilson_interval(50, 100)
     assert low <= wilson[0] < wilson[1] <= high
