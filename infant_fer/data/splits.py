@@ -258,18 +258,52 @@ def _by_subject(images: LabeledImages, seed: int) -> np.ndarray:
 def _held_out(images: LabeledImages, share: int, seed: int) -> np.ndarray:
     """Return indices of about 1 / share of the pictures, whole subjects, like shares of the classes.
 
-    Of the drawn pieces the first with most classes is taken: one of a rare class is held out without making the piece larger.
-    Raises DatasetError where there are too few pictures or subjects.
+    Where each picture is a subject of its own, of the drawn pieces the first with most classes is taken: one of a rare
+    class is held out without making the piece larger. Else see `_drawn_subjects`. Raises DatasetError where there are too
+    few pictures or subjects.
     """
-    subjects = len(np.unique(images.subject))
-    pieces = min(share, subjects, max(images.counts().values()))
+    names, number = np.unique(images.subject, return_inverse=True)
+    pieces = min(share, len(names), max(images.counts().values()))
     if pieces < 2:
         raise DatasetError(
-            f"{subjects} subjects with {images.counts()} pictures are too few to hold some out. Add pictures."
+            f"{len(names)} subjects with {images.counts()} pictures are too few to hold some out. Add pictures."
         )
-    alone = subjects == len(images)
-    drawing = (StratifiedKFold if alone else StratifiedGroupKFold)(pieces, shuffle=True, random_state=seed)
+    if len(names) < len(images):
+        _, label = np.unique(images.truth, return_inverse=True)
+        counts = np.zeros((len(names), label.max() + 1), int)
+        np.add.at(counts, (number, label), 1)
+        return np.flatnonzero(_drawn_subjects(counts, pieces, seed)[number])
+    drawing = StratifiedKFold(pieces, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # see `check_classes`
-        drawn = drawing.split(images.truth, images.truth, None if alone else images.subject)
+        drawn = drawing.split(images.truth, images.truth)
         return max((piece for _, piece in drawn), key=lambda piece: len(np.unique(images.truth[piece])))
+
+
+def _drawn_subjects(counts: np.ndarray, pieces: int, seed: int) -> np.ndarray:
+    """Return the (S,) bool mask of about 1 / pieces of the subjects' (S, C) `counts` of pictures; at least one, not all.
+
+    Subjects are taken in random order, each that brings the pictures closer to that share. Then single ones are added or
+    removed, each time the one that improves the draw most, until none does: a class should be on both sides, and its
+    pictures held out near their share (squared difference over the class's pictures). Over the seeds every subject may be
+    held out, except one with twice that share of the pictures or more. scikit-learn's StratifiedGroupKFold always puts the
+    most uneven subjects into its first pieces.
+    """
+    order = np.random.default_rng(seed).permutation(len(counts))
+    counts = counts[order]
+    size, total = counts.sum(1), counts.sum(0)
+    wanted, chosen = total / pieces, np.zeros(len(counts), bool)
+    fits, missing = size < 2 * wanted.sum(), wanted.sum()
+    for each, pictures in enumerate(size):
+        chosen[each] = pictures < 2 * missing
+        missing -= pictures * chosen[each]
+    while True:
+        change = np.where(chosen, -1, 1) * fits
+        held = counts[chosen].sum(0) + np.vstack([0 * total, change[:, None] * counts])  # now, and were one changed
+        taken = chosen.sum() + np.append(0, change)
+        costs = ((held == 0) | (held == total)).sum(1) * total.sum() + ((held - wanted) ** 2 / total.clip(1)).sum(1)
+        costs[(taken == 0) | (taken == len(counts))] = np.inf
+        best = costs.argmin()
+        if best == 0:
+            return chosen[order.argsort()]
+        chosen[best - 1] ^= True

@@ -168,6 +168,36 @@ def test_a_rare_class_leaves_the_splits_as_large_as_they_are(alone):
         assert np.mean(split(set_, "holdout", seed) == "test") == pytest.approx(0.2, abs=0.02)
 
 
+@pytest.mark.parametrize("method", ["subject", "holdout"])
+def test_an_infant_with_most_of_the_pictures_is_trained_on(method):
+    """15 infants with four pictures of one class each, and one with 140: 70 % of all."""
+    truth, random = np.repeat(np.arange(15) % 3, 4), np.random.default_rng(0)
+    subject = [*np.repeat([f"s{n}" for n in range(15)], 4), *["filmed"] * 140]
+    set_ = pictures([*truth, *random.integers(0, 3, 140)], subject)
+    for seed in range(10):
+        splits = split(set_, method, seed)
+        assert set(splits[set_.subject == "filmed"]) == {"train"}
+        check_classes(set_, splits)
+        assert np.mean(splits == "test") < 0.25
+
+
+@pytest.mark.parametrize("method", ["subject", "holdout"])
+def test_every_infant_is_held_out_by_some_seeds_and_none_by_most(method):
+    """40 infants with 2 to 12 pictures of all classes each."""
+    random = np.random.default_rng(1)
+    each = random.integers(2, 13, 40)
+    set_ = pictures(random.integers(0, 3, each.sum()).tolist(), [f"s{n}" for n in np.repeat(np.arange(40), each)])
+    drawn = [split(set_, method, seed) for seed in range(40)]
+    held = [{*set_.subject[splits == "test"]} for splits in drawn]
+    often = np.array([np.mean([infant in infants for infants in held]) for infant in np.unique(set_.subject)])
+    assert often.min() > 0
+    assert often.max() < 0.5
+    share = {"subject": 1 / 7, "holdout": 1 / 5}[method]
+    for splits in drawn:
+        assert np.mean(splits == "test") == pytest.approx(share, abs=0.02)
+        assert np.bincount(set_.truth[splits == "test"]) == pytest.approx(share * np.bincount(set_.truth), abs=4)
+
+
 def test_a_class_too_rare_for_every_split_is_named_with_its_pictures():
     set_ = pictures([0, 1] * 30 + [2, 2])
     splits = split(set_, "subject")
