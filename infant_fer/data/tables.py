@@ -30,24 +30,26 @@ from infant_fer.images import printable
 from infant_fer.labels import AFFECTS, canonical_label
 
 FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "group", "infant")
+KNOWN = {*FILES, *LABELS, *SUBJECTS, "split"}  # columns whose names are read in capitals, too
 SUBJECTS_FILE = "subjects.csv"  # which infant each picture shows
 NO_CLASS = ("", "mixed", "unusable")  # rows that say so have no label
 VOTES = "p_"  # columns p_<class> hold a distribution
 MAX_SUBGROUPS = 8  # a column with more values is no subgroup
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")  # of a name such as infantName_2
-# The last word of a column's name that may hold names of infants, raters or files.
-NAMING = {
+# The last word of a column's name that may hold names of infants, or of infants, raters or files.
+INFANTS = {
     *("name", "names", "forename", "firstname", "surname", "lastname", "nickname", "initials", "id", "code"),
-    *("infant", "child", "baby", "subject", "participant", "patient", "person", "rater", "coder", "annotator"),
-    *("file", "filename", "path"),
+    *("infant", "child", "baby", "subject", "participant", "patient", "person"),
 }
+NAMING = INFANTS | {"rater", "coder", "annotator", "file", "filename", "path"}
 
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
     """Read a table with a column `file`, `label` (or `affect`, `emotion`, or votes p_<class>), and if it has them
     `subject` (or `group`) and `split`; every other column of few values that name nobody is a subgroup; see `_subgroups`.
 
-    Without a column of subjects, those of subjects.csv beside the table count; see `subjects_of`. A column `affect` gives
+    Without a column of subjects, those of subjects.csv beside the table count; see `subjects_of`. Names of these columns may
+    have capitals; a note says which column of another name may hold infants. A column `affect` gives
     the three affects unless `classes` says otherwise; rows of other labels are left out and counted. Raises DatasetError
     naming line and file, also where two rows name one file.
     """
@@ -67,6 +69,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     places, notes = _located(rows[file].tolist(), table, pictures)
     subject, known = _subjects(rows, file, table)
     used = {file, label, *SUBJECTS, "split", *votes.values()}
+    notes += _infant_notes(rows, used, known)
     unread = _unread_votes(rows, used)
     subgroups, naming = _subgroups(rows, used | {*unread}, subject)
     return LabeledImages(
@@ -118,6 +121,17 @@ def _subjects(rows: pd.DataFrame, file: str, table: Path) -> tuple[np.ndarray, b
     return subjects_of(rows[file].tolist(), beside)
 
 
+def _infant_notes(rows: pd.DataFrame, used: set[str | None], known: bool) -> tuple[str, ...]:
+    """Return a sentence on the unused columns that may name the infants of pictures that are not `known`; none without any."""
+    if known or _column(rows, SUBJECTS):
+        return ()
+    may = [name for name in rows if name not in used and _last_word(name) in INFANTS]
+    several = [printable(name) for name in may if 1 < rows[name].nunique() < len(rows)]
+    if not several:
+        return ()
+    return (f"infants are not known, but may be in {named(several)}: call the column of infants subject",)
+
+
 def _or_own(subjects: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return (N,) str subjects with own ones in the place of "", and whether there was no such place."""
     return np.where(subjects == "", own_subjects(len(subjects)), subjects), bool((subjects != "").all())
@@ -126,7 +140,8 @@ def _or_own(subjects: np.ndarray) -> tuple[np.ndarray, bool]:
 def read_rows(table: Path) -> pd.DataFrame:
     """Return a CSV table (UTF-8, commas) as text without surrounding blanks; an empty cell is "". Raises DatasetError.
 
-    A row with more cells than the header has is refused: pandas would cut it and only warn.
+    A row with more cells than the header has is refused: pandas would cut it and only warn. Columns of KNOWN get small
+    letters; two of one name are refused.
     """
     try:
         with warnings.catch_warnings():
@@ -140,7 +155,16 @@ def read_rows(table: Path) -> pd.DataFrame:
         raise DatasetError(f"{table} could not be read as a table: {str(error).strip()}.") from None
     if not len(rows):
         raise DatasetError(f"{table} has no rows.")
-    return rows.rename(columns=str.strip).apply(lambda column: column.fillna("").str.strip())
+    rows = rows.rename(columns=_header)
+    if rows.columns.has_duplicates:
+        twice = rows.columns[rows.columns.duplicated()][0]
+        raise DatasetError(f"{table} has two columns called {printable(twice)!r}. Keep one of them.")
+    return rows.apply(lambda column: column.fillna("").str.strip())
+
+
+def _header(name: str) -> str:
+    name = name.strip()
+    return name.lower() if name.lower() in KNOWN else name
 
 
 def _column(rows: pd.DataFrame, names: Sequence[str]) -> str | None:

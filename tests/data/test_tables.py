@@ -75,6 +75,31 @@ def test_a_subgroup_names_nobody(tmp_path):
     assert note.endswith("the columns name, infantName, child_id, call")
 
 
+def test_names_of_columns_may_have_capitals(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    (tmp_path / "labels.csv").write_text("File,Label, Subject,SPLIT\na.png,happy,ann,Train\nb.png,sad,ann,test\n")
+    found = read_labeled_images(tmp_path / "labels.csv")
+    assert found.subjects_known
+    assert found.subject.tolist() == ["ann", "ann"]
+    assert found.split.tolist() == ["train", "test"]
+
+
+@pytest.mark.parametrize("column", ["infant_id", "participant", "childName", "Baby"])
+def test_a_column_that_may_hold_the_infants_is_named(column, tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    table = tmp_path / "labels.csv"
+    rows = "0.png,happy,{},k\n1.png,sad,{},k\n2.png,happy,{},l\n3.png,sad,{},l\n"
+    table.write_text(f"file,label,{column},coder\n" + rows.format("ann", "ann", "bob", "bob"))
+    found = read_labeled_images(table)
+    assert not found.subjects_known
+    assert found.notes[0] == f"infants are not known, but may be in {column}: call the column of infants subject"
+    for names in ("abcd", "aaaa"):  # numbers of pictures, or of the study
+        table.write_text(f"file,label,{column},coder\n" + rows.format(*names))
+        assert not any("infants are not known" in note for note in read_labeled_images(table).notes)
+    table.write_text(f"file,label,{column},subject\n" + rows.format("ann", "ann", "bob", "bob"))
+    assert not any("infants are not known" in note for note in read_labeled_images(table).notes)
+
+
 def test_a_table_of_votes_alone(tmp_path):
     put(tmp_path, "a.png", "b.png")
     (tmp_path / "manifest.csv").write_text("path,p_happy,p_sad\na.png,0.4,0.6\nb.png,1,0\n")
@@ -93,6 +118,8 @@ def test_a_table_of_votes_alone(tmp_path):
         ("file,label\na.png,happy\nb.png,happy\n", "at least two classes"),
         ("file,p_happy,p_sad\na.png,many,1\nb.png,1,0\n", "many"),
         ("file,label\n", "no rows"),
+        ("file,label, label\na.png,happy,sad\nb.png,sad,sad\n", "two columns called 'label'"),
+        ("file,Label,label\na.png,happy,sad\nb.png,sad,sad\n", "two columns called 'label'"),
         ("file,label\na.png,happy\nb.png,sad\n./a.png,sad\n", r"Lines 2 and 4 .* both name \./a\.png"),
         ("file,affect\na.png,positive\nb.png,negative\nb.png,mixed\n", r"Lines 3 and 4 .* both name b\.png"),
     ],
