@@ -29,7 +29,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.images import printable
 from infant_fer.labels import AFFECTS, canonical_label
 
-FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "group", "infant")
+FILES, LABELS, SUBJECTS = ("file", "path", "filename"), ("label", "affect", "emotion"), ("subject", "infant", "group")
 KNOWN = {*FILES, *LABELS, *SUBJECTS, "split"}  # columns whose names are read in capitals, too
 SUBJECTS_FILE = "subjects.csv"  # which infant each picture shows
 NO_CLASS = ("", "mixed", "unusable")  # rows that say so have no label
@@ -46,12 +46,12 @@ NAMING = INFANTS | {"rater", "coder", "annotator", "file", "filename", "path"}
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
     """Read a table with a column `file`, `label` (or `affect`, `emotion`, or votes p_<class>), and if it has them
-    `subject` (or `group`) and `split`; every other column of few values that name nobody is a subgroup; see `_subgroups`.
+    `subject` (or else `infant`, or else `group`) and `split`.
 
-    Without a column of subjects, those of subjects.csv beside the table count; see `subjects_of`. Names of these columns may
-    have capitals; a note says which column of another name may hold infants. A column `affect` gives
-    the three affects unless `classes` says otherwise; rows of other labels are left out and counted. Raises DatasetError
-    naming line and file, also where two rows name one file.
+    Every other column of few values that name nobody is a subgroup; see `_subgroups`. Without a column of subjects, those of
+    subjects.csv beside the table count; see `subjects_of`. Names of these columns may have capitals; a note says which
+    column of another name may hold infants. A column `affect` gives the three affects unless `classes` says otherwise; rows
+    of other labels are left out and counted. Raises DatasetError naming line and file, also where two rows name one file.
     """
     rows = read_rows(table)
     file, label = (_column(rows, names) for names in (FILES, LABELS))
@@ -68,7 +68,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
     places, notes = _located(rows[file].tolist(), table, pictures)
     subject, known = _subjects(rows, file, table)
-    used = {file, label, *SUBJECTS, "split", *votes.values()}
+    used = {file, label, _column(rows, SUBJECTS), "split", *votes.values()}
     notes += _infant_notes(rows, used, known)
     unread = _unread_votes(rows, used)
     subgroups, naming = _subgroups(rows, used | {*unread}, subject)

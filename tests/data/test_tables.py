@@ -70,7 +70,7 @@ def test_a_subgroup_names_nobody(tmp_path):
         "3.png,sad,4,y,Ann,Ann,b,,f\n"
     )
     found = read_labeled_images(tmp_path / "labels.csv")
-    assert list(found.subgroups) == ["sex"]
+    assert list(found.subgroups) == ["group", "sex"]
     (note,) = found.notes
     assert note.endswith("the columns name, infantName, child_id, call")
 
@@ -98,6 +98,25 @@ def test_a_column_that_may_hold_the_infants_is_named(column, tmp_path):
         assert not any("infants are not known" in note for note in read_labeled_images(table).notes)
     table.write_text(f"file,label,{column},subject\n" + rows.format("ann", "ann", "bob", "bob"))
     assert not any("infants are not known" in note for note in read_labeled_images(table).notes)
+
+
+@pytest.mark.parametrize("columns", ["infant,group", "subject,group", "subject,infant"])
+def test_of_two_columns_the_first_in_order_names_the_infants(columns, tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    table = tmp_path / "labels.csv"
+    rows = "0.png,happy,ann,term\n1.png,sad,bob,preterm\n2.png,happy,cid,term\n3.png,sad,ann,preterm\n"
+    table.write_text(f"file,label,{columns}\n{rows}")
+    found = read_labeled_images(table)
+    assert found.subjects_known
+    assert found.subject.tolist() == ["ann", "bob", "cid", "ann"]
+
+
+def test_a_group_beside_the_infants_is_a_subgroup(tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    rows = "0.png,happy,ann,term\n1.png,sad,bob,preterm\n2.png,happy,cid,term\n3.png,sad,dan,preterm\n"
+    (tmp_path / "labels.csv").write_text(f"file,label,infant,group\n{rows}")
+    found = read_labeled_images(tmp_path / "labels.csv")
+    assert found.subgroups["group"].tolist() == ["term", "preterm", "term", "preterm"]
 
 
 def test_a_table_of_votes_alone(tmp_path):
