@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,9 +40,18 @@ WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")  # of a name such as inf
 # The last word of a column's name that may hold names of infants, or of infants, raters or files.
 INFANTS = {
     *("name", "names", "forename", "firstname", "surname", "lastname", "nickname", "initials", "id", "code"),
-    *("infant", "child", "baby", "subject", "participant", "patient", "person"),
+    *("infant", "child", "kid", "baby", "subject", "participant", "patient", "person", "number", "nr", "no"),
+    *("kind", "saugling", "proband", "teilnehmer", "vorname", "nachname", "nummer", "kennung", "kurzel"),
+    *("bambino", "bambina", "neonato", "neonata", "partecipante", "paziente", "soggetto", "nome", "cognome", "numero"),
+    *("codice", "barn", "spaedbarn", "deltager", "navn", "fornavn", "efternavn", "forsogsperson", "kode"),
 }
 NAMING = INFANTS | {"rater", "coder", "annotator", "file", "filename", "path"}
+# The last word of a column's name that names nobody, as far as that can be told where the infants are not known.
+DESCRIBING = {
+    *("sex", "gender", "age", "source", "ethnicity", "race", "skin", "view", "light", "occluder", "quality", "camera"),
+    *("geschlecht", "alter", "quelle", "sesso", "genere", "eta", "fonte", "kon", "alder", "kilde"),
+}
+SPELLED = str.maketrans({"æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O"})  # what NFKD does not take apart
 
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
@@ -71,7 +81,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     used = {file, label, _column(rows, SUBJECTS), "split", *votes.values()}
     notes += _infant_notes(rows, used, known)
     unread = _unread_votes(rows, used)
-    subgroups, naming = _subgroups(rows, used | {*unread}, subject)
+    subgroups, naming = _subgroups(rows, used | {*unread}, subject, known)
     return LabeledImages(
         archives=tuple(archive for archive, _ in places),
         members=tuple(member for _, member in places),
@@ -242,12 +252,13 @@ def splits_in(rows: pd.DataFrame, file: str) -> np.ndarray:
 
 
 def _subgroups(
-    rows: pd.DataFrame, used: set[str | None], subject: np.ndarray
+    rows: pd.DataFrame, used: set[str | None], subject: np.ndarray, known: bool
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the unused columns of 2 to MAX_SUBGROUPS different words, none of them a label or a number with a point; and a note.
 
     These words stand in cards that are published, so they must name nobody: a column is left out, and the note says so,
-    where the last word of its name is in NAMING, or one (N,) subject alone has one of its words.
+    where the last word of its name is in NAMING, or one (N,) subject alone has one of its words. Where the subjects are not
+    `known`, that cannot be told, and only columns remain whose last word is in DESCRIBING.
     """
     few: dict[str, np.ndarray] = {}
     naming = []
@@ -258,8 +269,8 @@ def _subgroups(
             continue
         if any(canonical_label(word) in ORDER or "." in word for word in words.tolist()):
             continue
-        alone = any(len(np.unique(subject[values == word])) == 1 for word in words.tolist() if word)
-        if alone or _last_word(name) in NAMING:
+        alone = known and any(len(np.unique(subject[values == word])) == 1 for word in words.tolist() if word)
+        if alone or _last_word(name) in NAMING or not (known or _last_word(name) in DESCRIBING):
             naming.append(printable(name))
         else:
             few[name] = values
@@ -269,7 +280,9 @@ def _subgroups(
 
 
 def _last_word(column: str) -> str:
-    words = [word.lower() for word in WORDS.findall(column) if not word.isdigit()]
+    """Return the last word of a column's name in small letters without accents; "" where there is none."""
+    plain = unicodedata.normalize("NFKD", column.translate(SPELLED)).encode("ascii", "ignore").decode()
+    words = [word.lower() for word in WORDS.findall(plain) if not word.isdigit()]
     return words[-1] if words else ""
 
 

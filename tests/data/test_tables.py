@@ -75,6 +75,18 @@ def test_a_subgroup_names_nobody(tmp_path):
     assert note.endswith("the columns name, infantName, child_id, call")
 
 
+@pytest.mark.parametrize(
+    "column", ["Kind", "bambino", "kid", "nome", "participantNr", "child_no", "Säugling", "spædbarn", "who"]
+)
+def test_where_infants_are_not_known_only_columns_that_describe_are_subgroups(column, tmp_path):
+    put(tmp_path, *(f"{number}.png" for number in range(4)))
+    rows = "0.png,happy,Ann,f,1\n1.png,sad,Ann,f,2\n2.png,happy,Bob,m,2\n3.png,sad,Bob,m,1\n"
+    (tmp_path / "labels.csv").write_text(f"file,label,{column},Sex,età\n{rows}", encoding="utf-8")
+    found = read_labeled_images(tmp_path / "labels.csv")
+    assert list(found.subgroups) == ["Sex", "età"]
+    assert found.notes[-1] == f"no subgroups, as they may name an infant, a rater or a file: the columns {column}"
+
+
 def test_names_of_columns_may_have_capitals(tmp_path):
     put(tmp_path, "a.png", "b.png")
     (tmp_path / "labels.csv").write_text("File,Label, Subject,SPLIT\na.png,happy,ann,Train\nb.png,sad,ann,test\n")
