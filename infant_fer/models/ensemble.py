@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ class EnsembleConfig(PreTrainedConfig):
 
     Members of unlike architectures are in `unlike` instead: for each its `config` and its input, `size` in px, `mean` and
     `std` of values in 0..1. `class_weights` are M lists of C weights of a vote; without them all members count alike.
+    Where a member was loaded from is not kept: the config is published with the checkpoint.
     """
 
     model_type = "infant_ensemble"
@@ -37,8 +39,8 @@ class EnsembleConfig(PreTrainedConfig):
             raise ValueError(f"An ensemble has 1 to {MOST_MEMBERS} members; {members} were given.")
         if class_weights and len(class_weights) != members:
             raise ValueError(f"{len(class_weights)} rows of weights do not fit {members} members.")
-        self.member, self.members, self.face_crop = member or {}, members, face_crop
-        self.unlike, self.class_weights = unlike or [], class_weights
+        self.member, self.members, self.face_crop = _without_paths(member or {}), members, face_crop
+        self.unlike, self.class_weights = _without_paths(unlike or []), class_weights
         super().__init__(**kwargs)
 
 
@@ -148,6 +150,13 @@ def _joined(config: EnsembleConfig, models: Sequence[PreTrainedModel]) -> Ensemb
     joined = EnsembleModel(config)
     joined.members = nn.ModuleList(models)
     return joined.eval()
+
+
+def _without_paths(described: Any) -> Any:
+    """Return a described config, or a list of them, without the paths that transformers records in it, at any depth."""
+    if isinstance(described, dict):
+        return {name: _without_paths(value) for name, value in described.items() if name != "_name_or_path"}
+    return [_without_paths(each) for each in described] if isinstance(described, list) else described
 
 
 def _config(described: dict) -> PreTrainedConfig:

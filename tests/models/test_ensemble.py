@@ -128,3 +128,18 @@ def test_folds_become_one_checkpoint_that_answers_with_their_mean(tmp_path, monk
         (tmp_path / "mean" / "config.json").write_text(json.dumps({**config, "member": member}))
         with pytest.raises(CheckpointError):
             check_folder(tmp_path / "mean", "mean")
+
+
+def test_the_config_does_not_say_where_the_members_were_loaded_from(voters, vote, tmp_path):
+    folder = save_tiny(tmp_path / "home" / "base", "vit", AFFECTS)
+    members = [load_checkpoint(folder).model for _ in range(2)]
+    assert members[0].config._name_or_path == str(folder)
+    ensemble_of(members).save_pretrained(tmp_path / "mean")
+    earlier = EnsembleConfig(member={**members[0].config.to_dict(), "backbone_config": {"_name_or_path": str(folder)}})
+    earlier.save_pretrained(tmp_path / "earlier")
+    private = {"mean": tmp_path, "earlier": tmp_path, vote: vote.parent.parent.parent}
+    for place, path in private.items():
+        written = (tmp_path / place / "config.json").read_text()
+        assert str(path) not in written
+        assert "_name_or_path" not in written
+    assert all(each.model.config._name_or_path for each in voters)
