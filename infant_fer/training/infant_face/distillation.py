@@ -165,6 +165,7 @@ def _refined(
         "data": digest(*teaching.sets(settings)),
         "seed": seed,
         "ensemble": weights_digest(teaching.teacher),
+        "start": weights_digest(network),
         "refinement": asdict(settings),
         **context.occluders_of(settings),
     }

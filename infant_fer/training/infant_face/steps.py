@@ -31,6 +31,7 @@ class StepSettings(TypedDict, total=False):
     student: dict[str, object]  # the StudentConfig
     teacher: str  # weights_digest
     ensemble: str  # refined: weights_digest of what it learns from
+    start: str  # refined: weights_digest of the network itself, which the ensemble says nothing of where a teacher stands in for it
     refinement: dict[str, object]  # the FinetuningConfig
     base: str  # name of another folder than the research data's
     base_sha256: str  # of its weights

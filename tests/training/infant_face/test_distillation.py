@@ -15,11 +15,19 @@ from infant_fer.errors import TrainingError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.image_streams import backbone_settings
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face import distillation
 from infant_fer.training.infant_face import run as recipe_run
-from infant_fer.training.infant_face.config import FinetuningConfig, RunConfig, recipe
+from infant_fer.training.infant_face.config import (
+    FinetuningConfig,
+    GeometryConfig,
+    MemberConfig,
+    RecipeConfig,
+    RunConfig,
+    recipe,
+)
 from infant_fer.training.infant_face.data import PROCESSOR, TrainingSets, outputs
 from infant_fer.training.infant_face.distillation import narrowed_student, rounded_to_half, taught
-from infant_fer.training.infant_face.steps import TrainingContext
+from infant_fer.training.infant_face.steps import TrainedMember, TrainingContext
 from tests.drawn_data import drawn_face, face_dataset
 
 
@@ -78,6 +86,25 @@ def test_a_student_has_no_head_that_was_fitted_to_the_teachers_features(teacher,
     student = recipe_run._train_student(settings, whole, data, context).model
     assert "action_units" in whole.config.heads
     assert student.config.heads == [name for name in whole.config.heads if name != "action_units"]
+
+
+def test_a_refinement_by_a_teacher_is_reused_for_the_same_network_alone(teacher, tmp_path, monkeypatch):
+    """The run is resumed with networks from elsewhere, and with the same teacher."""
+    monkeypatch.setattr(distillation, "taught", lambda sets, *_: sets)
+    monkeypatch.setattr(distillation, "finetune", lambda network, *_: network.eval())
+    data = SimpleNamespace(training_sets=lambda voted: ())
+    mobile = MemberConfig("mobilenet", (), FinetuningConfig(), refinement=FinetuningConfig())
+    learning = RecipeConfig((MemberConfig("conv_transformer", (), FinetuningConfig()), mobile), GeometryConfig())
+    folders = dict.fromkeys(("data", "output", "cache", "runs"), tmp_path)
+    context = TrainingContext(RunConfig(**folders, learning=learning, resume=True))
+    other = copy.deepcopy(teacher)
+    other.readers[1].affect.bias += 1
+    made = []
+    for ensemble in (teacher, teacher, other):
+        members = distillation.refined(ensemble, [TrainedMember(ensemble, 0.0)], data, context, None, teacher)
+        assert torch.equal(members[1].model.readers[0].affect.bias, ensemble.readers[1].affect.bias)
+        made.append((context.folder / "member-2" / "refined" / "settings.json").stat().st_mtime_ns)
+    assert made[0] == made[1] < made[2]
 
 
 def test_what_cannot_be_a_student_is_said(teacher):
