@@ -73,6 +73,7 @@ class PretrainedModel:
     crop: CropSpec
     name: str
     fresh: tuple[str, ...]  # names of the weights that are new and random
+    left_out: tuple[str, ...] = ()  # streams and heads of the project's own model that the training would not move
 
     @property
     def whole(self) -> bool:
@@ -81,7 +82,8 @@ class PretrainedModel:
 
     def __str__(self) -> str:
         if self.whole:
-            return f"{self.name}, every weight kept"
+            without = f" but those of {', '.join(self.left_out)}" if self.left_out else ""
+            return f"{self.name}, every weight kept{without}"
         if len(self.fresh) == len(self.model.state_dict()):
             return self.name  # random:SHAPE says so itself
         return f"{self.name}, {len(self.fresh)} new weights: {', '.join(self.fresh[:4])}" + " ..." * (
@@ -103,7 +105,7 @@ def load_pretrained(
 
     The head is kept when its classes are the same ones in the same order. `size` in px and `architecture`, names and values of
     the shape's config, are for random weights only; weights that were trained keep theirs. Of the project's own model the image
-    stream is taken, for its own classes only.
+    stream and the head of the affects are taken, for its own classes only: its other heads are of features that change.
     """
     if str(source).startswith(RANDOM):
         return _random(str(source).removeprefix(RANDOM), labels, size, architecture)
@@ -115,18 +117,28 @@ def load_pretrained(
     checkpoint = load_checkpoint(source, new_labels=labels)
     _check_preprocessing(checkpoint)
     model, fresh, same = checkpoint.model, list(checkpoint.fresh), checkpoint.labels == tuple(labels)
+    left_out: tuple[str, ...] = ()
     if isinstance(model, InfantFaceModel):
         if not same:
             raise CheckpointError(
                 f"{checkpoint.name} can be trained on {', '.join(checkpoint.labels)} only, not on {', '.join(labels)}."
             )
-        model.geometry, model.config.geometry_size = None, 0  # it is fitted by itself, and the Trainer does not feed it
-        fresh = [name for name in fresh if not name.startswith("geometry.")]
+        left_out = _keep_affect_alone(model)
+        fresh = [name for name in fresh if name in model.state_dict()]
     if not same and not fresh:
         fresh = _renew_heads(model)
     use_torch_rates(model)
     model.config.face_crop = asdict(checkpoint.crop)
-    return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh))
+    return PretrainedModel(model, checkpoint.processor, checkpoint.crop, checkpoint.name, tuple(fresh), left_out)
+
+
+def _keep_affect_alone(model: InfantFaceModel) -> tuple[str, ...]:
+    """Leave out what the Trainer does not train, the geometry stream and the heads beside the affect; return their names."""
+    heads = tuple(name for name in model.config.heads if name != "affect")
+    geometry = ("geometry",) if model.takes_geometry else ()
+    model.geometry, model.config.geometry_size = None, 0
+    model.remove_heads(heads)
+    return (*geometry, *heads)
 
 
 def _over_backbone(shape: str, source: str, labels: Sequence[str]) -> PretrainedModel:

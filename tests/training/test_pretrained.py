@@ -12,6 +12,8 @@ from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.ensemble import ensemble_of
+from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
+from infant_fer.training.infant_face.data import PROCESSOR
 from infant_fer.training.pretrained import load_pretrained
 from tests.models.small_backbones import small_mobilenet
 from tests.tiny_checkpoints import SEVEN, SHUFFLED_AFFECTS, save_tiny
@@ -65,6 +67,24 @@ def test_with_the_same_classes_every_weight_is_kept(ensemble_folder):
     assert base.whole
     for old, new in zip(heads(before), heads(base.model), strict=True):
         assert torch.equal(old.weight, new.weight)
+
+
+@pytest.mark.parametrize("geometry_size", [0, 4])
+def test_of_the_project_s_own_model_only_what_learns_is_kept(tmp_path, geometry_size):
+    """The Trainer would leave the other heads as they are, over features that it changes, and the app would show them."""
+    sizes = {"stem_width": 8, "widths": (8, 16, 32), "blocks_per_stage": 1, "geometry_size": geometry_size}
+    whole = InfantFaceModel(InfantFaceConfig(members=2, **sizes))
+    whole.add_head("action_units")
+    whole.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    base = load_pretrained(tmp_path, AFFECTS)
+    assert base.model.config.heads == ["affect"]
+    assert not base.model.takes_geometry
+    assert {name.split(".")[2] for name in base.model.state_dict()} == {"image", "affect"}
+    assert base.whole
+    left_out = ["geometry"] * bool(geometry_size) + [name for name in whole.config.heads if name != "affect"]
+    assert "action_units" in left_out
+    assert str(base) == f"{tmp_path.name}, every weight kept but those of {', '.join(left_out)}"
 
 
 def test_a_base_that_is_saved_again_keeps_the_new_classes(ensemble_folder, tmp_path):
