@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from transformers.trainer_utils import EvalPrediction, rotate_checkpoints, sort_checkpoints
 
 from infant_fer.data.labeled_images import ITEM_HEADS, AlignedDataset
 from infant_fer.errors import DatasetError
@@ -38,6 +39,7 @@ from infant_fer.training.reports.watching import MapsPerEpoch, WatchedFace
 AUXILIARY_WEIGHT = 0.5  # of its loss beside that of the classes; not tuned
 WEIGHTS, AVERAGED = "weights.safetensors", "averaged.safetensors"
 HEAD_RATE = 10  # the head alone learns at this multiple of the rate
+KEPT_CHECKPOINTS = 2  # at least: the newest, to be continued, and the best
 SEEN_AGAIN = 500  # training pictures on which each epoch's train score is measured
 
 
@@ -60,7 +62,7 @@ def fit(
 ) -> list[dict]:
     """Train `base.model` in place, keep the epoch that `settings.keep` says, and return the log history of both steps.
 
-    With `run.resume` the newest checkpoint is continued, to the same result.
+    With `run.resume` the newest checkpoint that was written to its end is continued, to the same result.
     """
     history = []
     if settings.head_epochs:
@@ -96,9 +98,9 @@ def _run_step(
     if run.watched:
         folder = run.folder.parent / WATCH_FOLDER
         trainer.add_callback(MapsPerEpoch(base, run.watched, folder, run.folder.name, trainer.average))
-    continued = get_last_checkpoint(run.folder) if run.resume and run.folder.is_dir() else None
-    if not (continued and trainer.was_stopped(Path(continued))):
-        trainer.train(resume_from_checkpoint=continued)
+    continued = _newest_complete(run.folder) if run.resume else None
+    if not (continued and trainer.was_stopped(continued)):
+        trainer.train(resume_from_checkpoint=continued and str(continued))
     if settings.keep == "last" and trainer.average is not None:
         base.model.load_state_dict(trainer.average.module.state_dict())
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)  # predictions are float32
@@ -188,14 +190,17 @@ class ExpressionTrainer(Trainer):
 
     # transformers 5 saves the weights of some families under older names, and Trainer's own loading does not translate
     # them back: it would silently continue with the last weights. So each checkpoint also has them under their own names.
+    # Trainer fills a checkpoint under its final name: WEIGHTS, the last file that it gets, tells that it is complete.
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes a file of its own
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
-            _save_weights(self.model, folder / WEIGHTS)
             if self.average is not None:
                 _save_weights(self.average.module, folder / AVERAGED)
+            _save_weights(self.model, folder / WEIGHTS)
+            rotate_checkpoints(str(folder.parent), KEPT_CHECKPOINTS, self.state.best_model_checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
@@ -230,7 +235,19 @@ class _Averaging(TrainerCallback):
 
 
 def _save_weights(model: torch.nn.Module, file: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
+    """Write the weights whole or not at all under the name `file`."""
+    partial = file.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial)
+    partial.replace(file)
+
+
+def _newest_complete(folder: Path) -> Path | None:
+    """Return the newest checkpoint of a step that has its WEIGHTS, and delete what an interruption left of later ones."""
+    for checkpoint in map(Path, reversed(sort_checkpoints(str(folder)))):
+        if (checkpoint / WEIGHTS).is_file():
+            return checkpoint
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return None
 
 
 def _scores(predicted: EvalPrediction) -> dict[str, float]:
@@ -257,7 +274,6 @@ def _arguments(settings: TrainingConfig, folder: Path, seed: int, images: int) -
         seed=seed,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
         load_best_model_at_end=settings.keep == "best",
         metric_for_best_model="eval_dev_accuracy",
         logging_strategy="steps",

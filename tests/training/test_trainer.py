@@ -149,6 +149,31 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
     torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("during", ["_save_optimizer_and_scheduler", "_save_weights"])
+def test_a_run_goes_on_that_was_killed_while_it_wrote_a_checkpoint(tmp_path, monkeypatch, during):
+    """One step an epoch; the third checkpoint is left without its optimizer, or without the averaged weights."""
+    settings = replace(QUICK, epochs=3, batch=12, ema=0.5)
+    straight, killed, again = base(), base(), base(seed=9)
+    fit(straight, drawn(12), drawn(3, 50), settings, FitRun(tmp_path / "straight", 3))
+    owner = trainer if during == "_save_weights" else trainer.ExpressionTrainer
+    whole, folder = getattr(owner, during), tmp_path / "killed" / "whole"
+
+    def die_in_the_third(*arguments):
+        if (folder / "checkpoint-3").exists():
+            raise Killed
+        return whole(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, during, die_in_the_third)
+        with pytest.raises(Killed):
+            fit(killed, drawn(12), drawn(3, 50), settings, FitRun(folder.parent, 3))
+    assert {each.name for each in folder.glob("checkpoint-*")} == {f"checkpoint-{number}" for number in (1, 2, 3)}
+    history = fit(again, drawn(12), drawn(3, 50), settings, FitRun(folder.parent, 3, resume=True))
+    assert sorted(entry["epoch"] for entry in history if "eval_dev_loss" in entry) == [1, 2, 3]
+    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
+    assert len(list(folder.glob("checkpoint-*"))) == trainer.KEPT_CHECKPOINTS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [3, 4])  # the fourth epoch is the second without a better score: the last
 def test_early_stopping_goes_on_counting_in_a_run_that_goes_on(tmp_path, monkeypatch, killed_after):
