@@ -25,7 +25,8 @@ window.infantFer = (() => {
     return [null, null, null, unread(text), "", hidden, hidden, ""];
   };
   const draws = (...values) => { stopped = false; return values; };
-  const noMap = () => [stopped ? { __type__: "update" } : answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
+  const skip = { __type__: "update" };
+  const noMap = () => stopped ? [skip, skip, hidden] : [null, answer(`<p class="fault">${words("no_map")}</p>`, ""), hidden];
   const fail = (key) => { sentence = words(key); document.querySelector("#photo-fail")?.click(); };
 
   const isPhoto = (file) => ACCEPTED.test(file.name) || /^image\/(jpeg|png|webp|avif|hei[cf])$/.test(file.type);

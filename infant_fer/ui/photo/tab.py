@@ -186,7 +186,7 @@ def _wire(events: PhotoEvents, inputs: Inputs, results: Results, settings: Setti
     maps: list[Dependency] = []
 
     def draws_map(event: Dependency) -> Dependency:
-        event.failure(None, None, [results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
+        event.failure(None, None, [results.saliency, results.legend, results.cancel], js=NO_MAP_JS, **QUIET)
         maps.append(event)
         return event
 

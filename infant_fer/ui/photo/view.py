@@ -126,7 +126,8 @@ def explained(
 ) -> Iterator[list]:
     """Yield map, answer, legend and cancel as samples come in; ends early when the visitor has moved on.
 
-    A complete map is not drawn again. Where there is no face to explain, the answer is given once more: a step of the
+    A complete map is not drawn again. A map that fails leaves none, and its fault is raised: an older one would pass for
+    the answer to the settings on the page. Where there is no face to explain, the answer is given once more: a step of the
     map of an older photo may have reached the browser after it.
     """
     key = checkpoint, settings
@@ -136,17 +137,20 @@ def explained(
         yield [*unexplained(session), HIDE]
         return
     report, number, request_id = begun
-    analyzer = registry.analyzer(checkpoint)
-    for step in analyzer.explain_with_steadiness(report, number, settings):
-        explanation = step.face(number).explanation
-        assert explanation is not None  # every step has one
-        if not session.update_map(request_id, step, key, explanation.complete):
-            # A step on its way to the browser may have shown the button again.
-            yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
-            return
-        done = HIDE if explanation.complete else SHOW
-        legend = str(shares_html(step.face(number), session.language))
-        yield [map_picture(session, step), answer(fault, step, number, session.language), legend, done]
+    try:
+        for step in registry.analyzer(checkpoint).explain_with_steadiness(report, number, settings):
+            explanation = step.face(number).explanation
+            assert explanation is not None  # every step has one
+            if not session.update_map(request_id, step, key, explanation.complete):
+                # A step on its way to the browser may have shown the button again.
+                yield [gr.skip(), gr.skip(), gr.skip(), HIDE]
+                return
+            done = HIDE if explanation.complete else SHOW
+            legend = str(shares_html(step.face(number), session.language))
+            yield [map_picture(session, step), answer(fault, step, number, session.language), legend, done]
+    except Exception:
+        session.update_map(request_id, report.with_explanation(number, None), key, complete=False)
+        raise
 
 
 def unexplained(session: Session) -> list:

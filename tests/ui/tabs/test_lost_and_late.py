@@ -1,7 +1,7 @@
 """What the page does when an answer comes late, or never; in a real browser."""
 
 from tests.conftest import EXAMPLES
-from tests.ui.browser import IN_BROWSER, count_listed, open_tab, picture, wait_until_listed
+from tests.ui.browser import IN_BROWSER, count_listed, open_tab, picture, wait_for_map, wait_until_listed
 
 pytestmark = IN_BROWSER
 PATIENCE_MS = 120_000  # of several.js
@@ -112,3 +112,18 @@ def an_answer_that_came_stays_when_the_next_event_is_lost(page) -> None:
     page.click("#example-smile")  # Gradio sends nothing any more
     page.wait_for_selector("#answer >> text=The page got no answer")
     assert "Negative" not in page.inner_text("#answer")
+
+
+def test_a_map_that_fails_leaves_no_older_one(visit):
+    page = visit()
+    count_listed(page)
+    page.click("#example-smile")
+    wait_for_map(page)
+    wait_until_listed(page)
+    page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Full."}))
+    page.click("#settings button")
+    page.focus("#samples input[type=range]")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#legend >> text=The map could not be drawn")
+    page.locator("#map img").wait_for(state="detached")
+    assert "Positive expression" in page.inner_text("#answer")

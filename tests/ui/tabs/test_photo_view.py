@@ -13,12 +13,12 @@ from markupsafe import escape
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry, available_checkpoints
 from infant_fer.drawing import UNNAMED_COLOUR, _rgb, close_up, draw_faces
-from infant_fer.errors import CheckpointError, ImageError
+from infant_fer.errors import CheckpointError, ExplanationError, ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
 from infant_fer.labels import AFFECT_COLOURS, AFFECTS
 from infant_fer.locales import translator
 from infant_fer.ui import live_tab
-from infant_fer.ui.downloads import download
+from infant_fer.ui.downloads import NO_MAP_YET, download
 from infant_fer.ui.live_tab import read_frame
 from infant_fer.ui.page import build_page
 from infant_fer.ui.photo.tab import PhotoEvents
@@ -159,6 +159,23 @@ def test_a_map_is_saved_only_once_there_is_one(registry):
         download(session, "map")
     list(explained(registry, session, "any", FEW))
     assert download(session, "map")["type"] == "image/png"
+
+
+def test_a_method_that_does_not_apply_leaves_no_map_of_another_one(registry):
+    class Inapplicable:
+        def explain_with_steadiness(self, report, face, settings):
+            raise ExplanationError("This method does not apply to this checkpoint.")
+
+    inapplicable = SimpleNamespace(analyzer=lambda checkpoint: Inapplicable())
+    session = Session()
+    read_photo(registry, session, photo("smile"), "any")
+    list(explained(registry, session, "any", FEW))
+    with pytest.raises(ExplanationError):
+        list(explained(inapplicable, session, "any", ExplanationSettings("rollout")))
+    with pytest.raises(gr.Error, match=NO_MAP_YET):
+        download(session, "map")
+    list(explained(registry, session, "any", FEW))  # drawn anew
+    assert session.report.face(1).explanation.saliency.method == "smoothgrad"
 
 
 def test_a_click_chooses_the_face_it_falls_upon(registry):
