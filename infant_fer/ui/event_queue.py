@@ -126,6 +126,14 @@ class RobustQueue(Queue):
                 await self._end(displaced, _busy(displaced.request))
         return await super().push(body, request, username)
 
+    async def clean_events(self, *, session_hash: str | None = None, event_id: str | None = None) -> None:
+        """Drop the events of a visitor who has left, or one event, as Gradio does; the uploads of those that wait go."""
+        left = [each for each in self._waiting() if session_hash == each.session_hash or event_id == each._id]
+        await super().clean_events(session_hash=session_hash, event_id=event_id)
+        for event in left:
+            if event._id not in self.event_ids_to_events:  # it was not begun meanwhile
+                _delete_uploads(event)
+
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """Take the next event of a place that is free, passing over visitors of whom one runs there already."""
         held_back: list[tuple[EventQueue, list[Event]]] = []
@@ -206,8 +214,7 @@ class RobustQueue(Queue):
             _close(event)
             return
         await self.remove_from_queue(event._id)
-        for file in _uploads(event):
-            delete_upload(file)
+        _delete_uploads(event)
         output = error_payload(gr.Error(words, print_exception=False), True) if words else {}
         self.send_message(event, ProcessCompletedMessage(output=output, success=not words))
 
@@ -254,6 +261,11 @@ def _uploads(event: Event) -> list[Path]:
     with suppress(RecursionError):  # nested deeper than any component's value
         traverse(event.data.data if event.data else [], named.append, is_file_obj)
     return [file for each in named if (file := uploaded_file(each["path"]))]
+
+
+def _delete_uploads(event: Event) -> None:
+    for file in _uploads(event):
+        delete_upload(file)
 
 
 def _is_full(waiting: list[Event], request) -> bool:

@@ -1,11 +1,42 @@
-"""Fixtures of the tests in a real browser with a fake camera."""
+"""A busy page of a few events, and the fixtures of the tests in a real browser with a fake camera."""
 
+import threading
 from contextlib import suppress
 
+import gradio as gr
 import pytest
 
+from infant_fer.ui.event_queue import GuardedBlocks
 from tests.conftest import OTHER_NAME
 from tests.ui.browser import CHROMIUM, DESKTOP, SECONDS
+
+
+@pytest.fixture
+def busy_page():
+    """A page with a place for one event of `work`, which waits for `go`, a stream, and a function that waits apart."""
+    go, running, most = threading.Event(), [0], [0]
+
+    def work(words):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        assert go.wait(20)
+        running[0] -= 1
+        return words.upper()
+
+    def wait_apart(words):
+        with page.apart():
+            assert go.wait(20)
+        return words
+
+    with GuardedBlocks(analytics_enabled=False) as page:
+        text, picture = gr.Textbox(elem_id="words"), gr.Image(sources=["webcam"], streaming=True, elem_id="camera")
+        gr.Button(elem_id="work").click(work, [text], [text], concurrency_id="work", concurrency_limit=2)
+        gr.Button(elem_id="apart").click(wait_apart, [text], [text], concurrency_limit=1)
+        picture.stream(lambda frame: "seen", [picture], [text], concurrency_limit=1, stream_every=0.1)
+    page.go, page.most = go, most
+    yield page
+    go.set()
+    page.close()
 
 
 @pytest.fixture(scope="module")

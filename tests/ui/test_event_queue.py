@@ -1,10 +1,7 @@
 """The page's queue on a small page of its own: it goes on after a fault, and keeps nothing that nobody fetches."""
 
 import asyncio
-import os
-import threading
 import time
-from pathlib import Path
 
 import gradio as gr
 import httpx
@@ -16,7 +13,6 @@ from infant_fer.images import data_url
 from infant_fer.ui import event_queue
 from infant_fer.ui.event_queue import MAX_WAITING_OF_ONE, PHOTO_GONE, UNFETCHED_SECONDS, GuardedBlocks
 from infant_fer.ui.server import launch
-from infant_fer.ui.uploads import UNREAD_SECONDS, delete_unread
 from tests.conftest import ANSWER_SECONDS, free_port
 from tests.ui.test_sessions import wait_until
 
@@ -112,34 +108,6 @@ def test_a_full_queue_says_when_to_come_back(page, monkeypatch, limit):
     assert "try again in 5 seconds" in answer.text
 
 
-@pytest.fixture
-def busy_page():
-    """A page with a place for one event of `work`, which waits for `go`, a stream, and a function that waits apart."""
-    go, running, most = threading.Event(), [0], [0]
-
-    def work(words):
-        running[0] += 1
-        most[0] = max(most[0], running[0])
-        assert go.wait(20)
-        running[0] -= 1
-        return words.upper()
-
-    def wait_apart(words):
-        with page.apart():
-            assert go.wait(20)
-        return words
-
-    with GuardedBlocks(analytics_enabled=False) as page:
-        text, picture = gr.Textbox(elem_id="words"), gr.Image(sources=["webcam"], streaming=True, elem_id="camera")
-        gr.Button(elem_id="work").click(work, [text], [text], concurrency_id="work", concurrency_limit=2)
-        gr.Button(elem_id="apart").click(wait_apart, [text], [text], concurrency_limit=1)
-        picture.stream(lambda frame: "seen", [picture], [text], concurrency_limit=1, stream_every=0.1)
-    page.go, page.most = go, most
-    yield page
-    go.set()
-    page.close()
-
-
 async def client_of(page: GuardedBlocks) -> httpx.AsyncClient:
     url = await asyncio.to_thread(launch, page, port=free_port(), block=False)
     return httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS)
@@ -181,58 +149,6 @@ def test_an_event_tells_at_once_that_the_photo_is_gone(busy_page):
 
     before, session = asyncio.run(scenario())
     assert (before, forgotten) == ([], [session])
-
-
-def test_a_newer_event_ends_the_older_ones_of_its_visitor_and_their_uploads(busy_page, tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    stopped = []
-    busy_page.newest_only("work", stopped.append)
-
-    async def scenario() -> tuple[list, list[str], str]:
-        async with await client_of(busy_page) as client:
-            work, one, other = await page_function(client, "work", "click"), Visitor(client), Visitor(client)
-            kept = tmp_path / "kept"
-            kept.write_bytes(b"outside")
-            await one.join(work, "runs")
-            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
-            files = [await one.upload(b"waits"), {"path": str(kept)}]
-            await one.join(work, files)
-            await other.join(work, "another visitor's")
-            await one.join(work, "newest")
-            left = [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
-            busy_page.go.set()
-            assert (await last_output(other))["data"] == ["ANOTHER VISITOR'S"]
-            outputs = [message["output"] async for message in one.messages() if message["msg"] == "process_completed"]
-            assert stopped == [one.session_hash, one.session_hash, other.session_hash, one.session_hash]
-            return [each.get("data") for each in outputs], left, kept.read_text()
-
-    assert asyncio.run(scenario()) == ([None, ["RUNS"], ["NEWEST"]], [], "outside")
-
-
-def test_the_upload_of_an_event_that_waits_is_kept(busy_page, tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(event_queue, "KEPT_SECONDS", 0.0)
-    nested: list = []
-    for _ in range(900):
-        nested = [nested]
-
-    async def scenario() -> None:
-        async with await client_of(busy_page) as client:
-            work, one = await page_function(client, "work", "click"), Visitor(client)
-            await one.join(work, "runs")
-            await asyncio.to_thread(wait_until, lambda: busy_page.most[0] == 1)
-            waiting, unread = Path((await one.upload(b"waits"))["path"]), Path((await one.upload(b"unread"))["path"])
-            await one.join(work, {"path": str(waiting)})
-            await one.join(work, [{"path": "no\0path"}, nested])  # ends no sweep
-            for file in (waiting, unread):
-                os.utime(file, (1, 1))
-            await asyncio.to_thread(wait_until, lambda: waiting.stat().st_mtime > 1)
-            os.utime(waiting, (1, 1))
-            await asyncio.to_thread(wait_until, lambda: waiting.stat().st_mtime > 1)
-            delete_unread(tmp_path, UNREAD_SECONDS)
-            assert (waiting.exists(), unread.exists()) == (True, False)
-
-    asyncio.run(scenario())
 
 
 def test_one_visitor_cannot_take_all_places_to_wait(busy_page):
