@@ -131,7 +131,7 @@ class LiveEvents:
         if frame is None:
             return gr.skip(), gr.skip()
         session = created(self.sessions, request)
-        session.keep_frame(frame, time.monotonic())
+        session.frame = frame, time.monotonic()
         if live and session.live:
             answer = read_frame(self.registry, session, frame, checkpoint)
             if session.live:  # not switched off meanwhile
@@ -167,9 +167,10 @@ def newest_frame(session: Session, camera_on: bool) -> Photo:
     """Return what the camera sees. Raises gr.Error where it is off, and where no frame came for LIVE_IDLE_SECONDS."""
     if not camera_on:
         raise user_error(CAMERA_OFF)
-    if session.frame is None or time.monotonic() - session.frame_at > LIVE_IDLE_SECONDS:
+    frame, came_at = session.frame or (None, 0.0)
+    if frame is None or time.monotonic() - came_at > LIVE_IDLE_SECONDS:
         raise user_error(NO_FRAME)
-    return session.frame
+    return frame
 
 
 def plain_words(words: str, request: gr.Request) -> str:

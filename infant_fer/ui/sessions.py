@@ -60,8 +60,7 @@ class Session:
     face_number: int = 1
     display: DisplayOptions = DisplayOptions()
     live: bool = True  # whether webcam frames are read
-    frame: Photo | None = None  # the newest of the webcam
-    frame_at: float = -inf  # when it came, by time.monotonic()
+    frame: tuple[Photo, float] | None = None  # the newest of the webcam, and when it came, by time.monotonic()
     live_readings: deque[LiveReading] = field(default_factory=deque)
     recorded: list[LiveReading] = field(default_factory=list)
     recording_began: float = -inf
@@ -190,11 +189,6 @@ class Session:
             if request_id == self._clip_request:
                 self.timeline = timeline
             return request_id == self._clip_request
-
-    def keep_frame(self, frame: Photo, now: float) -> None:
-        """Keep the newest webcam frame, for a picture of it."""
-        with self._lock:
-            self.frame, self.frame_at = frame, now
 
     def add_reading(self, reading: LiveReading) -> list[LiveReading]:
         """Keep a live reading and return those of the last LIVE_SECONDS."""

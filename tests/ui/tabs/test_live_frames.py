@@ -88,7 +88,7 @@ def test_a_picture_of_the_newest_frame_can_be_taken_while_the_reading_is_off(reg
 @pytest.mark.parametrize(("camera_on", "age", "advice"), [(False, 0.0, "Start the camera"), (True, 60.0, "Wait")])
 def test_no_picture_is_taken_of_a_frame_that_the_camera_does_not_show_now(registry, camera_on, age, advice):
     sessions, visitor = SessionStore(), gr.Request(session_hash="visitor", client=None, headers={})
-    sessions.create("visitor").keep_frame(photo("smile"), time.monotonic() - age)
+    sessions.create("visitor").frame = photo("smile"), time.monotonic() - age
     with pytest.raises(gr.Error, match=advice):
         LiveEvents(registry, sessions).freeze("any", camera_on, visitor)
     assert sessions.get("visitor").report is None
