@@ -99,6 +99,7 @@ class RobustQueue(Queue):
         At a place of `GuardedBlocks.newest_only` a visitor's newer event ends the older ones. One that says so in the header
         PHOTO_GONE comes from a page that has cleared its photo.
         """
+        self.blocks.page_lives(body.session_hash)
         if PHOTO_GONE in request.headers:
             self.blocks.forget_photo(body.session_hash)
         function = get_fn(self.blocks, None, body)
@@ -305,9 +306,9 @@ class GuardedBlocks(gr.Blocks):
     def __init__(self, **options):
         super().__init__(**options)
         self.stops_older: dict[str, Callable[[str], object]] = {}
-        self.forget_photo: Callable[[str], object] = lambda session_hash: (
-            None
-        )  # at once, not when the event has its turn
+        # Called with the session when an event comes, not when it has its turn.
+        self.page_lives: Callable[[str], object] = lambda session_hash: None
+        self.forget_photo: Callable[[str], object] = lambda session_hash: None
 
     def newest_only(self, place: str, stop: Callable[[str], object]) -> None:
         """Let a visitor's newer event at a concurrency id end the older ones: one that runs by `stop`, called with the session."""

@@ -84,7 +84,7 @@ def build_page(registry: CheckpointRegistry, sessions: SessionStore, examples: l
     return page
 
 
-def _forget_with(page: gr.Blocks, stores: Sequence[SessionStore]) -> None:
+def _forget_with(page: GuardedBlocks, stores: Sequence[SessionStore]) -> None:
     """Forget visitors who close the page, and have Gradio forget those whom the stores forget.
 
     Gradio keeps every component's last value, photos too.
@@ -99,8 +99,13 @@ def _forget_with(page: gr.Blocks, stores: Sequence[SessionStore]) -> None:
             store.forget(request.session_hash)
         forget_components(request.session_hash)
 
+    def page_lives(session_hash: str) -> None:
+        for store in stores:
+            store.come_back(session_hash)
+
     for store in stores:
         store.on_forget = forget_components
+    page.page_lives = page_lives
     page.unload(on_unload)
 
 

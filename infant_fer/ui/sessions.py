@@ -17,6 +17,7 @@ from infant_fer.video.timeline import Timeline
 
 MAX_SESSIONS = 64  # a report with its photo is about 6 MB
 IDLE_SECONDS = 1800.0
+MAX_LEFT = 1000  # visitors who left and are known as such: some of their requests may not have begun
 MAX_READINGS = 200  # in a session's list; a reading takes about 40 KB
 MAX_READINGS_OF_ALL = 3000  # in all sessions' lists
 LIVE_SECONDS = 20.0  # what the live chart shows
@@ -254,6 +255,7 @@ class SessionStore:
 
     def __init__(self, capacity: int = MAX_SESSIONS, idle_seconds: float = IDLE_SECONDS):
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._left: OrderedDict[str, None] = OrderedDict()
         self._capacity, self._idle_seconds = capacity, idle_seconds
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -268,12 +270,13 @@ class SessionStore:
     def create(self, session_hash: str | None, origin: str = "") -> Session:
         """Return the visitor's session, a new one on first use; for events that bring a picture.
 
-        A request without a hash gets a session that is not kept: all senders without one would share it.
+        A request without a hash gets a session that is not kept: all senders without one would share it. So does one of a
+        visitor who left while it waited.
         """
-        if not session_hash:
-            return Session()
         now = time.monotonic()
         with self._lock:
+            if not session_hash or session_hash in self._left:
+                return Session()
             session = self._sessions.setdefault(session_hash, Session(origin=origin))
             session.used_at = now
             self._sessions.move_to_end(session_hash)
@@ -295,9 +298,17 @@ class SessionStore:
             return self._sessions[session_hash]
 
     def forget(self, session_hash: str | None) -> None:
-        """Drop everything about a visitor who left."""
+        """Drop everything about a visitor who left; what still comes of their requests is not kept, until they come back."""
         with self._lock:
             self._sessions.pop(session_hash or "", None)
+            self._left[session_hash or ""] = None
+            if len(self._left) > MAX_LEFT:
+                self._left.popitem(last=False)
+
+    def come_back(self, session_hash: str | None) -> None:
+        """Keep again what a visitor sends whose page lives after all, as after a connection that was lost for a moment."""
+        with self._lock:
+            self._left.pop(session_hash or "", None)
 
     def _readings(self) -> int:
         return sum(len(session.readings) for session in self._sessions.values())

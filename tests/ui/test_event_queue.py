@@ -151,6 +151,21 @@ def test_an_event_tells_at_once_that_the_photo_is_gone(busy_page):
     assert (before, forgotten) == ([], [session])
 
 
+def test_every_event_shows_at_once_that_its_page_lives(busy_page):
+    """So that what follows is kept, also where the page was taken for closed."""
+    alive = []
+    busy_page.page_lives = alive.append
+
+    async def scenario() -> list[str]:
+        async with await client_of(busy_page) as client:
+            work, one = await page_function(client, "work", "click"), Visitor(client)
+            for _ in range(2):
+                await one.join(work, "hello")
+            return [one.session_hash] * 2
+
+    assert asyncio.run(scenario()) == alive
+
+
 def test_one_visitor_cannot_take_all_places_to_wait(busy_page):
     async def scenario() -> None:
         async with await client_of(busy_page) as client:

@@ -141,6 +141,22 @@ def test_only_a_picture_makes_a_session():
     assert len(store) == 0
 
 
+def test_a_request_that_begins_after_its_visitor_left_keeps_nothing(monkeypatch):
+    """Its picture was still being decoded. A page that lives after all sends further events."""
+    monkeypatch.setattr(sessions, "MAX_LEFT", 2)
+    store = SessionStore()
+    for name in ("a", "b"):
+        store.create(name)
+        store.forget(name)
+        store.create(name).photo = "a photo"
+    assert len(store) == 0
+    store.come_back("a")
+    assert store.create("a") is store.get("a")
+    for name in ("c", "d"):
+        store.forget(name)
+    assert store.create("b") is store.get("b")  # the first of more than are remembered
+
+
 def test_a_crowd_from_one_address_does_not_push_out_the_others():
     store, gone = SessionStore(capacity=4), []
     store.on_forget = gone.append

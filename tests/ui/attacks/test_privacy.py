@@ -253,7 +253,11 @@ def test_nothing_is_remembered_after_the_page_is_closed(monkeypatch):
     store.create("left")
     unload(gr.Request(session_hash="left"))
     assert "left" not in page.state_holder.session_data
+    store.create("left")  # a photo that was still being decoded
     assert len(store) == 0
+    page.page_lives("left")
+    store.create("left")
+    assert len(store) == 1
     page.state_holder.session_data["idle"] = "a visitor's components"
     store.on_forget("idle")
     assert "idle" not in page.state_holder.session_data
