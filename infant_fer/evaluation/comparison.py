@@ -108,21 +108,18 @@ def evaluate(
     Without a `split_method` of splits.METHODS the splits are those of the first checkpoint's training, or else the data's
     own. `ensemble_weights` adds an ensemble of all: "mean", or weighed by what each reached on dev, "accuracy" or "classes".
     Baselines are fitted on the train images if there are some. As in a training, equal files and near-duplicates show one
-    infant; near-duplicates are those in the first checkpoint's crops. Raises CheckpointError and DatasetError, also if a
-    checkpoint was trained on some of the images.
+    infant, also where splits are drawn; near-duplicates are those in the first checkpoint's crops. Raises CheckpointError
+    and DatasetError, also if a checkpoint was trained on some of the images.
     """
-    recorded = {source: read_split(resolve(source).path, images) for source in checkpoints}
-    splits = np.full(len(images), ALL) if split_name == ALL else _splits(recorded, images, split_method)
+    recorded = _recorded(checkpoints, images)
+    expected = _splits(recorded, images, split_name, split_method)
     if ensemble_weights:
-        check_vote([resolve(source).name for source in checkpoints], splits == "dev", ensemble_weights)
-    _refuse_seen(recorded, splits == split_name, split_name)
-    warnings = _warnings(checkpoints, images.split[splits == split_name], split_name) + _other_crops(checkpoints)
+        check_vote([resolve(source).name for source in checkpoints], expected == "dev", ensemble_weights)
+    if split_name == ALL or _follows_record(recorded, split_method):
+        _refuse_seen(recorded, expected == split_name, split_name)
     first = load_checkpoint(checkpoints[0])
-    aligned = align_images(replace(images, split=splits), first.crop, cache, log=log)
-    missed = (aligned.images.split == split_name) & ~aligned.found
-    if not ((aligned.images.split == split_name) & aligned.found).any():
-        raise DatasetError(f"No picture with a face is in the split {split_name!r}.")
-    faces = trainable_rows(aligned, whole_pictures=False, log=log)
+    aligned = align_images(images, first.crop, cache, log=log)
+    faces, missed, warnings = _split_faces(checkpoints, aligned, split_name, split_method, log)
     read, predictions = [_read(first, faces)], dict[str, Predictions]()
     for other in map(load_checkpoint, checkpoints[1:]):
         read.append(_read(other, align_images(faces.images, other.crop, cache)))
@@ -139,7 +136,7 @@ def evaluate(
     predictions |= baselines(faces.rows(splits == "train"), faces)
     measured = {name: each.rows(rows) for name, each in predictions.items()}
     trust = {name: _trust_figures(each, split_name) for name, each in trusted.items()}
-    return Evaluation(measured, faces.crops[rows], split_name, warnings, trust, costs, int(missed.sum()), weights)
+    return Evaluation(measured, faces.crops[rows], split_name, warnings, trust, costs, missed, weights)
 
 
 def in_classes_of(images: LabeledImages, predictions: Predictions) -> Predictions:
@@ -188,10 +185,63 @@ def _trust_figures(read: _Read, split_name: str) -> TrustFigures:
     return trust_figures(assessments(known(read.trust), faces), faces.outputs)
 
 
-def _splits(recorded: dict[str, np.ndarray | None], images: LabeledImages, split_method: str) -> np.ndarray:
+def _recorded(checkpoints: Sequence[str], images: LabeledImages) -> dict[str, np.ndarray | None]:
+    """Return the splits by the record of each checkpoint's training; see `read_split`."""
+    return {source: read_split(resolve(source).path, images) for source in checkpoints}
+
+
+def _follows_record(recorded: dict[str, np.ndarray | None], split_method: str) -> bool:
+    return not split_method and next(iter(recorded.values())) is not None
+
+
+def _splits(
+    recorded: dict[str, np.ndarray | None], images: LabeledImages, split_name: str, split_method: str
+) -> np.ndarray:
     """Return the split of every image, (N,) str."""
+    if split_name == ALL:
+        return np.full(len(images), ALL)
     first = next(iter(recorded.values()))
     return first if first is not None and not split_method else split(images, split_method or "given")
+
+
+def _split_faces(
+    checkpoints: Sequence[str],
+    aligned: AlignedDataset,
+    split_name: str,
+    split_method: str,
+    log: Callable[[str], None],
+) -> tuple[AlignedDataset, int, tuple[str, ...]]:
+    """Return the faces that were found with their splits, how many images of the split have none, and warnings.
+
+    Equal files and near-duplicates are one infant before splits are drawn. Raises DatasetError as `evaluate` does.
+    """
+    no_face = DatasetError(f"No picture with a face is in the split {split_name!r}.")
+    if not aligned.found.any():
+        raise no_face
+    faces = trainable_rows(aligned, whole_pictures=False, log=log)
+    subject = aligned.images.subject.astype(object)
+    subject[aligned.found] = faces.images.subject
+    recorded = _recorded(checkpoints, aligned.images)
+    splits = _splits(recorded, replace(aligned.images, subject=subject.astype(str)), split_name, split_method)
+    _refuse_seen(recorded, splits == split_name, split_name)
+    if not ((splits == split_name) & aligned.found).any():
+        raise no_face
+    given = aligned.images.split[splits == split_name]
+    faces = replace(faces, images=replace(faces.images, split=splits[aligned.found]))
+    warnings = _warnings(checkpoints, given, split_name) + _other_crops(checkpoints) + _shared(faces.images, split_name)
+    return faces, int(((splits == split_name) & ~aligned.found).sum()), warnings
+
+
+def _shared(images: LabeledImages, split_name: str) -> tuple[str, ...]:
+    """Return a sentence on infants that are measured and in a split that training uses; none without any."""
+    measured, seen = (np.isin(images.split, names) for names in ((split_name,), SEEN_IN_TRAINING[split_name]))
+    shared = np.intersect1d(images.subject[measured], images.subject[seen])
+    if not len(shared):
+        return ()
+    return (
+        f"Of {len(shared)} infants there are pictures in {split_name!r} and in {' or '.join(SEEN_IN_TRAINING[split_name])}; equal and "
+        "nearly equal pictures count as one infant's. The figures of what learned from them flatter, and the baselines did.",
+    )
 
 
 def _refuse_seen(recorded: dict[str, np.ndarray | None], measured: np.ndarray, split_name: str) -> None:

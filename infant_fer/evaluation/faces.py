@@ -26,7 +26,8 @@ from infant_fer.checkpoints.safety import CONFIG
 from infant_fer.classifier import forward_crops
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images
-from infant_fer.data.labeled_images import AlignedDataset
+from infant_fer.data.labeled_images import AlignedDataset, LabeledImages
+from infant_fer.data.leakage import trainable_rows
 from infant_fer.data.splits import split
 from infant_fer.deformation import aligned_points
 from infant_fer.errors import DatasetError, exit_status
@@ -72,10 +73,7 @@ def _run(options: argparse.Namespace) -> None:
     check_output_folder(options.out, _is_own)
     checkpoint = load_checkpoint(options.checkpoint) if options.checkpoint else None
     images = read_labeled_images(options.data, pictures=options.pictures, cache=options.cache)
-    images = replace(images, split=split(images, "given" if (images.split != "").any() else "subject"))
-    neutral_rows(images.rows(images.split == "train"))  # refused before the faces are searched
-    dataset = align_images(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
-    dataset = dataset.rows(dataset.found)  # of the pictures that can be read
+    dataset = _split_faces(images, checkpoint.crop if checkpoint else CropSpec(), options.cache)
     train, measured = (dataset.rows(dataset.images.split == name) for name in ("train", options.part))
     for name, rows in (("train", train), (options.part, measured)):
         if not len(rows):
@@ -117,6 +115,17 @@ def _run(options: argparse.Namespace) -> None:
     print(f"triangles alone, {options.part}: {predictions.accuracy}")
     for name, value in spread.items():
         print(f"landmarks after alignment by {name} and mouth: spread {value:.4f} of the outlines' height")
+
+
+def _split_faces(images: LabeledImages, crop: CropSpec, cache: Path) -> AlignedDataset:
+    """Return the faces that were found, with the data set's own splits, or else drawn ones.
+
+    Equal files and near-duplicates are one infant before splits are drawn. Raises DatasetError where no picture is neutral.
+    """
+    given = (images.split != "").any()
+    neutral_rows(images.rows(images.split == "train") if given else images)  # refused before the faces are searched
+    faces = trainable_rows(align_images(images, crop, cache), whole_pictures=False, log=print)
+    return replace(faces, images=replace(faces.images, split=split(faces.images, "given" if given else "subject")))
 
 
 def _is_own(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """`evaluate` from the command line: one checkpoint, votes of several, what is counted, and what is refused."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -209,6 +210,37 @@ def test_two_equal_files_are_of_one_infant(labelled, cache, tmp_path):
         (folder / f"i{number:02}_{picture.stem.partition('_')[2]}.png").write_bytes(picture.read_bytes())
     (found,) = comparison.evaluate([str(member)], read_labeled_images(folder), "all", cache).models.values()
     assert found.accuracy.infants == found.accuracy.n - 1 == 36
+
+
+def copied(labelled, folder, splits=("train", "test")):
+    """Write the 36 pictures and a table in which each is there twice, as two infants, with these own splits."""
+    lines = ["file,label,subject,split"]
+    folder.mkdir()
+    for number, picture in enumerate(sorted(labelled.iterdir())):
+        for copy, split in zip("ab", splits, strict=True):
+            (folder / f"{number:02}{copy}.png").write_bytes(picture.read_bytes())
+            lines.append(f"{number:02}{copy}.png,{picture.stem.partition('_')[2]},{number}{copy},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return read_labeled_images(folder / "labels.csv")
+
+
+@pytest.mark.parametrize("method", ["subject", "holdout"])
+def test_equal_files_are_on_one_side_of_a_split_that_is_drawn(method, labelled, cache, tmp_path, monkeypatch):
+    member, images = save_tiny(tmp_path / "vit", "vit", AFFECTS), copied(labelled, tmp_path / "copies")
+    fitted = []
+    monkeypatch.setattr(comparison, "baselines", lambda train, _: fitted.append(train) or {})
+    found = comparison.evaluate([str(member)], images, "test", cache, method)
+    measured = {Path(each).stem for each in found.predictions["vit"].members}
+    assert all({f"{name[:2]}a", f"{name[:2]}b"} <= measured for name in measured)
+    assert not {Path(each).stem[:2] for each in fitted[0].images.members} & {name[:2] for name in measured}
+    assert not any("infants there are pictures" in warning for warning in found.warnings)
+
+
+def test_infants_on_two_sides_of_the_data_s_own_split_are_said(labelled, cache, tmp_path):
+    member = save_tiny(tmp_path / "vit", "vit", AFFECTS)
+    images = copied(labelled, tmp_path / "copies")
+    warnings = comparison.evaluate([str(member)], images, "test", cache).warnings
+    assert any(re.match(r"Of \d+ infants there are pictures in 'test' and in train or dev", each) for each in warnings)
 
 
 def test_a_record_that_knows_none_of_the_pictures_is_a_record(labelled, cache, tmp_path):

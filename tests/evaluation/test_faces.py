@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from infant_fer.alignment import CropSpec
 from infant_fer.checkpoints.loading import load_checkpoint
+from infant_fer.data.datasets import read_labeled_images
 from infant_fer.deformation import FaceTriangles, aligned_points
 from infant_fer.errors import DatasetError
 from infant_fer.evaluation import faces as faces_command
@@ -133,6 +136,22 @@ def test_pictures_without_a_neutral_label_are_refused_before_faces_are_searched(
     assert "Name its folder or zip with --pictures" in capsys.readouterr().err
     assert main([*command, "--pictures", str(tmp_path / "pictures")]) == 1
     assert "no train picture has the label 'neutral'" in capsys.readouterr().err
+
+
+def test_equal_files_are_one_infant_before_splits_are_drawn(tmp_path, monkeypatch):
+    for number in range(24):
+        picture = cv2.imencode(".png", drawn_face(AFFECTS[number % 3], number))[1].tobytes()
+        for copy in "ab":
+            (tmp_path / f"i{number}{copy}_{AFFECTS[number % 3]}.png").write_bytes(picture)
+    images = read_labeled_images(tmp_path)
+    crops = np.random.default_rng(0).integers(0, 256, (24, 48, 48, 3), np.uint8).repeat(2, axis=0)
+    dataset = replace(face_dataset(crops, np.zeros((48, GEOMETRY_SIZE)), np.eye(3)[images.truth]), images=images)
+    monkeypatch.setattr(faces_command, "align_images", lambda *_: dataset)
+    found = faces_command._split_faces(images, CropSpec(), tmp_path).images
+    number = np.array([Path(member).stem.partition("_")[0][:-1] for member in found.members])
+    assert len(np.unique(found.subject)) == 24
+    assert set(found.split) == {"train", "dev", "test"}
+    assert all(len(set(found.split[number == each])) == 1 for each in number)
 
 
 def test_a_label_without_a_train_face_is_refused():
