@@ -215,21 +215,35 @@ def _split_faces(
 
     Equal files and near-duplicates are one infant before splits are drawn. Raises DatasetError as `evaluate` does.
     """
-    no_face = DatasetError(f"No picture with a face is in the split {split_name!r}.")
+    no_face = f"No picture with a face is in the split {split_name!r}."
     if not aligned.found.any():
-        raise no_face
+        raise DatasetError(no_face)
     faces = trainable_rows(aligned, whole_pictures=False, log=log)
     subject = aligned.images.subject.astype(object)
     subject[aligned.found] = faces.images.subject
     recorded = _recorded(checkpoints, aligned.images)
     splits = _splits(recorded, replace(aligned.images, subject=subject.astype(str)), split_name, split_method)
     _refuse_seen(recorded, splits == split_name, split_name)
+    unknown: tuple[str, ...] = ()
+    if split_name != ALL and _follows_record(recorded, split_method):
+        unknown = _unknown(resolve(checkpoints[0]).name, splits[aligned.found])
     if not ((splits == split_name) & aligned.found).any():
-        raise no_face
+        raise DatasetError(" ".join((no_face, *unknown)))
     given = aligned.images.split[splits == split_name]
     faces = replace(faces, images=replace(faces.images, split=splits[aligned.found]))
     warnings = _warnings(checkpoints, given, split_name) + _other_crops(checkpoints) + _shared(faces.images, split_name)
-    return faces, int(((splits == split_name) & ~aligned.found).sum()), warnings
+    return faces, int(((splits == split_name) & ~aligned.found).sum()), warnings + unknown
+
+
+def _unknown(checkpoint: str, splits: np.ndarray) -> tuple[str, ...]:
+    """Return a sentence on the pictures with a face that have no split, "", by the checkpoint's record; none without any."""
+    unknown = int((splits == "").sum())
+    if not unknown:
+        return ()
+    return (
+        f"{unknown} of the {len(splits)} pictures with a face have no split in the record of the training of {checkpoint} "
+        f"({SPLIT_FILE}) and are not measured; with --split given the data set's own splits count.",
+    )
 
 
 def _shared(images: LabeledImages, split_name: str) -> tuple[str, ...]:

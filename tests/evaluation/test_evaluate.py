@@ -243,6 +243,35 @@ def test_infants_on_two_sides_of_the_data_s_own_split_are_said(labelled, cache, 
     assert any(re.match(r"Of \d+ infants there are pictures in 'test' and in train or dev", each) for each in warnings)
 
 
+def test_pictures_that_the_record_of_the_training_does_not_know_are_counted(labelled, cache, tmp_path):
+    """The data set marks its last 27 pictures as test; the record knows one train picture, then one of test, too."""
+    folder, member = tmp_path / "copies", save_tiny(tmp_path / "vit", "vit", AFFECTS)
+    folder.mkdir()
+    lines = ["file,label,subject,split"]
+    for number, picture in enumerate(sorted(labelled.iterdir())):
+        (folder / picture.name).write_bytes(picture.read_bytes())
+        label, split = picture.stem.partition("_")[2], "test" if number > 8 else "train"
+        lines.append(f"{picture.name},{label},{number},{split}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    images = read_labeled_images(folder / "labels.csv")
+    record = f"sha256,subject,split\n{images.digest(0)},1,train\n"
+    (member / SPLIT_FILE).write_text(record)
+    with pytest.raises(
+        DatasetError, match=r"^No picture .* in the split 'test'\. 35 of the 36 pictures .*--split given"
+    ):
+        comparison.evaluate([str(member)], images, "test", cache)
+    (member / SPLIT_FILE).write_text(f"{record}{images.digest(35)},2,test\n")
+    found = comparison.evaluate([str(member)], images, "test", cache)
+    assert len(found.crops) == 1
+    assert found.warnings == (
+        "34 of the 36 pictures with a face have no split in the record of the training of vit (split.csv) and are not "
+        "measured; with --split given the data set's own splits count.",
+    )
+    given = comparison.evaluate([str(member)], images, "test", cache, "given")
+    assert len(given.crops) == 27
+    assert given.warnings == ()
+
+
 def test_a_record_that_knows_none_of_the_pictures_is_a_record(labelled, cache, tmp_path):
     member = save_tiny(tmp_path / "vit", "vit", AFFECTS)
     images = read_labeled_images(labelled)
