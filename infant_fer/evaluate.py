@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="split_name",
         choices=["test", "dev", "train", "all"],
         default="dev",
-        help="the split to measure on (default: dev, on which epochs are chosen); measure test once, at the end",
+        help="the split to measure on, or all pictures (default: dev, on which epochs are chosen); measure test once, at the end",
     )
     add(
         "--split",

@@ -197,11 +197,19 @@ def _follows_record(recorded: dict[str, np.ndarray | None], split_method: str) -
 def _splits(
     recorded: dict[str, np.ndarray | None], images: LabeledImages, split_name: str, split_method: str
 ) -> np.ndarray:
-    """Return the split of every image, (N,) str."""
+    """Return the split of every image, (N,) str. Raises DatasetError where nothing marks the images of the one to measure."""
     if split_name == ALL:
         return np.full(len(images), ALL)
     first = next(iter(recorded.values()))
-    return first if first is not None and not split_method else split(images, split_method or "given")
+    if first is not None and not split_method:
+        return first
+    if split_method in ("", "given") and not (images.split == "train").any():  # of a set for tests alone
+        if (images.split == split_name).any():
+            return images.split.astype("<U5")
+        raise DatasetError(
+            f"The data set marks no picture as {split_name!r}. Use --part all to measure every picture, or another --part."
+        )
+    return split(images, split_method or "given")
 
 
 def _split_faces(

@@ -272,6 +272,19 @@ def test_pictures_that_the_record_of_the_training_does_not_know_are_counted(labe
     assert given.warnings == ()
 
 
+def test_a_data_set_for_tests_alone_is_measured_as_it_is_marked(labelled, cache, tmp_path):
+    member, images = str(save_tiny(tmp_path / "vit", "vit", AFFECTS)), read_labeled_images(labelled)
+    for method in ("", "given"):
+        with pytest.raises(DatasetError, match=r"marks no picture as 'dev'\. Use --part all"):
+            comparison.evaluate([member], images, "dev", cache, method)
+        marked = replace(images, split=np.array(["test"] * 30 + [""] * 6))
+        found = comparison.evaluate([member], marked, "test", cache, method)
+        assert list(found.predictions) == ["vit"]
+        assert len(found.crops) == 30
+        with pytest.raises(DatasetError, match=r"marks no picture as 'dev'\. Use --part all"):
+            comparison.evaluate([member], marked, "dev", cache, method)
+
+
 def test_a_record_that_knows_none_of_the_pictures_is_a_record(labelled, cache, tmp_path):
     member = save_tiny(tmp_path / "vit", "vit", AFFECTS)
     images = read_labeled_images(labelled)
