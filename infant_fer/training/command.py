@@ -61,10 +61,12 @@ def train(options: Namespace, command: str) -> None:
 def experiment_config(options: Namespace, recipe_name: str, output: Path, command: str) -> ExperimentConfig:
     """Return the recipe with the changes of the command line. Raises DatasetError."""
     recipe = read_recipe(recipe_name)
-    if options.vary and (options.compare or (options.base and options.vary.startswith("base="))):
-        raise DatasetError(
-            "--vary already says what is compared: leave out --compare, and --base where the base varies."
-        )
+    twice = [
+        name for name in ("base", "balance") if getattr(options, name) and (options.vary or "").startswith(f"{name}=")
+    ]
+    if options.vary and (options.compare or twice):
+        also = "--compare" if options.compare else f"--{twice[0]}"
+        raise DatasetError(f"--vary already says what is compared: leave out {also}.")
     changes = [f"{name}={getattr(options, name)}" for name in ("epochs", "keep") if getattr(options, name) is not None]
     folds = recipe.folds if options.folds is None else options.folds
     if options.average_folds and not folds:

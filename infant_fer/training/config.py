@@ -234,7 +234,11 @@ def _value(name: str, kind: type, text: str) -> Any:
 
 
 def balanced(config: ExperimentConfig, how: str) -> ExperimentConfig:
-    """Return the config with classes balanced as BALANCES says, or by FILLED_WITH, such as synthetic:CLASS. Raises DatasetError."""
+    """Return the config with classes balanced as BALANCES says, or by FILLED_WITH, such as synthetic:CLASS. Raises DatasetError.
+
+    An earlier filling of a class is gone.
+    """
+    config = replace(config, **dict.fromkeys(FILLED_WITH.values(), ""))  # type: ignore[arg-type]
     kind, _, label = how.partition(":")
     if kind in FILLED_WITH and label:
         return consistent(replace(config, **{FILLED_WITH[kind]: canonical_label(label)}))  # type: ignore[arg-type]

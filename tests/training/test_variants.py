@@ -240,6 +240,16 @@ def test_a_balance_is_the_same_whatever_the_recipe_had_and_changes_nothing_else(
     assert balanced(replace(CONFIG, settings=other), how).settings == found
 
 
+def test_a_balance_undoes_an_earlier_one():
+    filled = balanced(CONFIG, "warped:negative")
+    assert balanced(filled, "none") == CONFIG
+    other = balanced(filled, "synthetic:positive")
+    assert (other.warped, other.rendered) == ("", "positive")
+    for words in (["--balance", "weighted", "--vary", "balance=none,loss"], ["--base", "b", "--vary", "base=b,c"]):
+        with pytest.raises(DatasetError, match=f"already says what is compared: leave out {words[0]}."):
+            given(*words)
+
+
 @pytest.mark.parametrize(
     "words",
     [
