@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,9 +14,9 @@ def main() -> int:
     options = _parser().parse_args()
     from infant_fer.errors import exit_status
     from infant_fer.training.command import train
-    from infant_fer.training.provenance import publishable
+    from infant_fer.training.provenance import published_command
 
-    command = "python " + shlex.join(["train.py", *map(publishable, sys.argv[1:])])
+    command = published_command(sys.argv[1:], options.watch)
     interrupted = "Interrupted. Finished steps are kept; the same command with --resume continues."
     return exit_status(lambda: train(options, command), interrupted)
 

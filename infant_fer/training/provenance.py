@@ -7,8 +7,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,6 +104,20 @@ def publishable(argument: str) -> str:
         hidden = hidden or _is_private(part.strip())
         shown.append(Path(part.strip()).name if hidden else part)
     return option + equals + "".join(shown)
+
+
+def published_command(words: Iterable[str], watched: Sequence[Path]) -> str:
+    """Return the command line of train.py as a card may show it, from its arguments `words`, each of them `publishable`.
+
+    The pictures that it watches have numbers, because a file's name may name a child.
+    """
+    numbers = {path: f"picture-{number}" for number, path in enumerate(watched, 1)}
+    shown = ["train.py"]
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        number = numbers.get(Path(value))
+        shown.append(publishable(word) if number is None else option + equals + number)
+    return "python " + shlex.join(shown)
 
 
 def _is_private(value: str) -> bool:

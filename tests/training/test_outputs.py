@@ -12,7 +12,14 @@ from infant_fer.training import command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import RunConfig, recipe
-from infant_fer.training.provenance import STARTED_FILE, accelerator, machine, publishable, start_run, trainer_device
+from infant_fer.training.provenance import (
+    STARTED_FILE,
+    accelerator,
+    machine,
+    publishable,
+    start_run,
+    trainer_device,
+)
 from infant_fer.training.reports import artifacts
 from tests.conftest import ROOT
 from tests.tiny_checkpoints import edit, save_tiny
@@ -136,6 +143,22 @@ def test_arguments_are_published_without_places_outside_the_working_folder():
     ):
         assert "secret" not in publishable(word)
     assert publishable("base=random:vit-tiny,google/vit-base") == "base=random:vit-tiny,google/vit-base"
+
+
+@pytest.mark.parametrize(
+    ("words", "published"),
+    [
+        (["--data", "D", "--watch", "a/anna.jpg", "./b.jpg"], "--data D --watch picture-1 picture-2"),
+        (["--watch=a/anna.jpg", "--data=../D", "--wat", "/x/b c.jpg"], "--watch=picture-1 --data=D --wat picture-2"),
+    ],
+)
+def test_the_names_of_watched_pictures_are_not_published(words, published, monkeypatch):
+    commands = []
+    monkeypatch.setattr(command, "train", lambda options, command: commands.append((options.watch, command)))
+    assert call(monkeypatch, *words) == 0
+    ((watched, shown),) = commands
+    assert len(watched) == 2
+    assert shown == f"python train.py {published}"
 
 
 def _die(number, context):
