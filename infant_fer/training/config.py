@@ -144,9 +144,15 @@ class ExperimentConfig:
     watch: tuple[Path, ...] = ()  # pictures whose maps are drawn after every epoch
     resume: bool = False
     seed: int = 0
+    split_seed: int | None = None  # draws split and folds where variants have seeds of their own; None: `seed` does
     runs: Path = Path("runs")
     recipe: str = ""
     command: str = ""
+
+    @property
+    def seed_of_split(self) -> int:
+        """What draws the split, the folds and the fractions of a size curve."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def run_folder(self) -> Path:

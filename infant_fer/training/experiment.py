@@ -110,7 +110,7 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         dataset, splits = with_warped(dataset, splits, config.warped, base.crop, config.seed, log)
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
     fold_splits = _checked_folds(seen.images, config)
-    fewer = [fraction(dataset.images, splits, share, config.seed) for share in FRACTIONS if config.size_curve]
+    fewer = [fraction(dataset.images, splits, share, config.seed_of_split) for share in FRACTIONS if config.size_curve]
     provenance = Provenance.of(config, base, dataset, splits, across)
     with main_process_first():  # the others must not write before the folder is empty
         if is_main_process():
@@ -229,7 +229,7 @@ def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> Pretraine
 def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log) -> tuple[np.ndarray, Leaks]:
     """Return the (N,) str splits and the leaks between them. Raises DatasetError when they cannot be used."""
     images, method = dataset.images, config.data.split
-    splits = split(images, method, config.seed)
+    splits = split(images, method, config.seed_of_split)
     splits = without_leaks(images, splits) if config.data.drop_leaks else splits
     for name in ("train", "dev", "test"):
         log(f"{name}: {images.rows(splits == name).counts()}")
@@ -253,7 +253,7 @@ def _checked_folds(images: LabeledImages, config: ExperimentConfig) -> list[np.n
         raise DatasetError(
             f"{wanted.count} folds {wanted.repeats} times are more than the {MOST_MEMBERS} models that can be averaged."
         )
-    splits = list(folds(images, wanted.count, wanted.repeats, config.seed)) if wanted.count else []
+    splits = list(folds(images, wanted.count, wanted.repeats, config.seed_of_split)) if wanted.count else []
     for number, each in enumerate(splits):
         check_classes(images, each, f" of fold {number + 1} of {len(splits)}")
     return splits

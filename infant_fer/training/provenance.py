@@ -86,7 +86,9 @@ def main_process_first() -> Iterator[None]:
 
 
 STARTED_FILE = "started.json"  # in a run's folder
-WITH_SPACES = {name.replace(" ", "_"): name for name in ("average folds", "action units", "processor minutes")}
+WITH_SPACES = {
+    name.replace(" ", "_"): name for name in ("average folds", "action units", "processor minutes", "split seed")
+}
 MAY_DIFFER = ("command", "torch", "machine")  # between a run and its continuation
 
 
@@ -152,6 +154,7 @@ class Provenance:
     crop: CropSpec
     torch: str  # its version
     machine: str
+    split_seed: int | None = None  # where the split and the folds were drawn with another seed
     action_units: ActionUnitFigures | None = None
     minutes: float | None = None
     processor_minutes: float | None = None  # of a shared machine, too
@@ -184,6 +187,7 @@ class Provenance:
             aux=config.aux,
             teacher=config.teacher and publishable(config.teacher),
             seed=config.seed,
+            split_seed=config.split_seed,
             settings=config.settings,
             crop=base.crop,
             torch=torch.__version__,

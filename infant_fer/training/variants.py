@@ -51,6 +51,7 @@ class Candidate:
     accuracy: Proportion | RepeatedAccuracy
     figures: dict[str, float]  # by COLUMNS; of a cross-validation the mean over its repeats
     minutes: float
+    pictures: frozenset[str] = frozenset()  # their members
     histories: Sequence[list[dict]] = ()  # of its training, or of the folds that were averaged, for the curves
     maps: Sequence[MeanMap] = ()  # of its model, over the faces of ExperimentResult.measured
 
@@ -79,7 +80,20 @@ class Candidate:
         all_figures = [figures(each) for each in repeats]
         means = {title: float(np.mean([each[key] for each in all_figures])) for title, key in COLUMNS.items()}
         minutes = known(result.provenance.minutes)
-        return cls(name, split, measured.accuracy, means, minutes, result.histories, maps_of(result))
+        pictures = frozenset(repeats[0].members)
+        return cls(name, split, measured.accuracy, means, minutes, pictures, result.histories, maps_of(result))
+
+
+def different_pictures(candidates: Sequence[Candidate]) -> str:
+    """Return a sentence for variants that were not compared on the same pictures; empty where they were."""
+    pictures = [each.pictures for each in candidates]
+    if len(set(pictures)) < 2:
+        return ""
+    counts = ", ".join(f"{each.name} on {len(each.pictures)}" for each in candidates)
+    return (
+        f"The variants were not compared on the same pictures ({counts}; {len(frozenset.intersection(*pictures))} are in all): "
+        "part of a difference between them is one of the pictures."
+    )
 
 
 def maps_of(result: ExperimentResult) -> Sequence[MeanMap]:
@@ -99,7 +113,8 @@ def maps_of(result: ExperimentResult) -> Sequence[MeanMap]:
 def variants(config: ExperimentConfig, bases: Sequence[str], vary: str | None) -> dict[str, ExperimentConfig]:
     """Return the named configurations of `--compare BASE...` or `--vary NAME=A,B,C`. Raises DatasetError.
 
-    Each has a run folder of its own. For a setting that can be empty, such as mixing, "none" is the empty one.
+    Each has a run folder of its own. Those of several seeds have the split and the folds of the config's own seed. For a
+    setting that can be empty, such as mixing, "none" is the empty one.
     """
     name, equals, text = ("base", "", "") if bases else (vary or "").partition("=")
     values = list(bases) or [value.strip() for value in text.split(",") if value.strip()]
@@ -125,6 +140,8 @@ def compare(
         log(f"--- {name}")
         results.append(run(config, log))
         candidates.append(Candidate.of(name, results[-1]))
+    if caution := different_pictures(candidates):
+        log(caution)
     best = max(range(len(candidates)), key=lambda index: candidates[index].accuracy.value)
     return replace(results[best], candidates=candidates, maps=candidates[best].maps), candidates
 
@@ -147,7 +164,9 @@ def _changed(config: ExperimentConfig, name: str, value: str) -> ExperimentConfi
             raise DatasetError(f"{name} must be a whole number; {value!r} was given.")
         if name == "size" and not config.base.startswith(RANDOM):
             raise DatasetError(f"The size varies with --base random:NAME alone; {config.base} keeps that of its crops.")
-        return replace(config, size=int(value)) if name == "size" else replace(config, seed=int(value))
+        if name == "size":
+            return replace(config, size=int(value))
+        return replace(config, seed=int(value), split_seed=config.seed_of_split)
     if name not in {each.name for each in fields(TrainingConfig)}.union(*ARCHITECTURES.values()):
         raise DatasetError(f"--vary cannot change {name!r}; it can change {', '.join(VARIED)} or a setting of --set.")
     return changed(config, [f"{name}={value}"])

@@ -207,6 +207,14 @@ def test_variants_of_averaged_folds_were_not_compared_on_dev(monkeypatch):
     assert "Compared on dev" not in page
     assert "Dev accuracy of all variants while they learned. Of each, the mean over its folds." in page
     assert "Chosen among variants that were trained alike, compared by their accuracy in cross-validation:" in card
+    assert "drawn with seed" not in card
+    others = replace(best.candidates[0], pictures=frozenset("ab"))
+    best = replace(best, candidates=[others, best.candidates[1]], provenance=replace(best.provenance, split_seed=3))
+    card = experiment_card("mine", best)
+    assert (
+        "in cross-validation. The variants were not compared on the same pictures (seed=0 on 2, seed=1 on 6; " in card
+    )
+    assert "drawn with seed 3), SHA-256" in card
 
 
 def check_protocol(page: str) -> None:

@@ -13,6 +13,7 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.labels import AFFECTS
+from infant_fer.training import experiment
 from infant_fer.training import variants as module
 from infant_fer.training.command import experiment_config
 from infant_fer.training.config import (
@@ -27,6 +28,7 @@ from infant_fer.training.config import (
 from infant_fer.training.experiment import ExperimentResult, _seeded_base
 from infant_fer.training.reports.artifacts import _compared
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
+from tests.drawn_data import face_dataset
 from train import _parser
 
 CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
@@ -128,6 +130,38 @@ def test_bases_seeds_crops_and_balance_can_be_varied():
     assert [each.data.crops for each in variants(CONFIG, [], "crops=whole,aligned").values()] == ["whole", "aligned"]
     weighted, loss = variants(CONFIG, [], "balance=weighted,loss").values()
     assert (weighted.settings.sampler, loss.settings.class_weights) == ("weighted", True)
+
+
+@pytest.mark.parametrize("method", ["holdout", "subject", "given"])
+def test_variants_of_several_seeds_have_one_split_and_the_same_folds(method):
+    """Of two pictures of each of 40 infants; a run by itself draws with its own seed."""
+    crops = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
+    faces = face_dataset(crops, np.zeros((80, 0)), np.eye(3)[np.arange(80) // 2 % 3])
+    images = replace(faces.images, subject=np.repeat([f"infant {n}" for n in range(40)], 2), split=np.full(80, "train"))
+    faces = replace(faces, images=images)
+    config = replace(CONFIG, data=replace(CONFIG.data, split=method), seed=5, folds=FoldsConfig(3))
+    varied = [*variants(config, [], "seed=0,1").values(), replace(config, seed=1)]
+    assert [each.seed for each in varied] == [0, 1, 1]
+    drawn = [experiment._checked_splits(faces, each, log=lambda line: None)[0].tolist() for each in varied]
+    assert drawn[0] == drawn[1] != drawn[2]
+    folds = [np.array(experiment._checked_folds(images, each)).tolist() for each in varied]
+    assert folds[0] == folds[1] != folds[2]
+
+
+def test_variants_of_different_pictures_are_compared_with_a_caution(monkeypatch):
+    one, other = result(5), result(4)
+    dev = replace(other.predictions["dev"], members=tuple(str(n) for n in range(2, 8)))
+    runs = iter([one, replace(other, predictions={"dev": dev})])
+    monkeypatch.setattr(module, "run", lambda config, log: next(runs))
+    lines = []
+    _, candidates = compare(variants(CONFIG, [], "crops=whole,aligned"), lines.append)
+    words = "not compared on the same pictures (crops=whole on 6, crops=aligned on 6; 4 are in all)"
+    assert words in lines[-1]
+    caution, table = _compared(candidates)
+    assert words in caution.words
+    assert caution.warning
+    assert len(table.rows) == 2
+    assert len(_compared([candidates[0]] * 2)) == 1
 
 
 def test_folders_of_one_name_stay_apart_and_no_path_is_shown():

@@ -45,7 +45,7 @@ from infant_fer.training.reports.history import (
     verdict_of_run,
 )
 from infant_fer.training.reports.watching import animated, still_strip
-from infant_fer.training.variants import HEAD, Candidate, maps_of
+from infant_fer.training.variants import HEAD, Candidate, different_pictures, maps_of
 from infant_fer.trust.report import trust_sections, with_trust
 from infant_fer.trust.store import SETTINGS, TENSORS
 
@@ -145,7 +145,9 @@ def _compared(candidates: Sequence[Candidate]) -> list[Block]:
     """Return the table of the variants and, where they were trained for more than one epoch, their curves in one plot."""
     if not candidates:
         return []
-    blocks: list[Block] = [Table([each.row for each in candidates], HEAD)]
+    caution = different_pictures(candidates)
+    blocks: list[Block] = [Text(caution, warning=True)] if caution else []
+    blocks.append(Table([each.row for each in candidates], HEAD))
     runs = {each.name: mean_curve(runs_of(each.histories, "whole")) for each in candidates}
     if max(map(len, runs.values())) > 1:
         of_folds = " Of each, the mean over its folds." if max(len(each.histories) for each in candidates) > 1 else ""

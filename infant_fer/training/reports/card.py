@@ -17,6 +17,7 @@ from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.infant_face.config import expected_time, member_families, variant_of, variants
 from infant_fer.training.infant_face.goals import goals_section
 from infant_fer.training.provenance import Provenance
+from infant_fer.training.variants import different_pictures
 
 MEASUREMENTS = Path(__file__).parents[1] / "infant_face" / "test_measurements.csv"  # one row per measurement
 
@@ -52,6 +53,7 @@ def experiment_card(name: str, result: ExperimentResult) -> str:
         mcnemar_caution=mcnemar_caution(measured.accuracy),
         separation=_separation(result.provenance),
         compared=result.candidates,
+        compared_caution=different_pictures(result.candidates),
     )
 
 
