@@ -101,6 +101,14 @@ class ActionUnitFigures:
         return {**figures, "train renders": self.train_renders}
 
 
+def check_action_units(base: PretrainedModel) -> None:
+    """Raise DatasetError where a network cannot learn action units beside its classes."""
+    if getattr(base.model, "takes_geometry", False) or is_distributed() or torch.cuda.device_count() > 1:
+        raise DatasetError(
+            "--aux action-units needs a network that reads the picture alone, trained by one process on one device."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class ActionUnitTask:
     """The renders that a training with action units has beside its own faces, and those that measure what was learned."""
@@ -125,10 +133,7 @@ class ActionUnitTask:
 
     def attach(self, base: PretrainedModel) -> None:
         """Give the network the head, with random weights. Raises DatasetError where it cannot learn it."""
-        if getattr(base.model, "takes_geometry", False) or is_distributed() or torch.cuda.device_count() > 1:
-            raise DatasetError(
-                "--aux action-units needs a network that reads the picture alone, trained by one process on one device."
-            )
+        check_action_units(base)
         width = forward_crops(base.model, base.processor, self.taught.crops[:1])["features"].shape[1]
         setattr(base.model, AUXILIARY, torch.nn.Linear(width, len(ACTION_UNITS)))
 

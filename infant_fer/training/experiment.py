@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from infant_fer.alignment import CropSpec
-from infant_fer.data.datasets import read_labeled_images
 from infant_fer.data.face_cache import align_images, whole_images
 from infant_fer.data.labeled_images import AlignedDataset, LabeledImages, one_hot
 from infant_fer.data.leakage import Leaks, leaks, refuse_leaks, trainable_rows, with_joined_subjects, without_leaks
@@ -22,16 +20,16 @@ from infant_fer.errors import DatasetError
 from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.predictions import Predictions, RepeatedPredictions, baselines, predict
 from infant_fer.evaluation.scores import RepeatedScores, repeated_scores
-from infant_fer.labels import affect_of_labels
 from infant_fer.metrics import Proportion
 from infant_fer.models.ensemble import MOST_MEMBERS
 from infant_fer.models.features import fingerprint
 from infant_fer.models.infant_face import luminance_crops
 from infant_fer.training.action_units import ActionUnitTask
+from infant_fer.training.checks import checked_base, load_teacher, read_images, seeded_base
 from infant_fer.training.config import ExperimentConfig
 from infant_fer.training.cross_validation import CrossValidation, cross_validate
 from infant_fer.training.minority import with_renders, with_warped
-from infant_fer.training.pretrained import PretrainedModel, load_pretrained
+from infant_fer.training.pretrained import PretrainedModel
 from infant_fer.training.provenance import Provenance, is_main_process, main_process_first, start_run
 from infant_fer.training.reports.history import Fold
 from infant_fer.training.reports.watching import WatchedFace, digest, read_frames, watched_faces
@@ -181,21 +179,13 @@ def _trust(base: PretrainedModel, dataset: AlignedDataset, splits: np.ndarray, l
 
 def _model_and_data(config: ExperimentConfig, log: Log) -> tuple[PretrainedModel, AlignedDataset]:
     data = config.data
-    images = read_labeled_images(data.source, data.classes, data.pictures, data.cache)
+    images = read_images(data)
     for message in images.left_out:
         log(f"left out: {message}")
     for message in images.notes:
         log(message)
-    affect_of_labels(images.labels)  # else the finished checkpoint could not be loaded
-    base = _seeded_base(config, images.labels)
+    base = checked_base(config, images.labels)
     log(f"base: {base}")
-    if config.teacher:  # refused before the work, not at the first fit
-        teacher = _teacher(config.teacher, images.labels)
-        if config.warped and teacher.crop != base.crop:
-            raise DatasetError(
-                f"Warped faces exist in crops of {base.crop} alone, and {teacher.name} sees {teacher.crop}. "
-                "Use a teacher with the same crop, or another --balance."
-            )
     faces = _faces(images, base.crop, config, log)
     if data.crops == "whole":
         return base, with_joined_subjects(faces, log)
@@ -211,19 +201,11 @@ def _faces(images: LabeledImages, crop: CropSpec, config: ExperimentConfig, log:
 
 def _weights(base: PretrainedModel, dataset: AlignedDataset, config: ExperimentConfig) -> dict[str, str | None]:
     """Return what tells the weights that a run starts from, and those of its teacher, from others of the same name."""
-    teacher = _teacher(config.teacher, dataset.images.labels).model if config.teacher else None
+    teacher = load_teacher(config.teacher, dataset.images.labels).model if config.teacher else None
     return {
         "weights of the base": fingerprint(base.model),
         "weights of the teacher": fingerprint(teacher) if teacher else None,
     }
-
-
-def _seeded_base(config: ExperimentConfig, labels: tuple[str, ...]) -> PretrainedModel:
-    torch.manual_seed(config.seed)  # new heads and random weights are drawn
-    base = load_pretrained(config.base, labels, config.size, config.architecture)
-    if getattr(base.model.config, "logit_temperature", None):
-        base.model.config.logit_temperature = 1.0  # the base's was fitted to its weights before this training
-    return base
 
 
 def _checked_splits(dataset: AlignedDataset, config: ExperimentConfig, log: Log) -> tuple[np.ndarray, Leaks]:
@@ -287,25 +269,18 @@ def _targets(train: AlignedDataset, crop: CropSpec, config: ExperimentConfig) ->
     target = images.target if config.settings.soft_labels else one_hot(images.truth, len(images.labels))
     if config.teacher is None:
         return target
-    loaded = _teacher(config.teacher, images.labels)
+    loaded = load_teacher(config.teacher, images.labels)
     rows = train if loaded.crop == crop else _faces(images, loaded.crop, config)
     return (
         (1 - TEACHER_SHARE) * target + TEACHER_SHARE * predict(loaded.model, loaded.processor, rows).probabilities
     ).astype(np.float32)
 
 
-def _teacher(source: str, labels: tuple[str, ...]) -> PretrainedModel:
-    loaded = load_pretrained(source, labels)
-    if not loaded.whole:
-        raise DatasetError(f"The teacher {loaded.name} has other classes than {', '.join(labels)}.")
-    return loaded
-
-
 def _cross_validate(
     config: ExperimentConfig, dataset: AlignedDataset, fold_splits: list[np.ndarray], log: Log
 ) -> CrossValidation | None:
     def fit_fold(number: int, splits: np.ndarray) -> tuple[PretrainedModel, list[dict]]:
-        base = _seeded_base(config, dataset.images.labels)
+        base = seeded_base(config, dataset.images.labels)
         return base, _fit(base, dataset, splits, config, config.run_folder / f"fold-{number}")
 
     def predict_fold(base: PretrainedModel, held_out: np.ndarray) -> Predictions:
@@ -323,7 +298,7 @@ def _size_curve(
     for splits in fewer:
         count = int((splits == "train").sum())
         log(f"{count} train pictures")
-        base = _seeded_base(config, dataset.images.labels)
+        base = seeded_base(config, dataset.images.labels)
         _fit(base, dataset, splits, config, config.run_folder / f"train-{count}")
         curve[count] = predict(base.model, base.processor, measured).accuracy
     return curve

@@ -8,7 +8,7 @@ appears. Warped faces are not written to disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,22 +45,32 @@ def with_renders(
     The renders are kept in `cache`; their faces are found and aligned as those of any picture, and renders without a found
     face do not count. Dev and test stay as they are. Raises DatasetError for a class that cannot be rendered.
     """
-    images = dataset.images
-    affect = "positive" if label == "happy" else label  # the renderer's smiles and laughs
-    names = [name for name, each in EXPRESSIONS.items() if (each.affect if affect in AFFECTS else name) == affect]
-    if label not in images.labels or not names:
-        possible = [each for each in images.labels if each in (*AFFECTS, "happy", *EXPRESSIONS)]
-        raise DatasetError(f"{label!r} cannot be rendered for these classes; {', '.join(possible) or 'none'} can.")
+    images, names = dataset.images, rendered_expressions(dataset.images.labels, label)
     missing = missing_faces(images, splits, label, log)
     if not missing:
         return dataset, splits
-    job = RenderJob(cache / f"renders-{label}", 0, RENDERED_PX, TURNED, COVERED, tuple(names))
+    job = RenderJob(class_folder(label, cache), 0, RENDERED_PX, TURNED, COVERED, names)
     run_job(job, missing)
     found = align_images(_rendered(job, missing, images, label), crop, cache, log=log)
     found = found.rows(found.found)
     own = images.rows(splits == "train").counts()[label]
     log(f"{len(found)} renders of {label} are added to its {own} train pictures")
     return dataset.followed_by(found), np.concatenate([splits, np.full(len(found), "train", splits.dtype)])
+
+
+def rendered_expressions(labels: Sequence[str], label: str) -> tuple[str, ...]:
+    """Return the renderer's expressions for one of the classes `labels`. Raises DatasetError for one that cannot be rendered."""
+    affect = "positive" if label == "happy" else label  # the renderer's smiles and laughs
+    names = [name for name, each in EXPRESSIONS.items() if (each.affect if affect in AFFECTS else name) == affect]
+    if label not in labels or not names:
+        possible = [each for each in labels if each in (*AFFECTS, "happy", *EXPRESSIONS)]
+        raise DatasetError(f"{label!r} cannot be rendered for these classes; {', '.join(possible) or 'none'} can.")
+    return tuple(names)
+
+
+def class_folder(label: str, cache: Path) -> Path:
+    """Return where `with_renders` keeps the renders of a class."""
+    return cache / f"renders-{label}"
 
 
 def with_warped(
@@ -117,14 +127,19 @@ def warped(crop_rgb: np.ndarray, points_px: np.ndarray, shift_px: np.ndarray) ->
     return cv2.remap(crop_rgb, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def check_class(labels: Sequence[str], label: str) -> None:
+    """Raise DatasetError for a class to fill that the data lack."""
+    if label not in labels:
+        raise DatasetError(f"There is no class {label!r} to fill; there are {', '.join(labels)}.")
+
+
 def missing_faces(images: LabeledImages, splits: np.ndarray, label: str, log: Callable[[str], None] = print) -> int:
     """Return how many train pictures a class has less than the others in the median; 0, and a line in the log, for none.
 
     Raises DatasetError for a class that the data lack.
     """
+    check_class(images.labels, label)
     counts = images.rows(splits == "train").counts()
-    if label not in counts:
-        raise DatasetError(f"There is no class {label!r} to fill; there are {', '.join(counts)}.")
     missing = int(np.median([count for name, count in counts.items() if name != label])) - counts[label]
     if missing <= 0:
         log(f"no picture is added: {label} has {counts[label]} train pictures already")

@@ -22,6 +22,7 @@ from infant_fer.workers import Job, spread
 SIZE = 160  # px of a render: as large as its face is in the crop
 SHARD = 20  # renders in one file: so many are lost at most when a run is stopped
 PER_INFANT = 5
+SEED = 700_000  # of the renders that teach
 VERSION = 1  # raise it when the same arguments give other faces
 # What the renderer's actions (ARKit's names, each on both sides) are in FACS. AU25 follows from whatever parts the lips.
 UNIT_OF_ACTION = {
@@ -44,14 +45,27 @@ class RenderedFaces:
     infant: np.ndarray  # (N,) int: seed of the infant
 
 
+def renders_folder(covered: bool, cache: Path, seed: int = SEED) -> Path:
+    """Return where `rendered_faces` keeps its faces."""
+    return cache / f"rendered-{VERSION}-{'covered' if covered else 'bare'}-{seed}"
+
+
+def check_renderer(kept: Path) -> None:
+    """Raise DatasetError, before any work, where infants cannot be rendered and `kept` is no folder of earlier renders."""
+    from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
+
+    if not kept.is_dir() and not is_installed():
+        raise DatasetError(f"{HOW_TO_GET}.")
+
+
 def rendered_faces(
-    count: int, covered: bool, cache: Path, seed: int = 700_000, processes: int | None = None
+    count: int, covered: bool, cache: Path, seed: int = SEED, processes: int | None = None
 ) -> RenderedFaces:
     """Return `count` rendered infants, all or none of them `covered`, from the cache after the first time.
 
     The audit has other infants (their seeds). Raises DatasetError without the packages that render.
     """
-    folder = cache / f"rendered-{VERSION}-{'covered' if covered else 'bare'}-{seed}"
+    folder = renders_folder(covered, cache, seed)
     files = [folder / f"{start:05}.npz" for start in range(0, count, SHARD)]
     missing = [file for file in files if not file.is_file()]
     if missing:

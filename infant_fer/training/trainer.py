@@ -75,14 +75,22 @@ def fit(
     return history + _run_step(base, train, dev, settings, run.step("whole"))
 
 
-def _run_step(
-    base: PretrainedModel, train: AlignedDataset, dev: AlignedDataset, settings: TrainingConfig, run: FitRun
-) -> list[dict]:
-    with_geometry = getattr(base.model, "takes_geometry", False)
-    if with_geometry and (settings.augmentation not in UNMOVED or settings.mixing):
+def check_augmentation(base: PretrainedModel, settings: TrainingConfig) -> None:
+    """Raise DatasetError where the settings move pictures of a network that reads their landmarks."""
+    if _takes_geometry(base) and (settings.augmentation not in UNMOVED or settings.mixing):
         raise DatasetError(
             f"{base.name} reads landmarks, which would not move with the picture: use augmentation={' or '.join(UNMOVED)} and no mixing."
         )
+
+
+def _takes_geometry(base: PretrainedModel) -> bool:
+    return getattr(base.model, "takes_geometry", False)
+
+
+def _run_step(
+    base: PretrainedModel, train: AlignedDataset, dev: AlignedDataset, settings: TrainingConfig, run: FitRun
+) -> list[dict]:
+    check_augmentation(base, settings)
     of_a_class = np.flatnonzero(train.images.target.sum(1) > 0)
     seen_again = np.random.default_rng(0).permutation(of_a_class)[:SEEN_AGAIN]
     trainer = ExpressionTrainer(
@@ -91,7 +99,9 @@ def _run_step(
         args=_arguments(settings, run.folder, run.seed, len(train)),
         train_dataset=train,
         eval_dataset={"dev": dev, "train": train.rows(seen_again)},
-        data_collator=Collator(base.processor, settings.augmentation, settings.mixing, settings.colour, with_geometry),
+        data_collator=Collator(
+            base.processor, settings.augmentation, settings.mixing, settings.colour, _takes_geometry(base)
+        ),
         compute_metrics=_scores,
         callbacks=[EarlyStoppingCallback(settings.early_stopping)] if settings.early_stopping else [],
     )

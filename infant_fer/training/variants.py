@@ -17,6 +17,7 @@ from infant_fer.evaluation.scores import figures
 from infant_fer.face_detection import FaceDetector
 from infant_fer.labels import affect_of
 from infant_fer.metrics import Proportion
+from infant_fer.training.checks import check
 from infant_fer.training.config import (
     ARCHITECTURES,
     ExperimentConfig,
@@ -133,8 +134,10 @@ def compare(
 ) -> tuple[ExperimentResult, list[Candidate]]:
     """Train every variant; return the result with the best accuracy, and all candidates. Raises what `run` does.
 
+    What each variant starts from is checked before the first is trained.
     The accuracy is that on dev, or of the cross-validation where averaged folds have seen dev.
     """
+    check(chosen.values())
     results, candidates = [], []
     for name, config in chosen.items():
         log(f"--- {name}")

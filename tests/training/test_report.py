@@ -201,6 +201,7 @@ def test_variants_of_averaged_folds_were_not_compared_on_dev(monkeypatch):
     monkeypatch.setattr(module, "maps_of", lambda result: [])
     runs = iter([averaged(seed, right, [[0.5, 0.6], [0.7, 0.8]]) for seed, right in ((0, 3), (1, 5))])
     monkeypatch.setattr(module, "run", lambda config, log: next(runs))
+    monkeypatch.setattr(module, "check", lambda configs: None)
     best, _ = compare(variants(CONFIG, [], "seed=0,1"), log=lambda line: None)
     page, card = report("mine", best, []), experiment_card("mine", best)
     assert "<h2>Compared in cross-validation</h2>" in page
@@ -235,6 +236,7 @@ def test_the_maps_of_all_variants_are_side_by_side_and_their_figures_in_the_card
     monkeypatch.setattr(mean_maps, "mesh_in_crop", lambda finder, crop: mesh)
     runs = iter([trained(seed, right, epochs("whole", [0.5, 0.6])) for seed, right in ((0, 3), (1, 5))])
     monkeypatch.setattr(module, "run", lambda config, log: next(runs))
+    monkeypatch.setattr(module, "check", lambda configs: None)
     best, candidates = compare(variants(CONFIG, [], "seed=0,1"), log=lambda line: None)
     assert [[(each.affect, each.n) for each in found.maps] for found in candidates] == [[(a, 2) for a in AFFECTS]] * 2
     assert not np.allclose(candidates[0].maps[0].values, candidates[1].maps[0].values)

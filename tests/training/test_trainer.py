@@ -19,7 +19,7 @@ from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.errors import CheckpointError, DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import experiment, trainer
+from infant_fer.training import checks, experiment, trainer
 from infant_fer.training import pretrained as bases
 from infant_fer.training.batches import Collator, EpochSampler, normalised
 from infant_fer.training.config import (
@@ -297,7 +297,7 @@ def test_random_weights_are_named_without_a_list_of_them():
 
 def test_a_teacher_that_cannot_be_used_is_refused_before_faces_are_searched(tmp_path, monkeypatch):
     images = drawn(6).images
-    monkeypatch.setattr(experiment, "read_labeled_images", lambda *_: images)
+    monkeypatch.setattr(checks, "read_labeled_images", lambda *_: images)
     monkeypatch.setattr(experiment, "align_images", lambda *_, **__: pytest.fail("faces were searched"))
     other = save_tiny(tmp_path / "other", labels=["happy", "sad"])
     for teacher, error, words in (

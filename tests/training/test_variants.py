@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from infant_fer.errors import DatasetError
+from infant_fer.errors import DatasetError, InfantFERError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.labels import AFFECTS
-from infant_fer.training import experiment
+from infant_fer.training import checks, experiment, pretrained
 from infant_fer.training import variants as module
+from infant_fer.training.checks import seeded_base
 from infant_fer.training.command import experiment_config
 from infant_fer.training.config import (
     DataConfig,
@@ -25,10 +26,11 @@ from infant_fer.training.config import (
     with_auxiliary,
     with_changes,
 )
-from infant_fer.training.experiment import ExperimentResult, _seeded_base
+from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.reports.artifacts import _compared
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
 from tests.drawn_data import face_dataset
+from tests.training.test_trainer import tiny_vit
 from train import _parser
 
 CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
@@ -50,6 +52,12 @@ def result(right: int) -> ExperimentResult:
 def _no_maps(monkeypatch):
     """The results have no model; tests/training/test_report.py explains some."""
     monkeypatch.setattr(module, "maps_of", lambda result: [])
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """The runs are made up: there are no data to check."""
+    monkeypatch.setattr(module, "check", lambda configs: None)
 
 
 def test_a_setting_is_varied_alike():
@@ -92,7 +100,7 @@ def test_the_architecture_of_part_tokens_is_set_and_varied_as_settings_are():
     assert given().architecture == ()
     set_ = given("--set", "filters=0", "enlarged=1", "epochs=2")
     assert (set_.architecture, set_.settings.epochs) == ((("filters", 0), ("enlarged", 1.0)), 2)
-    model = _seeded_base(replace(set_, size=96), AFFECTS).model
+    model = seeded_base(replace(set_, size=96), AFFECTS).model
     assert (model.config.filters, model.config.enlarged) == (0, 1)
     found = variants(given("--set", "enlarged=1"), [], "filters=0,8")
     assert [dict(each.architecture) for each in found.values()] == [{"enlarged": 1, "filters": n} for n in (0, 8)]
@@ -148,7 +156,7 @@ def test_variants_of_several_seeds_have_one_split_and_the_same_folds(method):
     assert folds[0] == folds[1] != folds[2]
 
 
-def test_variants_of_different_pictures_are_compared_with_a_caution(monkeypatch):
+def test_variants_of_different_pictures_are_compared_with_a_caution(monkeypatch, unchecked):
     one, other = result(5), result(4)
     dev = replace(other.predictions["dev"], members=tuple(str(n) for n in range(2, 8)))
     runs = iter([one, replace(other, predictions={"dev": dev})])
@@ -211,7 +219,7 @@ def test_a_setting_that_is_true_or_false_takes_no_other_word():
         with_changes(TrainingConfig(), ["soft_labels=ture"])
 
 
-def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):
+def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch, unchecked):
     rights = iter((2, 5, 4))
     monkeypatch.setattr(module, "run", lambda config, log: result(next(rights)))
     best, candidates = compare(variants(CONFIG, [], "seed=0,1,2"), log=lambda line: None)
@@ -221,6 +229,31 @@ def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch):
     assert best.candidates == candidates
     assert best.maps is candidates[1].maps
     assert maps_of(best) is best.maps  # they are computed once
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "message"),
+    [
+        (CONFIG, "base=random:tiny,../nope", "no folder"),
+        (CONFIG, "base=random:tiny,random:nonsense", "nonsense"),
+        (CONFIG, "teacher=../nope,../none", "no folder"),
+        (replace(CONFIG, base="random:two-stream", size=96), "mixing=none,cutmix", "reads landmarks"),
+        (replace(CONFIG, base="random:two-stream", size=96), "aux=none,action-units", "reads the picture alone"),
+        (CONFIG, "aux=none,action-units", "package anny"),
+        (CONFIG, "balance=none,synthetic:positive", "package anny"),
+        (CONFIG, "balance=none,synthetic:angry", "cannot be rendered"),
+        (CONFIG, "balance=none,warped:angry", "no class 'angry' to fill"),
+    ],
+)
+def test_nothing_is_trained_before_all_variants_can_be(config, words, message, monkeypatch, tmp_path):
+    images = SimpleNamespace(labels=AFFECTS)
+    monkeypatch.setattr(checks, "read_labeled_images", lambda *_: images)
+    monkeypatch.setattr(module, "run", lambda *_: pytest.fail("a variant was trained"))
+    monkeypatch.setattr("infant_fer.synthetic.mesh.data.is_installed", lambda: False)
+    monkeypatch.setitem(pretrained.SHAPES, "tiny", tiny_vit)
+    config = replace(config, data=replace(config.data, cache=tmp_path))
+    with pytest.raises(InfantFERError, match=message):
+        compare(variants(config, [], words), log=lambda line: None)
 
 
 def test_maps_are_computed_where_the_model_is(monkeypatch):
