@@ -41,6 +41,7 @@ CAMERA = re.compile(
     r"(?<![a-z])(?:img|dsc[nf]?|dcim|pxl|mvi|vid|wa|photo|picture|pic|image|screenshot|frame)[-_ ]*\d+(?!\d)",
     re.IGNORECASE,
 )
+CHILD = re.compile(r"(?<![A-Za-z0-9])[FM]-[A-Z]{2}-\d+(?!\d)")  # CAFE's code of a child: sex, ethnicity, number
 MOUTH = re.compile(r"(?<=.)(open|closed|withtongue)$", re.IGNORECASE)  # CAFE writes happyopen, disgustwithtongue
 LAYOUTS = (
     "Give a folder or zip of pictures with the label in their names (Pos12.jpg, 03_happy.png), of one folder per label, "
@@ -110,7 +111,7 @@ def _with_subjects(images: LabeledImages, files: Sequence[Path], folder: Path) -
     if others or not all(Path(member).is_relative_to(table.parent) for member in images.members):
         _refuse_subjects(tables)
     subject, known = subjects_of([str(Path(each).relative_to(table.parent)) for each in images.members], table)
-    return replace(images, subject=subject, subjects_known=known, notes=())
+    return replace(images, subject=subject, subjects_known=known, subjects_guessed=False, notes=())
 
 
 def _subject_members(members: Sequence[str], archive: Path) -> list[str]:
@@ -156,7 +157,7 @@ def _from_layout(
     names = classes_of(labels, classes)
     kept = np.isin(labels, names)
     truth = np.array([names.index(label) if label in names else 0 for label in labels])
-    subject, known, note = _subjects(guesses)
+    subject, known, note = _subjects(guesses, labels)
     everything = LabeledImages(
         archives=tuple(archive for (archive, _), _ in files),
         members=tuple(member for (_, member), _ in files),
@@ -167,6 +168,7 @@ def _from_layout(
         split=np.array(splits),
         subgroups={},
         subjects_known=known,
+        subjects_guessed=known,
         left_out=skipped + (() if kept.all() else (f"{(~kept).sum()} pictures of other labels",)),
         notes=(note,) if note else (),
     )
@@ -202,10 +204,13 @@ def _row(parts: tuple[str, ...]) -> tuple[str, str, str]:
 def label_in_name(name: str) -> tuple[str, str]:
     """Return label and possible subject of a file name: ("happy", "03") for "03_happy.png", ("positive", "") for "Pos12.jpg".
 
-    The subject is what stands before the label, dates and camera numbers left out, if there is a number in it; a number
-    after the label counts pictures. Raises DatasetError when there is no label or more than one.
+    The subject is a CAFE child's code, wherever it stands, or else what stands before the label, dates and camera numbers
+    left out, if there is a number in it; a number after the label counts pictures. Raises DatasetError when there is no
+    label or more than one.
     """
-    words = WORDS.findall(CAMERA.sub(" ", DATE.sub(" ", PurePosixPath(name).stem)))
+    stem = PurePosixPath(name).stem
+    child = CHILD.search(stem)
+    words = WORDS.findall(CAMERA.sub(" ", DATE.sub(" ", CHILD.sub(" ", stem))))
     words = [MOUTH.sub("", word) or word for word in words]
     places = [index for index, word in enumerate(words) if canonical_label(word) in ORDER]
     if len({canonical_label(words[index]) for index in places}) != 1:
@@ -213,29 +218,34 @@ def label_in_name(name: str) -> tuple[str, str]:
         raise DatasetError(f"The name {printable(name)} has {found}. {LAYOUTS}")
     before = words[: places[0]]
     subject = "_".join(before) if any(word.isdigit() for word in before) else ""
-    return canonical_label(words[places[0]]), subject
+    return canonical_label(words[places[0]]), child[0] if child else subject
 
 
-def _subjects(guesses: list[str]) -> tuple[np.ndarray, bool, str]:
+def _subjects(guesses: list[str], labels: list[str]) -> tuple[np.ndarray, bool, str]:
     """Return (N,) subjects by what file names say, whether they are known, and a note for the log if any is guessed.
 
-    Names that occur once each are counters, not infants: subjects are known only when every picture has a name and there
-    are at most half as many names as pictures, but more than one. Pictures of one name stay together in any case.
+    Names that occur once each are counters, not infants, and so may bare numbers be that occur once in each class:
+    subjects are known only when every picture has a name and there are at most half as many names as pictures, but more
+    than one. Pictures of one name stay together in any case.
     """
     counts = Counter(guess for guess in guesses if guess)
     own = own_subjects(len(guesses))
     subject = np.array([guess or own[index] for index, guess in enumerate(guesses)])
-    known = all(guesses) and 1 < len(counts) <= len(guesses) / 2
     if not counts:
         return subject, False, ""
-    advice = "if that is wrong, name each picture's infant in subjects.csv (file,subject)"
-    if known:
+    example, advice = (
+        repr(next(iter(counts))),
+        "if that is wrong, name each picture's infant in subjects.csv (file,subject)",
+    )
+    if not all(guesses) or not 1 < len(counts) <= len(guesses) / 2:
+        return subject, False, f"the file names may name infants, such as {example}, but not of all; {advice}"
+    if all(map(str.isdigit, counts)) and max(Counter(zip(guesses, labels, strict=True)).values()) == 1:
         return (
             subject,
-            True,
-            f"infants guessed from the file names: {len(counts)}, such as {next(iter(counts))!r}; {advice}",
+            False,
+            f"the file names may name infants, such as {example}, or count each class's pictures; {advice}",
         )
-    return subject, False, f"the file names may name infants, such as {next(iter(counts))!r}, but not of all; {advice}"
+    return subject, True, f"infants guessed from the file names: {len(counts)}, such as {example}; {advice}"
 
 
 def fetched_archive(repo_id: str, cache: Path) -> Path:

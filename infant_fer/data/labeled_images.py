@@ -184,6 +184,7 @@ class LabeledImages(ImageStore):
     split: np.ndarray  # (N,) str: train, dev, test, or "" where the source says none
     subgroups: dict[str, np.ndarray]  # further columns, (N,) str each
     subjects_known: bool = False
+    subjects_guessed: bool = False  # known by file names alone, which may count something else
     left_out: tuple[str, ...] = ()  # what the source holds and this does not, for the log
     notes: tuple[str, ...] = ()  # what was guessed, in sentences for the log
     heads: dict[str, np.ndarray] = field(default_factory=dict)  # (N, ...) targets of further heads by name

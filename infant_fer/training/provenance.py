@@ -155,6 +155,7 @@ class Provenance:
     torch: str  # its version
     machine: str
     split_seed: int | None = None  # where the split and the folds were drawn with another seed
+    subjects_guessed: bool | None = None  # True: file names alone identify them
     action_units: ActionUnitFigures | None = None
     minutes: float | None = None
     processor_minutes: float | None = None  # of a shared machine, too
@@ -178,6 +179,7 @@ class Provenance:
             split_sha256=hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest(),
             counts={name: images.rows(splits == name).counts() for name in ("train", "dev", "test")},
             subjects_known=images.subjects_known,
+            subjects_guessed=images.subjects_guessed or None,
             leaks=across.counts(),
             folds=config.folds.count,
             average_folds=config.folds.average,

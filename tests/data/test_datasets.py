@@ -35,6 +35,8 @@ NAMES = {
     "20240301_153012_happy.png": ("happy", ""),
     "IMG_0001_happy.png": ("happy", ""),
     "DSC00012-sad.jpg": ("sad", ""),
+    "9032_sadopen_M-LA-02.jpg": ("sad", "M-LA-02"),
+    "1-F-AA-11-fearful.jpg": ("fear", "F-AA-11"),
 }
 
 
@@ -65,6 +67,7 @@ def test_subjects_come_from_a_table_beside_the_pictures(tmp_path):
     (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,ann\nNeg1.jpg,ann\n")
     found = read_labeled_images(tmp_path)
     assert found.subjects_known
+    assert not found.subjects_guessed
     assert found.subject.tolist() == ["ann", "ann"]
     (tmp_path / "subjects.csv").write_text("file,subject\nPos1.jpg,\nNeg1.jpg,\n")
     unknown = read_labeled_images(tmp_path)
@@ -96,6 +99,7 @@ def test_infants_guessed_from_names_count_only_where_they_repeat(tmp_path):
     put(tmp_path / "repeat", *(f"2024-03-{n:02}_baby{n % 2}_{label}.png" for n in (1, 2) for label in ("happy", "sad")))
     known = read_labeled_images(tmp_path / "repeat")
     assert known.subjects_known
+    assert known.subjects_guessed
     assert set(known.subject) == {"baby_0", "baby_1"}
     assert "infants guessed from the file names: 2, such as 'baby_1'" in known.notes[0]
     put(tmp_path / "counter", *(f"{n:03}_{label}.png" for n, label in enumerate(("happy", "sad") * 3)))
@@ -103,6 +107,12 @@ def test_infants_guessed_from_names_count_only_where_they_repeat(tmp_path):
     assert not unknown.subjects_known
     assert len(set(unknown.subject)) == 6
     assert "may name infants, such as '000'" in unknown.notes[0]
+    put(tmp_path / "classes", *(f"{n:03}_{label}.png" for n in range(3) for label in ("happy", "sad", "neutral")))
+    counted = read_labeled_images(tmp_path / "classes")
+    assert not counted.subjects_known
+    assert "may name infants, such as '000', or count each class's pictures" in counted.notes[0]
+    put(tmp_path / "classes", "000_happy_again.png")
+    assert read_labeled_images(tmp_path / "classes").subjects_known
     put(tmp_path / "camera", *(f"IMG_{n // 2:04}_{label}.png" for n, label in enumerate(("happy", "sad") * 2)))
     camera = read_labeled_images(tmp_path / "camera")
     assert not camera.subjects_known

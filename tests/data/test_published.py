@@ -125,9 +125,9 @@ TROMSO = {f"TIF_{number:02}_{word}.jpg": word for number in (3, 4) for word in (
 TROMSO |= {"TIF_03_afraid.jpg": "fear", "TIF_04_disgusted.jpg": "disgust"}
 
 
-@pytest.mark.parametrize(("names", "infants"), [(CAFE, None), (TROMSO, {"TIF_03", "TIF_04"})])
+@pytest.mark.parametrize(("names", "infants"), [(CAFE, {"F-AA-01", "M-LA-02"}), (TROMSO, {"TIF_03", "TIF_04"})])
 def test_folders_named_as_cafe_and_tromso(names, infants, tmp_path):
-    """CAFE's numbers before the label count pictures, so its children are not known; Tromsø's number infants."""
+    """CAFE's numbers before the label count pictures, and its children have codes; Tromsø's number infants."""
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
     images = read_labeled_images(tmp_path)
@@ -136,5 +136,6 @@ def test_folders_named_as_cafe_and_tromso(names, infants, tmp_path):
     }
     assert found == names
     assert images.left_out == ()
-    assert images.subjects_known == (infants is not None)
-    assert infants is None or set(images.subject) == infants
+    assert images.subjects_known
+    assert images.subjects_guessed
+    assert set(images.subject) == infants

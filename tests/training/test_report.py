@@ -267,3 +267,13 @@ def test_the_card_says_that_p_is_too_small_where_an_infant_has_several_pictures(
         "- exact McNemar test against other: p = 1. McNemar's test counts the 6 pictures as independent, but they are of "
         "3 infants: p is too small. The intervals are over infants.\n" in experiment_card("mine", result)
     )
+
+
+def test_the_card_says_whether_infants_are_known_guessed_or_neither():
+    result = trained(0, 5, [])
+    for changed, words in (
+        ({}, "(infants kept apart)"),
+        ({"subjects_guessed": True}, "(infants, as guessed from the file names, kept apart)"),
+        ({"subjects_known": False}, "(the data do not identify its infants; near-duplicates are kept together)"),
+    ):
+        assert words in experiment_card("mine", replace(result, provenance=replace(RUN, **changed)))

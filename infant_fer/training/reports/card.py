@@ -198,6 +198,8 @@ def _separation(run: Provenance) -> str:
     if across:
         shared = ", ".join(f"{name} {count} times" for name, count in across.items())
         return f"**not apart**, so the figures flatter: in more than one of train, dev and test is the {shared}"
+    if run.subjects_guessed:
+        return "infants, as guessed from the file names, kept apart"
     if run.subjects_known:
         return "infants kept apart"
     return "the data do not identify its infants; near-duplicates are kept together"
