@@ -57,7 +57,7 @@ def read_labeled_images(
     AffectNet, RAF-DB and FER+ are read as published. City Infant Faces, Tromsø Infant Faces and CAFE are folders of labelled
     names; FER2013 and any ImageFolder are folders of folders. A table's pictures are searched beside it, in the archives
     beside it, and by the ends of their paths in `pictures`. `classes` keeps only those labels. Hub data sets are kept in
-    `cache`. Raises DatasetError naming the file.
+    `cache`; a name in a folder that exists is none of them. Raises DatasetError naming the file.
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
@@ -80,7 +80,7 @@ def read_labeled_images(
         return _with_subjects(_from_layout(files, source, classes, skipped), found, path)
     if os.path.isfile(path):
         return _from_archive(path, source, classes)
-    if HUB_ID.fullmatch(str(source)) and not path.is_absolute() and cache is not None:
+    if HUB_ID.fullmatch(str(source)) and not os.path.isdir(path.parent) and cache is not None:
         return _from_archive(fetched_archive(str(source), cache), source, classes)
     raise DatasetError(f"There is no data at {printable(source)}. {LAYOUTS}")
 
@@ -264,7 +264,9 @@ def fetched_archive(repo_id: str, cache: Path) -> Path:
         loaded = datasets.load_dataset(repo_id)
     except Exception as error:  # datasets raises a dozen kinds of exceptions
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DatasetError(f"The Hub's data set {repo_id} could not be loaded: {reason}") from error
+        raise DatasetError(
+            f"There is no folder {repo_id}, and the Hub's data set of that name could not be loaded: {reason}"
+        ) from error
     cache.mkdir(parents=True, exist_ok=True)
     return into_archive(loaded, repo_id, archive)
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import sys
 
 import cv2
 import datasets
@@ -264,15 +265,26 @@ def test_a_data_set_is_loaded_by_its_name_and_once(layout, tmp_path, offline):
     assert found.truth.tolist() == [0, 1, 1]
     assert set(found.split) == {"train"}
     assert cv2.imdecode(np.frombuffer(found.read(0), np.uint8), cv2.IMREAD_COLOR).shape == (32, 32, 3)
-    shutil.rmtree(place)
+    shutil.rmtree(place.parent)
     assert read_labeled_images("owner/name", cache=tmp_path / "cache").truth.tolist() == [0, 1, 1]
 
 
 def test_a_data_set_that_cannot_be_loaded_is_said_in_one_sentence(tmp_path, offline):
-    with pytest.raises(DatasetError, match="The Hub's data set owner/other could not be loaded: ") as caught:
+    with pytest.raises(
+        DatasetError, match="There is no folder owner/other, and the Hub's data set of that name could not"
+    ) as caught:
         read_labeled_images("owner/other", cache=tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("cache/*.zip"))
+
+
+def test_a_wrong_name_in_a_folder_that_exists_is_not_looked_up(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # its import fails
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "data" / "infants", "happy/0.png", "sad/1.png")
+    for name in ("data/infnats", "./infnats"):
+        with pytest.raises(DatasetError, match=f"There is no data at {name}"):
+            read_labeled_images(name, cache=tmp_path / "cache")
 
 
 def test_the_published_labels_fit_the_reader(tmp_path):
