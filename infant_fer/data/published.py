@@ -75,11 +75,16 @@ def _raf_db(folder: Path, table: Path, classes: Sequence[str] | None) -> Labeled
 
 
 def _fer_plus(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
-    """Read the votes with the pictures of FER2013Train, FER2013Valid and FER2013Test; see vote_distributions.
+    """Read the votes with the pictures of FER2013Train, FER2013Valid and FER2013Test, beside the table or in data/.
 
-    Pictures without a distribution are left out.
+    Pictures without a distribution are left out; see vote_distributions. The label of the others is the emotion with most
+    votes, the first in the order of VOTED_EMOTIONS where several have as many.
     """
     files, splits, votes, other = [], [], [], 0
+    names = [name for name, _ in FER_PLUS_SETS.values()]
+    pictures = next(
+        (each for each in (folder, folder / "data") if any((each / name).is_dir() for name in names)), folder
+    )
     with (folder / FER_PLUS_TABLE).open(newline="", encoding="utf-8-sig") as stream:
         for number, row in enumerate(csv.DictReader(stream), 2):
             try:
@@ -91,19 +96,22 @@ def _fer_plus(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
             if not row["Image name"] or not shares.any():
                 other += 1
                 continue
-            files.append(folder / place / row["Image name"])
+            files.append(pictures / place / row["Image name"])
             splits.append(split)
             votes.append(shares)
     words = [VOTED_EMOTIONS[each.argmax()] for each in votes]
-    left_out = (f"{other} pictures without an emotion by most raters",) if other else ()
+    left_out = (
+        (f"{other} pictures without two votes for an emotion, or with more for unknown or no face",) if other else ()
+    )
     return _labeled(folder, _Listed(files, words, splits, left_out, np.array(votes, np.float32)), classes)
 
 
 def vote_distributions(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return (N, 8) float32 distributions of FER+'s (N, 8) votes, in the order of VOTED_EMOTIONS; `others` (N, 2) are no emotion.
 
-    As Barsoum et al. (2016) prepare them: single votes are dropped, and a picture that most raters call unknown or no face
-    (`others`) has zeros.
+    Single votes for an emotion are dropped. A picture with more votes for unknown or for no face (`others`) than for any
+    emotion has zeros. An emotion with most votes need not have half of them: Barsoum et al. (2016), who drop single votes
+    of `others`, too, leave such pictures out of their majority mode.
     """
     counts = np.where((counts > 1) & (counts.max(1) >= others.max(1))[:, None], counts, 0)
     return (counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(np.float32)

@@ -65,7 +65,7 @@ def test_a_line_of_raf_db_that_is_wrong_is_named(tmp_path):
         read_labeled_images(tmp_path)
 
 
-def fer_plus(folder, rows):
+def fer_plus(folder, rows, beside="."):
     columns = [
         "Usage",
         "Image name",
@@ -81,30 +81,33 @@ def fer_plus(folder, rows):
     with (folder / "fer2013new.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([[*columns, "unknown", "NF"], *rows])
     for place in ("FER2013Train", "FER2013Valid", "FER2013Test"):
-        (folder / place).mkdir()
+        (folder / beside / place).mkdir(parents=True)
     for usage, name, *_ in rows:
         if name:
             place = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}[usage]
-            (folder / place / name).write_bytes(name.encode())
+            (folder / beside / place / name).write_bytes(name.encode())
 
 
-def test_the_votes_of_fer_plus(tmp_path):
+@pytest.mark.parametrize("beside", [".", "data"])  # the second as in the authors' repository
+def test_the_votes_of_fer_plus(beside, tmp_path):
     rows = [
         ["Training", "fer0.png", 2, 7, 1, 0, 0, 0, 0, 0, 0, 0],
         ["PublicTest", "fer1.png", 0, 0, 0, 6, 2, 0, 2, 0, 0, 0],
         ["PrivateTest", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 10],
         ["PrivateTest", "fer3.png", 0, 3, 0, 0, 0, 0, 0, 0, 7, 0],
         ["PrivateTest", "fer4.png", 8, 2, 0, 0, 0, 0, 0, 0, 0, 0],
+        ["Training", "fer5.png", 3, 4, 0, 3, 0, 0, 0, 0, 0, 0],
     ]
-    fer_plus(tmp_path, rows)
+    fer_plus(tmp_path, rows, beside)
     images = read_labeled_images(tmp_path)
     assert set(images.labels) == {"happy", "neutral", "sad"}
-    assert [images.labels[each] for each in images.truth] == ["happy", "sad", "neutral"]
+    assert [images.labels[each] for each in images.truth] == ["happy", "sad", "neutral", "happy"]
     happy, neutral = images.labels.index("happy"), images.labels.index("neutral")
     assert images.target[0, happy] == pytest.approx(7 / 9)  # the single vote for surprise does not count
     assert images.target[0, neutral] == pytest.approx(2 / 9)
-    assert images.split.tolist() == ["train", "dev", "test"]
-    assert images.left_out == ("2 pictures without an emotion by most raters",)
+    np.testing.assert_allclose(images.target[3], [0.3, 0.4, 0.3])  # a plurality is enough
+    assert images.split.tolist() == ["train", "dev", "test", "train"]
+    assert images.left_out == ("2 pictures without two votes for an emotion, or with more for unknown or no face",)
 
 
 def test_a_table_that_is_not_of_fer_plus_is_refused(tmp_path):
