@@ -88,12 +88,17 @@ def draw_saliency(report: Report, selected: int = 1, strength: float = 0.8, view
 
 
 def _map_values(face: FaceReport, explanation: Explanation, view: str) -> np.ndarray:
-    """Return (S, S) float32 for the crop, in 0..1, or in -1..1 where it says what speaks against the class."""
+    """Return (S, S) float32 for the crop, in 0..1, or in -1..1 where it says what speaks against the class.
+
+    Zeros of a map that marks nothing.
+    """
     saliency, ratios = explanation.saliency, explanation.density_ratio
     if view == "for and against" and (signed := saliency.signed_for_display()) is not None:
         return signed
     if view != "face parts":
         return saliency.for_display(FINE_BLUR if view == "fine detail" else SMOOTH_BLUR)
+    if not saliency.marks:
+        return np.zeros_like(saliency.values)
     size = face.aligned.crop_rgb.shape[0]
     density = np.array([ratios[part] for part in PARTS], np.float32)
     return (density / max(density.max(), 1e-6))[part_map(face.aligned.to_crop(face.face.landmarks_px), size)]

@@ -106,12 +106,22 @@ class Explanation:
         return self.saliency.samples >= self.saliency.requested_samples
 
     def top_parts(self) -> list[str]:
-        """Return the two face parts where the map is brightest; by share alone the large cheeks would always win."""
+        """Return the two face parts where the map is brightest, none of a map that marks nothing.
+
+        By share alone the large cheeks would always win.
+        """
+        if not self.saliency.marks:
+            return []
         return sorted(self.density_ratio, key=lambda part: -self.density_ratio[part])[:2]
 
     def parts_sentence(self, language: str = "en") -> str:
-        """Return one sentence that names the two brightest parts, in the words and the order of the page's bars."""
+        """Return one sentence that names the two brightest parts, in the words and the order of the page's bars.
+
+        Of a map that marks nothing it says so.
+        """
         _ = translator(language)
+        if not self.saliency.marks:
+            return _("The map marks nothing, so that no part of the face stands out.")
         first, second = (_(PART_WORDS[part]) for part in self.top_parts())
         return _("It looked most at the {first} and {second}.", first=first, second=second)
 

@@ -119,7 +119,7 @@ def shares_html(face: FaceReport, language: str = "en") -> Markup:
         density_ratio={PART_WORDS[part]: ratio for part, ratio in ranked},
         done=saliency.samples / requested,
         signed=saliency.signed is not None,
-        warnings=(OUTSIDE_WARNING,) if explanation.shares["outside"] > OUTSIDE_SHARE else (),
+        warnings=(OUTSIDE_WARNING,) if saliency.marks and explanation.shares["outside"] > OUTSIDE_SHARE else (),
         details=details,
     )
 

@@ -177,8 +177,7 @@ def _parts_table(maps: SplitMaps, method: str) -> Table:
     groups = {f"answer {affect}": maps.rows(answer=affect) for affect in AFFECTS}
     groups["negative, read right"] = maps.rows(truth="negative", answer="negative")
     groups["negative, read as neutral"] = maps.rows(truth="negative", answer="neutral")
-    groups = {name: rows for name, rows in groups.items() if rows}
-    found = {name: maps.ratios(rows, method) for name, rows in groups.items()}
+    found = {name: ratios for name, rows in groups.items() if (ratios := maps.ratios(rows, method))}
     rows = [(part, *(ratios[part] for ratios in found.values())) for part in PARTS]
     return Table(rows, ("brightness by size, 1 is average", *found))
 
@@ -214,7 +213,7 @@ def _zone_table(maps: SplitMaps, method: str) -> Table:
 
 def _ranking_table(maps: SplitMaps, method: str) -> Table:
     """Return which face part comes first, second and so on for each answer, with the interval of its rank over infants."""
-    found = {affect: maps.ranking(rows, method) for affect in AFFECTS if (rows := maps.rows(answer=affect))}
+    found = {affect: ranks for affect in AFFECTS if (ranks := maps.ranking(maps.rows(answer=affect), method))}
     columns = [[_placed(part, rank) for part, rank in ranking.items()] for ranking in found.values()]
     cells = [(place, *row) for place, row in enumerate(zip(*columns, strict=True), 1)]
     return Table(cells, ("rank by brightness for its size", *found))

@@ -77,19 +77,31 @@ class SplitMaps:
         return MeanMap.of(affect, maps, [each.landmarks_px for each in rows], [each.shares[method] for each in rows])
 
     def ratios(self, rows: Sequence[PictureMaps], method: str) -> dict[str, Mean]:
-        """Return for each part how bright the map is there, 1 being the crop's mean, brightest first."""
+        """Return for each part how bright the map is there, 1 being the crop's mean, brightest first.
+
+        Of the pictures whose map marks something; empty where none does.
+        """
+        rows = _marked(rows, method)
+        if not rows:
+            return {}
         infants = np.array([each.infant for each in rows])
         found = {part: Mean.of([each.ratios[method][part] for each in rows], infants) for part in PARTS}
         return dict(sorted(found.items(), key=lambda item: -item[1].value))
 
     def leading(self, rows: Sequence[PictureMaps], method: str, parts: Sequence[str]) -> Proportion:
         """Return in how many pictures whose map marks something the brightest face part for its size is one of `parts`."""
-        rows = [each for each in rows if each.tested[method].marks]
+        rows = _marked(rows, method)
         lead = [max(FACE_PARTS, key=lambda part: each.ratios[method][part]) in parts for each in rows]
         return Proportion.of(np.array(lead, bool), np.array([each.infant for each in rows]))
 
     def ranking(self, rows: Sequence[PictureMaps], method: str) -> dict[str, PartRank]:
-        """Return the rank of each face part in pictures such as those of one class, the brightest for its size first."""
+        """Return the rank of each face part in pictures such as those of one class, the brightest for its size first.
+
+        Of the pictures whose map marks something; empty where none does.
+        """
+        rows = _marked(rows, method)
+        if not rows:
+            return {}
         infants = np.array([each.infant for each in rows])
         ratios = np.array([[each.ratios[method][part] for part in FACE_PARTS] for each in rows])
         ranks, intervals = bootstrap_ranks(ratios, infants)
@@ -155,6 +167,11 @@ class SplitMaps:
                 for method in self.methods
             },
         }
+
+
+def _marked(rows: Sequence[PictureMaps], method: str) -> list[PictureMaps]:
+    """Return the pictures whose map marks something: the parts of a map without variation are all alike."""
+    return [each for each in rows if each.tested[method].marks]
 
 
 def _below_random(areas: Sequence[Mapping[str, float]], infants: np.ndarray) -> Mean:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from infant_fer.explain.covering import Answer, filled
+from infant_fer.explain.saliency import marks_something
 from infant_fer.locales import Message
 
 CELLS = 16  # of a side; one is 6 px in a crop of 96, less than the width of an eye
@@ -125,7 +126,7 @@ def faithfulness(
     `seed`: its area then varies less than that of one random order. `known`, the result for another map of the same crop
     and settings, lends its random and edge curves.
     """
-    side, shares, marks = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1), bool(np.ptp(values) > 0)
+    side, shares, marks = crop_rgb.shape[0], np.linspace(0, 1, STEPS + 1), marks_something(values)
     marked = cell_order(values)
     inner = shares[1:-1]  # the whole crop and the wholly hidden one are the same for all
     masks = [_hidden(marked, share, side) for share in shares]

@@ -108,6 +108,11 @@ class SaliencyMap:
     versus: str | None = None  # affect that the target is compared with
     signed: np.ndarray | None = None
 
+    @property
+    def marks(self) -> bool:
+        """Return whether the map marks something: one without any variation prefers no place."""
+        return marks_something(self.values)
+
     def for_display(self, blur: float = SMOOTH_BLUR) -> np.ndarray:
         """Return (S, S) float32 in 0..1 for the eye: a Gaussian blur of `blur` of the side, rescaled; figures come from `values`.
 
@@ -190,6 +195,11 @@ def channel_magnitude(attribution: torch.Tensor) -> np.ndarray:
     It does not depend on the colour axes chosen, as the sum or the largest of the magnitudes would.
     """
     return attribution.float().norm(dim=0).cpu().numpy()
+
+
+def marks_something(values: np.ndarray) -> bool:
+    """Return whether an (S, S) map has any variation."""
+    return bool(np.ptp(values) > 0)
 
 
 def scaled(magnitude: np.ndarray) -> np.ndarray:

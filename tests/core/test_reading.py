@@ -19,6 +19,8 @@ from infant_fer.images import load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
+from infant_fer.regions import density_ratio_per_part, part_map, share_per_part
+from infant_fer.report import OUTSIDE_WARNING, Explanation
 from infant_fer.report_html import answer_html, report_page, shares_html
 from infant_fer.training.infant_face.data import as_input
 from infant_fer.trust.gate import assess
@@ -254,6 +256,22 @@ def test_the_page_says_what_it_must(explained):
     without_map = report_page(replace(explained, faces=(replace(explained.faces[0], explanation=None),)))
     assert "What weighed in the answer" in text
     assert "What weighed in the answer" not in without_map
+
+
+def test_a_map_that_marks_nothing_names_no_part(explained):
+    face = explained.faces[0]
+    blank = np.zeros_like(face.explanation.saliency.values)
+    parts = part_map(face.aligned.to_crop(face.face.landmarks_px), len(blank))
+    shares, ratios = share_per_part(blank, parts), density_ratio_per_part(blank, parts)
+    assert set(ratios.values()) == {1.0}
+    explanation = Explanation(replace(face.explanation.saliency, values=blank), shares, ratios)
+    report = explained.with_explanation(1, explanation)
+    assert explanation.top_parts() == []
+    assert "looked most" not in report.faces[0].sentence
+    assert report.faces[0].sentence.endswith("The map marks nothing, so that no part of the face stands out.")
+    assert OUTSIDE_WARNING not in shares_html(report.faces[0])
+    plain, drawn = (draw_saliency(report, view="face parts", strength=share) for share in (0, 1))
+    np.testing.assert_array_equal(drawn, plain)
 
 
 def test_headline_and_sentence_name_what_the_prediction_set_holds(analyzer, explained):

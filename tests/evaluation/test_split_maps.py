@@ -11,7 +11,16 @@ import pytest
 from infant_fer.classifier import AffectClassifier
 from infant_fer.errors import CheckpointError
 from infant_fer.evaluate import main
-from infant_fer.evaluation.map_report import HEADING, RECORD, finding, method_sentence, read_maps, with_maps, write_maps
+from infant_fer.evaluation.map_report import (
+    HEADING,
+    RECORD,
+    finding,
+    method_sentence,
+    read_maps,
+    sections,
+    with_maps,
+    write_maps,
+)
 from infant_fer.evaluation.mean_maps import MeanMap
 from infant_fer.evaluation.split_maps import PictureMaps, SplitMaps
 from infant_fer.explain.faithfulness import Curve, Faithfulness
@@ -132,6 +141,14 @@ def test_a_map_that_marks_nothing_leads_with_no_part():
     assert (lead.right, lead.n) == (0, 1)
     assert maps.leading([blank], "gradcam", ("brows",)).n == 0
     assert maps.better_than_random()["gradcam"].right == 1
+    for found in (maps.ratios, maps.ranking):
+        assert found(maps.pictures, "gradcam") == found([marked], "gradcam")
+        assert found([blank], "gradcam") == {}
+    alone = replace(maps, pictures=(marked, replace(blank, answer="neutral")))
+    record = alone.to_dict()
+    assert record["emphasis_per_part"]["gradcam"]["neutral"] == {}
+    assert "mouth 3.0" in with_maps("# net", record)
+    assert len(list(sections(alone))) == 2
 
 
 def test_the_card_has_the_table_and_keeps_its_other_sections():
