@@ -43,7 +43,8 @@ HEADS = (
 class ExplanationJSON(TypedDict):
     """The JSON of an explanation: how the map was computed, each face part's share, and its share over its share of the area.
 
-    The options of the method stand beside these, SmoothGrad's for example as `noise` and `seed`.
+    The options of the method stand beside these, SmoothGrad's for example as `noise` and `seed`. `coverage` says how many of
+    the checkpoint's networks the map shows, where these are not all.
     """
 
     method: str
@@ -52,6 +53,7 @@ class ExplanationJSON(TypedDict):
     requested_samples: int
     precision: str
     device: str
+    coverage: NotRequired[str]
     share_per_part: dict[str, float]
     emphasis_per_part: dict[str, float]
 
@@ -244,6 +246,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         **saliency.options,  # type: ignore[typeddict-item]
         "precision": saliency.precision,
         "device": saliency.device,
+        **({} if saliency.coverage is None else {"coverage": saliency.coverage}),  # type: ignore[typeddict-item]
         "share_per_part": {part: round(share, 4) for part, share in explanation.shares.items()},
         "emphasis_per_part": {part: round(ratio, 4) for part, ratio in explanation.density_ratio.items()},
     }

@@ -108,6 +108,7 @@ def shares_html(face: FaceReport, language: str = "en") -> Markup:
         *(f"{_(name)} {value}" for name, value in saliency.options.items()),
         _("{precision} on {device}", precision=saliency.precision, device=saliency.device),
     ]
+    outside = saliency.marks and explanation.shares["outside"] > OUTSIDE_SHARE
     ranked = sorted(explanation.density_ratio.items(), key=lambda item: -item[1])
     return render(
         "shares.html.j2",
@@ -119,7 +120,7 @@ def shares_html(face: FaceReport, language: str = "en") -> Markup:
         density_ratio={PART_WORDS[part]: ratio for part, ratio in ranked},
         done=saliency.samples / requested,
         signed=saliency.signed is not None,
-        warnings=(OUTSIDE_WARNING,) if saliency.marks and explanation.shares["outside"] > OUTSIDE_SHARE else (),
+        warnings=[*([saliency.coverage] if saliency.coverage else []), *([OUTSIDE_WARNING] if outside else [])],
         details=details,
     )
 

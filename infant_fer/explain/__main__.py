@@ -158,7 +158,8 @@ def page(measured: list[MeasuredMap], further: Iterable[Section] = ()) -> str:
         title = f"{method.title}, {saliency.target}"
         titles.append(f"{title}, {each.checkpoint}")
         view = close_up(each.report)
-        maps.append(Figure(data_url(draw_saliency(view, each.number), quality=90), f"{title}. {method.reading}", 300))
+        reading = " ".join(filter(None, (method.reading, saliency.coverage)))
+        maps.append(Figure(data_url(draw_saliency(view, each.number), quality=90), f"{title}. {reading}", 300))
         signed = []
         if saliency.signed is not None:
             picture = data_url(draw_saliency(view, each.number, view=SIGNED), quality=90)

@@ -5,15 +5,25 @@ Abnar and Zuidema 2020, arXiv 2005.00928; Chefer et al. 2021, arXiv 2103.15679 (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from infant_fer.errors import ExplanationError
-from infant_fer.explain.layers import Attention, as_grid, enlarged, grid_of, networks, private_copy, recorded_attention
+from infant_fer.explain.layers import (
+    Attention,
+    as_grid,
+    enlarged,
+    grid_of,
+    network_shares,
+    networks,
+    private_copy,
+    recorded_attention,
+)
 from infant_fer.explain.saliency import Method, SaliencyMap, Score, check_crop
+from infant_fer.locales import Message
 from infant_fer.models.part_tokens import PartTokensModel
 
 NO_ATTENTION = "This checkpoint has no attention over the whole crop, so attention maps do not apply to it."
@@ -27,7 +37,8 @@ class AttentionRollout(Method):
     """Multiply the attention of all layers, each averaged over its heads and mixed half and half with the identity.
 
     It shows where information comes from, for every class alike, and has no sign. Rows are those of the tokens that the
-    answer reads. The maps of several networks are averaged. Raises ExplanationError for a model without attention.
+    answer reads. The maps of several networks are averaged by the networks' shares in the answer. A network without
+    attention has none: the map's `coverage` then says how many are shown. Raises ExplanationError for a model without any.
     """
 
     name = "rollout"
@@ -41,28 +52,35 @@ class AttentionRollout(Method):
     def maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[SaliencyMap]:
         """Yield the one map."""
         check_crop(pixel_values)
-        found = [*self._part_maps(score, pixel_values), *self._grid_maps(score, pixel_values)]
-        if not found:
+        shares = network_shares(score.model)
+        found = {**dict(self._part_maps(score, pixel_values)), **dict(self._grid_maps(score, pixel_values))}
+        counted = [index for index in found if shares[index] > 0]
+        if not counted:
             raise ExplanationError(NO_ATTENTION)
-        yield self.saliency_map(score, torch.stack(found).mean(0).numpy(), 1)
+        total = sum(self._weight(shares[index]) * found[index] for index in counted)
+        yield replace(self.saliency_map(score, total.numpy(), 1), coverage=_coverage(shares, counted))
 
-    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the (S, S) attention that the answer's token pays to each part, for every network whose tokens are parts.
+    def _weight(self, share: float) -> float:
+        """Return the weight of a network's map by the network's share in the answer."""
+        return share
+
+    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield index and (S, S) attention that the answer's token pays to each part, of every network whose tokens are parts.
 
         In units of even attention to all tokens, as the maps of grids are. Each network sees what a pass of the whole model
         gives it: an ensemble of unlike members normalizes the crop for each.
         """
-        for model, seen in _readers_of_parts(score, pixel_values):
-            yield enlarged(model.part_attention_map(seen)[0] * model.which.shape[1], pixel_values.shape[-1])
+        for index, model, seen in _readers_of_parts(score, pixel_values):
+            yield index, enlarged(model.part_attention_map(seen)[0] * model.which.shape[1], pixel_values.shape[-1])
 
-    def _grid_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the (S, S) relevance of the patches, for every network whose tokens lie on a grid."""
-        for layers in _stacks(score, pixel_values):
+    def _grid_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield index and (S, S) relevance of the patches, of every network whose tokens lie on a grid."""
+        for index, layers in _stacks(score, pixel_values):
             relevance = torch.eye(layers[0].weights.shape[-1], device=pixel_values.device)
             for layer in layers:
                 relevance = self._passed_on(layer) @ relevance
             tokens = self._read(layers[-1].read, relevance)[None, :, None]
-            yield enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
+            yield index, enlarged(as_grid(tokens)[0, 0], pixel_values.shape[-1])
 
     def _read(self, read: torch.Tensor, relevance: torch.Tensor) -> torch.Tensor:
         """Return the (T,) relevance of the first tokens to the answer, which reads the last ones with the weights `read`.
@@ -83,6 +101,7 @@ class AttentionRelevance(AttentionRollout):
 
     Unlike rollout it depends on the class: R ← R + mean over heads of max(0, gradient · attention) R, from the identity.
     The identity itself is left out at the end: where all tokens are pooled it would hide the rest under an even grey.
+    The maps of several networks are added up, for the gradient at each has its share in the answer already.
     """
 
     name = "attention_relevance"
@@ -92,7 +111,10 @@ class AttentionRelevance(AttentionRollout):
         "Bright patches passed on what the answer rests on."
     )
 
-    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[torch.Tensor]:
+    def _weight(self, share: float) -> float:
+        return 1.0
+
+    def _part_maps(self, score: Score, pixel_values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         if any(isinstance(module, PartTokensModel) for module in score.model.modules()):
             raise ExplanationError(NO_RELEVANCE)
         return iter(())
@@ -117,14 +139,32 @@ class _Layer:
     read: torch.Tensor
 
 
-def _readers_of_parts(score: Score, pixel_values: torch.Tensor) -> list[tuple[PartTokensModel, torch.Tensor]]:
-    """Return the networks of a score whose tokens are parts of the face, each with the (1, 3, S', S') that it is given."""
-    model, found = private_copy(score.model), list[tuple[PartTokensModel, torch.Tensor]]()
+def _coverage(shares: Sequence[float], shown: Sequence[int]) -> Message | None:
+    """Return how many of the networks with these shares in the answer a map shows; None where it shows all that count."""
+    counted = [share for share in shares if share > 0]
+    if len(shown) == len(counted):
+        return None
+    return Message(
+        "This map shows {shown} of {networks} networks, which give {share:.0%} of the answer; the others have no attention to show.",
+        shown=len(shown),
+        networks=len(counted),
+        share=sum(shares[index] for index in shown),
+    )
+
+
+def _readers_of_parts(score: Score, pixel_values: torch.Tensor) -> list[tuple[int, PartTokensModel, torch.Tensor]]:
+    """Return index and network of a score whose tokens are parts of the face, each with the (1, 3, S', S') that it is given."""
+    model, found = private_copy(score.model), list[tuple[int, PartTokensModel, torch.Tensor]]()
 
     def record(network: PartTokensModel, inputs: tuple, named_inputs: dict) -> None:
-        found.append((network, inputs[0] if inputs else named_inputs["pixel_values"]))
+        found.append((readers[network], network, inputs[0] if inputs else named_inputs["pixel_values"]))
 
-    readers = [module for module in model.modules() if isinstance(module, PartTokensModel)]
+    readers = {
+        module: index
+        for index, network in enumerate(networks(model))
+        for module in network.modules()
+        if isinstance(module, PartTokensModel)
+    }
     with torch.no_grad(), ExitStack() as stack:
         for reader in readers:
             stack.callback(reader.register_forward_pre_hook(record, with_kwargs=True).remove)
@@ -133,16 +173,16 @@ def _readers_of_parts(score: Score, pixel_values: torch.Tensor) -> list[tuple[Pa
     return found
 
 
-def _stacks(score: Score, pixel_values: torch.Tensor) -> list[list[_Layer]]:
-    """Return the attention layers, first to last, of every network in the score whose tokens lie on a grid."""
+def _stacks(score: Score, pixel_values: torch.Tensor) -> list[tuple[int, list[_Layer]]]:
+    """Return index and attention layers, first to last, of every network in the score whose tokens lie on a grid."""
     model = private_copy(score.model)
     found = []
-    for network in networks(model):
+    for index, network in enumerate(networks(model)):
         with torch.enable_grad(), recorded_attention(network) as layers:
             value = score.of_logits(model(pixel_values.clone().requires_grad_())).sum()
             whole = all(len(layer.weights) == 1 and grid_of(layer.output) is not None for layer in layers)
             if layers and whole and len({layer.weights.shape for layer in layers}) == 1:
-                found.append(_with_gradients(value, layers))
+                found.append((index, _with_gradients(value, layers)))
     return found
 
 

@@ -31,6 +31,24 @@ def networks(model: nn.Module) -> list[nn.Module]:
     return [model]
 
 
+def network_shares(model: nn.Module) -> list[float]:
+    """Return the share of each of `networks(model)` in the answer, in 0..1, in that order; they sum to 1.
+
+    By `member_weights` or `class_weights` (their mean over the classes) in the config of the members' owner, else all alike.
+    """
+    for name, module in model.named_modules():
+        owner, _, last = name.rpartition(".")
+        if isinstance(module, nn.ModuleList) and last in ("readers", "members"):
+            config = getattr(model.get_submodule(owner), "config", None)
+            by_class, weights = getattr(config, "class_weights", None), getattr(config, "member_weights", None)
+            if by_class is not None:
+                weights = [sum(row) / len(row) for row in by_class]
+            weights = [1.0] * len(module) if weights is None else weights
+            pairs = zip(module, weights, strict=True)
+            return [weight / sum(weights) * share for member, weight in pairs for share in network_shares(member)]
+    return [1.0]
+
+
 def grid_of(values: torch.Tensor) -> torch.Tensor | None:
     """Return a layer's output as (B, C, G, G) with G ≥ 2; None when it is no square grid.
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from infant_fer.labels import AFFECTS
+from infant_fer.locales import Message
 
 ROBUST_MAXIMUM = 99.0  # per cent; single wild pixels must not dim the rest (Smilkov et al. 2017, section 3.2.1)
 # Pixels of crops per call of the score: five crops of 224 px, where larger batches gained nothing on two cores.
@@ -94,7 +95,8 @@ class SaliencyMap:
     `values` drops the sign: a bright pixel may count for the class or against it. `signed` (S, S) float32 in -1..1 has
     it, above 0 for the class and below 0 against it; None for methods without a sign. `samples` of `requested_samples`
     model evaluations (noisy copies, path steps or covered patches) are in the map. `options`, `precision` and `device`
-    are what the map was computed with: the same ones give the same map.
+    are what the map was computed with: the same ones give the same map. `coverage` says how many of the networks it shows,
+    where a method does not apply to all of them.
     """
 
     values: np.ndarray
@@ -107,6 +109,7 @@ class SaliencyMap:
     device: str = "cpu"
     versus: str | None = None  # affect that the target is compared with
     signed: np.ndarray | None = None
+    coverage: Message | None = None
 
     @property
     def marks(self) -> bool:

@@ -11,7 +11,7 @@ from infant_fer.errors import ExplanationError
 from infant_fer.explain import METHODS, Score
 from infant_fer.explain.activation import GradCAM, grids_and_gradients
 from infant_fer.explain.attention import AttentionRelevance, AttentionRollout
-from infant_fer.explain.layers import enlarged, grid_of, networks, private_copy
+from infant_fer.explain.layers import enlarged, grid_of, network_shares, networks, private_copy
 from infant_fer.explain.saliency import AffectLogits, scaled, scaled_signed
 from infant_fer.models.ensemble import ensemble_of
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
@@ -219,5 +219,40 @@ def test_members_of_every_family_are_read():
     for name in OF_LAYERS:
         found = METHODS[name]().map(score, pixels)
         assert found.values.max() == 1 or found.signed.min() == -1
+        said = name in ("rollout", "attention_relevance")
+        assert found.coverage == (
+            "This map shows 2 of 3 networks, which give 67% of the answer; the others have no attention to show." if said else None
+        )  # fmt: skip
     assert not any(module._forward_hooks for module in model.modules())
     assert model.readers[2].image.backbone.config._attn_implementation != "eager"  # a private copy was changed
+
+
+def test_rollout_weighs_the_members_by_their_shares_in_the_answer():
+    model, pixels = mixed_members(), crop(size=64)
+
+    def rollout(*weights: float):
+        model.config.member_weights = list(weights)
+        return AttentionRollout().map(Score(AffectLogits(model, [[0], [1], [2]]), "negative"), pixels)
+
+    score = Score(AffectLogits(model, [[0], [1], [2]]), "negative")
+    maps = dict(AttentionRollout()._grid_maps(score, pixels))
+    assert set(maps) == {0, 2}
+    both = rollout(3, 4, 1)
+    np.testing.assert_allclose(both.values, scaled((3 * maps[0] + maps[2]).numpy()), atol=1e-5)
+    assert not np.allclose(both.values, scaled((maps[0] + maps[2]).numpy()), atol=0.02)
+    assert "2 of 3 networks, which give 50% of the answer" in both.coverage
+    assert rollout(1, 0, 1).coverage is None  # the MobileNet does not count
+    assert "1 of 2 networks" in rollout(1, 1, 0).coverage
+    np.testing.assert_allclose(rollout(1, 1, 0).values, scaled(maps[0].numpy()), atol=1e-5)
+    with pytest.raises(ExplanationError, match="no attention"):
+        rollout(0, 1, 0)
+
+
+def test_shares_of_networks_in_networks():
+    inner = ensemble_of([mixed_members(), mixed_members()])
+    inner.members[0].config.member_weights = [1, 2, 1]
+    inner.members[1].config.member_weights = None
+    assert network_shares(inner) == pytest.approx([1 / 8, 1 / 4, 1 / 8, 1 / 6, 1 / 6, 1 / 6])
+    inner.config.class_weights = [[0.6, 0.9], [0.3, 0.2]]
+    assert sum(network_shares(inner)[:3]) == pytest.approx(0.75)
+    assert network_shares(TokenNetwork()) == [1.0]

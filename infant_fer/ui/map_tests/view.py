@@ -210,7 +210,7 @@ def _grid_html(found: list[MeasuredMap | Unavailable], requested: int, language:
                 "target": saliency.target,
                 "checkpoint": each.checkpoint,
                 "picture": data_url(map_over_crop(each.face.aligned.crop_rgb, saliency.for_display()), quality=85),
-                "reading": METHODS[saliency.method].reading,
+                "reading": Message.joined(*filter(None, (METHODS[saliency.method].reading, saliency.coverage))),
                 "sentence": each.faithfulness.sentence(),
                 "area": each.faithfulness.deletion.area,
                 "random": each.faithfulness.random_deletion.area,
