@@ -18,6 +18,7 @@ import numpy as np
 
 from infant_fer.arguments import positive, seed
 from infant_fer.errors import SyntheticError, exit_status
+from infant_fer.face import HeadPose
 from infant_fer.files import check_output_file, open_atomically, write_atomically
 from infant_fer.synthetic.camera import photographed
 from infant_fer.synthetic.clip_spec import CLOTH, SCENES, Act, Actor, ClipSpec, Occlusion, ramp
@@ -50,12 +51,12 @@ class TrueFace:
     expression: str
     intensity: float  # 0..1
     actions: dict[str, float] = field(hash=False)  # facial actions by ARKit's names, written out by side
-    pose: tuple[float, float, float]  # yaw, pitch, roll in degrees, as in View
+    pose: HeadPose  # in the convention of frames.csv, in which View's pitch and roll have the opposite sign
 
     def row(self, time_s: float) -> tuple:
         """Return the cells of COLUMNS."""
         numbers = (round(value, 2) for value in self.box_xyxy)
-        angles = (round(value, 2) for value in self.pose)
+        angles = (round(value, 2) + 0.0 for value in (self.pose.yaw, self.pose.pitch, self.pose.roll))  # no -0.0
         actions = json.dumps({name: round(weight, 3) for name, weight in self.actions.items() if weight > 5e-4})
         return (f"{time_s:.4f}", self.person, int(self.seen), round(self.visible, 3), *numbers, self.label, self.expression,
                 round(self.intensity, 3), *angles, actions)  # fmt: skip
@@ -172,7 +173,7 @@ class _Person:
             expression=act.expression,
             intensity=act.intensity(time_s),
             actions=self.actions(time_s),
-            pose=(view.yaw, view.pitch, view.roll),
+            pose=HeadPose(view.yaw, -view.pitch, -view.roll),
         )
 
     def _mesh(self, time_s: float) -> Mesh:

@@ -11,6 +11,7 @@ import pytest
 
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import OutputError, SyntheticError
+from infant_fer.face_detection import FaceDetector
 from infant_fer.synthetic import clip
 from infant_fer.synthetic.clip import (
     COLUMNS,
@@ -19,6 +20,7 @@ from infant_fer.synthetic.clip import (
     Actor,
     ClipSpec,
     Occlusion,
+    drawn_frames,
     frames,
     main,
     write_clip,
@@ -108,6 +110,18 @@ def test_a_person_before_another_hides_it():
     (frame,) = frames(ClipSpec((behind, front), seconds=0.2, fps=5, size_wh=(120, 90)))
     assert [face.seen for face in frame.faces] == [False, True]
     assert frame.faces[0].visible < 0.1
+
+
+def test_the_true_pose_has_the_signs_of_a_reading():
+    spec = ClipSpec((Actor(1201, sway=25.0),), fps=5, size_wh=(240, 240))
+    (frame,) = drawn_frames(spec, [4.4])  # the head is turned, nods and is tilted
+    (read,) = FaceDetector().find(frame.image_rgb)
+    truth = frame.faces[0]
+    angles = [(pose.yaw, pose.pitch, pose.roll) for pose in (read.pose, truth.pose)]
+    assert np.abs(angles).min() > 8
+    np.testing.assert_array_equal(*np.sign(angles))
+    row = dict(zip(COLUMNS, truth.row(4.4), strict=True))
+    assert (row["yaw"], row["pitch"], row["roll"]) == pytest.approx(angles[1], abs=0.01)
 
 
 def test_panels_are_apart():
