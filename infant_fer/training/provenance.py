@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.leakage import Leaks
-from infant_fer.errors import DatasetError
+from infant_fer.errors import DatasetError, OutputError
 from infant_fer.files import check_output_folder, write_atomically
 from infant_fer.training.config import ExperimentConfig, TrainingConfig
 from infant_fer.training.pretrained import PretrainedModel
@@ -83,6 +84,24 @@ def main_process_first() -> Iterator[None]:
     on_cpu = not torch.cuda.is_available()
     with PartialState(cpu=on_cpu, **({"backend": "gloo"} if on_cpu else {})).main_process_first():
         yield
+
+
+GOES_ON = " Free some space: the same command with --resume goes on from what is finished."  # advice of `written`
+TORCH_WRITER = "inline_container.cc"  # in the message of the RuntimeError that torch.save raises on a full disk
+
+
+@contextmanager
+def written(place: Path, advice: str = "") -> Iterator[None]:
+    """Run a block that saves weights to `place`. Raises OutputError for what their writers raise, as on a full disk."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
+        if isinstance(error, RuntimeError):
+            if TORCH_WRITER not in str(error):
+                raise
+            reason = "a file could not be written to its end"
+        raise OutputError(f"{place} could not be written: {reason}.{advice}") from error
 
 
 STARTED_FILE = "started.json"  # in a run's folder

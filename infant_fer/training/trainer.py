@@ -31,7 +31,7 @@ from infant_fer.training.optimization import (
     set_updates,
 )
 from infant_fer.training.pretrained import PretrainedModel
-from infant_fer.training.provenance import has_bfloat16, is_distributed, trainer_device
+from infant_fer.training.provenance import GOES_ON, has_bfloat16, is_distributed, trainer_device, written
 from infant_fer.training.reports.watching import FOLDER as WATCH_FOLDER
 from infant_fer.training.reports.watching import MapsPerEpoch, WatchedFace
 
@@ -62,7 +62,8 @@ def fit(
 ) -> list[dict]:
     """Train `base.model` in place, keep the epoch that `settings.keep` says, and return the log history of both steps.
 
-    With `run.resume` the newest checkpoint that was written to its end is continued, to the same result.
+    With `run.resume` the newest checkpoint that was written to its end is continued, to the same result. Raises OutputError
+    where a checkpoint cannot be written.
     """
     history = []
     if settings.head_epochs:
@@ -203,14 +204,15 @@ class ExpressionTrainer(Trainer):
     # Trainer fills a checkpoint under its final name: WEIGHTS, the last file that it gets, tells that it is complete.
 
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()  # each process writes a file of its own
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            if self.average is not None:
-                _save_weights(self.average.module, folder / AVERAGED)
-            _save_weights(self.model, folder / WEIGHTS)
-            rotate_checkpoints(str(folder.parent), KEPT_CHECKPOINTS, self.state.best_model_checkpoint)
+        with written(folder, GOES_ON):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process writes a file of its own
+            if self.args.should_save:
+                if self.average is not None:
+                    _save_weights(self.average.module, folder / AVERAGED)
+                _save_weights(self.model, folder / WEIGHTS)
+                rotate_checkpoints(str(folder.parent), KEPT_CHECKPOINTS, self.state.best_model_checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)

@@ -15,6 +15,7 @@ from infant_fer.files import write_atomically
 from infant_fer.models.infant_face import InfantFaceModel
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face.config import FinetuningConfig, MemberConfig, RunConfig
+from infant_fer.training.provenance import GOES_ON, written
 
 SETTINGS_FILE = "settings.json"  # of a finished step
 BASES = "bases"  # folder of the research data
@@ -81,12 +82,13 @@ class TrainingContext:
         return json.loads(file.read_text("utf-8"))["settings"] == json.loads(json.dumps(settings))
 
     def reused_or_trained(self, step: str, settings: StepSettings, train: Callable[[], TrainedMember]) -> TrainedMember:
-        """Return the step of an earlier run with the same settings, or train and keep it."""
+        """Return the step of an earlier run with the same settings, or train and keep it. Raises OutputError."""
         if not self.is_kept(step, settings):
             file = self.folder / step / SETTINGS_FILE
             file.unlink(missing_ok=True)  # weights without it are not reused
             member = train()
-            member.model.save_pretrained(file.parent)
+            with written(file.parent, GOES_ON):
+                member.model.save_pretrained(file.parent)
             write_atomically(file, json.dumps({"settings": settings, "minutes": member.minutes}, indent=1))
         return self.read(step)
 

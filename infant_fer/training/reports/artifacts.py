@@ -13,7 +13,7 @@ import torch
 from infant_fer.checkpoints.loading import load_checkpoint
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.data.splits import SPLIT_FILE, write_split
-from infant_fer.errors import DatasetError, OutputError
+from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.mean_maps import MeanMap, draw_mean_maps
 from infant_fer.evaluation.predictions import predict
@@ -34,6 +34,7 @@ from infant_fer.files import check_output_folder, filled_folder
 from infant_fer.images import data_url
 from infant_fer.training.batches import normalised
 from infant_fer.training.experiment import ExperimentResult
+from infant_fer.training.provenance import written
 from infant_fer.training.reports.card import experiment_card
 from infant_fer.training.reports.history import (
     Epoch,
@@ -67,11 +68,8 @@ def write_checkpoint(output: Path, write: Callable[[Path], None]) -> None:
     written, for example on a full disk.
     """
     check_output_folder(output)
-    try:
-        with filled_folder(output, lambda _: OWN_FILES) as partial:
-            write(partial)
-    except OSError as error:
-        raise OutputError(f"{output} could not be written: {error.strerror or error}.") from error
+    with written(output), filled_folder(output, lambda _: OWN_FILES) as partial:
+        write(partial)
 
 
 def check_saved(folder: Path, faces: AlignedDataset, probabilities: np.ndarray) -> None:
