@@ -175,6 +175,10 @@ def test_averaged_folds_have_curves_stages_a_verdict_and_their_spread(monkeypatc
     assert row(section, "over the 4 folds") == ["66.7 %", "0.0 %", "66.7 %", "66.7 %"]
     assert row(section, "over the 2 repeats") == ["41.7 %", "58.9 %", "0.0 %", "83.3 %"]
     assert "over 50 draws" not in section  # six pictures have no split of 150
+    assert "a tenth of the others chose the epoch." in section
+    last = report("mine", replace(result, keep="last"), [])
+    assert "a tenth of the others was watched and not trained on." in last
+    assert "chose the epoch" not in last
     monkeypatch.setattr(artifacts, "check_saved", lambda *_: None)  # the predictions are not the random model's
     artifacts.write_artifacts(replace(result, maps=[]), tmp_path / "mine")
     found = json.loads((tmp_path / "mine" / "metrics.json").read_text())

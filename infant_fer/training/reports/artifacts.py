@@ -186,7 +186,8 @@ def _cross_validation(result: ExperimentResult) -> list[Block]:
     if drawn := found.spread:
         name = f"over {drawn.splits} draws of {drawn.test_pictures} of these predictions, of whole infants"
         table.append((name, *map(_percent, (drawn.mean, drawn.deviation, drawn.lowest, drawn.highest))))
-    words = "Each fold was read by a model that saw none of its infants; a tenth of the others chose the epoch."
+    watched = "chose the epoch" if result.keep == "best" else "was watched and not trained on"
+    words = f"Each fold was read by a model that saw none of its infants; a tenth of the others {watched}."
     head = ("spread of the accuracy", "mean", "standard deviation", "lowest", "highest")
     return [Text(words), Table(rows, ("", "accuracy with 95 % interval")), Table(table, head)]
 

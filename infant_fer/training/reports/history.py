@@ -28,7 +28,7 @@ class Epoch:
 class Fold:
     """The training of one fold of a cross-validation, and how well its model reads the pictures that it never saw."""
 
-    history: list[dict]  # what the Trainer logged; its dev chose the epoch
+    history: list[dict]  # what the Trainer logged; its dev chose the epoch, unless the last was kept
     held_out: Proportion  # accuracy on the fold's own pictures, which neither taught nor chose the epoch
 
     def to_dict(self) -> dict:
