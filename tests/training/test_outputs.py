@@ -1,9 +1,7 @@
 """Where a training may write: never over foreign files, which is checked before the work; and how it ends early."""
 
 import os
-import resource
 import sys
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from transformers import AutoModelForImageClassification
 
 import train as train_script
 from infant_fer.errors import DatasetError, OutputError, TrainingError
-from infant_fer.training import command, pretrained
+from infant_fer.training import command
 from infant_fer.training.config import run_folder
 from infant_fer.training.infant_face import run as recipe_run
 from infant_fer.training.infant_face.config import RunConfig, recipe
@@ -24,10 +22,9 @@ from infant_fer.training.provenance import (
     trainer_device,
 )
 from infant_fer.training.reports import artifacts
-from infant_fer.training.trainer import FitRun, fit
 from tests.conftest import ROOT
+from tests.full_disk import no_file_above
 from tests.tiny_checkpoints import edit, save_tiny
-from tests.training.test_trainer import QUICK, base, drawn, tiny_vit
 
 
 @pytest.fixture
@@ -87,17 +84,6 @@ def test_of_an_earlier_checkpoint_only_its_own_files_are_replaced(tmp_path):
     ]  # no old weights, no old audit
 
 
-@contextmanager
-def no_file_above(size: int):
-    """Let no file grow above `size` bytes, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # Python ignores the signal, so writing fails
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("save", ["save_pretrained", "torch.save", "open"])
 def test_a_full_disk_leaves_nothing_under_the_final_name(save, tmp_path):
     output = own_checkpoint(tmp_path / "out")
@@ -120,20 +106,6 @@ def test_another_fault_of_a_writer_is_not_called_a_full_disk(tmp_path):
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         artifacts.write_checkpoint(tmp_path / "out", broken)
-
-
-def test_a_training_on_a_full_disk_goes_on_when_there_is_space(tmp_path, monkeypatch):
-    """The weights still fit, and the optimizer's state, twice as large, does not."""
-    monkeypatch.setitem(pretrained.SHAPES, "tiny", tiny_vit)
-    learner = base()
-    size = sum(4 * each.numel() for each in learner.model.parameters())
-    with (
-        pytest.raises(OutputError, match=r"checkpoint-2 could not be written: .*--resume"),
-        no_file_above(3 * size // 2),
-    ):
-        fit(learner, drawn(12), drawn(3, 50), QUICK, FitRun(tmp_path))
-    history = fit(base(), drawn(12), drawn(3, 50), QUICK, FitRun(tmp_path, resume=True))
-    assert [entry["epoch"] for entry in history if "eval_dev_loss" in entry] == [1, 2]
 
 
 def test_others_may_read_what_the_folder_lets_them(tmp_path):

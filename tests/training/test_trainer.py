@@ -14,17 +14,14 @@ import transformers as hf
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil
 
-from infant_fer.alignment import CropSpec
 from infant_fer.data.labeled_images import AlignedDataset
-from infant_fer.errors import CheckpointError, DatasetError
+from infant_fer.errors import DatasetError
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
-from infant_fer.training import checks, experiment, trainer
 from infant_fer.training import pretrained as bases
+from infant_fer.training import trainer
 from infant_fer.training.batches import Collator, EpochSampler, normalised
 from infant_fer.training.config import (
-    DataConfig,
-    ExperimentConfig,
     TrainingConfig,
     read_recipe,
     recipe_names,
@@ -34,7 +31,7 @@ from infant_fer.training.optimization import parameter_groups
 from infant_fer.training.pretrained import load_pretrained
 from infant_fer.training.trainer import FitRun, fit
 from tests.drawn_data import drawn_face, face_dataset
-from tests.tiny_checkpoints import FAMILIES, edit, save_tiny
+from tests.tiny_checkpoints import FAMILIES, save_tiny
 from tests.two_processes import dev_losses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,87 +118,6 @@ def test_a_batch_that_does_not_fit_is_reduced_by_a_tenth_until_it_does(auto_batc
     assert sizes == [10, 9, 8, 4]
     assert [entry["epoch"] for entry in history if "eval_dev_loss" in entry] == [1.0]
     assert not torch.equal(weights(learner.model), before)
-
-
-class Killed(Exception):
-    pass
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_result(tmp_path, monkeypatch):
-    settings = replace(QUICK, epochs=3, ema=0.8, augmentation="light", mixing="fmix", sampler="weighted", head_epochs=1)
-    straight = base()
-    fit(straight, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "straight", 3))
-
-    killed, saved = base(), trainer.ExpressionTrainer._save_checkpoint
-
-    def save_and_die(self, model, trial):
-        saved(self, model, trial)
-        if self.state.global_step == 6 and "whole" in self.args.output_dir:
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer.ExpressionTrainer, "_save_checkpoint", save_and_die)
-        with pytest.raises(Killed):
-            fit(killed, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3))
-    again = base(seed=9)  # whatever the new process draws is overwritten by the checkpoint
-    fit(again, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3, resume=True))
-    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("during", ["_save_optimizer_and_scheduler", "_save_weights"])
-def test_a_run_goes_on_that_was_killed_while_it_wrote_a_checkpoint(tmp_path, monkeypatch, during):
-    """One step an epoch; the third checkpoint is left without its optimizer, or without the averaged weights."""
-    settings = replace(QUICK, epochs=3, batch=12, ema=0.5)
-    straight, killed, again = base(), base(), base(seed=9)
-    fit(straight, drawn(12), drawn(3, 50), settings, FitRun(tmp_path / "straight", 3))
-    owner = trainer if during == "_save_weights" else trainer.ExpressionTrainer
-    whole, folder = getattr(owner, during), tmp_path / "killed" / "whole"
-
-    def die_in_the_third(*arguments):
-        if (folder / "checkpoint-3").exists():
-            raise Killed
-        return whole(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, during, die_in_the_third)
-        with pytest.raises(Killed):
-            fit(killed, drawn(12), drawn(3, 50), settings, FitRun(folder.parent, 3))
-    assert {each.name for each in folder.glob("checkpoint-*")} == {f"checkpoint-{number}" for number in (1, 2, 3)}
-    history = fit(again, drawn(12), drawn(3, 50), settings, FitRun(folder.parent, 3, resume=True))
-    assert sorted(entry["epoch"] for entry in history if "eval_dev_loss" in entry) == [1, 2, 3]
-    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
-    assert len(list(folder.glob("checkpoint-*"))) == trainer.KEPT_CHECKPOINTS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("killed_after", [3, 4])  # the fourth epoch is the second without a better score: the last
-def test_early_stopping_goes_on_counting_in_a_run_that_goes_on(tmp_path, monkeypatch, killed_after):
-    scores = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.5, 5: 0.9, 6: 0.9}
-    measured, saved = trainer.ExpressionTrainer.evaluation_loop, trainer.ExpressionTrainer._save_checkpoint
-
-    def scored(self, *args, **kwargs):
-        result = measured(self, *args, **kwargs)
-        if "eval_dev_accuracy" in result.metrics:
-            result.metrics["eval_dev_accuracy"] = scores[round(self.state.epoch)]
-        return result
-
-    def save_and_die(self, model, trial):
-        saved(self, model, trial)
-        if round(self.state.epoch) == killed_after:
-            raise Killed
-
-    monkeypatch.setattr(trainer.ExpressionTrainer, "evaluation_loop", scored)
-    settings = replace(QUICK, epochs=6, early_stopping=2)
-    straight, killed, again = base(), base(), base(seed=9)
-    fit(straight, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "straight", 3))
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer.ExpressionTrainer, "_save_checkpoint", save_and_die)
-        with pytest.raises(Killed):
-            fit(killed, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3))
-    history = fit(again, drawn(24), drawn(9, 50), settings, FitRun(tmp_path / "killed", 3, resume=True))
-    assert max(entry["epoch"] for entry in history) == 4
-    torch.testing.assert_close(weights(again.model), weights(straight.model), rtol=1e-5, atol=1e-6)
 
 
 def test_the_head_learns_alone_in_the_first_step(tmp_path, monkeypatch):
@@ -293,31 +209,6 @@ def test_training_normalises_as_the_app_does(processor):
 
 def test_random_weights_are_named_without_a_list_of_them():
     assert str(base()) == "tiny with random weights"
-
-
-def test_a_teacher_that_cannot_be_used_is_refused_before_faces_are_searched(tmp_path, monkeypatch):
-    images = drawn(6).images
-    monkeypatch.setattr(checks, "read_labeled_images", lambda *_: images)
-    monkeypatch.setattr(experiment, "align_images", lambda *_, **__: pytest.fail("faces were searched"))
-    other = save_tiny(tmp_path / "other", labels=["happy", "sad"])
-    for teacher, error, words in (
-        ("../nope", CheckpointError, "no folder"),
-        (str(other), DatasetError, "other classes"),
-    ):
-        config = ExperimentConfig(DataConfig("faces"), "random:tiny", tmp_path, size=32, teacher=teacher)
-        with pytest.raises(error, match=words):
-            experiment.run(config, log=lambda _: None)
-
-
-def test_a_teacher_sees_crops_of_its_own_margin(tmp_path, monkeypatch):
-    teacher = save_tiny(tmp_path / "teacher", labels=AFFECTS)
-    edit(teacher / "config.json", face_crop={"size": 32, "margin": 0.4})
-    train, seen = drawn(3), []
-    monkeypatch.setattr(experiment, "align_images", lambda images, crop, cache, log: seen.append(crop) or train)
-    config = ExperimentConfig(DataConfig("faces"), "random:tiny", tmp_path, teacher=str(teacher))
-    for margin in (0.15, 0.4):  # the second is the teacher's, which needs no other crops
-        assert experiment._targets(train, CropSpec(32, margin), config).sum(1) == pytest.approx(1, abs=1e-5)
-    assert seen == [CropSpec(32, 0.4)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from infant_fer.errors import DatasetError, InfantFERError
+from infant_fer.errors import DatasetError
 from infant_fer.evaluation import plots
 from infant_fer.evaluation.predictions import Predictions
 from infant_fer.labels import AFFECTS
-from infant_fer.training import checks, experiment, pretrained
 from infant_fer.training import variants as module
 from infant_fer.training.checks import seeded_base
 from infant_fer.training.command import experiment_config
@@ -29,8 +28,6 @@ from infant_fer.training.config import (
 from infant_fer.training.experiment import ExperimentResult
 from infant_fer.training.reports.artifacts import _compared
 from infant_fer.training.variants import HEAD, Candidate, compare, maps_of, variants
-from tests.drawn_data import face_dataset
-from tests.training.test_trainer import tiny_vit
 from train import _parser
 
 CONFIG = ExperimentConfig(data=DataConfig("pictures"), base="random:vit-tiny", output=Path("out"))
@@ -140,22 +137,6 @@ def test_bases_seeds_crops_and_balance_can_be_varied():
     assert (weighted.settings.sampler, loss.settings.class_weights) == ("weighted", True)
 
 
-@pytest.mark.parametrize("method", ["holdout", "subject", "given"])
-def test_variants_of_several_seeds_have_one_split_and_the_same_folds(method):
-    """Of two pictures of each of 40 infants; a run by itself draws with its own seed."""
-    crops = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
-    faces = face_dataset(crops, np.zeros((80, 0)), np.eye(3)[np.arange(80) // 2 % 3])
-    images = replace(faces.images, subject=np.repeat([f"infant {n}" for n in range(40)], 2), split=np.full(80, "train"))
-    faces = replace(faces, images=images)
-    config = replace(CONFIG, data=replace(CONFIG.data, split=method), seed=5, folds=FoldsConfig(3))
-    varied = [*variants(config, [], "seed=0,1").values(), replace(config, seed=1)]
-    assert [each.seed for each in varied] == [0, 1, 1]
-    drawn = [experiment._checked_splits(faces, each, log=lambda line: None)[0].tolist() for each in varied]
-    assert drawn[0] == drawn[1] != drawn[2]
-    folds = [np.array(experiment._checked_folds(images, each)).tolist() for each in varied]
-    assert folds[0] == folds[1] != folds[2]
-
-
 def test_variants_of_different_pictures_are_compared_with_a_caution(monkeypatch, unchecked):
     one, other = result(5), result(4)
     dev = replace(other.predictions["dev"], members=tuple(str(n) for n in range(2, 8)))
@@ -229,31 +210,6 @@ def test_the_best_on_dev_is_kept_and_all_are_in_the_table(monkeypatch, unchecked
     assert best.candidates == candidates
     assert best.maps is candidates[1].maps
     assert maps_of(best) is best.maps  # they are computed once
-
-
-@pytest.mark.parametrize(
-    ("config", "words", "message"),
-    [
-        (CONFIG, "base=random:tiny,../nope", "no folder"),
-        (CONFIG, "base=random:tiny,random:nonsense", "nonsense"),
-        (CONFIG, "teacher=../nope,../none", "no folder"),
-        (replace(CONFIG, base="random:two-stream", size=96), "mixing=none,cutmix", "reads landmarks"),
-        (replace(CONFIG, base="random:two-stream", size=96), "aux=none,action-units", "reads the picture alone"),
-        (CONFIG, "aux=none,action-units", "package anny"),
-        (CONFIG, "balance=none,synthetic:positive", "package anny"),
-        (CONFIG, "balance=none,synthetic:angry", "cannot be rendered"),
-        (CONFIG, "balance=none,warped:angry", "no class 'angry' to fill"),
-    ],
-)
-def test_nothing_is_trained_before_all_variants_can_be(config, words, message, monkeypatch, tmp_path):
-    images = SimpleNamespace(labels=AFFECTS)
-    monkeypatch.setattr(checks, "read_labeled_images", lambda *_: images)
-    monkeypatch.setattr(module, "run", lambda *_: pytest.fail("a variant was trained"))
-    monkeypatch.setattr("infant_fer.synthetic.mesh.data.is_installed", lambda: False)
-    monkeypatch.setitem(pretrained.SHAPES, "tiny", tiny_vit)
-    config = replace(config, data=replace(config.data, cache=tmp_path))
-    with pytest.raises(InfantFERError, match=message):
-        compare(variants(config, [], words), log=lambda line: None)
 
 
 def test_maps_are_computed_where_the_model_is(monkeypatch):
