@@ -98,7 +98,6 @@ class ExperimentResult:
 
 def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
     """Train and measure; nothing is written but the run's folder. Raises InfantFERError with one sentence."""
-    start, processor_start = time.monotonic(), time.process_time()
     base, dataset = _model_and_data(config, log)
     watched = watched_faces(config.watch, base.crop, config.data.crops == "whole")
     splits, across = _checked_splits(dataset, config, log)
@@ -106,6 +105,9 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         dataset, splits = with_renders(dataset, splits, config.rendered, base.crop, config.data.cache, log)
     if config.warped:
         dataset, splits = with_warped(dataset, splits, config.warped, base.crop, config.seed, log)
+    task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
+    # Of variants only the first finds faces and renders; the others read the cache.
+    start, processor_start = time.monotonic(), time.process_time()
     seen = dataset.rows(np.isin(splits, ("train", "dev"))) if config.folds.average else dataset
     fold_splits = _checked_folds(seen.images, config)
     fewer = [fraction(dataset.images, splits, share, config.seed_of_split) for share in FRACTIONS if config.size_curve]
@@ -114,7 +116,6 @@ def run(config: ExperimentConfig, log: Log = print) -> ExperimentResult:
         if is_main_process():
             description = {**provenance.to_dict(), "watch": digest(watched), **_weights(base, dataset, config)}
             provenance = replace(provenance, resumed=start_run(config.run_folder, description, config.resume) or None)
-    task = ActionUnitTask.of(dataset, base.crop, config.data.cache) if config.aux else None
     history = [] if config.folds.average else _fit(base, dataset, splits, config, config.run_folder, watched, task)
     learned = task.detach(base, dataset.rows((splits == "dev") & dataset.found)) if task else None
     cross_validation = _cross_validate(config, seen, fold_splits, log)

@@ -176,7 +176,7 @@ class Provenance:
     split_seed: int | None = None  # where the split and the folds were drawn with another seed
     subjects_guessed: bool | None = None  # True: file names alone identify them
     action_units: ActionUnitFigures | None = None
-    minutes: float | None = None
+    minutes: float | None = None  # of training and measuring, after the faces were found
     processor_minutes: float | None = None  # of a shared machine, too
     resumed: bool | None = None  # True: the minutes are those since the run was resumed
 

@@ -1,4 +1,4 @@
-"""One run from pictures to figures: what is refused before the work, and how it is split."""
+"""One run from pictures to figures: what is refused before the work, how it is split, and which minutes count."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from infant_fer.training.config import DataConfig, ExperimentConfig, FoldsConfig
 from infant_fer.training.variants import compare, variants
 from tests.drawn_data import face_dataset
 from tests.tiny_checkpoints import edit, save_tiny
-from tests.training.test_trainer import drawn, tiny_vit
+from tests.training.test_trainer import QUICK, drawn, tiny_vit
 from tests.training.test_variants import CONFIG
 
 
@@ -88,3 +88,23 @@ def test_variants_of_several_seeds_have_one_split_and_the_same_folds(method):
     assert drawn[0] == drawn[1] != drawn[2]
     folds = [np.array(experiment._checked_folds(images, each)).tolist() for each in varied]
     assert folds[0] == folds[1] != folds[2]
+
+
+def test_the_minutes_of_a_run_do_not_depend_on_whether_its_faces_were_cached(tmp_path, monkeypatch):
+    crops = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)  # none like another
+    geometry = np.random.default_rng(1).normal(size=(40, 4))
+    faces, seconds = face_dataset(crops, geometry, np.eye(3)[np.arange(40) % 3]), [0.0]
+
+    def found(*_, **__):
+        seconds[0] += 600
+        return faces
+
+    clock = SimpleNamespace(monotonic=lambda: seconds[0], process_time=lambda: seconds[0])
+    monkeypatch.setattr(experiment, "time", clock)
+    monkeypatch.setattr(checks, "read_labeled_images", lambda *_: faces.images)
+    monkeypatch.setattr(experiment, "align_images", found)
+    data = DataConfig("faces")
+    config = ExperimentConfig(data, "random:tiny", tmp_path, replace(QUICK, epochs=1), size=32, runs=tmp_path / "runs")
+    result = experiment.run(config, log=lambda _: None)
+    assert seconds == [600]
+    assert (result.provenance.minutes, result.provenance.processor_minutes) == (0, 0)
