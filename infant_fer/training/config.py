@@ -77,7 +77,9 @@ class TrainingConfig:
     """Settings of one fine-tuning, saved with the run; the defaults suit a small data set."""
 
     epochs: int = 5
-    head_epochs: int = 0  # of a first step that trains the head alone, at ten times the rate
+    # Of a first step that trains the head alone, at ten times the rate. The running statistics of batch normalization below it
+    # adapt to the pictures in that step, too.
+    head_epochs: int = 0
     batch: int = 32  # pictures a step and process, before accumulation
     accumulation: int = 1  # steps whose gradients are summed
     auto_batch: bool = False  # reduce the batch by a tenth until it fits into memory

@@ -62,7 +62,8 @@ def fit(
 ) -> list[dict]:
     """Train `base.model` in place, keep the epoch that `settings.keep` says, and return the log history of both steps.
 
-    With `run.resume` the newest checkpoint that was written to its end is continued, to the same result. Raises OutputError
+    In the head's step no other weight gets gradients, but the running statistics of batch normalization adapt as in every
+    step. With `run.resume` the newest checkpoint that was written to its end is continued, to the same result. Raises OutputError
     where a checkpoint cannot be written.
     """
     history = []
