@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalPrediction, rotate_checkpoints, sort_checkpoints
 
-from infant_fer.data.labeled_images import ITEM_HEADS, AlignedDataset
+from infant_fer.data.labeled_images import ITEM_HEADS, AlignedDataset, one_hot
 from infant_fer.errors import DatasetError
 from infant_fer.metrics import balanced_accuracy
 from infant_fer.models.features import recorded
@@ -94,13 +94,17 @@ def _run_step(
 ) -> list[dict]:
     check_augmentation(base, settings)
     of_a_class = np.flatnonzero(train.images.target.sum(1) > 0)
-    seen_again = np.random.default_rng(0).permutation(of_a_class)[:SEEN_AGAIN]
+    again = train.rows(np.random.default_rng(0).permutation(of_a_class)[:SEEN_AGAIN])
+    classes = train.images.target.shape[1]
     trainer = ExpressionTrainer(
         settings,
         model=base.model,
         args=_arguments(settings, run.folder, run.seed, len(train)),
         train_dataset=train,
-        eval_dataset={"dev": dev, "train": train.rows(seen_again)},
+        eval_dataset={
+            "dev": dev.with_target(one_hot(dev.images.target.argmax(1), classes)),
+            "train": again.with_target(one_hot(again.images.truth, classes)),
+        },
         data_collator=Collator(
             base.processor, settings.augmentation, settings.mixing, settings.colour, _takes_geometry(base)
         ),
@@ -137,22 +141,25 @@ class ExpressionTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the mean cross-entropy with distributions, smoothed and weighted by class, and that of a second task.
 
-        Rows whose class is unknown, a target of zeros, count for the second task alone.
+        Rows whose class is unknown, a target of zeros, count for the second task alone. Outside of training it is the plain
+        cross-entropy, so that the losses of dev and train can be compared with each other and with those of other runs.
         """
         seen = {name: values for name, values in inputs.items() if name not in ("labels", AUXILIARY_TARGET)}
         second = AUXILIARY_TARGET in inputs and model.training
         with recorded(model) if second else nullcontext() as recorder:
             outputs = model(**seen)
-        loss = self._class_loss(outputs.logits, inputs["labels"])
+        loss = self._class_loss(outputs.logits, inputs["labels"], model.training)
         if recorder is not None:
             logits = getattr(model, AUXILIARY)(recorder.heads()["features"])
             loss = loss + AUXILIARY_WEIGHT * known_cross_entropy(logits.float(), inputs[AUXILIARY_TARGET])
         return (loss, outputs) if return_outputs else loss
 
-    def _class_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        smoothing = self.settings.label_smoothing
-        target = labels * (1 - smoothing) + smoothing / labels.shape[1]
-        weighted = target * self.class_weights.to(target.device)
+    def _class_loss(self, logits: torch.Tensor, labels: torch.Tensor, training: bool) -> torch.Tensor:
+        weighted = labels
+        if training:
+            smoothing = self.settings.label_smoothing
+            target = labels * (1 - smoothing) + smoothing / labels.shape[1]
+            weighted = target * self.class_weights.to(target.device)
         losses = -(weighted * logits.float().log_softmax(1)).sum(1)
         known = labels.sum(1) > 0
         return losses[known].mean() if known.any() else losses.sum() * 0

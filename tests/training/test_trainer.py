@@ -16,6 +16,8 @@ from transformers import ViTImageProcessorPil
 
 from infant_fer.data.labeled_images import AlignedDataset
 from infant_fer.errors import DatasetError
+from infant_fer.evaluation.predictions import predict
+from infant_fer.evaluation.scores import figures
 from infant_fer.labels import AFFECTS
 from infant_fer.models.infant_face import InfantFaceConfig, InfantFaceModel
 from infant_fer.training import pretrained as bases
@@ -183,6 +185,19 @@ def test_kept_and_measured_weights_are_the_average_of_every_step(tmp_path):
     pixels = Collator(learner.processor)([dev[index] for index in range(len(dev))])["pixel_values"]
     loss = torch.nn.functional.cross_entropy(learner.model.eval()(pixels).logits, torch.from_numpy(dev.images.target))
     assert measured == pytest.approx(loss.item(), abs=1e-4)
+
+
+def test_losses_of_the_log_are_the_log_likelihoods_of_other_tables(tmp_path):
+    """Neither smoothing nor weights nor votes nor a teacher's half of a target are in them."""
+    learner, train, dev = base(), drawn(12), drawn(7, 50)
+    mixed = train.with_target((train.images.target + np.roll(train.images.target, 1, 1) * 0.9).astype(np.float32) / 1.9)
+    voted = dev.with_target((dev.images.target * 2 + 1).astype(np.float32) / 5)
+    settings = replace(QUICK, label_smoothing=0.1, class_weights=True, keep="last")
+    history = fit(learner, mixed, voted, settings, FitRun(tmp_path, 0))
+    for name, faces in (("dev", dev), ("train", train)):
+        found = figures(predict(learner.model, learner.processor, faces))["negative log-likelihood"]
+        logged = [entry[f"eval_{name}_loss"] for entry in history if f"eval_{name}_loss" in entry]
+        assert logged[-1] == pytest.approx(found, rel=1e-4)
 
 
 def test_samplers_depend_on_seed_and_epoch_only():

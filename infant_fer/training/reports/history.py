@@ -15,7 +15,10 @@ RISE = 1.1  # a dev loss this many times its least value has diverged
 
 @dataclass(frozen=True)
 class Epoch:
-    """Scores after one epoch; the train scores are of the pictures as they are, without augmentation."""
+    """Scores after one epoch; the train scores are of the pictures as they are, without augmentation.
+
+    A loss is the mean negative log-likelihood of each picture's class, whatever smoothing, weights or teacher the training had.
+    """
 
     epoch: float
     train_loss: float
