@@ -35,6 +35,7 @@ SEEN_SHARE = 0.5  # of the face's box, from which on a face counts as seen
 SEEN_YAW = 70.0  # degrees, beyond which a face is turned away
 ZOOM = 0.15  # distance between the pupils as a share of a portrait's side
 BOX_MARGINS = (0.22, 0.36, 0.22, 0.24)  # left, top, right, bottom: what a detector's box adds, in the landmarks' extent
+RESTING = Act(0, 0, "neutral", peak=0.0)
 COLUMNS = ("time_s", "person", "seen", "visible", "left", "top", "right", "bottom", "label", "expression", "intensity",
            "yaw", "pitch", "roll", "actions")  # fmt: skip
 
@@ -108,7 +109,7 @@ class _Person:
 
     def act(self, time_s: float) -> Act:
         """Return the act of the label at a time; a resting face is neutral."""
-        return next((act for act in self.actor.acts if act.onset_s <= time_s < act.offset_s), Act(0, 0, "neutral"))
+        return next((act for act in self.actor.acts if act.onset_s <= time_s < act.offset_s), RESTING)
 
     def actions(self, time_s: float) -> dict[str, float]:
         """Return the weights of all facial actions at a time: those of overlapping ramps add up."""

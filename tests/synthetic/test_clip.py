@@ -55,6 +55,7 @@ def test_labels_follow_onset_and_offset(drawn):
     smiling = drawn[4].faces[0]
     assert smiling.actions["mouthSmileLeft"] == pytest.approx(0.85 * smiling.intensity)
     assert drawn[0].faces[0].actions == {}
+    assert {frame.faces[0].intensity for frame in drawn if frame.faces[0].label == "neutral"} == {0}
 
 
 def test_a_cloth_hides_the_face_and_the_truth_says_so(drawn):
