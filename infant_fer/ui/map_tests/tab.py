@@ -20,7 +20,6 @@ from infant_fer.ui.map_tests.experiments import (
     COVERS_PART,
     COVERS_SPOT,
     GUESSES,
-    SHOWN_PX,
     Cover,
     cover_of,
     settings_of,
@@ -156,16 +155,15 @@ def _wire_cover(
 ) -> None:
     """Cover what is tapped or chosen; the newest request wins."""
 
-    def on_open(checkpoint: str, request: gr.Request):
+    def on_open(checkpoint: str, fill: str, request: gr.Request):
         session = sessions.get(request.session_hash)
         if session.report is None or not session.report.faces:
             words = translator(language_of(request))(EMPTY)
             return None, f'<div class="ife"><p>{words}</p></div>', []
-        return covered(registry, session, checkpoint, cover_of(session))
+        return covered(registry, session, checkpoint, replace(cover_of(session), fill=fill))
 
-    def on_tap(checkpoint: str, action: str, request: gr.Request, event: gr.SelectData):
-        session = sessions.get(request.session_hash)
-        return tapped(registry, session, checkpoint, event.index, SHOWN_PX, action)
+    def on_tap(checkpoint: str, action: str, fill: str, request: gr.Request, event: gr.SelectData):
+        return tapped(registry, sessions.get(request.session_hash), checkpoint, event.index, action, fill)
 
     def on_parts(checkpoint: str, parts: list[str], fill: str, request: gr.Request):
         session = sessions.get(request.session_hash)
@@ -175,10 +173,10 @@ def _wire_cover(
     def on_uncover(checkpoint: str, fill: str, request: gr.Request):
         return covered(registry, sessions.get(request.session_hash), checkpoint, Cover(fill=fill))
 
-    chosen = [checkpoint, cover.parts, cover.fill]
+    chosen, tap = [checkpoint, cover.parts, cover.fill], [checkpoint, cover.action, cover.fill]
     newest = {**COVERS, "trigger_mode": "always_last"}
-    tab.select(on_open, [checkpoint], cover.outputs, **newest)
-    cover.face.select(on_tap, [checkpoint, cover.action], cover.outputs, **{**COVERS, "trigger_mode": "multiple"})
+    tab.select(on_open, [checkpoint, cover.fill], cover.outputs, **newest)
+    cover.face.select(on_tap, tap, cover.outputs, **{**COVERS, "trigger_mode": "multiple"})
     gr.on([cover.parts.input, cover.fill.input], on_parts, chosen, cover.outputs, **newest)
     cover.uncover.click(on_uncover, [checkpoint, cover.fill], cover.outputs, **newest)
 

@@ -24,6 +24,7 @@ from infant_fer.report import Explanation, FaceReport
 from infant_fer.templates import render
 from infant_fer.ui.compute import MAP, PHOTO, TURNS
 from infant_fer.ui.map_tests.experiments import (
+    SHOWN_PX,
     Cover,
     GuessOverlap,
     cover_of,
@@ -57,13 +58,14 @@ def tapped(
     session: Session,
     checkpoint: str,
     shown_xy: Sequence[float],
-    shown_px: int,
     action: str,
+    fill: str,
 ) -> list:
-    """Cover or mark what was tapped at pixels of the shown picture; values as of `covered`."""
+    """Cover or mark what was tapped at pixels of the shown crop; values as of `covered`."""
     face = _face(session)
-    x, y = (min(max(float(each) / shown_px, 0.0), 1.0) for each in shown_xy)
-    return covered(registry, session, checkpoint, cover_of(session).tapped(x, y, action, part_at(face, x, y)))
+    x, y = (min(max(float(each) / SHOWN_PX, 0.0), 1.0) for each in shown_xy)
+    cover = replace(cover_of(session), fill=fill)  # a new photo or face forgets the cover, and the page shows the fill
+    return covered(registry, session, checkpoint, cover.tapped(x, y, action, part_at(face, x, y)))
 
 
 def overlap_html(registry: CheckpointRegistry, session: Session, checkpoint: str, settings: ExplanationSettings) -> str:

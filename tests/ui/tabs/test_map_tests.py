@@ -31,8 +31,9 @@ from infant_fer.ui.map_tests.experiments import (
     settings_of,
     spots_mask,
 )
+from infant_fer.ui.page import build_page
 from infant_fer.ui.photo.view import read_photo
-from infant_fer.ui.sessions import Session
+from infant_fer.ui.sessions import Session, SessionStore
 from tests.conftest import EXAMPLES
 from tests.ui.browser import DESKTOP, IN_BROWSER, PHONE, open_tab, picture, upload, wait_for_map
 
@@ -63,16 +64,15 @@ def test_covering_the_mouth_lowers_the_answer_and_covering_again_uncovers(regist
     face = session.report.face(1)
     x, y = middle_of(face, "mouth")
     assert part_at(face, x, y) == "mouth"
-    shown, words, parts = view.tapped(
-        registry, session, registry.default, (x * SHOWN_PX, y * SHOWN_PX), SHOWN_PX, COVERS_PART
-    )
+    place = x * SHOWN_PX, y * SHOWN_PX
+    shown, words, parts = view.tapped(registry, session, registry.default, place, COVERS_PART, "blur")
     assert shown.shape == (SHOWN_PX, SHOWN_PX, 3)
     assert parts == ["mouth"]
     assert "Covering the mouth: positive 99 → " in words
     answer = covered_answer(registry.analyzer(registry.default), face, cover_of(session))
     assert answer.before["positive"] - answer.after["positive"] > 0.5
     assert sum(answer.after.values()) == pytest.approx(1)
-    *_, parts = view.tapped(registry, session, registry.default, (x * SHOWN_PX, y * SHOWN_PX), SHOWN_PX, COVERS_PART)
+    *_, parts = view.tapped(registry, session, registry.default, place, COVERS_PART, "blur")
     assert parts == []
     assert "Nothing is covered." in view.covered(registry, session, registry.default, Cover())[1]
 
@@ -84,6 +84,22 @@ def test_a_new_photo_or_face_forgets_the_cover(registry, session):
     session.cover = Cover(("mouth",))
     read_photo(registry, session, load_photo(EXAMPLES / "cry.jpg"), registry.default)
     assert cover_of(session) == Cover()
+
+
+def test_a_tap_covers_as_the_page_says_also_on_a_new_face(registry, session):
+    session.cover = Cover(fill="skin")
+    session.choose_face(1)
+    view.tapped(registry, session, registry.default, (SHOWN_PX / 2, SHOWN_PX / 2), COVERS_SPOT, "skin")
+    assert cover_of(session) == Cover(spots=((0.5, 0.5),), fill="skin")
+
+
+def test_the_page_sends_how_to_cover_with_every_event_that_covers():
+    page = build_page(CheckpointRegistry(available_checkpoints([])), SessionStore(), [])
+    [fill] = [each for each in page.blocks.values() if getattr(each, "elem_id", None) == "cover-fill"]
+    [shown] = [each for each in page.blocks.values() if getattr(each, "elem_id", None) == "cover-face"]
+    covering = [each for each in page.fns.values() if shown in each.outputs]
+    assert len(covering) == 4  # the tab, a tap, a chosen part or fill, and "Uncover everything"
+    assert all(fill in each.inputs for each in covering)
 
 
 def test_taps_by_hand():
