@@ -18,6 +18,7 @@ HALVINGS = 4  # of the interval in which the answer flips: to 1/16 of the way
 LEAST_CHANGE = 0.1  # a movement nearer than this to its end is not moved there
 MOST_YAW, MOST_PITCH = 60.0, 30.0  # degrees; the lab's sliders end there
 NO_CHANGE = "No single movement of this rendered infant changes the answer."
+NO_ANSWER = "No face was found in the rendered picture, so there is no answer to change."
 SIZE_PX = 256  # of the tried pictures
 
 Read = Callable[[np.ndarray], Mapping[str, float] | None]  # (S, S, 3) uint8 to probabilities; None without a face
@@ -77,7 +78,8 @@ def changes(
     """Yield, after each tried movement, how many of the MAIN ones are tried and the smallest flipping change so far.
 
     Each movement goes to none and to its strongest; where that flips the answer, the interval is halved HALVINGS times.
-    Pictures without a face do not count. `render` gives an (S, S, 3) uint8 picture (default: the lab's portrait).
+    Pictures without a face do not count; where none is found before any change, nothing is yielded. `render` gives an
+    (S, S, 3) uint8 picture (default: the lab's portrait).
     """
     draw = render or (lambda each: portrait(each, SIZE_PX).image)
 
@@ -86,6 +88,8 @@ def changes(
         return max(probabilities, key=probabilities.__getitem__) if probabilities else None
 
     was, best = label(settings), None
+    if was is None:
+        return
     for number, movement in enumerate(MOVEMENTS[:MAIN], 1):
         for end in (0.0, STRONGEST):
             found = _flip(settings, movement, end, was, label)
@@ -95,11 +99,11 @@ def changes(
 
 
 def _flip(
-    settings: LabSettings, movement: Movement, end: float, was: str | None, label: Callable[[LabSettings], str | None]
+    settings: LabSettings, movement: Movement, end: float, was: str, label: Callable[[LabSettings], str | None]
 ) -> MovementChange | None:
     """Return the nearest weight towards `end` at which the answer is found to be another; None when it stays."""
     before = settings.actions.get(movement.name, 0.0)
-    if was is None or abs(end - before) < LEAST_CHANGE:
+    if abs(end - before) < LEAST_CHANGE:
         return None
 
     def answer(weight: float) -> str | None:

@@ -45,5 +45,5 @@ def test_the_smallest_flipping_change_is_found():
 
 def test_no_change_and_no_face_are_said():
     assert [best for _, best in changes(LabSettings({}), lambda _: {"positive": 1.0}, weights)] == [None] * MAIN
-    assert [best for _, best in changes(LabSettings({}), lambda _: None, weights)] == [None] * MAIN
+    assert list(changes(LabSettings({}), lambda _: None, weights)) == []  # no face, and so no answer that could change
     assert STRONGEST > 1

@@ -14,10 +14,10 @@ from infant_fer.errors import InfantFERError
 from infant_fer.face_search import SearchBudget
 from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
-from infant_fer.locales import translator
+from infant_fer.locales import Message, translator
 from infant_fer.report import Report
 from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, interpolate, portrait
-from infant_fer.synthetic.twin import NO_CHANGE, changes
+from infant_fer.synthetic.twin import NO_ANSWER, NO_CHANGE, changes
 from infant_fer.templates import render
 from infant_fer.ui.lab.interpolation import interpolation_html
 from infant_fer.ui.photo.view import (
@@ -125,14 +125,17 @@ def smallest_change(
 
     A newer series or search, the series' stop and another infant end it, and then nothing is shown.
     """
-    request_id, best = session.begin_interpolation(), None
-    yield str(render("flip.html.j2", session.language, tried=0, most=MAIN, sentence=""))
+    request_id, tried = session.begin_interpolation(), 0
+    yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=""))
     for tried, best in changes(settings, partial(_probabilities, registry, checkpoint)):
         if not session.is_newest_interpolation(request_id):
             yield ""
             return
         sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
         yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))
+    if not tried:
+        sentence = Message.joined(NO_ANSWER, NO_FACE)
+        yield str(render("flip.html.j2", session.language, tried=MAIN, most=MAIN, sentence=sentence))
 
 
 def interpolated(

@@ -10,11 +10,12 @@ import pytest
 
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.images import load_photo
-from infant_fer.locales import catalogue
+from infant_fer.locales import catalogue, translator
+from infant_fer.synthetic import twin
 from infant_fer.synthetic.expressions import EXPRESSIONS
 from infant_fer.synthetic.lab import MAIN, MOVEMENTS, LabSettings
 from infant_fer.synthetic.mesh import data as mesh_data
-from infant_fer.synthetic.twin import MovementChange, twin_of
+from infant_fer.synthetic.twin import NO_ANSWER, NO_CHANGE, MovementChange, twin_of
 from infant_fer.ui import page as page_module
 from infant_fer.ui.about_tab import PARTS
 from infant_fer.ui.lab import reading as lab_reading
@@ -99,6 +100,15 @@ def test_the_search_for_the_smallest_change_shows_its_progress_and_a_newer_one_e
     next(search)
     session.begin_interpolation()
     assert list(search) == [""]  # no half-way bar stays
+
+
+def test_the_search_for_the_smallest_change_says_where_no_face_is_found(monkeypatch, registry):
+    monkeypatch.setattr(twin, "portrait", lambda *_: SimpleNamespace(image=np.zeros((64, 64, 3), np.uint8)))
+    _, last = lab_reading.smallest_change(registry, Session(language="de"), LabSettings({}), "any")
+    for sentence in (NO_ANSWER, NO_FACE):
+        assert translator("de")(sentence) in last
+    assert translator("de")(NO_CHANGE) not in last
+    assert "<progress" not in last
 
 
 def built_page(examples=()):
