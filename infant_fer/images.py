@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -138,14 +139,24 @@ def _decode(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
 
 def _opened(data: bytes) -> tuple[Image.Image, tuple[int, int]]:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    _check_size(image.size)
-    orientation = image.getexif().get(ORIENTATION)  # untrusted: of any type
-    full_size_wh = image.size[::-1] if orientation in ON_ITS_SIDE else image.size
+    full_size_wh = image.size
+    _check_size(full_size_wh)
     image.draft(None, (LONG_SIDE, LONG_SIDE))  # JPEG only: decode at half or a quarter when that is enough
     image.seek(0)
     image.load()
+    orientation = _orientation(image)
+    if orientation in ON_ITS_SIDE:
+        full_size_wh = full_size_wh[::-1]
     # ImageOps.exif_transpose would also write the EXIF again, and fail on tags of a wrong type.
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image, full_size_wh
+
+
+def _orientation(image: Image.Image) -> Any:
+    """Return the orientation of a loaded picture's EXIF, untrusted and of any type; None without EXIF that can be parsed."""
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # Pillow raises SyntaxError and others for damaged EXIF of PNG and WebP; the pixels are sound
+        return None
 
 
 def _opened_heif(data: bytes) -> tuple[Image.Image, tuple[int, int]]:

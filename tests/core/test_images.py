@@ -172,6 +172,15 @@ def test_orientation_is_applied_and_the_full_size_is_upright(encode):
     assert photo.rgb[5, 20, 0] > 200  # red was left, is on top
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_leaves_the_picture_as_it_lies(kind):
+    damaged = encoded(two_colours(), kind, exif=b"Exif\0\0garbagegarbage")
+    assert b"garbagegarbage" in damaged
+    photo = load_photo(damaged)
+    assert photo.full_size_wh == (60, 40)
+    assert looks_like(photo.rgb, load_image(encoded(two_colours(), kind)))
+
+
 def test_sixteen_bit_grey_keeps_its_level():
     assert load_image(encoded(Image.fromarray(np.full((5, 5), 40000, np.uint16)), "PNG"))[0, 0, 0] == 40000 // 257
 
