@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ NO_FACE_ADVICE = (
     "with both eyes and the mouth visible."
 )
 
+SEVERAL_FACES = "There are {count} faces in the photo; choose the one you mean by its number."
 SEARCH_STOPPED = "The search for faces stopped at its time limit; a face may have been missed."
 
 
@@ -128,9 +129,14 @@ def _below(value: float, limits: tuple[float, ...]) -> Verdict | None:
 
 def photo_notes(n_faces: int, search_stopped: bool = False) -> tuple[str, ...]:
     """Name what concerns the whole photo: no face, several, or a search that its time limit stopped."""
-    several = Message("There are {count} faces in the photo; choose the one you mean by its number.", count=n_faces)
+    several = Message(SEVERAL_FACES, count=n_faces)
     notes = ((n_faces == 0, NO_FACE_ADVICE), (n_faces > 1, several), (search_stopped, SEARCH_STOPPED))
     return tuple(sentence for holds, sentence in notes if holds)
+
+
+def without_choice(notes: Sequence[str]) -> tuple[str, ...]:
+    """Return a photo's notes for a place that reads the first face only: without the advice to choose one."""
+    return tuple(note for note in notes if not (isinstance(note, Message) and note.template == SEVERAL_FACES))
 
 
 def sharpness(aligned: AlignedFace) -> float:

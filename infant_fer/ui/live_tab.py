@@ -18,6 +18,7 @@ from infant_fer.labels import AFFECTS
 from infant_fer.locales import translator
 from infant_fer.report import FaceReport
 from infant_fer.report_html import live_html
+from infant_fer.trust.rules import without_choice
 from infant_fer.ui.charts import live_chart
 from infant_fer.ui.downloads import SAVE_JS, as_download
 from infant_fer.ui.event_queue import LIVE_IDLE_SECONDS, LIVE_PLACES, READS_PHOTO
@@ -190,7 +191,7 @@ def read_frame(registry: CheckpointRegistry, session: Session, frame: Photo, che
     readings = session.add_reading(reading)
     undecided = named(of_last_second(readings, now)) is None  # as the headline says
     drawn = draw_faces(report, 1, OVERLAYS[0], undecided)
-    return drawn, reading_html(readings, now, face, report.notes, session)
+    return drawn, reading_html(readings, now, face, without_choice(report.notes), session)
 
 
 def reading_html(

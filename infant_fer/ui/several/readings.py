@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from infant_fer.report import Report
 from infant_fer.report_html import answer_html, fault_html, headline, report_document, report_section, summary_html
 from infant_fer.templates import render
 from infant_fer.trust.assessment import Verdict
+from infant_fer.trust.rules import without_choice
 from infant_fer.ui.downloads import as_download
 
 CARD_PX, CARD_QUALITY = 240, 72
@@ -69,7 +70,7 @@ def reading_of(report: Report, number: int, language: str) -> Reading:
         number,
         title,
         data_url(draw_faces(close_up(report, CARD_PX)), CARD_QUALITY),
-        str(answer_html(report, 1, language)),
+        str(answer_html(replace(report, notes=without_choice(report.notes)), 1, language)),
         first.sentence_in(language) if first else "",
         first.prediction if first else None,
         first.assessment.verdict if first else None,

@@ -22,6 +22,8 @@ def test_a_frame_is_read_with_what_to_know_of_the_answer(registry, astronaut):
     assert 'class="note"' not in html
     assert '<span title="Mahalanobis++ distance">This face is less like' in html
     assert html.count("Mahalanobis") == 1  # not in what is read
+    _, html = read_frame(registry, Session(), photo("two_faces"), "any")
+    assert "choose the one" not in html  # there is no such choice
     _, html = read_frame(registry, Session(), Photo(astronaut, (512, 512)), "any")
     assert "does not look like an infant" in html
     assert "Cannot say" in html

@@ -56,6 +56,12 @@ def test_two_are_compared_on_one_scale_and_in_words(readings):
     assert html.count('class="bar"') == 3  # of the first only
 
 
+def test_the_opened_answer_asks_for_no_choice_of_a_face(analyzer, two_faces_path):
+    report = analyzer.analyze(two_faces_path)
+    assert any("choose the one you mean" in note for note in report.notes)
+    assert "choose the one" not in opened_html(reading_of(report, 1, "en"), True, "en")
+
+
 def test_tables_hold_every_photo(events):
     for name in ("smile", "cry"):
         events.read(replace(load_photo(EXAMPLES / f"{name}.jpg"), name=f"{name}.jpg"), name, 1, "any", VISITOR)
