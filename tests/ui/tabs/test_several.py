@@ -15,6 +15,7 @@ from infant_fer.analyzer import ExplanationSettings
 from infant_fer.batch.writers import COLUMNS
 from infant_fer.errors import ImageError
 from infant_fer.images import UNREADABLE, Photo, load_photo
+from infant_fer.locales import translator
 from infant_fer.ui import sessions as sessions_module
 from infant_fer.ui.sessions import SessionStore
 from infant_fer.ui.several.readings import card, comparison_html, opened_html, reading_of, table, unread
@@ -54,6 +55,15 @@ def test_two_are_compared_on_one_scale_and_in_words(readings):
     html = comparison_html(smile, withheld, "en")
     assert "no answer for cry.jpg" in html
     assert html.count('class="bar"') == 3  # of the first only
+
+
+def test_what_has_no_answer_is_compared_by_what_is_known_of_it(readings, analyzer):
+    html = comparison_html(unread("broken.jpg", 4, translator("de")(UNREADABLE), "de"), readings[0], "de")
+    assert 'src=""' not in html
+    assert translator("de")(UNREADABLE) in html
+    faceless = reading_of(analyzer.analyze(Photo(np.zeros((240, 320, 3), np.uint8), (320, 240))), 5, "de")
+    html = comparison_html(readings[0], faceless, "de")
+    assert f"<p>{translator('de')('No face found')}</p>" in html
 
 
 def test_the_opened_answer_asks_for_no_choice_of_a_face(analyzer, two_faces_path):
