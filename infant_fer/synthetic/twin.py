@@ -59,8 +59,8 @@ class MovementChange:
     def sentence(self) -> Message:
         """Return the change in words."""
         return Message(
-            "With “{movement}” ({unit}) {size:.0%} {more}, from {before:.0%} to {after:.0%}, this rendered infant would look {becomes} "
-            "instead of {was}.",
+            "With “{movement}” ({unit}) {size:.0%} {more}, from {before:.0%} to {after:.0%}, the expression of this rendered "
+            "infant would look {becomes} instead of {was}.",
             movement=(self.movement.words,),
             unit=self.movement.unit,
             size=self.size,

@@ -40,7 +40,7 @@ def test_the_smallest_flipping_change_is_found():
     assert 0.5 - 0.7 / 2**HALVINGS <= best.after <= 0.5
     assert "“Smile” (AU12)" in best.sentence
     assert "weaker" in best.sentence
-    assert "would look neutral instead of positive" in best.sentence
+    assert "the expression of this rendered infant would look neutral instead of positive" in best.sentence
 
 
 def test_no_change_and_no_face_are_said():

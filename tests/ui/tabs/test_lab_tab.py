@@ -94,7 +94,7 @@ def test_the_search_for_the_smallest_change_shows_its_progress_and_a_newer_one_e
     first, second, last = lab_reading.smallest_change(registry, session, LabSettings({}), "any")
     assert f"Movement 1 of {MAIN}" in first
     assert f"Movement 2 of {MAIN}" in second
-    assert "from 70% to 45%, this rendered infant would look neutral" in last
+    assert "from 70% to 45%, the expression of this rendered infant would look neutral" in last
     assert "<progress" not in last
     search = lab_reading.smallest_change(registry, session, LabSettings({}), "any")
     next(search)
