@@ -28,12 +28,15 @@ from infant_fer.labels import (
     is_emotions,
     sum_to_affect,
 )
+from infant_fer.locales import Message
 from infant_fer.metrics import entropy
 from infant_fer.models.ensemble import temperature_of
 from infant_fer.models.features import fingerprint, recorded
 from infant_fer.models.geometry import GEOMETRY_SIZE, geometry_features
 from infant_fer.trust.gate import assess
 from infant_fer.trust.store import TrustData
+
+NOT_FINITE = "The checkpoint {name} gave no finite answer; its weights are damaged. Choose another."
 
 
 @dataclass(frozen=True)
@@ -192,12 +195,11 @@ class AffectClassifier:
         the affect's emotions. The geometry of `face` is held fixed, so the map concerns the image stream.
         """
         unknown = [name for name in (affect, versus) if name not in (None, *AFFECTS)]
-        if unknown or affect == versus:
-            raise CheckpointError(
-                f"The checkpoint knows no {unknown[0]!r}; choose one of {', '.join(AFFECTS)}."
-                if unknown
-                else f"{affect!r} cannot be compared with itself; choose another of {', '.join(AFFECTS)}."
-            )
+        if unknown:
+            raise CheckpointError(f"The checkpoint knows no {unknown[0]!r}; choose one of {', '.join(AFFECTS)}.")
+        if affect == versus:
+            same = Message("'{affect}' cannot be compared with itself.", affect=(affect,))
+            raise CheckpointError(Message.joined(same, "Choose another class."))
         network, precision = self._model_to_explain()
         indices = [[index for index, name in enumerate(self.affects) if name == each] for each in AFFECTS]
         geometry = None
@@ -210,9 +212,7 @@ class AffectClassifier:
     def prediction(self, heads: dict[str, torch.Tensor]) -> Prediction:
         """Convert the heads of `output` to probabilities. Raises CheckpointError when it is not finite."""
         if not all(bool(torch.isfinite(values).all()) for values in heads.values()):
-            raise CheckpointError(
-                f"The checkpoint {self.name} gave no finite answer; its weights are damaged. Choose another."
-            )
+            raise CheckpointError(Message(NOT_FINITE, name=self.name))
         named = dict.fromkeys(map(canonical_label, self.labels), 0.0)
         shares = (heads["logits"].double() / self.temperature).softmax(-1).tolist()
         for name, share in zip(self.labels, shares, strict=True):

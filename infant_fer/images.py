@@ -35,6 +35,7 @@ UPRIGHT = {  # how each orientation of EXIF 2.3 is undone; any other value means
     8: Image.Transpose.ROTATE_90,
 }
 ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
+TOO_LARGE = "The photo is larger than 12 MB. Save it smaller and try again."
 TOO_MANY_PIXELS = "The photo has more than 40 megapixels. Save it smaller and try again."
 UNREADABLE = "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC."
 
@@ -70,9 +71,7 @@ def load_photo(source: str | Path | bytes | np.ndarray | Photo) -> Photo:
     else:
         data = source if isinstance(source, bytes) else _read(Path(source))
         if len(data) > MAX_BYTES:
-            raise ImageError(
-                f"The photo is larger than 12 MB ({len(data) / 2**20:.0f} MB). Save it smaller and try again."
-            )
+            raise ImageError(TOO_LARGE)
         image, full_size_wh = _decode(data)
     return Photo(np.array(_fit(_rgb(image))), full_size_wh)
 

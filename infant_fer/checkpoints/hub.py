@@ -55,6 +55,12 @@ UNREACHABLE = (
 NOT_ANSWERED = "The Hub could not answer for {name} (status {status}). Try again later."
 NOT_LOOKED_UP = "{name} could not be looked up."
 NOT_WHOLE = "{file} of {name} could not be downloaded whole ({reason}). Try again later."
+ANSWER_CUT = "The Hub's answer for {name} {fault}. Try again later."  # a fault of limits.py
+FILE_CUT = "{file} of {name} {fault}. Try again later."
+NOT_DOWNLOADED = "{file} of {name} could not be downloaded."
+FILE_LOST = "{name} lost its file {file} meanwhile. Try again."
+ALTERED = "{file} of {name} arrived altered and was removed. Try again."
+CHANGED = "{name} changed while it was being read. Try again."
 DISK_FULL = (
     "The disk is full: {file} of {name} needs {megabytes:.0f} MB. "
     "Free some space, or set HF_HOME to a folder on another disk."
@@ -138,7 +144,7 @@ def _settings(hub: HubRevision, on_progress: Progress | None) -> tuple[Path, dic
     # Requested by the revision's name, so that the cache records which commit the name stood for.
     folder = _fetched(hub, files[CONFIG], hub.revision, tally).parent
     if folder.name != commit:
-        raise CheckpointError(f"{hub.repo_id} changed while it was being read. Try again.")
+        raise CheckpointError(Message(CHANGED, name=hub.repo_id))
     check_config(folder / CONFIG, hub.repo_id, hub.labelled)
     if PROCESSOR not in files and needs_processor(folder / CONFIG, hub.repo_id):
         raise _lacks(PROCESSOR, hub)
@@ -183,7 +189,7 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
     except HfHubHTTPError as error:
         raise CheckpointError(Message(NOT_ANSWERED, name=hub.repo_id, status=error.response.status_code)) from None
     except RequestTooLongError as error:
-        raise CheckpointError(f"The Hub's answer for {hub.repo_id} {error}. Try again later.") from None
+        raise CheckpointError(Message(ANSWER_CUT, name=hub.repo_id, fault=(str(error),))) from None
     except ValueError:  # no JSON
         raise CheckpointError(Message.joined(Message(NOT_LOOKED_UP, name=hub.repo_id), PORTAL_HINT)) from None
     except (HTTPError, OSError):
@@ -198,6 +204,7 @@ def _listing(hub: HubRevision) -> tuple[str, dict[str, RepoSibling]]:
 
 def _fetched(hub: HubRevision, file: RepoSibling, revision: str, tally: _Tally) -> Path:
     """Download one file into the Hub's cache, which only ever shows whole files, and check its content."""
+    named = {"file": file.rfilename, "name": hub.repo_id}
     try:
         with request_limits(most_bytes=file.size):
             downloaded = hf_hub_download(
@@ -209,19 +216,15 @@ def _fetched(hub: HubRevision, file: RepoSibling, revision: str, tally: _Tally) 
                 tqdm_class=tally.bar(),
             )
     except RemoteEntryNotFoundError:
-        raise CheckpointError(f"{hub.repo_id} lost its file {file.rfilename} meanwhile. Try again.") from None
+        raise CheckpointError(Message(FILE_LOST, **named)) from None
     except RequestTooLongError as error:
-        raise CheckpointError(f"{file.rfilename} of {hub.repo_id} {error}. Try again later.") from None
+        raise CheckpointError(Message(FILE_CUT, **named, fault=(str(error),))) from None
     except (HTTPError, OSError) as error:
         if isinstance(error.__cause__, FileMetadataError):
-            raise CheckpointError(f"{file.rfilename} of {hub.repo_id} could not be downloaded. {PORTAL_HINT}") from None
+            raise CheckpointError(Message.joined(Message(NOT_DOWNLOADED, **named), PORTAL_HINT)) from None
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            megabytes = (file.size or 0) / 1e6
-            raise CheckpointError(
-                Message(DISK_FULL, file=file.rfilename, name=hub.repo_id, megabytes=megabytes)
-            ) from None
-        reason = type(error).__name__
-        raise CheckpointError(Message(NOT_WHOLE, file=file.rfilename, name=hub.repo_id, reason=reason)) from None
+            raise CheckpointError(Message(DISK_FULL, **named, megabytes=(file.size or 0) / 1e6)) from None
+        raise CheckpointError(Message(NOT_WHOLE, **named, reason=type(error).__name__)) from None
     _check_content(Path(downloaded), file.lfs.sha256 if file.lfs else file.blob_id or "", hub.repo_id)
     return Path(downloaded)
 
@@ -242,7 +245,7 @@ def _check_content(path: Path, digest: str, repo_id: str) -> None:
     if hasher.hexdigest() != digest:
         for copy in (path.resolve(), _blob(path), path):
             copy.unlink(missing_ok=True)
-        raise CheckpointError(f"{path.name} of {repo_id} arrived altered and was removed. Try again.")
+        raise CheckpointError(Message(ALTERED, file=path.name, name=repo_id))
 
 
 def _blob(path: Path) -> Path:

@@ -18,6 +18,8 @@ from huggingface_hub.utils._http import hf_request_event_hook
 SECONDS_TO_ANSWER = 15.0
 SLOWEST = 10_000  # bytes per second, once the first SECONDS_TO_ANSWER are over
 MAX_ANSWER_BYTES = 16 * 2**20  # of an answer that is no file
+# Each continues a sentence that names what was requested.
+TOOK_TOO_LONG, CAME_TOO_SLOWLY, WAS_TOO_LARGE = "took too long", "came too slowly", "was larger than announced"
 
 
 class RequestTooLongError(OSError):
@@ -40,7 +42,7 @@ def request_limits(seconds: float | None = None, most_bytes: int | None = None) 
 
     In nested blocks the earlier deadline and the innermost `most_bytes` apply. Xet, whose own transfers know no limit, is
     off from here on in the whole process. Requests raise
-    RequestTooLongError, whose text continues a sentence that names what was requested.
+    RequestTooLongError, whose text is one of the three above.
     """
     _install_client()
     constants.HF_HUB_DISABLE_XET = True
@@ -78,7 +80,7 @@ class _LimitedClient(httpx2.Client):
             return super().send(request, stream=stream, **options)
         left = min(limits.deadline - time.monotonic(), SECONDS_TO_ANSWER)
         if left <= 0:
-            raise RequestTooLongError("took too long")
+            raise RequestTooLongError(TOOK_TOO_LONG)
         request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), left)
         headers_by = _headers_by.set(time.monotonic() + left)
         try:
@@ -106,9 +108,9 @@ class _LimitedStream(httpx2.SyncByteStream):
             received += len(chunk)
             now = time.monotonic()
             if now > min(self._limits.deadline, self._start + SECONDS_TO_ANSWER + received / SLOWEST):
-                raise RequestTooLongError("came too slowly")
+                raise RequestTooLongError(CAME_TOO_SLOWLY)
             if received > self._limits.most_bytes:
-                raise RequestTooLongError("was larger than announced")
+                raise RequestTooLongError(WAS_TOO_LARGE)
             yield chunk
 
     def close(self) -> None:
@@ -129,7 +131,7 @@ class _LimitedConnection(httpcore2.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = _headers_by.get() - time.monotonic()
         if left <= 0:
-            raise RequestTooLongError("took too long")
+            raise RequestTooLongError(TOOK_TOO_LONG)
         return self._stream.read(max_bytes, timeout if left == inf else min(timeout or inf, left))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import gradio as gr
 
+from infant_fer.images import TOO_LARGE
 from infant_fer.locales import LANGUAGES, catalogue, preferred_language, translator
 from infant_fer.ui.request_guard import path_below_root
 from infant_fer.ui.uploads import CLIP_BYTES
@@ -127,7 +128,7 @@ BROWSER_WORDS = {
     "no_map": "The map could not be drawn. The answer itself stands.",
     "busy": "The page is busy. Please try again in a few seconds.",
     "not_a_photo": "This file could not be read as a photo. Use JPEG, PNG, WebP, AVIF or HEIC.",
-    "too_large": "The photo is larger than 12 MB. Save it smaller and try again.",
+    "too_large": TOO_LARGE,
     "clip_too_large": f"The clip is larger than {CLIP_BYTES // 10**6} MB. Save it shorter or smaller and try again.",
     "clip_waits": "The clip waits until it can be read.",
     "no_clipboard": "The browser did not let the page read the clipboard. Allow it beside the address, or choose the file.",

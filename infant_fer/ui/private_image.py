@@ -14,7 +14,7 @@ import numpy as np
 from gradio.data_classes import FileData, ImageData, ListFiles
 
 from infant_fer.errors import ImageError
-from infant_fer.images import MAX_BYTES, UNREADABLE, Photo, data_url, load_photo
+from infant_fer.images import MAX_BYTES, TOO_LARGE, UNREADABLE, Photo, data_url, load_photo
 from infant_fer.locales import Message
 from infant_fer.ui.uploads import delete_upload, uploaded_file
 
@@ -114,7 +114,7 @@ def _payload_bytes(payload: ImageData | FileData) -> bytes:
     if payload.url and payload.url.startswith("data:"):
         text = payload.url.partition(",")[2]
         if len(text) > MAX_BYTES * 4 / 3 + 4:
-            raise ImageError("The photo is larger than 12 MB. Save it smaller and try again.")
+            raise ImageError(TOO_LARGE)
         try:
             return base64.b64decode(text, validate=True)
         except binascii.Error:

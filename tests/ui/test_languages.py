@@ -12,9 +12,9 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from infant_fer import images
+from infant_fer import classifier, images
 from infant_fer.analyzer import ExplanationSettings
-from infant_fer.checkpoints import hub
+from infant_fer.checkpoints import hub, limits
 from infant_fer.checkpoints.hub import DOWNLOADING
 from infant_fer.checkpoints.registry import STILL_LOADING, available_checkpoints
 from infant_fer.drawing import MAP_VIEWS, OVERLAYS
@@ -57,7 +57,28 @@ PACKAGE = ROOT / "infant_fer"
 CALLED = re.compile(r'\b_\(\s*"((?:[^"\\]|\\.)*)"')
 # Modules whose own texts are the page's. A model card, and what a checkpoint's folder lacks, is said in English.
 TRANSLATED = ["report.py", "report_html.py", "ui/**/*.py", "explain/*.py", "video/reading.py", "video/analysis.py"]
+TRANSLATED += ["classifier.py", "images.py", "checkpoints/hub.py"]
 TRANSLATED += ["synthetic/lab.py", "synthetic/twin.py", "evaluation/plots.py", "evaluation/map_report.py"]
+
+# Faults of TRANSLATED's modules that no visitor meets: of a command's options and paths, and of what a checkpoint's folder holds.
+ENGLISH_FAULTS = {
+    "classifier.py": ("There is no precision", "There is no device", "The checkpoint knows no"),
+    "images.py": (
+        "An array photo must be",
+        " is not a file.",
+        " is larger than 12 MB.",
+        " could not be opened",
+        " is no possible file",
+    ),
+    "checkpoints/hub.py": (
+        " lacks its file",
+        " has more than 3 GB",
+        " is larger than 1 MB",
+        " has no ",
+        "The Hub has no public",
+    ),
+}
+ENGLISH_FAULTS["checkpoints/hub.py"] += (" is not on this computer yet", " could not be uploaded")
 
 SENTENCES = ["trust/rules", "trust/gate", "video/reading", "ui/private_image", "ui/clip/upload", "explain/activation"]
 SENTENCES += [
@@ -173,6 +194,8 @@ def texts() -> set[str]:
         BUSY,
         DOWNLOADING,
         STILL_LOADING,
+        *(limits.TOOK_TOO_LONG, limits.CAME_TOO_SLOWLY, limits.WAS_TOO_LARGE, classifier.NOT_FINITE),
+        *(hub.ANSWER_CUT, hub.FILE_CUT, hub.NOT_DOWNLOADED, hub.FILE_LOST, hub.ALTERED, hub.CHANGED),
         *(hub.UNREACHABLE, hub.NOT_ANSWERED, hub.NOT_LOOKED_UP, hub.NOT_WHOLE, hub.DISK_FULL, hub.PORTAL_HINT),
         view.NOTHING_YET,
         NO_MAP_YET,
@@ -191,6 +214,26 @@ def texts() -> set[str]:
 def test_no_text_is_missing_and_none_is_left_over(language):
     assert sorted(texts() - set(catalogue(language))) == []
     assert sorted(set(catalogue(language)) - texts()) == []
+
+
+@pytest.mark.parametrize("name", ENGLISH_FAULTS)
+def test_a_fault_that_a_visitor_meets_is_no_text_that_cannot_be_translated(name):
+    """Neither an f-string, which has its values already, nor a plain text that no catalogue has."""
+    known, plain = catalogue("de"), set()
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")):
+            continue
+        for each in ast.walk(node):
+            if isinstance(each, ast.JoinedStr):
+                plain.add("".join(part.value if isinstance(part, ast.Constant) else "" for part in each.values))
+        plain |= {each.value for each in node.args if isinstance(each, ast.Constant) and each.value not in known}
+    assert [text for text in plain if not any(words in text for words in ENGLISH_FAULTS[name])] == []
+
+
+def test_what_was_wrong_with_a_download_is_said_in_the_visitors_language():
+    cut = Message(hub.FILE_CUT, file="config.json", name="a/b", fault=(limits.CAME_TOO_SLOWLY,))
+    assert cut == "config.json of a/b came too slowly. Try again later."
+    assert translator("de")(cut) == "config.json von a/b kam zu langsam. Versuchen Sie es später noch einmal."
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
