@@ -83,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _check_options(options: argparse.Namespace) -> None:
     """Raise an InfantFERError for an option without the one it needs, and for an output that cannot be written."""
     from infant_fer.evaluation.comparison import ALL
-    from infant_fer.files import check_output_file, check_output_folder
+    from infant_fer.files import check_distinct_outputs, check_output_file, check_output_folder
 
     if options.heads and options.split_name == ALL:
         raise DatasetError("--heads measures one split of the research data: test, dev or train.")
@@ -94,8 +94,10 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.maps_limit is not None and options.maps_limit < 1:
         raise DatasetError(f"--maps-limit must be at least 1; {options.maps_limit} was given.")
     card = _card_files(options) if options.card else ()
-    for output in filter(None, (options.json, options.report, *card)):
+    outputs = [each for each in (options.json, options.report, *card) if each]
+    for output in outputs:
         check_output_file(output, inputs=(Path(options.data), *options.pictures))
+    check_distinct_outputs(outputs)
     if options.save:
         if not options.ensemble:
             raise DatasetError("--save writes an ensemble: add --ensemble mean, accuracy or classes.")

@@ -85,6 +85,13 @@ def check_output_file(path: Path, inputs: Iterable[Path] = (), picture: bool = F
         _check_writable(path)
 
 
+def check_distinct_outputs(paths: Iterable[Path]) -> None:
+    """Raise OutputError where two outputs are one file: the second would replace the first."""
+    files = [Path(path).resolve() for path in paths]
+    if len(set(files)) < len(files):
+        raise OutputError("Two outputs have the same name. Give each its own.")
+
+
 def check_output_folder(path: Path, is_ours: Callable[[Path], bool] | None = None) -> None:
     """Raise OutputError, before any work, unless `path` is a new or empty folder, or one that `is_ours` recognises.
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from infant_fer import __version__
 from infant_fer.batch.writers import COLUMNS, WRITERS, FileResult, PhotoFile, csv_writer, standard_output
 from infant_fer.errors import ImageError, InfantFERError, OutputError
-from infant_fer.files import check_output_file, files_in
+from infant_fer.files import check_distinct_outputs, check_output_file, files_in
 from infant_fer.images import PHOTO_SUFFIXES, printable
 from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import one_torch_thread
@@ -108,8 +108,7 @@ def read_files(
         raise OutputError("--explain needs --json or --html: the columns of CSV hold no map.")
     for path in outputs.values():
         check_output_file(path, [file.path for file in files])
-    if len({path.resolve() for path in outputs.values()}) < len(outputs):
-        raise OutputError("Two outputs have the same name. Give each its own.")
+    check_distinct_outputs(outputs.values())
     formats = tuple(outputs) or ("csv",)
     job = Job(load, partial(_read_entries, formats, settings), partial(_lost, formats))
     n_read = 0

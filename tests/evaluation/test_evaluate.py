@@ -59,6 +59,8 @@ def test_an_ensemble_is_saved_as_one_checkpoint_that_answers_as_it_did(labelled,
         (["--maps-limit", "5"], "add --maps METHOD."),
         (["--maps", "gradcam", "--maps-limit", "0"], "--maps-limit must be at least 1; 0 was given."),
         (["--maps", "gradcam", "--maps-limit", "-5"], "--maps-limit must be at least 1; -5 was given."),
+        (["--json", "saved", "--report", "saved"], "Two outputs have the same name."),
+        (["--json", "MAPS", "--maps", "gradcam", "--card"], "Two outputs have the same name."),
         (["--heads"], "vit is not of the recipe infant_face: it has no further heads to measure."),
         (["--ensemble", "mean", "--save", "saved", "EMBEDDED"], "infant-fer-mobile has several streams"),
         (["--ensemble", "mean", "--save", "saved", "WIDER"], "only checkpoints of one margin can vote"),
@@ -72,9 +74,10 @@ def test_what_cannot_be_done_is_refused_before_the_evaluation(
     wider = save_tiny(tmp_path / "wider", "vit", AFFECTS)
     edit(wider / "config.json", face_crop={"size": 32, "margin": 0.4})
     others = {"EMBEDDED": ROOT / "checkpoints" / "infant-fer-mobile", "WIDER": wider}
+    files = {"saved": tmp_path / "saved", "MAPS": tmp_path / "wider" / ".." / "vit" / "maps.json"}
     members = [save_tiny(tmp_path / "vit", "vit", AFFECTS), *(others[word] for word in words if word in others)]
     usual = ["--data", labelled, "--cache", cache, "--split", "subject"]
-    words = [tmp_path / word if word == "saved" else word for word in words if word not in others]
+    words = [files.get(word, word) for word in words if word not in others]
     assert evaluate_script.main([str(word) for word in (*members, *usual, *words)]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "saved").exists()
