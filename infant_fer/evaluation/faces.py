@@ -4,7 +4,7 @@ Writes mean_face.png (all aligned faces averaged into one, and those of each cla
 moved), with a checkpoint emotions.png (its emotions on the plane of valence and arousal), and faces.json: how well the
 triangles alone tell the classes, and how closely two alignments bring faces together. Writes neutral_face.csv, too, the
 mean neutral face of the train rows, and prints how strongly faces differ from it; what deformation.py compares a face with
-is a copy in infant_fer/. The averages are of at least LEAST_FACES faces; mean_face.png still is made of private pixels and
+is a copy in infant_fer/. The averages are of at least LEAST_INFANTS infants; mean_face.png still is made of private pixels and
 belongs into no card.
 """
 
@@ -33,7 +33,7 @@ from infant_fer.deformation import aligned_points
 from infant_fer.errors import DatasetError, exit_status
 from infant_fer.evaluation.plots import png
 from infant_fer.evaluation.triangles import (
-    LEAST_FACES,
+    LEAST_INFANTS,
     draw_triangles,
     neutral_face,
     neutral_rows,
@@ -47,8 +47,9 @@ from infant_fer.regions import OUTLINES
 RECORD = "faces.json"
 SOMETIMES = {
     "emotions.png",
+    "mean_face.png",
     "neutral_face.csv",
-}  # files that a run without a checkpoint, or of few neutral faces, lacks
+}  # files that a run without a checkpoint, or of few infants, lacks
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +85,10 @@ def _run(options: argparse.Namespace) -> None:
             triangles, aligned_points(measured.landmarks_px), measured.images.truth, images.labels
         )
     }
-    figures["mean_face.png"] = draw_mean_faces(measured)
+    try:
+        figures["mean_face.png"] = draw_mean_faces(measured)
+    except DatasetError as error:
+        print(error.sentence)
     spread = {name: alignment_spread(measured.landmarks_px, name == "irises") for name in ("corners", "irises")}
     found: dict[str, object] = {
         "split": options.part,
@@ -139,20 +143,20 @@ def _as_csv(points: np.ndarray) -> bytes:
 
 
 def mean_faces(dataset: AlignedDataset) -> dict[str, np.ndarray]:
-    """Return the (S, S, 3) uint8 mean crop of "all" faces and of each class that has at least LEAST_FACES faces.
+    """Return the (S, S, 3) uint8 mean crop of "all" faces and of each class that has faces of at least LEAST_INFANTS.
 
-    Raises DatasetError when there are fewer altogether.
+    Equal files and near-duplicates should be joined before. Raises DatasetError when there are fewer infants altogether.
     """
     labels, truth = dataset.images.labels, dataset.images.truth
     groups = {"all": np.ones(len(dataset), bool)} | {name: truth == index for index, name in enumerate(labels)}
-    means = {
+    infants = {name: len(np.unique(dataset.images.subject[rows])) for name, rows in groups.items()}
+    if infants["all"] < LEAST_INFANTS:
+        raise DatasetError(f"A mean face needs faces of {LEAST_INFANTS} infants; there are {infants['all']}.")
+    return {
         name: dataset.crops[rows].mean(0).round().astype(np.uint8)
         for name, rows in groups.items()
-        if rows.sum() >= LEAST_FACES
+        if infants[name] >= LEAST_INFANTS
     }
-    if not means:
-        raise DatasetError(f"A mean face needs at least {LEAST_FACES} faces; there are {len(dataset)}.")
-    return means
 
 
 def draw_mean_faces(dataset: AlignedDataset) -> bytes:

@@ -19,7 +19,7 @@ from infant_fer.models.geometry import POSE_UNIT
 TURN_BINS = (0, 4, 8, 10, 12, 15, 20)  # degrees of yaw or pitch
 AHEAD = 8  # degrees of the other of the two at most
 NEUTRAL = "neutral"
-LEAST_FACES = 10  # of an average; fewer could be recognised in it
+LEAST_INFANTS = 10  # of an average face; fewer could be recognised in it
 
 
 def triangle_predictions(train: AlignedDataset, measured: AlignedDataset) -> tuple[FaceTriangles, Predictions]:
@@ -54,13 +54,14 @@ def neutral_rows(images: LabeledImages) -> np.ndarray:
 def neutral_face(train: AlignedDataset) -> np.ndarray:
     """Return (P, 2): the mean of aligned_points over the faces of the label "neutral" turned by at most MOST_TURN.
 
-    Raises DatasetError for fewer than LEAST_FACES of them.
+    Raises DatasetError where they are of fewer than LEAST_INFANTS; equal files and near-duplicates should be joined before.
     """
     turns = np.abs(_poses(train)).max(1)
     rows = neutral_rows(train.images) & (turns <= MOST_TURN)
-    if rows.sum() < LEAST_FACES:
+    infants = len(np.unique(train.images.subject[rows]))
+    if infants < LEAST_INFANTS:
         raise DatasetError(
-            f"An average face needs {LEAST_FACES} neutral faces that look ahead; there are {rows.sum()}."
+            f"An average face needs neutral faces of {LEAST_INFANTS} infants that look ahead; there are {rows.sum()} of {infants}."
         )
     return aligned_points(train.landmarks_px[rows]).mean(0)
 

@@ -74,7 +74,7 @@ def test_the_average_face_is_of_neutral_faces_that_look_ahead():
     neutral = dataset.images.truth == 1
     mean = neutral_face(dataset)
     np.testing.assert_allclose(mean, aligned_points(dataset.landmarks_px[:45][neutral[:45]]).mean(0), atol=1e-6)
-    with pytest.raises(DatasetError, match="10 neutral faces that look ahead; there are 9"):
+    with pytest.raises(DatasetError, match="of 10 infants that look ahead; there are 9 of 9"):
         neutral_face(dataset.rows(np.arange(60) < 27))
     found = typical_differences(dataset, mean)
     assert {name: each.n for name, each in found.items()} == {
@@ -91,8 +91,23 @@ def test_a_mean_face_is_the_mean_and_never_of_few():
     expected = dataset.crops[dataset.images.truth == 2].astype(float).mean(0)
     np.testing.assert_allclose(means["negative"], expected, atol=0.51)
     assert list(mean_faces(dataset.rows(np.arange(31) < 12))) == ["all"]
-    with pytest.raises(DatasetError, match="at least 10 faces"):
+    with pytest.raises(DatasetError, match="of 10 infants; there are 9"):
         mean_faces(dataset.rows(np.arange(31) < 9))
+
+
+def test_many_faces_of_few_infants_have_no_average():
+    """Of 40 faces of one infant, or 60 of nine, the average could be recognised."""
+    for count, infants in ((40, 1), (60, 9)):
+        dataset = faces(count)
+        subject = np.array([f"i{number % infants}" for number in range(count)])
+        few = replace(dataset, images=replace(dataset.images, subject=subject))
+        with pytest.raises(DatasetError, match=f"of 10 infants; there are {infants}"):
+            mean_faces(few)
+        with pytest.raises(DatasetError, match=r"neutral faces of 10 infants that look ahead; there are \d+ of \d\."):
+            neutral_face(few)
+    neutral = dataset.images.truth == 1
+    some = replace(dataset, images=replace(dataset.images, subject=np.where(neutral, "one", dataset.images.subject)))
+    assert list(mean_faces(some)) == ["all", "positive", "negative"]
 
 
 def test_irises_that_look_aside_move_the_alignment_by_irises_alone():
@@ -204,7 +219,7 @@ def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["--data", str(pictures(tmp_path)), "--cache", str(tmp_path / "cache"), "--out"]
     assert main([*command, str(out), "--checkpoint", "checkpoints/infant-fer-mobile"]) == 0
-    assert {file.name for file in out.iterdir()} == {"mean_face.png", "triangles.png", "emotions.png", "faces.json"}
+    assert {file.name for file in out.iterdir()} == {"triangles.png", "emotions.png", "faces.json"}
     for file in out.glob("*.png"):
         assert cv2.imread(str(file)).std() > 5
     found = json.loads((out / "faces.json").read_text())
@@ -212,9 +227,12 @@ def test_the_command_writes_every_figure_and_the_numbers(tmp_path, capsys):
     assert found["triangles"]["accuracy"]["value"] > 0.5  # dev is a mirror image, or turned, of train
     assert sum(each["n"] for each in found["emotions"].values()) == 10
     assert max(found["emotions"], key=lambda name: found["emotions"][name]["valence"]) == "happy"
-    assert "triangles alone, dev: " in capsys.readouterr().out
-    (out / "neutral_face.csv").write_text("of an earlier run")
+    printed = capsys.readouterr().out
+    assert "triangles alone, dev: " in printed
+    assert "A mean face needs faces of 10 infants; there are " in printed  # a picture and its mirror image are of one
+    for name in ("mean_face.png", "neutral_face.csv"):
+        (out / name).write_text("of an earlier run")
     assert main([*command, str(out)]) == 0
-    assert {file.name for file in out.iterdir()} == {"mean_face.png", "triangles.png", "faces.json"}
+    assert {file.name for file in out.iterdir()} == {"triangles.png", "faces.json"}
     assert main([*command, str(tmp_path / "other"), "--part", "test"]) == 1
     assert "No face was found in a picture of the split 'test'" in capsys.readouterr().err
