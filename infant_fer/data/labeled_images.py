@@ -123,14 +123,26 @@ def relative_parts(path: str) -> tuple[str, ...]:
 
 
 def folder_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the sorted files under `folder`, and the names of the folders in it that cannot be opened."""
+    """Return the sorted files under `folder`, and the names of the folders in it that cannot be opened.
+
+    Links to folders are followed, except to one that the link is in. One that leads nowhere cannot be opened.
+    """
     locked: list[str] = []
-    files = [
-        Path(root, name)
-        for root, _, names in os.walk(folder, onerror=lambda error: locked.append(printable(error.filename)))
-        for name in names
-    ]
+    files: list[Path] = []
+    walk = os.walk(folder, onerror=lambda error: locked.append(printable(error.filename)), followlinks=True)
+    for root, folders, names in walk:
+        folders[:] = [name for name in folders if not _leads_back(Path(root, name), folder)]
+        files += [Path(root, name) for name in names]
+    locked += [printable(str(file)) for file in files if not file.suffix and file.is_symlink() and not file.exists()]
     return sorted(files), locked
+
+
+def _leads_back(place: Path, root: Path) -> bool:
+    """Return whether a folder below `root` is a link to one that it is in, or to what holds that."""
+    if not place.is_symlink():
+        return False
+    target, above = place.resolve(), [each for each in place.parents if each.is_relative_to(root)]
+    return any(each.resolve().is_relative_to(target) for each in above)
 
 
 def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from infant_fer.data.datasets import fetched_archive, into_archive, label_in_name, read_labeled_images
+from infant_fer.data.labeled_images import folder_files
 from infant_fer.errors import DatasetError
 from tests.drawn_data import drawn_face, write_zip
 
@@ -166,6 +167,28 @@ def test_pictures_that_the_decoder_refuses_are_counted_and_locked_folders_named(
     assert f"the folder {tmp_path}/locked" in skipped
     with pytest.raises(DatasetError, match=r"holds no picture \(left out: 1 \.gif pictures"):
         read_labeled_images(put(tmp_path / "gifs", "happy/a.gif"))
+
+
+def test_a_class_folder_may_be_a_link(tmp_path):
+    put(tmp_path, "set/happy/1.png", "set/sad/1.png", "elsewhere/angry/1.png", "elsewhere/angry/2.png")
+    (tmp_path / "set" / "angry").symlink_to(tmp_path / "elsewhere" / "angry")
+    (tmp_path / "set" / "fear").symlink_to(tmp_path / "gone")
+    found = read_labeled_images(tmp_path / "set")
+    assert found.counts() == {"happy": 1, "sad": 1, "angry": 2}
+    assert found.left_out == (f"the folder {tmp_path}/set/fear, which cannot be opened",)
+
+
+def test_links_in_a_circle_are_read_once(tmp_path):
+    put(tmp_path, "set/happy/1.png", "set/sad/1.png", "other/2.png")
+    for link, target in (("set/happy/up", "set"), ("set/sad/other", "other"), ("other/back", "set"), ("set/all", ".")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    found, locked = folder_files(tmp_path / "set")
+    assert [str(each.relative_to(tmp_path)) for each in found] == [
+        "set/happy/1.png",
+        "set/sad/1.png",
+        "set/sad/other/2.png",
+    ]
+    assert locked == []
 
 
 def test_names_that_are_not_utf8_are_read_and_can_be_printed(tmp_path):
