@@ -44,12 +44,12 @@ def _affectnet(folder: Path, classes: Sequence[str] | None) -> LabeledImages:
     for name, split in AFFECTNET_SETS.items():
         for annotation in sorted((folder / name / "annotations").glob("*_exp.npy")):
             number = annotation.name.removesuffix("_exp.npy")
-            index = int(_number(annotation))
-            if not 0 <= index < len(AFFECTNET):
+            index = _number(annotation)
+            if index not in range(len(AFFECTNET)):
                 other += 1
                 continue
             files.append(_picture(folder / name / "images", number))
-            words.append(AFFECTNET[index])
+            words.append(AFFECTNET[int(index)])
             splits.append(split)
     left_out = (f"{other} pictures without one of the eight classes",) if other else ()
     return _labeled(folder, _Listed(files, words, splits, left_out), classes)
@@ -159,9 +159,12 @@ def _labeled(folder: Path, listed: _Listed, classes: Sequence[str] | None) -> La
 def _number(file: Path) -> float:
     """Return the one number of a .npy file, which AffectNet saves as text. Nothing is unpickled."""
     try:
-        return float(np.load(file, allow_pickle=False).item())
-    except (OSError, ValueError) as error:
+        number = float(np.load(file, allow_pickle=False).item())
+    except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{file} holds no number ({error}).") from None
+    if not np.isfinite(number):
+        raise DatasetError(f"{file} holds no number ({number}).")
+    return number
 
 
 def _picture(folder: Path, stem: str) -> Path:

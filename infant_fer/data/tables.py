@@ -51,7 +51,6 @@ DESCRIBING = {
     *("sex", "gender", "age", "source", "ethnicity", "race", "skin", "view", "light", "occluder", "quality", "camera"),
     *("geschlecht", "alter", "quelle", "sesso", "genere", "eta", "fonte", "kon", "alder", "kilde"),
 }
-SPELLED = str.maketrans({"æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O"})  # what NFKD does not take apart
 
 
 def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequence[Path] = ()) -> LabeledImages:
@@ -68,14 +67,15 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
     votes = _vote_columns(rows, table)
     if file is None or (label is None and not votes):
         raise DatasetError(f"{table} needs the columns file and label; it has {', '.join(rows)}.")
-    _check_once(rows[file].tolist(), table)
-    where = [f"Line {number} of {table} ({printable(name)})" for number, name in enumerate(rows[file], 2)]
+    _check_once(rows[file], table)
+    where = [f"Line {n} of {table} ({printable(name)})" for n, name in zip(rows.index + 2, rows[file], strict=True)]
     words = _labels_of_votes(rows, votes, where) if label is None else rows[label].tolist()
     words = ["" if word in NO_CLASS else known_label(word, at) for word, at in zip(words, where, strict=True)]
     names = classes_of([word for word in words if word], AFFECTS if classes is None and label == "affect" else classes)
     kept = np.isin(words, names)
     others = rows.loc[~kept, label].map(canonical_label).value_counts(sort=False) if label is not None else {}
     rows, truth = rows[kept], np.array([names.index(word) for word in words if word in names])
+    where = [at for at, is_kept in zip(where, kept, strict=True) if is_kept]
     places, notes = _located(rows[file].tolist(), table, pictures)
     subject, known = _subjects(rows, file, table)
     used = {file, label, _column(rows, SUBJECTS), "split", *votes.values()}
@@ -87,7 +87,7 @@ def read_table(table: Path, classes: Sequence[str] | None = None, pictures: Sequ
         members=tuple(member for _, member in places),
         labels=names,
         truth=truth,
-        target=_targets(rows, votes, names, truth),
+        target=_targets(rows, votes, truth, names, where),
         subject=subject,
         split=splits_in(rows, file),
         subgroups=subgroups,
@@ -137,9 +137,8 @@ def _infant_notes(rows: pd.DataFrame, used: set[str | None], known: bool) -> tup
         return ()
     may = [name for name in rows if name not in used and _last_word(name) in INFANTS]
     several = [printable(name) for name in may if 1 < rows[name].nunique() < len(rows)]
-    if not several:
-        return ()
-    return (f"infants are not known, but may be in {named(several)}: call the column of infants subject",)
+    sentence = f"infants are not known, but may be in {named(several)}: call the column of infants subject"
+    return (sentence,) if several else ()
 
 
 def _or_own(subjects: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -148,28 +147,30 @@ def _or_own(subjects: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def read_rows(table: Path) -> pd.DataFrame:
-    """Return a CSV table (UTF-8, commas) as text without surrounding blanks; an empty cell is "". Raises DatasetError.
+    """Return a CSV table (UTF-8, commas) as text without surrounding blanks, indexed by line - 2; an empty cell is "".
 
-    A row with more cells than the header has is refused: pandas would cut it and only warn. Columns of KNOWN get small
-    letters; two of one name are refused.
+    Lines without a word are left out; a line break within a cell is not counted. Columns of KNOWN get small letters. Raises
+    DatasetError, also for two columns of one name and a row with more cells than the header has, which pandas would cut.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             rows = pd.read_csv(
-                table, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig", index_col=False
+                table, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
             )
     except OSError as error:
         raise DatasetError(f"{table} could not be read: {error.strerror or error}.") from None
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DatasetError(f"{table} could not be read as a table: {str(error).strip()}.") from None
-    if not len(rows):
-        raise DatasetError(f"{table} has no rows.")
     rows = rows.rename(columns=_header)
     if rows.columns.has_duplicates:
         twice = rows.columns[rows.columns.duplicated()][0]
         raise DatasetError(f"{table} has two columns called {printable(twice)!r}. Keep one of them.")
-    return rows.apply(lambda column: column.fillna("").str.strip())
+    rows = rows.apply(lambda column: column.fillna("").str.strip())
+    rows = rows[(rows != "").any(axis=1)]
+    if not len(rows):
+        raise DatasetError(f"{table} has no rows.")
+    return rows
 
 
 def _header(name: str) -> str:
@@ -216,12 +217,14 @@ def _labels_of_votes(rows: pd.DataFrame, votes: dict[str, str], where: list[str]
     return [names[row.argmax()] if row.any() else "" for row in _votes(rows[[*votes.values()]], where)]
 
 
-def _targets(rows: pd.DataFrame, votes: dict[str, str], names: Sequence[str], truth: np.ndarray) -> np.ndarray:
+def _targets(
+    rows: pd.DataFrame, votes: dict[str, str], truth: np.ndarray, names: Sequence[str], where: list[str]
+) -> np.ndarray:
     """Return (N, C) float32 shares of the votes; all on the truth where the table has no votes for some class, or none at all."""
     hard = one_hot(truth, len(names))
     if not all(name in votes for name in names):
         return hard
-    shares = _votes(rows[[votes[name] for name in names]], [f"Row {index}" for index in rows.index])
+    shares = _votes(rows[[votes[name] for name in names]], where)
     total = shares.sum(1, keepdims=True)
     return np.where(total > 0, shares / np.maximum(total, 1e-9), hard).astype(np.float32)
 
@@ -274,15 +277,14 @@ def _subgroups(
             naming.append(printable(name))
         else:
             few[name] = values
-    if not naming:
-        return few, ()
-    return few, (f"no subgroups, as they may name an infant, a rater or a file: the columns {named(naming)}",)
+    sentence = f"no subgroups, as they may name an infant, a rater or a file: the columns {named(naming)}"
+    return few, (sentence,) if naming else ()
 
 
 def _last_word(column: str) -> str:
     """Return the last word of a column's name in small letters without accents; "" where there is none."""
-    plain = unicodedata.normalize("NFKD", column.translate(SPELLED)).encode("ascii", "ignore").decode()
-    words = [word.lower() for word in WORDS.findall(plain) if not word.isdigit()]
+    plain = unicodedata.normalize("NFKD", column.replace("æ", "ae").replace("ø", "o"))  # which NFKD leaves as they are
+    words = [word.lower() for word in WORDS.findall(plain.encode("ascii", "ignore").decode()) if not word.isdigit()]
     return words[-1] if words else ""
 
 
@@ -322,11 +324,13 @@ def _located(files: list[str], table: Path, pictures: Sequence[Path]) -> tuple[l
     return places, (f"{len(renamed)} pictures are known by the ends of their paths only; {example}",)
 
 
-def _check_once(files: list[str], table: Path) -> None:
-    """Raise DatasetError where two rows name one file: it would count as two infants, perhaps with two labels."""
+def _check_once(files: pd.Series, table: Path) -> None:
+    """Raise DatasetError for a line of the `files` without a name, and for two that name one: it would count as two infants."""
     lines: dict[tuple[str, ...], int] = {}
-    for line, file in enumerate(files, 2):
-        if file and (first := lines.setdefault(relative_parts(file), line)) != line:
+    for line, file in zip(files.index + 2, files, strict=True):
+        if not file:
+            raise DatasetError(f"Line {line} of {table} names no file.")
+        if (first := lines.setdefault(relative_parts(file), line)) != line:
             raise DatasetError(
                 f"Lines {first} and {line} of {table} both name {printable(file)}. "
                 f"Give a picture one row, with the votes of several raters in columns {VOTES}<label>."
@@ -335,9 +339,11 @@ def _check_once(files: list[str], table: Path) -> None:
 
 def _check_distinct(files: list[str], places: list[Place], table: Path) -> None:
     first: dict[Place, str] = {}
-    for file, place in zip(files, places, strict=True):
+    for file, (archive, member) in zip(files, places, strict=True):
+        folder, name = os.path.split(member)
+        place = (archive, member if archive else os.path.join(os.path.realpath(folder), name))
         if relative_parts(first.setdefault(place, file)) != relative_parts(file):
             raise DatasetError(
-                f"{printable(first[place])} and {printable(file)} of {table} mean one picture, {printable(place[1])}. "
-                "Name the folder that holds both with --pictures."
+                f"{printable(first[place])} and {printable(file)} of {table} mean one picture, {printable(member)}. "
+                "Keep one of the two, or name the folder that holds both with --pictures."
             )

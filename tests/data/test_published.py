@@ -42,6 +42,15 @@ def test_affectnet_without_a_picture_or_with_a_pickled_annotation(tmp_path):
         read_labeled_images(tmp_path)
 
 
+@pytest.mark.parametrize("content", [None, "nan", "inf"])
+def test_an_annotation_that_is_empty_or_no_number_is_named(content, tmp_path):
+    annotated(tmp_path, 1, 1)
+    file = tmp_path / "annotations" / "1_exp.npy"
+    file.write_bytes(b"") if content is None else np.save(file, np.array(content))
+    with pytest.raises(DatasetError, match=r"1_exp\.npy holds no number"):
+        read_labeled_images(tmp_path)
+
+
 def raf_db(folder, lines: str, names: tuple[str, ...]):
     (folder / "EmoLabel").mkdir()
     (folder / "EmoLabel" / "list_patition_label.txt").write_text(lines)

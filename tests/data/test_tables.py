@@ -152,12 +152,17 @@ def test_a_table_of_votes_alone(tmp_path):
         ("file,label, label\na.png,happy,sad\nb.png,sad,sad\n", "two columns called 'label'"),
         ("file,Label,label\na.png,happy,sad\nb.png,sad,sad\n", "two columns called 'label'"),
         ("file,label\na.png,happy\nb.png,sad\n./a.png,sad\n", r"Lines 2 and 4 .* both name \./a\.png"),
+        ("file,label\na.png,happy\n\n,\nb.png,sleepy\n", r"Line 5 .*b\.png.*sleepy"),
+        ("file,label,p_happy,p_sad\na.png,happy,1,1\nb.png,sad,x,1\n", r"Line 3 of .*b\.png.* has the vote 'x'"),
+        ("file,label\na.png,happy\n,sad\n", r"Line 3 of .*manifest\.csv names no file"),
+        ("file,label\na.png,happy\nset/../a.png,sad\n", r"a\.png and set/\.\./a\.png of .* mean one picture"),
+        ("file,label\na.png,happy\nPLACE/a.png,sad\n", r"a\.png and /.*/a\.png of .* mean one picture"),
         ("file,affect\na.png,positive\nb.png,negative\nb.png,mixed\n", r"Lines 3 and 4 .* both name b\.png"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path, table, words):
-    put(tmp_path, "a.png", "b.png")
-    (tmp_path / "manifest.csv").write_text(table)
+    put(tmp_path, "a.png", "b.png", "set/c.png")
+    (tmp_path / "manifest.csv").write_text(table.replace("PLACE", str(tmp_path)))
     with pytest.raises(DatasetError, match=words):
         read_labeled_images(tmp_path)
 
