@@ -80,6 +80,10 @@ class Session:
     _complete_map: Hashable = None  # the last map that is complete: its request, checkpoint and settings
     _portrait: Hashable = None  # in the lab: the newest portrait and checkpoint that were requested
     _interpolation_request: int = 0
+    _searched: Hashable = (
+        None  # in the lab: the portrait and checkpoint of the newest search, None once they are others
+    )
+    series_ends: tuple[str, str] | None = None  # in the lab: the expressions of the newest series
     _clip_request: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -150,6 +154,8 @@ class Session:
             if self._portrait == portrait:
                 return False
             self._portrait = portrait
+            if self._searched != portrait:
+                self._searched = None
             self.stop_map()
             return True
 
@@ -168,6 +174,22 @@ class Session:
         with self._lock:
             self._interpolation_request += 1
             return self._interpolation_request
+
+    def begin_search(self, portrait: Hashable) -> int:
+        """In the lab: return the request id of a new search, which is an interpolation that ends with another portrait."""
+        with self._lock:
+            self._searched = portrait
+            return self.begin_interpolation()
+
+    def is_searched(self, portrait: Hashable) -> bool:
+        """In the lab: whether the newest search is of this portrait, and no other was requested since."""
+        with self._lock:
+            return self._searched is not None and self._searched == portrait
+
+    @property
+    def holds_search(self) -> bool:
+        """In the lab: whether the newest search is of the newest portrait."""
+        return self._searched is not None
 
     def is_newest_interpolation(self, request_id: int) -> bool:
         """In the lab: whether an interpolation is to go on."""

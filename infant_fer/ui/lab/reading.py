@@ -16,7 +16,7 @@ from infant_fer.images import Photo
 from infant_fer.labels import AFFECT_COLOURS
 from infant_fer.locales import Message, translator
 from infant_fer.report import Report
-from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, interpolate, portrait
+from infant_fer.synthetic.lab import MAIN, STEPS, InterpolationStep, LabSettings, actions_at, interpolate, portrait
 from infant_fer.synthetic.twin import NO_ANSWER, NO_CHANGE, changes
 from infant_fer.templates import render
 from infant_fer.ui.lab.interpolation import interpolation_html
@@ -123,19 +123,30 @@ def smallest_change(
 ) -> Iterator[str]:
     """Yield the search for the smallest single movement that flips the answer as HTML.
 
-    A newer series or search, the series' stop and another infant end it, and then nothing is shown.
+    A newer series or search, the series' stop and another portrait or checkpoint end it, and then nothing is shown.
     """
-    request_id, tried = session.begin_interpolation(), 0
+    searched, tried = (settings, checkpoint), 0
+    request_id = session.begin_search(searched)
     yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=""))
     for tried, best in changes(settings, partial(_probabilities, registry, checkpoint)):
-        if not session.is_newest_interpolation(request_id):
+        if not (session.is_newest_interpolation(request_id) and session.is_searched(searched)):
             yield ""
             return
         sentence = best.sentence if best else NO_CHANGE if tried == MAIN else ""
         yield str(render("flip.html.j2", session.language, tried=tried, most=MAIN, sentence=sentence))
-    if not tried:
+    if not tried and session.is_searched(searched):
         sentence = Message.joined(NO_ANSWER, NO_FACE)
         yield str(render("flip.html.j2", session.language, tried=MAIN, most=MAIN, sentence=sentence))
+
+
+def search_result(session: Session):
+    """Return what the search's result becomes once a portrait was requested: nothing, unless it is the one that was searched."""
+    return gr.skip() if session.holds_search else ""
+
+
+def step_actions(session: Session, chosen: tuple[str, str], number: int) -> dict[str, float]:
+    """Return the facial actions of a step of the newest series, from 1; of one between the `chosen` ends before there is any."""
+    return actions_at(*(session.series_ends or chosen), number)
 
 
 def interpolated(
@@ -145,6 +156,7 @@ def interpolated(
     request_id = session.begin_interpolation()
     steps: list[InterpolationStep] = []
     ends, language = (start, end), session.language
+    session.series_ends = ends
     yield [interpolation_html(steps, STEPS, ends, language=language), SHOW]
     try:
         for step in interpolate(settings, start, end, partial(_probabilities, registry, checkpoint)):

@@ -11,10 +11,19 @@ from gradio.events import Dependency
 from infant_fer.analyzer import ExplanationSettings
 from infant_fer.checkpoints.registry import CheckpointRegistry
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.lab import STEPS, actions_at, actions_of, drawn_age_and_tone
+from infant_fer.synthetic.lab import STEPS, actions_of, drawn_age_and_tone
 from infant_fer.synthetic.twin import twin_of
 from infant_fer.ui.lab.controls import MOST_SEED, Controls, lab_settings, lay_out_controls, lay_out_expressions
-from infant_fer.ui.lab.reading import PREPARING, drawn_map, interpolated, read_portrait, redrawn_face, smallest_change
+from infant_fer.ui.lab.reading import (
+    PREPARING,
+    drawn_map,
+    interpolated,
+    read_portrait,
+    redrawn_face,
+    search_result,
+    smallest_change,
+    step_actions,
+)
 from infant_fer.ui.languages import label as t
 from infant_fer.ui.photo.tab import created
 from infant_fer.ui.photo.view import HIDE, report_with_face
@@ -90,8 +99,8 @@ def build_lab_tab(
     for number, exercise in enumerate(EXERCISES, 1):
         gr.Markdown(f"{number}. {t(exercise)}")
     gr.Markdown(t(SIMPLER))
-    render_after = _wire(registry, sessions, checkpoint, tab, controls, results)
-    _wire_starts(expressions, controls, sessions, twin, render_after)
+    render_after = _wire(registry, sessions, checkpoint, tab, controls, results, twin)
+    _wire_starts(expressions, controls, sessions, render_after)
     _wire_twin(registry, sessions, photos, checkpoint, controls, twin, render_after)
     _wire_interpolation(registry, sessions, checkpoint, controls, interpolation, render_after)
 
@@ -148,11 +157,17 @@ def _wire(
     tab: gr.Tab,
     controls: Controls,
     results: _Results,
+    twin: _Twin,
 ) -> Callable[[Dependency], Dependency]:
-    """Render when the tab is opened or a control moved; return a function that has it done after another event too."""
+    """Render when the tab is opened or a control moved; return a function that has it done after another event too.
+
+    What was found for one portrait goes when another is rendered.
+    """
 
     def on_change(request: gr.Request, checkpoint: str, overlay: str, *values):
-        return read_portrait(registry, created(sessions, request), lab_settings(values), checkpoint, overlay)
+        session = created(sessions, request)
+        read = read_portrait(registry, session, lab_settings(values), checkpoint, overlay)
+        return [*read, search_result(session)]
 
     def on_explain(checkpoint: str, request: gr.Request):
         session = sessions.get(request.session_hash)
@@ -164,7 +179,7 @@ def _wire(
     render = {
         "fn": on_change,
         "inputs": [checkpoint, controls.overlay, *controls.inputs],
-        "outputs": [results.face, results.saliency, results.short, results.answer, results.legend],
+        "outputs": [results.face, results.saliency, results.short, results.answer, results.legend, twin.shown],
         **QUIET,
         "show_progress": "minimal",
         "show_progress_on": [results.face],
@@ -184,25 +199,25 @@ def _wire(
 
 
 def _wire_starts(
-    expressions: dict[str, gr.Button], controls: Controls, sessions: SessionStore, twin: _Twin, render_after: Callable
+    expressions: dict[str, gr.Button], controls: Controls, sessions: SessionStore, render_after: Callable
 ) -> None:
-    """Let named expressions and infants set the sliders; what was found for one infant goes when another is chosen."""
+    """Let named expressions and infants set the sliders; a series of one infant ends when another is chosen."""
 
     def on_expression(name: str):
         return lambda: list(actions_of(name).values())
 
     def on_infant(further: int):
         def event(seed: int | None, request: gr.Request):
-            sessions.get(request.session_hash).begin_interpolation()  # a search ends
+            sessions.get(request.session_hash).begin_interpolation()  # a series ends
             number = (int(seed or 0) + further) % (MOST_SEED + 1)
-            return number, *drawn_age_and_tone(number), ""
+            return number, *drawn_age_and_tone(number)
 
         return event
 
     for name, button in expressions.items():
         render_after(button.click(on_expression(name), None, controls.movements, **SETS_SLIDERS))
     for trigger, further in ((controls.seed.input, 0), (controls.another.click, 1)):
-        person = [controls.seed, controls.age, controls.tone, twin.shown]
+        person = [controls.seed, controls.age, controls.tone]
         render_after(trigger(on_infant(further), [controls.seed], person, **SETS_SLIDERS))
 
 
@@ -247,8 +262,8 @@ def _wire_interpolation(
         sessions.get(request.session_hash).begin_interpolation()
         return HIDE
 
-    def on_step(start: str, end: str, number: int):
-        return list(actions_at(start, end, int(number)).values())
+    def on_step(start: str, end: str, number: int, request: gr.Request):
+        return list(step_actions(created(sessions, request), (start, end), int(number)).values())
 
     rendered_from = [checkpoint, interpolation.start, interpolation.end, *controls.inputs]
     interpolation.go.click(on_interpolate, rendered_from, [interpolation.shown, interpolation.stop], **QUIET)

@@ -13,7 +13,7 @@ from infant_fer.images import load_photo
 from infant_fer.locales import catalogue, translator
 from infant_fer.synthetic import twin
 from infant_fer.synthetic.expressions import EXPRESSIONS
-from infant_fer.synthetic.lab import MAIN, MOVEMENTS, LabSettings
+from infant_fer.synthetic.lab import MAIN, MOVEMENTS, STEPS, LabSettings, actions_of
 from infant_fer.synthetic.mesh import data as mesh_data
 from infant_fer.synthetic.twin import NO_ANSWER, NO_CHANGE, MovementChange, twin_of
 from infant_fer.ui import page as page_module
@@ -109,6 +109,35 @@ def test_the_search_for_the_smallest_change_says_where_no_face_is_found(monkeypa
         assert translator("de")(sentence) in last
     assert translator("de")(NO_CHANGE) not in last
     assert "<progress" not in last
+
+
+def test_what_was_found_goes_with_another_portrait_or_checkpoint(monkeypatch, registry):
+    found = MovementChange(MOVEMENTS[0], 0.7, 0.45, "positive", "neutral")
+    rendered_as(monkeypatch, load_photo(EXAMPLES / "laugh.jpg").rgb)
+    monkeypatch.setattr(lab_reading, "changes", lambda settings, read: iter([(1, None), (MAIN, found)]))
+    session, settings = Session(), LabSettings({"mouthSmile": 0.9})
+    assert lab_reading.search_result(session) == ""
+    for other in ((LabSettings(actions_of("cry")), "any"), (settings, "another")):
+        read_portrait(registry, session, settings, "any", PLAIN)
+        list(lab_reading.smallest_change(registry, session, settings, "any"))
+        read_portrait(registry, session, LabSettings({"mouthSmile": 0.9}), "any", PLAIN)
+        assert lab_reading.search_result(session) == gr.skip()
+        read_portrait(registry, session, *other, PLAIN)
+        assert lab_reading.search_result(session) == ""
+    search = lab_reading.smallest_change(registry, session, settings, "any")
+    next(search)
+    read_portrait(registry, session, LabSettings(actions_of("cry")), "any", PLAIN)
+    assert list(search) == [""]
+    [select] = [each for each in built_page().fns.values() if _is_lab_select(each)]
+    assert "lab-flip-result" in {block.elem_id for block in select.outputs}
+
+
+def test_a_step_is_one_of_the_series_that_is_shown(monkeypatch, registry):
+    monkeypatch.setattr(lab_reading, "interpolate", lambda *_: iter([]))
+    session = Session()
+    assert lab_reading.step_actions(session, ("smile", "sleep"), STEPS) == actions_of("sleep")
+    list(lab_reading.interpolated(registry, session, LabSettings({}), "smile", "cry", "any"))
+    assert lab_reading.step_actions(session, ("smile", "sleep"), STEPS) == actions_of("cry")
 
 
 def built_page(examples=()):
