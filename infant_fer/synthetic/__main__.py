@@ -11,7 +11,12 @@ from infant_fer.arguments import amount, positive, seed, share
 from infant_fer.errors import SyntheticError, exit_status
 from infant_fer.synthetic.expressions import EXPRESSIONS, check_expression
 from infant_fer.synthetic.mesh.data import HOW_TO_GET, is_installed
-from infant_fer.synthetic.render_jobs import COVERED, RenderJob, run_job
+from infant_fer.synthetic.render_jobs import COVERED, PER_INFANT, RenderJob, run_job
+
+SEED = (
+    "the same seed gives the same portraits. Their infants are SEED, SEED + 1 and so on: "
+    f"seeds less than N / {PER_INFANT} apart share some"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=positive, default=100, help="portraits; five of each infant")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and manifest.csv")
     parser.add_argument("--size", type=positive, default=512, help="side in px")
-    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same portraits")
+    parser.add_argument("--seed", type=seed, default=0, help=SEED)
     parser.add_argument("--turned", type=amount, default=1.0, help="how far heads turn: 0 is frontal, 1 a snapshot")
     parser.add_argument("--covered", type=share, default=COVERED, help="share with a hat, pacifier, blanket or hand")
     parser.add_argument("--expressions", nargs="+", action="extend", help="which to draw from; default: all")

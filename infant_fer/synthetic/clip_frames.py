@@ -30,6 +30,10 @@ from infant_fer.workers import Job, spread
 TABLE = "frames.csv"
 COLUMNS = ("file", "label", "subject", "time_s")
 SECONDS = 12.0  # of each clip: an expression of each affect, between which the face rests
+SEED = (
+    "the same seed gives the same frames. The infants are SEED, SEED + 1 and so on: "
+    "seeds less than INFANTS apart share some"
+)
 BY_AFFECT = {
     affect: tuple(name for name, each in EXPRESSIONS.items() if each.affect == affect and name not in ("sleep", "yawn"))
     for affect in ("positive", "neutral", "negative")
@@ -97,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--infants", type=positive, default=30)
     parser.add_argument("--per-affect", type=positive, default=8, help="frames of each affect of an infant")
     parser.add_argument("--size", type=positive, default=160, help="side in px, even")
-    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same frames")
+    parser.add_argument("--seed", type=seed, default=0, help=SEED)
     parser.add_argument("--workers", type=positive, default=1, help="processes")
     options = parser.parse_args(arguments)
     frames = FrameSet(options.out, options.infants, options.per_affect, options.size, options.seed)

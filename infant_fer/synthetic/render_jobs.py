@@ -25,7 +25,7 @@ from infant_fer.synthetic.scene import sample_light, sample_view
 from infant_fer.workers import Job, spread
 
 MANIFEST, ROWS, JOB = "manifest.csv", "rows", "job.json"  # what a job writes beside its pictures
-COLUMNS = ("file", "seed", "subject", "expression", "affect")
+COLUMNS = ("file", "subject", "expression", "affect")  # the subject is the infant's seed; the job's is in JOB
 JSON_COLUMNS = ("actions", "landmarks_px", "tears", "occluder", "infant", "view", "light")
 PER_INFANT = 5  # portraits of one infant
 COVERED, WET = 0.25, 0.5  # shares of portraits with an occluder, and of strong cries with tears
@@ -34,7 +34,10 @@ STRONG_CRY = 0.85  # weight of the brows' action in a cry; weaker ones have no t
 
 @dataclass(frozen=True)
 class RenderJob:
-    """The parameters that all portraits of a folder share."""
+    """The parameters that all portraits of a folder share.
+
+    The infants are `seed`, `seed` + 1 and so on, PER_INFANT portraits of each; seeds that are closer share infants.
+    """
 
     folder: Path
     seed: int
@@ -58,7 +61,7 @@ def run_job(job: RenderJob, count: int) -> None:
         pass
     rows = [_read_row(_row_file(job, number)) for number in range(count)]
     with open_atomically(job.folder / MANIFEST) as stream:
-        writer = csv.DictWriter(stream, COLUMNS + JSON_COLUMNS)
+        writer = csv.DictWriter(stream, COLUMNS + JSON_COLUMNS, extrasaction="ignore")  # older rows have a seed, too
         writer.writeheader()
         writer.writerows(rows)
 
@@ -86,7 +89,7 @@ def _render_portrait(job: RenderJob, _: None, number: int) -> None:
     portrait = render(infant.express(actions, tears), view, light, job.size, occluder)
     file = f"{number:06}.png"
     write_atomically(job.folder / file, cv2.imencode(".png", portrait.image[..., ::-1])[1].tobytes())
-    plain = (file, job.seed + number, subject, name, EXPRESSIONS[name].affect)
+    plain = (file, subject, name, EXPRESSIONS[name].affect)
     scene = (occluder and asdict(occluder), asdict(infant), asdict(view), asdict(light))
     parameters = (portrait.actions, portrait.landmarks, tears, *scene)
     row = dict(zip(COLUMNS, plain, strict=True)) | dict(zip(JSON_COLUMNS, map(json.dumps, parameters), strict=True))
@@ -132,7 +135,8 @@ def _check_same_job(job: RenderJob) -> None:
                 f"{job.folder} holds portraits with another {', another '.join(other)}. Give a new folder, or the same options."
             )
     for file in portraits[:1]:
-        seed, picture = _read_row(file)["seed"] - int(file.stem), cv2.imread(str(job.folder / f"{file.stem}.png"))
+        number, picture = int(file.stem), cv2.imread(str(job.folder / f"{file.stem}.png"))
+        seed = _read_row(file).get("seed", job.seed + number) - number
         if seed != job.seed or (picture is not None and len(picture) != job.size):
             size = "" if picture is None else f" and of {len(picture)} px"
             raise SyntheticError(
