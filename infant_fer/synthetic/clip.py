@@ -210,10 +210,12 @@ def _box(landmarks: dict[str, tuple[float, float]], left: int, top: int) -> tupl
 def _paste(
     panel: np.ndarray, owner: np.ndarray, image: np.ndarray, alpha: np.ndarray, left: int, top: int, who: int
 ) -> None:
-    """Blend an image into the panel where it overlaps, by its (h, w) alpha in 0..1."""
+    """Blend an image into the panel where it overlaps, by its (h, w) alpha in 0..1; outside the panel nothing is drawn."""
     height, width = alpha.shape
-    rows = slice(max(0, top), max(0, min(panel.shape[0], top + height)))
-    columns = slice(max(0, left), max(0, min(panel.shape[1], left + width)))
+    rows = slice(max(0, top), min(panel.shape[0], top + height))
+    columns = slice(max(0, left), min(panel.shape[1], left + width))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return
     part = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
     share = alpha[part][..., None]
     panel[rows, columns] = (panel[rows, columns] * (1 - share) + image[part] * share + 0.5).astype(np.uint8)

@@ -125,6 +125,16 @@ def test_the_true_pose_has_the_signs_of_a_reading():
     assert (row["yaw"], row["pitch"], row["roll"]) == pytest.approx(angles[1], abs=0.01)
 
 
+@pytest.mark.parametrize("corner", [(-20, 10), (60, 10), (10, -20), (10, 50), (80, 80)])
+def test_what_is_outside_the_panel_is_not_drawn(corner):
+    panel, owner = np.zeros((50, 60, 3), np.uint8), np.zeros((50, 60), np.uint8)
+    clip._paste(panel, owner, np.full((20, 20, 3), 200), np.ones((20, 20), np.float32), *corner, 1)
+    assert not panel.any()
+    assert not owner.any()
+    clip._paste(panel, owner, np.full((20, 20, 3), 200), np.ones((20, 20), np.float32), 55, 45, 1)
+    assert owner.sum() == 25
+
+
 def test_panels_are_apart():
     (frame,) = frames(ClipSpec((Actor(1201), Actor(1202, panel=1)), seconds=0.2, fps=5, size_wh=(160, 80), panels=2))
     first, second = frame.faces
