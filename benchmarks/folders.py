@@ -107,16 +107,22 @@ def _photos(folder: Path, count: int) -> list[PhotoFile]:
 
 
 def _measured(job: Job, items: list, workers: int, cluster: str | None) -> tuple[float, float]:
-    """Return items a second after the first result, and the memory of all processes at the end over that after a tenth."""
+    """Return items a second after the first result, and the memory of all processes at the end over that after a tenth.
+
+    Raises ValueError for fewer than three items, before the work.
+    """
+    if len(items) < 3:
+        raise ValueError(f"A measurement needs at least 3 items, not {len(items)}.")
+    early, last = max(2, round(EARLY * len(items))), len(items) - 1  # of the results from the second on
     results = iter(spread(job, items, workers, cluster))
     next(results)
     start, memory = time.perf_counter(), {}
     for number, result in enumerate(results, 2):
         if isinstance(result, SessionResult) and result.state != "written":
             raise RuntimeError(f"{result.session.clip.name}: {result.state}. {result.fault}")
-        if number in (round(EARLY * len(items)), len(items) - 1):  # while the workers still run
+        if number in (early, last):  # while the workers still run
             memory[number] = _memory()
-    return (len(items) - 1) / (time.perf_counter() - start), memory[len(items) - 1] / memory[round(EARLY * len(items))]
+    return last / (time.perf_counter() - start), memory[last] / memory[early]
 
 
 def _memory() -> int:

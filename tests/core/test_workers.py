@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import folders
 from infant_fer.__main__ import main
 from infant_fer.batch import ReadSettings, _journal
 from infant_fer.checkpoints.sources import DEFAULT_NAME, embedded
@@ -323,3 +324,17 @@ def test_a_killed_run_is_continued(folder, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["neutral.jpg", "smile.jpg"]
     assert [Path(each["file"]).name for each in json.loads(out.read_text())] == sorted(("broken.jpg", *PHOTOS))
+
+
+@pytest.mark.parametrize("count", [3, 10, 40])
+def test_few_items_have_figures_too(count):
+    rate, growth = folders._measured(
+        Job(lambda: None, lambda _, item: item, lambda item: item), list(range(count)), 1, None
+    )
+    assert rate > 0
+    assert growth > 0
+
+
+def test_too_few_items_are_refused_before_the_work():
+    with pytest.raises(ValueError, match="at least 3 items, not 2"):
+        folders._measured(Job(lambda: None, lambda _, item: 1 / 0, lambda item: item), [1, 2], 1, None)
