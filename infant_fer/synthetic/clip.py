@@ -35,6 +35,13 @@ SEEN_SHARE = 0.5  # of the face's box, from which on a face counts as seen
 SEEN_YAW = 70.0  # degrees, beyond which a face is turned away
 ZOOM = 0.15  # distance between the pupils as a share of a portrait's side
 BOX_MARGINS = (0.22, 0.36, 0.22, 0.24)  # left, top, right, bottom: what a detector's box adds, in the landmarks' extent
+OF_A_SCENE = {
+    "scene": "one",
+    "seconds": 8.0,
+    "fps": 25.0,
+    "size": None,
+    "seed": 0,
+}  # options and what they are by default
 RESTING = Act(0, 0, "neutral", peak=0.0)
 COLUMNS = ("time_s", "person", "seen", "visible", "left", "top", "right", "bottom", "label", "expression", "intensity",
            "yaw", "pitch", "roll", "actions")  # fmt: skip
@@ -286,36 +293,48 @@ def write_clip(spec: ClipSpec, path: Path, quality: int = 23) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render a scene, or a spec that an earlier clip wrote; return 1 after one sentence on stderr on failure."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    given = [f"--{name}" for name in OF_A_SCENE if getattr(options, name) is not None]
+    if options.spec and given:
+        parser.error(f"--spec says everything of the clip: leave out {', '.join(given)}.")
     return exit_status(partial(_write, options))
 
 
 def _write(options: argparse.Namespace) -> None:
     """Render what the options say and print the written files. Raises SyntheticError, OutputError."""
-    try:
-        if options.spec:
-            spec = ClipSpec.from_dict(json.loads(options.spec.read_text("utf-8")))
-        else:
-            spec = SCENES[options.scene](options.seconds, options.seed)
-            spec = replace(spec, fps=options.fps, size_wh=tuple(options.size or spec.size_wh))
-        for file in write_clip(spec, options.out, options.quality):
-            print(file)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if not options.spec:
-            raise
-        raise SyntheticError(f"{options.spec} is no spec of a clip: {error}.") from None
+    for file in write_clip(_spec(options), options.out, options.quality):
+        print(file)
+
+
+def _spec(options: argparse.Namespace) -> ClipSpec:
+    """Return the spec of the file that the options name, or that of their scene. Raises SyntheticError."""
+    if options.spec:
+        try:
+            return ClipSpec.from_dict(json.loads(options.spec.read_text("utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SyntheticError(f"{options.spec} is no spec of a clip: {error}.") from None
+    chosen = {
+        name: default if (value := getattr(options, name)) is None else value for name, default in OF_A_SCENE.items()
+    }
+    spec = SCENES[chosen["scene"]](chosen["seconds"], chosen["seed"])
+    return replace(spec, fps=chosen["fps"], size_wh=tuple(chosen["size"] or spec.size_wh))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m infant_fer.synthetic.clip", description=__doc__.split(":")[0])
     parser.add_argument("--out", type=Path, required=True, help="the MP4 file; its truth is written beside it")
-    parser.add_argument("--scene", choices=list(SCENES), default="one", help="who is to be seen")
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--fps", type=float, default=25.0)
+    parser.add_argument("--scene", choices=list(SCENES), help="who is to be seen (one)")
+    parser.add_argument("--seconds", type=float, help="length (8)")
+    parser.add_argument("--fps", type=float, help="frames per second (25)")
     parser.add_argument("--size", type=positive, nargs=2, metavar=("WIDTH", "HEIGHT"), help="px, even")
-    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same infant and clip")
+    parser.add_argument("--seed", type=seed, help="the same seed gives the same infant and clip (0)")
     parser.add_argument("--quality", type=int, default=23, help="x264's constant rate factor; less is better")
-    parser.add_argument("--spec", type=Path, help="render the JSON that an earlier clip wrote, instead of a scene")
+    parser.add_argument(
+        "--spec",
+        type=Path,
+        help="render the JSON that an earlier clip wrote, which says what the options of a scene say",
+    )
     return parser
 
 

@@ -79,6 +79,8 @@ class ClipSpec:
             or height % 2
         ):
             raise SyntheticError("A clip needs at least one frame and even sides of at least 32 px.")
+        if not all(0 <= actor.panel < self.panels for actor in self.actors):
+            raise SyntheticError(f"Every actor needs a panel of 0 to {self.panels - 1}.")
         for act in (act for actor in self.actors for act in actor.acts):
             check_expression(act.expression)
 

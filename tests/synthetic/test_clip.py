@@ -156,6 +156,30 @@ def test_wrong_settings_are_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "a.mp4").exists()
 
 
+@pytest.mark.parametrize("words", [("--fps", "10"), ("--size", "64", "64"), ("--seed", "0", "--scene", "one")])
+def test_a_spec_takes_no_option_of_a_scene(tmp_path, capsys, words):
+    (tmp_path / "x.json").write_text(json.dumps(asdict(SMALL)))
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / "a.mp4"), "--spec", str(tmp_path / "x.json"), *words])
+    assert f"leave out {words[-2] if words[-1] == 'one' else words[0]}" in capsys.readouterr().err
+
+
+def test_a_fault_of_writing_is_none_of_the_spec(tmp_path, monkeypatch):
+    (tmp_path / "x.json").write_text(json.dumps(asdict(SMALL)))
+
+    def full(*_):
+        raise ValueError("no room in the encoder")
+
+    monkeypatch.setattr(clip, "write_clip", full)
+    with pytest.raises(ValueError, match="no room in the encoder"):
+        main(["--out", str(tmp_path / "a.mp4"), "--spec", str(tmp_path / "x.json")])
+
+
+def test_an_actor_needs_a_panel_that_is_there():
+    with pytest.raises(SyntheticError, match="panel of 0 to 0"):
+        ClipSpec((Actor(1, panel=1),))
+
+
 @pytest.mark.slow
 def test_frames_of_clips_are_a_labelled_data_set(tmp_path):
     table = render_frames(FrameSet(tmp_path / "set", infants=1, per_affect=1, size=64, seed=3))
