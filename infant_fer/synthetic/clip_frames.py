@@ -9,7 +9,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from infant_fer.arguments import positive, seed
 from infant_fer.errors import SyntheticError, exit_status
-from infant_fer.files import check_output_folder, open_atomically, write_atomically
+from infant_fer.files import check_output_folder, filled_folder, open_atomically, write_atomically
 from infant_fer.synthetic.clip import drawn_frames
 from infant_fer.synthetic.clip_spec import Act, Actor, ClipSpec
 from infant_fer.synthetic.expressions import EXPRESSIONS
@@ -52,14 +52,16 @@ class FrameSet:
 
 
 def render_frames(chosen: FrameSet, workers: int = 1) -> Path:
-    """Render the frames, PNG files and TABLE, into a new or empty folder; return the table. Raises OutputError and SyntheticError."""
+    """Render the frames, PNG files and TABLE, into a new or empty folder; return the table.
+
+    The folder is there once it is complete: of an interrupted run nothing is left. Raises OutputError and SyntheticError.
+    """
     if not is_installed():
         raise SyntheticError(HOW_TO_GET)
     check_output_folder(chosen.folder, is_ours=lambda folder: False)
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    job = Job(one_thread, partial(_render, chosen), lost)
     infants = range(chosen.seed, chosen.seed + chosen.infants)
-    with open_atomically(chosen.folder / TABLE) as stream:
+    with filled_folder(chosen.folder, lambda _: ()) as folder, open_atomically(folder / TABLE) as stream:
+        job = Job(one_thread, partial(_render, replace(chosen, folder=folder)), lost)
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
         for each in tqdm(spread(job, infants, workers), total=chosen.infants, unit="infant", disable=None):

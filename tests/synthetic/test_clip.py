@@ -12,7 +12,7 @@ import pytest
 from infant_fer.data.datasets import read_labeled_images
 from infant_fer.errors import OutputError, SyntheticError
 from infant_fer.face_detection import FaceDetector
-from infant_fer.synthetic import clip
+from infant_fer.synthetic import clip, clip_frames
 from infant_fer.synthetic.clip import (
     COLUMNS,
     SCENES,
@@ -191,6 +191,29 @@ def test_frames_of_clips_are_a_labelled_data_set(tmp_path):
     assert images.labels == ("positive", "neutral", "negative")
     with pytest.raises(OutputError, match="did not write"):
         render_frames(FrameSet(tmp_path / "set", infants=1, per_affect=1))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_interrupted_set_of_frames_can_be_rendered_again(tmp_path, monkeypatch, exists):
+    folder, interrupted = tmp_path / "set", []
+
+    def draw(chosen, _, seed):
+        if seed == 4 and not interrupted:
+            interrupted.append(seed)
+            raise KeyboardInterrupt
+        (chosen.folder / f"{seed}.png").write_bytes(b"a frame")
+        return [(f"{seed}.png", "neutral", f"infant{seed}", "0.000")]
+
+    monkeypatch.setattr(clip_frames, "_render", draw)
+    if exists:
+        folder.mkdir()
+    chosen = FrameSet(folder, infants=3, per_affect=1, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        render_frames(chosen)
+    assert [path for path in tmp_path.rglob("*") if path != folder] == []
+    rows = list(csv.DictReader(render_frames(chosen).open(newline="")))
+    assert [row["file"] for row in rows] == ["3.png", "4.png", "5.png"]
+    assert {path.name for path in folder.iterdir()} == {"frames.csv", "3.png", "4.png", "5.png"}
 
 
 def test_the_acts_of_a_clip_of_frames_differ_by_infant_and_show_each_affect():
