@@ -146,10 +146,12 @@ def _transformed(report: Report, window: tuple[int, int, int, int], scale: float
 
 
 def _transformed_face(report: FaceReport, corner: np.ndarray, scale: float) -> FaceReport:
+    """Move a face with the picture; cv2.resize takes the centre of a pixel p to (p + 0.5) * scale - 0.5."""
+    shift = (scale - 1) / 2
     matrix = report.aligned.photo_to_crop.copy()
-    matrix[:, 2] += matrix[:, :2] @ corner
+    matrix[:, 2] += matrix[:, :2] @ (corner - shift / scale)
     matrix[:, :2] /= scale
-    landmarks = (report.face.landmarks_px - corner) * scale
+    landmarks = (report.face.landmarks_px - corner) * scale + shift
     face = Face(landmarks, report.face.blendshapes, report.face.pose)
     return replace(report, face=face, aligned=AlignedFace(report.aligned.crop_rgb, matrix))
 

@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 from transformers import ViTImageProcessorPil
 
+from infant_fer.alignment import AlignedFace
 from infant_fer.analyzer import Analyzer, ExplanationSettings
 from infant_fer.classifier import AffectClassifier, forward_crops
 from infant_fer.data.face_cache import align_images
 from infant_fer.drawing import close_up, draw_faces, draw_saliency, whole_view
 from infant_fer.errors import ImageError
+from infant_fer.face import Face
 from infant_fer.face_search import SearchBudget
-from infant_fer.images import load_image
+from infant_fer.images import Photo, load_image
 from infant_fer.labels import AFFECTS
 from infant_fer.models.geometry import GEOMETRY_SIZE
 from infant_fer.models.infant_face import InfantFaceModel, luminance_crops
@@ -242,6 +244,23 @@ def test_views_move_faces_with_the_picture(explained):
         )
         assert 0 < face.aligned.to_crop(face.face.anchors_px).min() < size
     assert whole_view(explained).photo.rgb.shape == explained.photo.rgb.shape
+
+
+def test_an_enlarged_spot_stays_below_its_landmark(explained):
+    face = explained.faces[0]
+    aligned = AlignedFace(face.aligned.crop_rgb, np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+    landmarks = np.random.default_rng(0).uniform(20, 28, face.face.landmarks_px.shape).astype(np.float32)
+    landmarks[0] = 20, 24
+    rgb = np.zeros((60, 60, 3), np.uint8)
+    rgb[24, 20] = 255
+    small = replace(face, face=Face(landmarks, face.face.blendshapes, face.face.pose), aligned=aligned)
+    view = close_up(replace(explained, photo=Photo(rgb, (60, 60), "spot"), faces=(small,)))
+    light = view.photo.rgb[..., 0].astype(float)
+    rows, columns = np.indices(light.shape)
+    middle = np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+    assert np.ptp(view.faces[0].face.landmarks_px[:, 0]) == pytest.approx(4 * np.ptp(landmarks[:, 0]), rel=1e-4)
+    np.testing.assert_allclose(view.faces[0].face.landmarks_px[0], middle, atol=0.1)
+    np.testing.assert_allclose(view.faces[0].aligned.to_crop(middle[None])[0], [20, 24], atol=0.05)
 
 
 def test_the_page_says_what_it_must(explained):
