@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def searched(rows: Iterable[dict], archive: ZipFile, analyzer: Analyzer) -> Iterable[dict]:
-    """Yield for each scene: half, visibility, whether the face was found, whether anything else was, the answer, seconds."""
+    """Yield for each scene what `figures` needs: its half, its group of like pictures, what was found and read, and CPU seconds."""
     for row in rows:
         photo = load_photo(archive.read(row["file"]))
         start = time.process_time()
@@ -55,6 +55,7 @@ def searched(rows: Iterable[dict], archive: ZipFile, analyzer: Analyzer) -> Iter
         half = int(hashlib.md5(row["group"].encode()).hexdigest(), 16) % 2
         yield {
             "half": half,
+            "group": row["group"],
             "visible": row["visible"],
             "affect": row["affect"],
             "found": bool(right),
@@ -77,22 +78,33 @@ def is_right(face: Face, row: dict, shape: tuple[int, ...]) -> bool:
 
 
 def figures(results: list[dict]) -> dict:
-    """Return proportions with intervals, and CPU seconds per picture."""
-    seen = {kind: [r["found"] for r in results if r["visible"] == kind] for kind in ("full", "part")}
-    seconds = [r["seconds"] for r in results]
-    named = [r["answer"] == r["affect"] for r in results if r["found"] and r["affect"] in AFFECTS]
+    """Return proportions with intervals over the groups of like pictures, and CPU seconds per picture."""
+    seconds, labelled = [r["seconds"] for r in results], [r for r in results if r["found"] and r["affect"] in AFFECTS]
+    of_affect = {affect: [r for r in labelled if r["affect"] == affect] for affect in AFFECTS}
     return {
-        "fully visible faces found": Proportion(sum(seen["full"]), len(seen["full"])),
-        "partly visible faces found": Proportion(sum(seen["part"]), len(seen["part"])),
-        "pictures with a false detection": Proportion(sum(r["false"] for r in results), len(results)),
-        "faces read as labelled, of those found": Proportion(sum(named), len(named)),
+        "fully visible faces found": _proportion([r for r in results if r["visible"] == "full"], _is_found),
+        "partly visible faces found": _proportion([r for r in results if r["visible"] == "part"], _is_found),
+        "pictures with a false detection": _proportion(results, lambda r: r["false"]),
+        "faces read as labelled, of those found": _proportion(labelled, _is_read),
         **{
-            f"{affect} faces read as {affect}, of those found": Proportion(answers.count(affect), len(answers))
-            for affect in AFFECTS
-            if (answers := [r["answer"] for r in results if r["found"] and r["affect"] == affect])
+            f"{affect} faces read as {affect}, of those found": _proportion(rows, _is_read)
+            for affect, rows in of_affect.items()
+            if rows
         },
         "CPU seconds per picture, median and largest": f"{np.median(seconds):.2f}, {max(seconds):.2f}",
     }
+
+
+def _is_found(result: dict) -> bool:
+    return result["found"]
+
+
+def _is_read(result: dict) -> bool:
+    return result["answer"] == result["affect"]
+
+
+def _proportion(results: list[dict], is_right: Callable[[dict], bool]) -> Proportion:
+    return Proportion.of(np.array([is_right(r) for r in results], bool), np.array([r["group"] for r in results]))
 
 
 if __name__ == "__main__":

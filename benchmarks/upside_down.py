@@ -34,7 +34,7 @@ def main() -> None:
     rows = np.flatnonzero((infants.split == "dev") & (infants.truth >= 0))
     rows = np.random.default_rng(0).permutation(rows)[: options.limit]
     turned = [[first_face(analyzer, infants.read(int(row)), turns) for turns in QUARTER_TURNS] for row in rows]
-    found = {f"{90 * turns} degrees": figures(turned, turns) for turns in QUARTER_TURNS}
+    found = {f"{90 * turns} degrees": figures(turned, infants.subject[rows], turns) for turns in QUARTER_TURNS}
     for name, shares in found.items():
         print(name, {key: str(share) for key, share in shares.items()})
     if options.json:
@@ -49,15 +49,19 @@ def first_face(analyzer: Analyzer, photo: bytes, quarter_turns: int) -> FaceRepo
     return next(iter(analyzer.analyze(rgb).faces), None)
 
 
-def figures(turned: list[list[FaceReport | None]], turns: int) -> dict[str, Proportion]:
-    """Return the shares of photos, of those with a face as they are, without one when turned, and with one the wrong way up."""
+def figures(turned: list[list[FaceReport | None]], subjects: np.ndarray, turns: int) -> dict[str, Proportion]:
+    """Return the shares of photos, of those with a face as they are, without one when turned, and with one the wrong way up.
+
+    `subjects` (N,) are the infants of the N photos, over which the intervals are.
+    """
+    subjects = subjects[[each[0] is not None for each in turned]]
     pairs = [(each[0], each[turns]) for each in turned if each[0] is not None]
     wrong = np.array([other is not None and wrong_way_up(face, other, turns) for face, other in pairs])
     answered = np.array([other is not None and other.assessment.verdict == "answer" for _, other in pairs])
     return {
-        "wrong way up": Proportion.of(wrong),
-        "wrong way up and answered plainly": Proportion.of(wrong & answered),
-        "no face": Proportion.of(np.array([other is None for _, other in pairs])),
+        "wrong way up": Proportion.of(wrong, subjects),
+        "wrong way up and answered plainly": Proportion.of(wrong & answered, subjects),
+        "no face": Proportion.of(np.array([other is None for _, other in pairs]), subjects),
     }
 
 
