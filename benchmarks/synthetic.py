@@ -68,7 +68,7 @@ class Bar:
 
 
 def measure_faces(detector: FaceDetector, count: int, size: int) -> tuple[list[Bar], dict[str, float]]:
-    """Return the share of faces found, and each landmark's median error in interocular distances."""
+    """Return the share of faces found, and each landmark's median error in distances between the eyes' outer corners."""
     away, found = {name: [] for name in MESH_POINTS}, 0
     for number in tqdm(range(count), desc="Faces"):
         random = np.random.default_rng([1, number])
@@ -90,7 +90,9 @@ def measure_faces(detector: FaceDetector, count: int, size: int) -> tuple[list[B
     errors = np.mean(list(away.values()), 0)  # of a portrait, the mean over its landmarks
     return [
         Bar(f"found of {count} faces turned by up to {TURNED:.0f} degrees", found / count, 0.98, at_most=False),
-        Bar("landmarks' mean error, interocular distances (median)", float(np.median(errors)), 0.06, at_most=True),
+        Bar(
+            "landmarks' mean error / outer eye corners' distance (median)", float(np.median(errors)), 0.06, at_most=True
+        ),
     ], each
 
 
