@@ -246,7 +246,7 @@ def _explanation_json(explanation: Explanation) -> ExplanationJSON:
         **saliency.options,  # type: ignore[typeddict-item]
         "precision": saliency.precision,
         "device": saliency.device,
-        **({} if saliency.coverage is None else {"coverage": saliency.coverage}),  # type: ignore[typeddict-item]
+        **({} if saliency.coverage is None else {"coverage": saliency.coverage}),
         "share_per_part": {part: round(share, 4) for part, share in explanation.shares.items()},
         "emphasis_per_part": {part: round(ratio, 4) for part, ratio in explanation.density_ratio.items()},
     }

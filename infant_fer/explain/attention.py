@@ -57,7 +57,7 @@ class AttentionRollout(Method):
         counted = [index for index in found if shares[index] > 0]
         if not counted:
             raise ExplanationError(NO_ATTENTION)
-        total = sum(self._weight(shares[index]) * found[index] for index in counted)
+        total = torch.stack([self._weight(shares[index]) * found[index] for index in counted]).sum(0)
         yield replace(self.saliency_map(score, total.numpy(), 1), coverage=_coverage(shares, counted))
 
     def _weight(self, share: float) -> float:

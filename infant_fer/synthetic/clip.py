@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -314,7 +315,7 @@ def _spec(options: argparse.Namespace) -> ClipSpec:
             return ClipSpec.from_dict(json.loads(options.spec.read_text("utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SyntheticError(f"{options.spec} is no spec of a clip: {error}.") from None
-    chosen = {
+    chosen: dict[str, Any] = {
         name: default if (value := getattr(options, name)) is None else value for name, default in OF_A_SCENE.items()
     }
     spec = SCENES[chosen["scene"]](chosen["seconds"], chosen["seed"])
