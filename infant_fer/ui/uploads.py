@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "infant-fer-uploads-"
-MARKER = ".private-uploads"  # a file in each of our folders: no other folder is ever deleted, whatever its name
+MARKER = ".private-uploads"  # an empty folder in each of ours: no other one is ever deleted, whatever its name
 MEMORY_FOLDER = Path("/dev/shm")  # a file system in memory on Linux
 MEMORY_BYTES = 512 * 2**20  # that must be free there
 CLIP_BYTES = 100 * 10**6  # of a clip; a phone records three minutes of 720p in that
@@ -65,7 +65,7 @@ def _held_folder(root: Path) -> tuple[Path, int | None]:
     """Return a new private folder and a descriptor that holds its lock as long as this program lives (None on Windows)."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
     held = _lock(folder)
-    (folder / MARKER).touch()  # once it is locked: another program that starts does not take it for abandoned
+    (folder / MARKER).mkdir()  # once it is locked: another program that starts does not take it for abandoned
     return folder, held
 
 
@@ -90,7 +90,7 @@ def delete_abandoned(root: Path) -> None:
         return
     for folder in root.glob(f"{PREFIX}*"):
         with suppress(OSError):  # gone meanwhile, or a link or file of that name
-            if folder.lstat().st_uid != os.getuid() or not (folder / MARKER).is_file():
+            if folder.lstat().st_uid != os.getuid() or not (folder / MARKER).is_dir():
                 continue
             held = _lock(folder, wait=False)
             if held is not None:
