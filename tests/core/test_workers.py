@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,44 +21,7 @@ from infant_fer.workers import Job, spread
 from infant_fer.workers.jobs import AHEAD
 from infant_fer.workers.journal import SUFFIX, file_key, open_journal
 from tests.conftest import EXAMPLES, ROOT
-
-
-def load() -> int:
-    return 10
-
-
-def refuse() -> int:
-    raise ImageError("nothing to load")
-
-
-def times_ten(factor: int, item: int) -> tuple[int, int]:
-    return factor * item, os.getpid()
-
-
-def die_at(item_of_death: int, marks: Path | None, factor: int, item: int) -> tuple[int, int]:
-    """Die at one item; with `marks` only the first time."""
-    if item == item_of_death and not (marks and marks.exists()):
-        if marks:
-            marks.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return times_ten(factor, item)
-
-
-def die_when_others_are_done(log: Path, factor: int, item: int) -> tuple[int, int]:
-    """Note each item as it starts; die at the first one once the fourth has started, in the other of two workers."""
-    with log.open("a") as stream:
-        stream.write(f"{item}\n")
-    started = log.read_text().split()
-    if item == 1 and started.count("1") == 1:
-        while "4" not in started:
-            time.sleep(0.01)
-            started = log.read_text().split()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return times_ten(factor, item)
-
-
-def lost(item: int) -> tuple[int, int]:
-    return -item, 0
+from tests.core.worker_jobs import die_at, die_when_others_are_done, load, lost, refuse, times_ten
 
 
 def test_one_worker_works_here_and_lazily():
@@ -113,7 +75,7 @@ def test_an_item_that_kills_every_worker_is_named_and_the_others_are_done():
 KILLED = (
     "import os, signal\n"
     "from infant_fer.workers import Job, spread\n"
-    "from tests.core.test_workers import load, lost, times_ten\n"
+    "from tests.core.worker_jobs import load, lost, times_ten\n"
     "results = spread(Job(load, times_ten, lost), range(90), workers=2)\n"
     "print(next(results)[0], flush=True)\n"
     "os.kill(os.getpid(), signal.SIGKILL)\n"
