@@ -73,13 +73,14 @@ def measure_faces(detector: FaceDetector, count: int, size: int) -> tuple[list[B
     for number in tqdm(range(count), desc="Faces"):
         random = np.random.default_rng([1, number])
         age = NEWBORN + (TODDLER - NEWBORN) * number / max(count - 1, 1)
-        infant = sample_infant(number, race=RACES[number % len(RACES)], age=age)
-        actions = sample_expression(random, list(EXPRESSIONS)[number % len(EXPRESSIONS)])
+        race, expression = race_and_expression(number)
+        infant = sample_infant(number, race=race, age=age)
+        actions = sample_expression(random, expression)
         view = _turned(random)
         portrait = render(infant.express(actions), view, sample_light(random), size)
         face = _largest(detector, portrait.image)
         if face is None:
-            print(f"not found: infant {number}, {list(EXPRESSIONS)[number % len(EXPRESSIONS)]}, yaw {view.yaw:.0f}")
+            print(f"not found: infant {number}, {expression}, yaw {view.yaw:.0f}")
             continue
         found += 1
         known = {name: np.array(at) for name, at in portrait.landmarks.items()}
@@ -94,6 +95,12 @@ def measure_faces(detector: FaceDetector, count: int, size: int) -> tuple[list[B
             "landmarks' mean error / outer eye corners' distance (median)", float(np.median(errors)), 0.06, at_most=True
         ),
     ], each
+
+
+def race_and_expression(number: int) -> tuple[str, str]:
+    """Return what the infant of this number is drawn with: of as many numbers as there are pairs, each pair once."""
+    expressions = list(EXPRESSIONS)
+    return RACES[number // len(expressions) % len(RACES)], expressions[number % len(expressions)]
 
 
 def measure_expressions(detector: FaceDetector, count: int, size: int) -> list[Bar]:

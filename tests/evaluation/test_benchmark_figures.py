@@ -1,11 +1,11 @@
-"""Figures of the benchmarks draw what belongs together, not single pictures."""
+"""Figures of the benchmarks: drawn over what belongs together, and of every kind of face."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import scenes, upside_down
+from benchmarks import scenes, synthetic, upside_down
 from infant_fer.face import HeadPose
 from infant_fer.metrics import wilson_interval
 
@@ -46,3 +46,8 @@ def test_photos_of_an_infant_upside_down_count_as_one_case():
     assert found.interval == pytest.approx(wilson_interval(1, 1))
     apart = upside_down.figures(turned, np.array([*"abcde"]), 2)["wrong way up"]
     assert apart.interval == pytest.approx(wilson_interval(4, 4))
+
+
+def test_every_expression_is_drawn_with_every_face_type():
+    pairs = len(synthetic.EXPRESSIONS) * len(synthetic.RACES)
+    assert len({synthetic.race_and_expression(number) for number in range(pairs)}) == pairs
