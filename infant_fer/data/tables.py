@@ -46,7 +46,7 @@ INFANTS = {
     *("codice", "barn", "spaedbarn", "deltager", "navn", "fornavn", "efternavn", "forsogsperson", "kode"),
 }
 NAMING = INFANTS | {"rater", "coder", "annotator", "file", "filename", "path"}
-# The last word of a column's name that names nobody, as far as that can be told where the infants are not known.
+# The last word of the name of a column that describes and names nobody: these alone are kept where the infants are not known.
 DESCRIBING = {
     *("sex", "gender", "age", "source", "ethnicity", "race", "skin", "view", "light", "occluder", "quality", "camera"),
     *("geschlecht", "alter", "quelle", "sesso", "genere", "eta", "fonte", "kon", "alder", "kilde"),
@@ -261,7 +261,7 @@ def _subgroups(
 
     These words stand in cards that are published, so they must name nobody: a column is left out, and the note says so,
     where the last word of its name is in NAMING, or one (N,) subject alone has one of its words. Where the subjects are not
-    `known`, that cannot be told, and only columns remain whose last word is in DESCRIBING.
+    `known`, the second rule finds nothing, and only columns remain whose last word is in DESCRIBING.
     """
     few: dict[str, np.ndarray] = {}
     naming = []

@@ -95,7 +95,7 @@ def build_live_tab(
         **QUIET,
     )
     switch.input(events.switch, [switch], [reading], **QUIET)
-    frozen = freeze.click(
+    return freeze.click(
         events.freeze,
         [checkpoint, camera_on],
         [*photo_tab.outputs, tabs],
@@ -103,7 +103,6 @@ def build_live_tab(
         api_visibility="private",
         **READS_PHOTO,
     )
-    return frozen
 
 
 def _build_recording(events: LiveEvents, switch: gr.Checkbox, camera_on: gr.Checkbox, reading: gr.HTML) -> None:

@@ -109,7 +109,7 @@ def scripted(context):
 
 
 def test_the_stream_goes_on_where_it_ends_before_an_event_that_waits_for_its_answer(scripted):
-    text, asked = scripted.evaluate(
+    text, requests = scripted.evaluate(
         """async () => {
             await join("a");
             const stream = await open();
@@ -128,11 +128,11 @@ def test_the_stream_goes_on_where_it_ends_before_an_event_that_waits_for_its_ans
     assert re.findall(r'"event_id":"?(\w+)', text) == ["a", "b", "null"]
     assert text.count("close_stream") == 1
     assert text.count("é") == 2
-    assert asked == 2
+    assert requests == 2
 
 
 def test_the_stream_ends_where_an_answer_came_before_the_id_of_its_event(scripted):
-    text, asked = scripted.evaluate(
+    text, requests = scripted.evaluate(
         """async () => {
             await join("a");
             const stream = await open();
@@ -146,12 +146,12 @@ def test_the_stream_ends_where_an_answer_came_before_the_id_of_its_event(scripte
         }"""
     )
     assert text.endswith('data: {"msg":"close_stream","event_id":null}\n\n')
-    assert asked == 1
+    assert requests == 1
 
 
 def test_a_stream_for_which_no_event_waits_ends_at_once(scripted):
     """It would stay open, and Gradio's page would send the next events without asking for their answers."""
-    text, asked = scripted.evaluate(
+    text, requests = scripted.evaluate(
         """async () => {
             await join("a");
             const stream = await open();
@@ -164,7 +164,7 @@ def test_a_stream_for_which_no_event_waits_ends_at_once(scripted):
         }"""
     )
     assert text == 'data: {"msg":"close_stream","event_id":null}\n\n'
-    assert asked == 1
+    assert requests == 1
 
 
 def test_what_was_on_its_way_when_an_event_was_cancelled_is_left_out(scripted):
